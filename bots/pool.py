@@ -1,0 +1,192 @@
+"""TaskPool: the tasks as one immutable Arrow table, with the reference pass rates as NumPy columns."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+Rows = npt.NDArray[np.int64]
+
+
+class PoolError(ValueError):
+    """A pool that cannot be used, with the column, the row and the way out."""
+
+
+class TaskPool:
+    """K tasks as an Arrow table. Rows are numbered 0 … K-1 and never move.
+
+    Columns with a meaning (all others are kept as they are):
+
+    ========  ==================  =====================================================
+    column    type                meaning
+    ========  ==================  =====================================================
+    id        string              stable name, unique; made from the row number if absent
+    prompt    string or messages  what the policy is asked (list of {role, content} or text)
+    answer    string              what the grader compares with
+    domain    string              e.g. math, code, logic; "default" if absent
+    grader    string              which grader scores the completions
+    ========  ==================  =====================================================
+
+    Only the number of rows matters to selection; `require` checks the columns that training needs.
+
+    table: the Arrow table with K rows.
+    weak, strong: names of the columns that hold the pass rates of a weak and a strong reference model,
+        numbers in [0, 1]; null or NaN where unknown. None: no anchors.
+    Raises PoolError for no rows, duplicate or null ids, missing anchor columns, anchors outside [0, 1].
+    """
+
+    def __init__(self, table: pa.Table, weak: str | None = None, strong: str | None = None) -> None:
+        if table.num_rows == 0:
+            raise PoolError("the pool has no rows")
+        if (weak is None) != (strong is None):
+            raise PoolError(f"weak and strong anchors come together; got weak={weak!r}, strong={strong!r}")
+        self.table = _with_ids(table)
+        self.weak = _anchor(self.table, weak)
+        self.strong = _anchor(self.table, strong)
+        self.weak_column, self.strong_column = weak, strong
+
+    @classmethod
+    def from_arrow(cls, table: pa.Table, weak: str | None = None, strong: str | None = None) -> TaskPool:
+        """Take a table that is already in memory; columns are not copied."""
+        return cls(table, weak, strong)
+
+    @classmethod
+    def from_parquet(cls, path: str | Path, weak: str | None = None, strong: str | None = None) -> TaskPool:
+        """Read one parquet file or a folder of them."""
+        if not Path(path).exists():
+            raise PoolError(f"no such pool: {path}")
+        return cls(pq.read_table(path), weak, strong)
+
+    def __len__(self) -> int:
+        return int(self.table.num_rows)
+
+    @property
+    def has_anchors(self) -> bool:
+        """Whether reference pass rates were given (some may still be unknown)."""
+        return self.weak_column is not None
+
+    @cached_property
+    def domains(self) -> tuple[str, ...]:
+        """The domain names, in order of first appearance."""
+        return tuple(self._encoded_domains.dictionary.to_pylist())
+
+    @cached_property
+    def domain_codes(self) -> npt.NDArray[np.int16]:
+        """int16 (K,): index into `domains` of each row."""
+        codes: npt.NDArray[np.int16] = self._encoded_domains.indices.to_numpy().astype(np.int16)
+        return codes
+
+    @cached_property
+    def _encoded_domains(self) -> pa.DictionaryArray:
+        if "domain" not in self.table.column_names:
+            zeros = pa.array(np.zeros(len(self), np.int32))
+            return pa.DictionaryArray.from_arrays(zeros, pa.array(["default"]))
+        column = self.table["domain"]
+        if column.null_count:
+            raise PoolError(f"domain is null in row {_first_true(pc.is_null(column))}")
+        if pa.types.is_dictionary(column.type):
+            column = column.cast(column.type.value_type)
+        encoded = column.combine_chunks().dictionary_encode()
+        if len(encoded.dictionary) > np.iinfo(np.int16).max:
+            raise PoolError(
+                f"{len(encoded.dictionary)} domains; at most {np.iinfo(np.int16).max} are possible"
+            )
+        return encoded
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hex digest of the ids in order: two pools with the same one number the same tasks the same way."""
+        digest = hashlib.sha256(f"{len(self)}".encode())
+        for chunk in self.table["id"].chunks:
+            # Lengths and bytes separately: ids "a","bc" must not look like "ab","c".
+            digest.update(np.ascontiguousarray(pc.binary_length(chunk).to_numpy(zero_copy_only=False)))
+            digest.update(pc.binary_join(pa.array([chunk.to_pylist()]), "").to_pylist()[0].encode())
+        return digest.hexdigest()
+
+    def ids(self, rows: Sequence[int] | Rows | None = None) -> list[str]:
+        """Names of the given rows (all rows without an argument)."""
+        column = self.table["id"]
+        taken: list[str] = (column if rows is None else column.take(pa.array(rows))).to_pylist()
+        return taken
+
+    def take(self, rows: Sequence[int] | Rows, columns: Sequence[str]) -> list[dict[str, Any]]:
+        """The given rows as dicts with the given columns, in the given order."""
+        taken: list[dict[str, Any]] = self.table.select(list(columns)).take(pa.array(rows)).to_pylist()
+        return taken
+
+    def require(self, *columns: str) -> None:
+        """Raise PoolError unless every column is there and has no null and no empty text."""
+        for name in columns:
+            if name not in self.table.column_names:
+                raise PoolError(
+                    f"the pool has no column {name!r}; it has {', '.join(self.table.column_names)}"
+                )
+            column = self.table[name]
+            if column.null_count:
+                row = _first_true(pc.is_null(column))
+                raise PoolError(f"{name} is null in row {row} (id {self.ids([row])[0]})")
+            if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+                empty = pc.equal(pc.utf8_length(pc.utf8_trim_whitespace(column)), 0)
+                if pc.any(empty).as_py():
+                    row = _first_true(empty)
+                    raise PoolError(f"{name} is empty in row {row} (id {self.ids([row])[0]})")
+
+
+def _with_ids(table: pa.Table) -> pa.Table:
+    """The table with a checked string column `id`, made from the row numbers if it has none."""
+    if "id" not in table.column_names:
+        numbers = pa.array(np.arange(table.num_rows)).cast(pa.string())
+        return table.append_column("id", numbers)
+    ids = table["id"]
+    if (
+        pa.types.is_integer(ids.type)
+        or pa.types.is_dictionary(ids.type)
+        or pa.types.is_large_string(ids.type)
+    ):
+        ids = ids.cast(pa.string())
+        table = table.set_column(table.column_names.index("id"), "id", ids)
+    if not pa.types.is_string(ids.type):
+        raise PoolError(f"column id has type {ids.type}; it must be a string or an integer")
+    if ids.null_count:
+        raise PoolError(f"id is null in row {_first_true(pc.is_null(ids))}")
+    if pc.count_distinct(ids).as_py() != table.num_rows:
+        counts = ids.value_counts()
+        repeated = counts.filter(pc.greater(counts.field("counts"), 1))
+        example = repeated[0].as_py()
+        raise PoolError(
+            f"{len(repeated)} ids occur more than once, for example {example['values']!r} "
+            f"({example['counts']} times); ids must be unique"
+        )
+    return table
+
+
+def _anchor(table: pa.Table, name: str | None) -> npt.NDArray[np.float32]:
+    """float32 (K,) of one anchor column, NaN where unknown."""
+    if name is None:
+        return np.full(table.num_rows, np.nan, np.float32)
+    if name not in table.column_names:
+        raise PoolError(f"the pool has no anchor column {name!r}; it has {', '.join(table.column_names)}")
+    column = table[name]
+    if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
+        raise PoolError(f"anchor column {name!r} has type {column.type}; it must hold numbers in [0, 1]")
+    values: npt.NDArray[np.float32] = column.cast(pa.float32()).fill_null(float("nan")).to_numpy()
+    outside = (values < 0) | (values > 1)
+    if outside.any():
+        row = int(np.argmax(outside))
+        task = table["id"][row].as_py()
+        raise PoolError(f"anchor {name!r} is {values[row]} in row {row} (id {task}); it must be in [0, 1]")
+    return values
+
+
+def _first_true(mask: pa.ChunkedArray) -> int:
+    """Row number of the first true value."""
+    return int(np.argmax(mask.to_numpy()))
