@@ -108,8 +108,8 @@ class TaskPool:
         digest = hashlib.sha256(f"{len(self)}".encode())
         for chunk in self.table["id"].chunks:
             # Lengths and bytes separately: ids "a","bc" must not look like "ab","c".
-            digest.update(np.ascontiguousarray(pc.binary_length(chunk).to_numpy(zero_copy_only=False)))
-            digest.update(pc.binary_join(pa.array([chunk.to_pylist()]), "").to_pylist()[0].encode())
+            digest.update(pc.binary_length(chunk).to_numpy(zero_copy_only=False).tobytes())
+            digest.update(_text_bytes(chunk))
         return digest.hexdigest()
 
     def ids(self, rows: Sequence[int] | Rows | None = None) -> list[str]:
@@ -139,6 +139,14 @@ class TaskPool:
                 if pc.any(empty).as_py():
                     row = _first_true(empty)
                     raise PoolError(f"{name} is empty in row {row} (id {self.ids([row])[0]})")
+
+
+def _text_bytes(chunk: pa.Array) -> memoryview:
+    """The concatenated UTF-8 bytes of a string array without nulls, without making Python strings."""
+    _, offsets, data = chunk.buffers()
+    bounds = np.frombuffer(offsets, np.int32)
+    first, last = bounds[chunk.offset], bounds[chunk.offset + len(chunk)]
+    return memoryview(data)[first:last] if data is not None else memoryview(b"")
 
 
 def _with_ids(table: pa.Table) -> pa.Table:

@@ -19,4 +19,4 @@ class Grade:
 
 
 Grader = Callable[[str, str, str], Grade]
-"""`grader(prompt, answer, completion)`. Raises only when it is itself at fault, never for a bad completion."""
+"""`grader(prompt, answer, completion)`. Raises only if it is itself at fault, never for a bad completion."""
