@@ -1,0 +1,68 @@
+"""Graders by name: the built-in ones, the lab's, and a user's own `module:function`."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from functools import cache
+from typing import cast
+
+from bots.graders.base import Grader
+
+BUILT_IN: dict[str, str] = {
+    "math": "bots.graders.math:grade",
+    "code": "bots.graders.code:grade",
+    "logic": "bots.graders.logic:grade",
+    "exact": "bots.graders.exact:grade",
+    "reasoning_gym": "bots.graders.reasoning_gym:grade",
+    "lab_math": "bots.lab.graders:grade_math",
+    "lab_logic": "bots.lab.graders:grade_logic",
+    "lab_code": "bots.lab.graders:grade_code",
+}
+"""Name → `module:function`. A module is imported only when its grader is resolved."""
+
+
+class UnknownGraderError(ValueError):
+    """A grader's name that is neither built in nor an importable `module:function`."""
+
+
+def names() -> list[str]:
+    """The built-in graders' names, sorted."""
+    return sorted(BUILT_IN)
+
+
+@cache
+def resolve(name: str) -> Grader:
+    """The grader called `name`: a built-in one (`names()`) or a user's own `module:function`.
+
+    The same name gives the same function; an import is paid once.
+
+    Raises:
+        UnknownGraderError: no such name, module or function; the message lists what is known.
+        ImportError: the grader's module exists, but something that it imports doesn't.
+    """
+    module_name, colon, attribute = BUILT_IN.get(name, name).partition(":")
+    if not (colon and module_name and attribute):
+        raise UnknownGraderError(
+            f"unknown grader {name!r}: the built-in graders are {', '.join(names())}; "
+            "your own is named `module:function`"
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not (module_name + ".").startswith(error.name + "."):
+            raise  # the grader's module was found: what it imports is missing, and that is the news
+        raise UnknownGraderError(
+            f"grader {name!r}: there is no module {error.name!r} on the path ({', '.join(sys.path[:3])}, …)"
+        ) from error
+    grader = getattr(module, attribute, None)
+    if not callable(grader):
+        raise UnknownGraderError(
+            f"grader {name!r}: module {module_name!r} has no function {attribute!r} "
+            f"(it has {', '.join(_functions(module)) or 'none'})"
+        )
+    return cast(Grader, grader)
+
+
+def _functions(module: object) -> list[str]:
+    return sorted(k for k, v in vars(module).items() if callable(v) and not k.startswith("_"))[:20]
