@@ -1,0 +1,124 @@
+"""The outer wall: bubblewrap's command line, and what to say where there is no bubblewrap."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from pathlib import Path
+
+INNER = Path(__file__).parent / "inner"
+SCRATCH = "/scratch"
+PROGRAM_UID = 1000  # as seen inside
+OUTSIDE_UID = 65534  # "nobody": whom a program is, seen from outside, where root starts the sandbox
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+
+
+class SandboxUnavailableError(RuntimeError):
+    """Programs can't be confined on this machine; the message says what to do about it."""
+
+
+def find() -> str:
+    """The path of the `bwrap` program."""
+    path = shutil.which("bwrap")
+    if path is None:
+        raise SandboxUnavailableError(
+            "grading code needs bubblewrap, and there is no `bwrap` on the PATH. Install it "
+            "(Debian, Ubuntu: `apt-get install bubblewrap`; Fedora: `dnf install bubblewrap`; "
+            "Alpine: `apk add bubblewrap`) on every machine that grades. Running model-written programs "
+            "without it, with your user's rights, is possible only with the option "
+            "`unsafe_code_without_sandbox`."
+        )
+    return path
+
+
+def command(bwrap: str, *, info_fd: int = -1, block_fd: int = -1) -> list[str]:
+    """bwrap's arguments up to the program to start: an almost empty file system and no network.
+
+    Visible, read-only: the system's libraries, the Python installation (without its site-packages), the folder
+    `inner/`. Nothing of /etc, /home, /proc, /sys; an empty environment; five devices.
+    `info_fd` and `block_fd` let root write the user map itself.
+    """
+    arguments = [
+        bwrap,
+        "--unshare-all",
+        "--unshare-user",
+        "--die-with-parent",
+        "--new-session",
+        "--as-pid-1",
+        "--clearenv",
+    ]
+    if block_fd >= 0:
+        arguments += [
+            "--info-fd",
+            str(info_fd),
+            "--userns-block-fd",
+            str(block_fd),
+            "--uid",
+            "0",
+            "--gid",
+            "0",
+        ]
+        capabilities = ["CAP_SYS_ADMIN", "CAP_SETPCAP", "CAP_SETUID", "CAP_SETGID", "CAP_KILL"]
+    else:
+        arguments += ["--uid", str(PROGRAM_UID), "--gid", str(PROGRAM_UID)]
+        capabilities = ["CAP_SYS_ADMIN", "CAP_SETPCAP"]
+    # For the zygote, within its own user namespace: it puts up the inner walls. Programs have none of them.
+    arguments += ["--cap-drop", "ALL", *(word for name in capabilities for word in ("--cap-add", name))]
+    arguments += ["--hostname", "sandbox"]
+    for folder in ("/usr/lib", "/usr/lib64", "/usr/lib32", "/lib", "/lib64"):
+        if os.path.islink(folder):
+            arguments += ["--symlink", os.readlink(folder), folder]
+        elif os.path.isdir(folder):
+            arguments += ["--ro-bind", folder, folder]
+    for path in _python():
+        arguments += ["--ro-bind", path, path]
+    for path in ("/etc/ld.so.cache", "/usr/share/zoneinfo"):
+        arguments += ["--ro-bind-try", path, path]
+    for folder in _site_packages():
+        arguments += ["--tmpfs", folder, "--remount-ro", folder]
+    arguments += ["--tmpfs", "/dev"]
+    for device in _DEVICES:
+        arguments += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
+    arguments += ["--proc", "/proc", "--ro-bind", str(INNER), "/sandbox/inner", "--dir", SCRATCH]
+    arguments += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", SCRATCH]
+    for name, value in environment("/sandbox").items():
+        arguments += ["--setenv", name, value]
+    return [*arguments, "--"]
+
+
+def environment(python_path: str) -> dict[str, str]:
+    """All environment variables that a program sees."""
+    return {
+        "PYTHONPATH": python_path,
+        "PYTHONHASHSEED": "0",  # the order of a set must not change from one grade to the next
+        "PYTHONUTF8": "1",
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONNOUSERSITE": "1",
+        "OMP_NUM_THREADS": "1",
+        "LANG": "C.UTF-8",
+        "HOME": SCRATCH,
+        "TMPDIR": SCRATCH,
+    }
+
+
+def interpreter() -> list[str]:
+    """The command of the zygote: this very Python, without site-packages."""
+    return [os.path.realpath(sys.executable), "-S", "-s", "-P", "-B", "-m", "inner.zygote"]
+
+
+def _python() -> list[str]:
+    """What this Python needs beside /usr/lib: its executable and its standard library, wherever they are."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    paths = [os.path.realpath(sys.executable), os.path.join(sys.base_prefix, "lib", version)]
+    shared = os.path.join(sys.base_exec_prefix, "lib")
+    paths += [str(path) for path in Path(shared).glob("libpython*.so*")]
+    return [path for path in paths if not path.startswith(("/usr/lib/", "/lib/")) and os.path.exists(path)]
+
+
+def _site_packages() -> list[str]:
+    """Folders of installed packages inside the visible libraries, to be hidden."""
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    library = os.path.join(sys.base_prefix, "lib", version)
+    candidates = [os.path.join(library, "site-packages"), "/usr/lib/python3/dist-packages"]
+    return [folder for folder in candidates if os.path.isdir(folder)]

@@ -1,0 +1,165 @@
+"""A warm interpreter that forks one confined child for each program. It never sees a program or a test.
+
+It gets only file descriptors: the child alone reads them, after the walls are up, so that nothing of one
+program (or of its tests) is left in the memory that the next one is forked from.
+
+Control messages (JSON, one per packet): `{"id", "role", "limits"}` with descriptors starts a program,
+`{"kill": id}` ends one; the answer is `{"id", "status", "cpu", "rss"}` when it has ended, or `{"id",
+"error"}` if it never started.
+"""
+
+from __future__ import annotations
+
+import bisect
+import collections
+import copy
+import datetime
+import decimal
+import fractions
+import functools
+import gc
+import heapq
+import io
+import itertools
+import json
+import math
+import operator
+import os
+import random
+import re
+import select
+import signal
+import socket
+import statistics
+import string
+import sys
+import threading
+import typing
+
+from . import box, calls, judge, stdio
+
+# Imported here once, so that no program pays for them.
+_PRELOADED = (
+    bisect, collections, copy, datetime, decimal, fractions, functools, heapq, io, itertools, math, operator,
+    random, re, statistics, string, threading, typing,
+)  # fmt: skip
+_ROLES: dict[str, tuple[typing.Callable[[], int], tuple[int, ...]]] = {
+    # role → what to run, and the numbers that its descriptors get
+    "stdio": (stdio.main, (3, 0, 1, 2)),
+    "calls": (calls.main, (3, 4, 2)),
+    "judge": (judge.main, (3, 4, 5, 2)),
+}
+
+
+def main() -> None:
+    control = socket.socket(fileno=int(sys.argv[1]))
+    walls: box.Walls = json.loads(sys.argv[2])
+    home = -1
+    if walls["namespaces"]:
+        home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        box.unmount("/proc")
+    gc.collect()
+    gc.freeze()
+    control.send(b'{"ready": true}')
+    _serve(control, walls, home)
+
+
+def _serve(control: socket.socket, walls: box.Walls, home: int) -> None:
+    running: dict[int, tuple[int, int]] = {}  # id → (process, its pidfd)
+    poll = select.poll()
+    poll.register(control, select.POLLIN)
+    while True:
+        ready = {fd for fd, _ in poll.poll()}
+        for number, (pid, pidfd) in list(running.items()):
+            if pidfd in ready:
+                _, status, usage = os.wait4(pid, 0)
+                poll.unregister(pidfd)
+                os.close(pidfd)
+                del running[number]
+                cpu = usage.ru_utime + usage.ru_stime
+                _say(control, id=number, status=status, cpu=cpu, rss=usage.ru_maxrss * 1024)
+        if control.fileno() in ready:
+            message, fds, _, _ = socket.recv_fds(control, 4096, 8)
+            if not message:
+                os._exit(0)  # the host is gone
+            request = json.loads(message)
+            if "kill" in request:
+                if request["kill"] in running:
+                    os.kill(running[request["kill"]][0], signal.SIGKILL)
+                continue
+            try:
+                pid = _start(request, fds, walls, home)
+            except OSError as error:
+                _say(control, id=request["id"], error=str(error))
+            else:
+                pidfd = os.pidfd_open(pid)
+                poll.register(pidfd, select.POLLIN)
+                running[request["id"]] = (pid, pidfd)
+            finally:
+                for fd in fds:
+                    os.close(fd)
+
+
+def _say(control: socket.socket, **message: object) -> None:
+    control.send(json.dumps(message).encode())
+
+
+def _start(request: dict[str, typing.Any], fds: list[int], walls: box.Walls, home: int) -> int:
+    """Fork the child and wait until its walls stand. OSError if they can't be put up."""
+    run, targets = _ROLES[request["role"]]
+    told, tell = os.pipe2(os.O_CLOEXEC)
+    try:
+        if home >= 0:
+            box.unshare_pids()
+        pid = os.fork()
+        if pid == 0:
+            _child(run, dict(zip(targets, fds, strict=True)), walls, request["limits"], tell)
+        if home >= 0:
+            box.return_to_pids(home)
+    finally:
+        os.close(tell)
+    with open(told, "rb") as pipe:
+        failure = pipe.read()
+    if failure:
+        os.waitpid(pid, 0)
+        raise OSError(failure.decode())
+    return pid
+
+
+def _child(
+    run: typing.Callable[[], int], fds: dict[int, int], walls: box.Walls, limits: box.Limits, tell: int
+) -> typing.NoReturn:
+    status = 1
+    try:
+        nothing = os.open(os.devnull, os.O_RDWR)
+        high = {target: os.dup(fd) for target, fd in fds.items()}
+        tell_high = max([tell, nothing, *high.values()]) + 1
+        os.dup2(tell, tell_high)
+        for target in (0, 1, 2, 3, 4, 5):
+            if target in high:
+                os.dup2(high[target], target)
+            elif target <= 2:
+                os.dup2(nothing, target)
+            else:
+                _close(target)
+        for fd in range(6, tell_high):
+            _close(fd)
+        os.closerange(tell_high + 1, 1024)
+        try:
+            box.enter(walls, limits)
+        except BaseException as error:  # noqa: BLE001 whatever it was, the host must hear that there are no walls
+            os.write(tell_high, f"{type(error).__name__}: {error}".encode())
+            os._exit(1)
+        os.close(tell_high)
+        status = run()
+    finally:
+        os._exit(status)
+
+
+def _close(fd: int) -> None:
+    if fd >= 0:
+        os.closerange(fd, fd + 1)
+
+
+if __name__ == "__main__":
+    main()
