@@ -1,6 +1,7 @@
 """Running hostile programs: bubblewrap outside; namespaces, limits and a call filter around each one."""
 
 from bots.sandbox.bubblewrap import SandboxUnavailableError
-from bots.sandbox.sandbox import Limits, Outcome, Sandbox, SandboxFaultError, Verdict
+from bots.sandbox.limits import Limits, Outcome, Verdict
+from bots.sandbox.sandbox import Sandbox, SandboxFaultError
 
 __all__ = ["Limits", "Outcome", "Sandbox", "SandboxFaultError", "SandboxUnavailableError", "Verdict"]

@@ -33,11 +33,11 @@ def find() -> str:
 
 
 def command(bwrap: str, *, info_fd: int = -1, block_fd: int = -1) -> list[str]:
-    """bwrap's arguments up to the program to start: an almost empty file system and no network.
+    """bwrap's arguments up to the program to start: an almost empty file system, no network.
 
-    Visible, read-only: the system's libraries, the Python installation (without its site-packages), the folder
-    `inner/`. Nothing of /etc, /home, /proc, /sys; an empty environment; five devices.
-    `info_fd` and `block_fd` let root write the user map itself.
+    Visible, read-only: the system's libraries, the Python installation (without its site-packages), the
+    folder `inner/`. Nothing of /etc, /home, /proc, /sys; an empty environment; five devices. `info_fd` and
+    `block_fd` let root write the user map itself.
     """
     arguments = [
         bwrap,

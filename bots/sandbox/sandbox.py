@@ -8,97 +8,21 @@ import itertools
 import json
 import os
 import select
-import shutil
 import signal
 import socket
-import subprocess
-import tempfile
 import time
-from dataclasses import dataclass
 from io import FileIO
-from typing import Any, Literal
+from typing import Any
 
-from bots.sandbox import bubblewrap, seccomp
+from bots.sandbox.limits import Ending, Limits, Outcome, Verdict
+from bots.sandbox.zygote import Zygote, pipe
 
 _STDERR_KEPT = 4096  # bytes: the end of what a program says on standard error, for the reason
-_START_SECONDS = 20.0
 _GRACE_SECONDS = 5.0  # for the zygote to end a program when told to
-
-Ending = Literal["exit", "signal", "cpu_time", "wall_time", "output"]
 
 
 class SandboxFaultError(RuntimeError):
     """The sandbox itself broke; nothing is known about the program."""
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """What one program may use.
-
-    cpu_seconds: processor time of all its threads, whole seconds.
-    wall_seconds: time on the clock.
-    memory_bytes: address space.
-    output_bytes: standard output.
-    scratch_bytes: files in its scratch folder, all together and each.
-    """
-
-    cpu_seconds: int = 5
-    wall_seconds: float = 10.0
-    memory_bytes: int = 1 << 30
-    output_bytes: int = 1 << 22
-    scratch_bytes: int = 1 << 24
-
-    def __post_init__(self) -> None:
-        for name, least in (("cpu_seconds", 1), ("memory_bytes", 1 << 26), ("output_bytes", 1)):
-            if getattr(self, name) < least:
-                raise ValueError(f"sandbox limit {name}={getattr(self, name)}: at least {least} is needed")
-        if not self.wall_seconds > 0:
-            raise ValueError(f"sandbox limit wall_seconds={self.wall_seconds}: must be positive")
-        if self.scratch_bytes < 4096:
-            raise ValueError(f"sandbox limit scratch_bytes={self.scratch_bytes}: at least 4096 are needed")
-
-
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a program ended.
-
-    ending: "exit" of itself (see `code`), by a "signal" (see `code`), or stopped at a limit.
-    stdout: what it printed, at most `Limits.output_bytes`.
-    stderr: the end of its standard error, decoded.
-    """
-
-    ending: Ending
-    code: int
-    stdout: bytes
-    stderr: str
-    cpu_seconds: float
-    peak_bytes: int
-
-    @property
-    def succeeded(self) -> bool:
-        """It ended of itself with exit status 0."""
-        return self.ending == "exit" and self.code == 0
-
-    def explain(self) -> str:
-        """Why it did not succeed, in a few words."""
-        match self.ending:
-            case "cpu_time" | "wall_time":
-                return f"time limit exceeded ({self.ending.replace('_', ' ')})"
-            case "output":
-                return "output limit exceeded"
-            case "signal":
-                return f"ended by signal {self.code}"
-        lines = self.stderr.strip().splitlines()
-        return f"exit status {self.code}" + (f": {lines[-1][:200]}" if lines else "")
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """What function-call tests said: `passed` or not, with the reason. `broken`: the tests are at fault."""
-
-    passed: bool
-    reason: str
-    broken: bool = False
 
 
 class _Running:
@@ -121,17 +45,15 @@ class Sandbox:
         self.limits = limits or Limits()
         self._unsafe = unsafe_without_isolation
         self._ids = itertools.count()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._scratch: str | None = None
-        self._start()
+        self._zygote = self._start()
 
     # --- running programs -------------------------------------------------------------------------------
 
     def run(self, source: str, stdin: str = "") -> Outcome:
         """Run `source` as a script with `stdin`; raises SandboxFaultError if the sandbox itself fails."""
         with contextlib.ExitStack() as files:
-            out_read, out_write = _pipe(files)
-            err_read, err_write = _pipe(files)
+            out_read, out_write = pipe(files)
+            err_read, err_write = pipe(files)
             fds = [_file(files, "source", source), _file(files, "stdin", stdin)]
             fds += [out_write.fileno(), err_write.fileno()]
             number, running = self._launch("stdio", fds)
@@ -151,9 +73,9 @@ class Sandbox:
             ours, theirs = socket.socketpair()
             files.callback(ours.close)
             files.callback(theirs.close)
-            verdict_read, verdict_write = _pipe(files)
-            err_read, err_write = _pipe(files)
-            judge_err_read, judge_err_write = _pipe(files)
+            verdict_read, verdict_write = pipe(files)
+            err_read, err_write = pipe(files)
+            judge_err_read, judge_err_write = pipe(files)
             solution = [_file(files, "source", source), theirs.fileno(), err_write.fileno()]
             judging = [_file(files, "tests", tests), ours.fileno()]
             judging += [verdict_write.fileno(), judge_err_write.fileno()]
@@ -211,7 +133,7 @@ class Sandbox:
         }
         request = json.dumps({"id": number, "role": role, "limits": limits}).encode()
         try:
-            socket.send_fds(self._control, [request], fds)
+            socket.send_fds(self._zygote.control, [request], fds)
         except OSError as error:
             self.restart()
             raise SandboxFaultError(f"the sandbox has ended: {error}") from error
@@ -229,7 +151,7 @@ class Sandbox:
         When the `leader` ends, the others are stopped: nobody is left to talk to.
         """
         poll = select.poll()
-        poll.register(self._control, select.POLLIN)
+        poll.register(self._zygote.control, select.POLLIN)
         for fd in pipes:
             os.set_blocking(fd, False)
             poll.register(fd, select.POLLIN)
@@ -248,7 +170,7 @@ class Sandbox:
                         poll.unregister(fd)
                     if limit is not None and len(kept) > limit and killed_at == float("inf"):
                         killed_at = self._stop(programs, "output")
-            if self._control.fileno() in ready:
+            if self._zygote.control.fileno() in ready:
                 ended = self._hear(programs)
                 if ended == leader and killed_at == float("inf"):
                     killed_at = self._stop(programs, "signal")
@@ -265,7 +187,7 @@ class Sandbox:
             if program.report is None:
                 program.stopped = why
                 try:
-                    self._control.send(json.dumps({"kill": number}).encode())
+                    self._zygote.control.send(json.dumps({"kill": number}).encode())
                 except OSError as error:
                     self.restart()
                     raise SandboxFaultError(f"the sandbox has ended: {error}") from error
@@ -273,7 +195,7 @@ class Sandbox:
 
     def _hear(self, programs: dict[int, _Running]) -> int:
         try:
-            message = self._control.recv(4096)
+            message = self._zygote.control.recv(4096)
         except OSError:
             message = b""
         if not message:
@@ -304,23 +226,17 @@ class Sandbox:
         text = stderr[-_STDERR_KEPT:].decode(errors="replace")
         return Outcome(ending, code, out, text, cpu, report["rss"])
 
-    # --- life -------------------------------------------------------------------------------------------
+    def _start(self) -> Zygote:
+        return Zygote(self.limits.scratch_bytes, unsafe_without_isolation=self._unsafe)
 
     def restart(self) -> None:
         """End everything inside and start afresh."""
         self.close()
-        self._start()
+        self._zygote = self._start()
 
     def close(self) -> None:
         """End the sandbox with whatever runs in it. It can't be used afterwards."""
-        if self._process is not None:
-            self._control.close()
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch, ignore_errors=True)
-            self._scratch = None
+        self._zygote.close()
 
     def __enter__(self) -> Sandbox:
         return self
@@ -328,110 +244,11 @@ class Sandbox:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _start(self) -> None:
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        with contextlib.ExitStack() as files:
-            files.callback(theirs.close)
-            complaints = files.enter_context(tempfile.TemporaryFile())
-            if self._unsafe:
-                self._start_unsafe(theirs, complaints)
-            elif os.geteuid() == 0:
-                self._start_as_root(theirs, complaints, files)
-            else:
-                self._spawn(bubblewrap.command(bubblewrap.find()), theirs, complaints, uid=-1)
-            self._control.settimeout(_START_SECONDS)
-            try:
-                hello = self._control.recv(4096)
-            except OSError:
-                hello = b""
-            if not hello:
-                self.close()
-                complaints.seek(0)
-                said = complaints.read().decode(errors="replace").strip()[-600:]
-                raise bubblewrap.SandboxUnavailableError(
-                    f"bubblewrap is installed, but a sandbox can't be started on this machine: {said or 'no reply'}. "
-                    "It needs user namespaces: check the sysctls user.max_user_namespaces, "
-                    "kernel.unprivileged_userns_clone and kernel.apparmor_restrict_unprivileged_userns; "
-                    "a container must be allowed to create them (see docs/sandbox.md)."
-                )
-            self._control.setblocking(True)
-
-    def _spawn(
-        self,
-        wrapper: list[str],
-        theirs: socket.socket,
-        complaints: Any,
-        *,
-        uid: int,
-        scratch: str = bubblewrap.SCRATCH,
-        namespaces: bool = True,
-        pass_fds: tuple[int, ...] = (),
-        env: dict[str, str] | None = None,
-    ) -> None:
-        walls = {
-            "scratch": scratch,
-            "scratch_bytes": self.limits.scratch_bytes,
-            "namespaces": namespaces,
-            "uid": uid,
-            "max_tasks": 64 if namespaces and _tasks_are_counted_per_namespace() else 0,
-            "filter": seccomp.build().hex(),
-        }
-        self._process = subprocess.Popen(
-            [*wrapper, *bubblewrap.interpreter(), str(theirs.fileno()), json.dumps(walls)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=complaints,
-            pass_fds=(theirs.fileno(), *pass_fds),
-            env=env or {},
-            cwd="/",
-        )
-
-    def _start_as_root(self, theirs: socket.socket, complaints: Any, files: contextlib.ExitStack) -> None:
-        """As root, map a second user into the sandbox, so that programs are `nobody` and not a powerless root."""
-        info_read, info_write = _pipe(files)
-        block_read, block_write = _pipe(files)
-        wrapper = bubblewrap.command(
-            bubblewrap.find(), info_fd=info_write.fileno(), block_fd=block_read.fileno()
-        )
-        pass_fds = (info_write.fileno(), block_read.fileno())
-        self._spawn(wrapper, theirs, complaints, uid=bubblewrap.PROGRAM_UID, pass_fds=pass_fds)
-        info_write.close()
-        said = info_read.read()
-        if said:
-            child = json.loads(said)["child-pid"]
-            users = f"0 0 1\n{bubblewrap.PROGRAM_UID} {bubblewrap.OUTSIDE_UID} 1\n"
-            with contextlib.suppress(
-                OSError
-            ):  # then bwrap has ended or will complain, which is what is reported
-                for name in ("uid_map", "gid_map"):
-                    with open(f"/proc/{child}/{name}", "w") as file:
-                        file.write(users)
-        block_write.write(b"1")
-
-    def _start_unsafe(self, theirs: socket.socket, complaints: Any) -> None:
-        self._scratch = tempfile.mkdtemp(prefix="bots-unsafe-")
-        env = bubblewrap.environment(str(bubblewrap.INNER.parent))
-        self._spawn([], theirs, complaints, uid=-1, scratch=self._scratch, namespaces=False, env=env)
-
-
-def _tasks_are_counted_per_namespace() -> bool:
-    """Since Linux 5.14 RLIMIT_NPROC counts within a user namespace; before, it counted all of a user's tasks."""
-    major, minor = os.uname().release.split(".")[:2]
-    return (int(major), int(minor.split("-")[0])) >= (5, 14)
-
-
-def _pipe(files: contextlib.ExitStack) -> tuple[FileIO, FileIO]:
-    read, write = os.pipe2(os.O_CLOEXEC)
-    return (
-        files.enter_context(FileIO(read, "rb", closefd=True)),
-        files.enter_context(FileIO(write, "wb", closefd=True)),
-    )
-
 
 def _file(files: contextlib.ExitStack, name: str, text: str) -> int:
     """An anonymous file of `text`, sealed: whoever gets it can't change it."""
     fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    file = files.enter_context(open(fd, "wb", buffering=0))
+    file = files.enter_context(FileIO(fd, "wb"))
     view = memoryview(text.encode(errors="replace"))
     while view:
         view = view[file.write(view) :]
@@ -442,7 +259,7 @@ def _file(files: contextlib.ExitStack, name: str, text: str) -> int:
 
 
 def _collect(fd: int, kept: bytearray, limit: int | None) -> bool:
-    """Read what is there into `kept`: up to just over `limit`, or only the end of it. False at the end of file."""
+    """Read what is there into `kept`: up to just over `limit`, or only its end. False at the end of file."""
     while limit is None or len(kept) <= limit:
         try:
             data = os.read(fd, 1 << 16)

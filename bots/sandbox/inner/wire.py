@@ -18,7 +18,7 @@ from typing import Any
 
 MAX_FRAME = 1 << 26  # bytes
 MAX_ITEMS = 1_000_000  # of an iterator or a linked structure, which need not end
-_ITERATORS: tuple[type, ...] = (
+_ITERATORS: Any = (
     types.GeneratorType, map, filter, zip, reversed, enumerate, type(iter([])), type(iter(())),
     type(iter({})), type({}.keys()), type({}.values()), type({}.items()),
 )  # fmt: skip

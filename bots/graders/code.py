@@ -1,0 +1,169 @@
+"""Programs, run in the sandbox against the task's tests. Reward 1 if every test passes, else 0.
+
+The expected outputs of standard-input tests never enter the sandbox; those of function-call tests are in
+another process than the solution (see docs/sandbox.md).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from dataclasses import dataclass
+
+from bots.graders.base import Grade
+from bots.graders.code_tests import BrokenTestsError, CallTests, StdioTests, parse
+from bots.sandbox import Limits, Sandbox
+
+_FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
+_PYTHON = {"", "python", "python3", "py"}
+_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_INTEGER = re.compile(r"[+-]?\d+")
+TOLERANCE = 1e-6  # absolute or relative, between numbers of which one is not an integer
+
+
+@dataclass(frozen=True, slots=True)
+class CodeOptions:
+    """How programs are graded in this process.
+
+    limits: of one program; a standard-input test is one program, all function calls of a task are one.
+    total_seconds: for all tests of one completion; what is not done by then counts as too slow.
+    unsafe_code_without_sandbox: run model-written programs with this user's rights. Off unless you say so.
+    """
+
+    limits: Limits = Limits()
+    total_seconds: float = 20.0
+    unsafe_code_without_sandbox: bool = False
+
+
+_options = CodeOptions()
+_sandbox: tuple[int, Sandbox] | None = None  # with the process that it belongs to
+
+
+def configure(options: CodeOptions) -> None:
+    """Use `options` from now on, in this process."""
+    global _options
+    close()
+    _options = options
+
+
+def preflight() -> None:
+    """Start a sandbox and run a program in it;
+
+    SandboxUnavailableError says how to install what is missing.
+    """
+    outcome = _get().run("print(6 * 7)")
+    if outcome.stdout != b"42\n":
+        raise RuntimeError(f"the sandbox does not run programs: {outcome}")
+    close()
+
+
+def close() -> None:
+    """End this process's sandbox; the next grade starts another."""
+    global _sandbox
+    if _sandbox is not None and _sandbox[0] == os.getpid():
+        _sandbox[1].close()
+    _sandbox = None
+
+
+def grade(prompt: str, answer: str, completion: str) -> Grade:
+    """Run the completion's code against the tests in `answer` (formats: `bots.graders.code_tests`).
+
+    Raises:
+        BrokenTestsError: the tests can't be used.
+        SandboxFaultError, SandboxUnavailableError: nothing could be run.
+    """
+    tests = parse(answer)
+    solution = extract(completion)
+    if solution is None:
+        return Grade(0.0, "no complete code block")
+    if isinstance(tests, CallTests):
+        return _grade_calls(tests, solution)
+    return _grade_stdio(tests, solution)
+
+
+def _grade_stdio(tests: StdioTests, solution: str) -> Grade:
+    deadline = time.monotonic() + _options.total_seconds
+    count = len(tests.inputs)
+    for number, (given, expected) in enumerate(zip(tests.inputs, tests.outputs, strict=True), start=1):
+        if time.monotonic() > deadline:
+            return Grade(0.0, f"time limit exceeded after {number - 1} of {count} tests")
+        outcome = _get().run(solution, given)
+        if not outcome.succeeded:
+            return Grade(0.0, f"test {number} of {count}: {outcome.explain()}")
+        actual = outcome.stdout.decode(errors="replace")
+        if not same_output(actual, expected):
+            return Grade(
+                0.0, f"test {number} of {count}: printed {_short(actual)}, expected {_short(expected)}"
+            )
+    return Grade(1.0, f"passed {count} tests")
+
+
+def _grade_calls(tests: CallTests, solution: str) -> Grade:
+    source = f"{tests.prefix}\n{solution}" if tests.prefix else solution
+    verdict = _get().test_calls(source, tests.for_solution(solution))
+    if verdict.broken:
+        raise BrokenTestsError(verdict.reason)
+    return Grade(1.0 if verdict.passed else 0.0, verdict.reason)
+
+
+def extract(completion: str) -> str | None:
+    """The completion's Python: all its fenced blocks after the thinking, joined as GURU does; None if there
+    are none.
+
+    Blocks in another language (```text, ```bash) are not taken.
+    """
+    text = completion.rpartition("</think>")[2]
+    blocks = [body for language, body in _FENCE.findall(text) if language.lower() in _PYTHON]
+    return "\n".join(blocks) if any(block.strip() for block in blocks) else None
+
+
+def same_output(actual: str, expected: str) -> bool:
+    """Whether two outputs say the same, line by line and word by word.
+
+    Blanks between words and at the ends don't count, yes and no are the same in capitals; integers must be equal,
+    other numbers within 1e-6, absolute or relative.
+    """
+    actual_lines, expected_lines = actual.strip().splitlines(), expected.strip().splitlines()
+    if len(actual_lines) != len(expected_lines):
+        return False
+    return all(map(_same_line, actual_lines, expected_lines))
+
+
+def _same_line(actual: str, expected: str) -> bool:
+    if actual == expected:
+        return True
+    actual_words, expected_words = actual.split(), expected.split()
+    return len(actual_words) == len(expected_words) and all(map(_same_word, actual_words, expected_words))
+
+
+def _same_word(actual: str, expected: str) -> bool:
+    if actual == expected:
+        return True
+    if expected.lower() in ("yes", "no"):
+        return actual.lower() == expected.lower()
+    if not (_NUMBER.fullmatch(actual) and _NUMBER.fullmatch(expected)):
+        return False
+    if _INTEGER.fullmatch(actual) and _INTEGER.fullmatch(expected):
+        return _integer(actual) == _integer(expected)
+    one, other = float(actual), float(expected)
+    return abs(one - other) <= TOLERANCE * max(1.0, abs(other))
+
+
+def _integer(text: str) -> str:
+    digits = text.lstrip("+-").lstrip("0") or "0"
+    return "-" + digits if text[0] == "-" and digits != "0" else digits
+
+
+def _short(text: str) -> str:
+    text = text.strip()
+    return repr(text if len(text) <= 60 else text[:57] + "…")
+
+
+def _get() -> Sandbox:
+    global _sandbox
+    if _sandbox is None or _sandbox[0] != os.getpid():  # a forked process must not share its parent's
+        options = _options
+        box = Sandbox(options.limits, unsafe_without_isolation=options.unsafe_code_without_sandbox)
+        _sandbox = (os.getpid(), box)
+    return _sandbox[1]

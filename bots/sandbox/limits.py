@@ -1,0 +1,78 @@
+"""What a program may use, and what is known of it in the end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Ending = Literal["exit", "signal", "cpu_time", "wall_time", "output"]
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one program may use.
+
+    cpu_seconds: processor time of all its threads, whole seconds.
+    wall_seconds: time on the clock.
+    memory_bytes: address space.
+    output_bytes: standard output.
+    scratch_bytes: files in its scratch folder, all together and each.
+    """
+
+    cpu_seconds: int = 5
+    wall_seconds: float = 10.0
+    memory_bytes: int = 1 << 30
+    output_bytes: int = 1 << 22
+    scratch_bytes: int = 1 << 24
+
+    def __post_init__(self) -> None:
+        for name, least in (("cpu_seconds", 1), ("memory_bytes", 1 << 26), ("output_bytes", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"sandbox limit {name}={getattr(self, name)}: at least {least} is needed")
+        if not self.wall_seconds > 0:
+            raise ValueError(f"sandbox limit wall_seconds={self.wall_seconds}: must be positive")
+        if self.scratch_bytes < 4096:
+            raise ValueError(f"sandbox limit scratch_bytes={self.scratch_bytes}: at least 4096 are needed")
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a program ended.
+
+    ending: "exit" of itself (see `code`), by a "signal" (see `code`), or stopped at a limit.
+    stdout: what it printed, at most `Limits.output_bytes`.
+    stderr: the end of its standard error, decoded.
+    """
+
+    ending: Ending
+    code: int
+    stdout: bytes
+    stderr: str
+    cpu_seconds: float
+    peak_bytes: int
+
+    @property
+    def succeeded(self) -> bool:
+        """It ended of itself with exit status 0."""
+        return self.ending == "exit" and self.code == 0
+
+    def explain(self) -> str:
+        """Why it did not succeed, in a few words."""
+        match self.ending:
+            case "cpu_time" | "wall_time":
+                return f"time limit exceeded ({self.ending.replace('_', ' ')})"
+            case "output":
+                return "output limit exceeded"
+            case "signal":
+                return f"ended by signal {self.code}"
+        lines = self.stderr.strip().splitlines()
+        return f"exit status {self.code}" + (f": {lines[-1][:200]}" if lines else "")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What function-call tests said: `passed` or not, with the reason. `broken`: the tests are at fault."""
+
+    passed: bool
+    reason: str
+    broken: bool = False
