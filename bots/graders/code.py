@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bots.graders.base import Grade
 from bots.graders.code_tests import BrokenTestsError, CallTests, StdioTests, parse
@@ -31,7 +31,7 @@ class CodeOptions:
     unsafe_code_without_sandbox: run model-written programs with this user's rights. Off unless you say so.
     """
 
-    limits: Limits = Limits()
+    limits: Limits = field(default_factory=Limits)
     total_seconds: float = 20.0
     unsafe_code_without_sandbox: bool = False
 
@@ -93,9 +93,8 @@ def _grade_stdio(tests: StdioTests, solution: str) -> Grade:
             return Grade(0.0, f"test {number} of {count}: {outcome.explain()}")
         actual = outcome.stdout.decode(errors="replace")
         if not same_output(actual, expected):
-            return Grade(
-                0.0, f"test {number} of {count}: printed {_short(actual)}, expected {_short(expected)}"
-            )
+            said, wanted = _short(actual), _short(expected)
+            return Grade(0.0, f"test {number} of {count}: printed {said}, expected {wanted}")
     return Grade(1.0, f"passed {count} tests")
 
 

@@ -1,13 +1,10 @@
 """What a code task's answer may look like: the test formats of GURU and of the sets that it was made from.
 
-| format | the answer (JSON) |
-|---|---|
-| GURU, LiveCodeBench, PrimeIntellect, TACO: standard input and output | `{"inputs": [...], "outputs":
-[...]}` | | GURU, LeetCode and function calls (HumanEval and MBPP too) | `{"functional": "assert …"}`,
-perhaps a `prefix` | | TACO, APPS, PRIME as published | `{"fn_name": …, "inputs": [[args], …], "outputs":
-[...]}` | | LiveCodeBench as published | `[{"testtype": "stdin" or "functional", "input", "output",
-"metadata"}, …]` | | PrimeIntellect as published | `[{"type": "stdin_stdout" or "function_call", "fn_name",
-"input", "output"}, …]` |
+GURU, standard input and output (LiveCodeBench, PrimeIntellect, TACO): `{"inputs": [...], "outputs": [...]}`.
+GURU, LeetCode and function calls (HumanEval and MBPP too): `{"functional": "assert …"}`, perhaps a `prefix`.
+As published by TACO, APPS and PRIME: `{"fn_name": …, "inputs": [[argument, …], …], "outputs": [...]}`.
+As published by LiveCodeBench: `[{"testtype": "stdin" or "functional", "input", "output", "metadata"}, …]`.
+As published by PrimeIntellect: `[{"type": "stdin_stdout" or "function_call", "fn_name", "input", "output"}, …]`.
 """
 
 from __future__ import annotations

@@ -181,7 +181,7 @@ def _run(source: str, client: _Client) -> dict[str, Any]:
         return {"verdict": "fail", "reason": f"after {client.answered} calls: {kind}{error}"}
     if client.answered == 0:
         return {"verdict": "broken", "reason": "the tests never called the solution"}
-    return {"verdict": "pass", "reason": f"passed {client.answered} calls"}
+    return {"verdict": "pass", "reason": "passed"}
 
 
 def main() -> int:
