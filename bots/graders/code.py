@@ -120,7 +120,7 @@ def extract(completion: str) -> str | None:
 def same_output(actual: str, expected: str) -> bool:
     """Whether two outputs say the same, line by line and word by word.
 
-    Blanks between words and at the ends don't count, yes and no are the same in capitals; integers must be equal,
+    Blanks between words and at the ends don't count, nor capitals in yes and no; integers must be equal,
     other numbers within 1e-6, absolute or relative.
     """
     actual_lines, expected_lines = actual.strip().splitlines(), expected.strip().splitlines()

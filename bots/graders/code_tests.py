@@ -4,7 +4,8 @@ GURU, standard input and output (LiveCodeBench, PrimeIntellect, TACO): `{"inputs
 GURU, LeetCode and function calls (HumanEval and MBPP too): `{"functional": "assert …"}`, perhaps a `prefix`.
 As published by TACO, APPS and PRIME: `{"fn_name": …, "inputs": [[argument, …], …], "outputs": [...]}`.
 As published by LiveCodeBench: `[{"testtype": "stdin" or "functional", "input", "output", "metadata"}, …]`.
-As published by PrimeIntellect: `[{"type": "stdin_stdout" or "function_call", "fn_name", "input", "output"}, …]`.
+As published by PrimeIntellect: `[{"type": "stdin_stdout" or "function_call", "fn_name", "input", "output"},
+…]`.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Iterable
 from functools import cache
 from typing import cast
 
@@ -62,6 +63,19 @@ def resolve(name: str) -> Grader:
             f"(it has {', '.join(_functions(module)) or 'none'})"
         )
     return cast(Grader, grader)
+
+
+def preflight(graders: Iterable[str]) -> None:
+    """Resolve every name, and let each grader's module check what it needs on this machine (its
+    `preflight()`).
+
+    Raises what `resolve` raises, and what the module's `preflight` does (SandboxUnavailableError for `code`).
+    """
+    for name in graders:
+        module = sys.modules[resolve(name).__module__]
+        check = getattr(module, "preflight", None)
+        if check is not None:
+            check()
 
 
 def _functions(module: object) -> list[str]:

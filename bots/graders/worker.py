@@ -1,0 +1,139 @@
+"""Inside the grading processes: a nursery that imports the graders once, and the workers forked from it.
+
+The nursery has one thread and grades nothing, so a replacement for a killed worker is a fork away, whatever
+state the process that asked for it is in.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import math
+import mmap
+import os
+import pickle
+import resource
+import signal
+import socket
+import struct
+import time
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from bots.graders import code
+from bots.graders.base import Grade
+from bots.graders.registry import preflight, resolve
+
+PROGRESS = struct.Struct("=dq")  # when the current item was begun (monotonic), and its number
+_PR_SET_PDEATHSIG = 1
+_FLUSH_SECONDS = 0.002
+
+Item = tuple[str, str, str, str]
+"""(grader's name, prompt, answer, completion)"""
+Answer = tuple[int, float | None, str, float]
+"""(number, reward or None, reason, seconds).
+
+A message to the pool is a list of these and whether the worker leaves.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """What the nursery and its workers are told at their start."""
+
+    graders: tuple[str, ...]
+    memory_bytes: int
+    code: code.CodeOptions
+
+
+def nursery(control_fd: int) -> None:
+    """Serve forks until the owner closes its end:
+
+    each request brings a worker's channel and progress page.
+    """
+    control = socket.socket(fileno=control_fd)
+    setup: Setup = pickle.loads(control.recv(1 << 16))
+    code.configure(setup.code)
+    try:
+        preflight(setup.graders)
+    except Exception as error:  # noqa: BLE001 it is raised again where the pool is made
+        control.send(pickle.dumps(error))
+        return
+    control.send(pickle.dumps(None))
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a worker: the owner watches its pidfd
+    gc.collect()
+    gc.freeze()
+    while True:
+        message, fds, _, _ = socket.recv_fds(control, 16, 2)
+        if not message:
+            return
+        pid = os.fork()
+        if pid == 0:
+            try:
+                control.close()
+                _work(Connection(fds[0]), mmap.mmap(fds[1], mmap.PAGESIZE), setup)
+            finally:
+                os._exit(1)
+        for fd in fds:
+            os.close(fd)
+        try:
+            pidfd = os.pidfd_open(pid)
+        except ProcessLookupError:
+            control.send(b"gone")
+        else:
+            socket.send_fds(control, [b"pid"], [pidfd])
+            os.close(pidfd)
+
+
+def _work(channel: Connection, progress: mmap.mmap, setup: Setup) -> None:
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+    # The soft limit alone: the sandbox, which is started from here, has limits of its own.
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (_address_space() + setup.memory_bytes, hard))
+    while True:
+        try:
+            batch: list[tuple[int, Item]] = channel.recv()
+        except EOFError:
+            code.close()
+            os._exit(0)
+        answers: list[Answer] = []
+        flushed = time.monotonic()
+        for number, item in batch:
+            now = time.monotonic()
+            if answers and now - flushed > _FLUSH_SECONDS:
+                channel.send((answers, False))
+                answers, flushed = [], now
+            PROGRESS.pack_into(progress, 0, now, number)
+            reward, reason, healthy = _grade(item)
+            answers.append((number, reward, reason, time.monotonic() - now))
+            if not healthy:
+                channel.send((answers, True))
+                code.close()
+                os._exit(0)  # with its memory; another worker takes over
+        channel.send((answers, False))
+
+
+def _grade(item: Item) -> tuple[float | None, str, bool]:
+    """(reward or None, reason, whether this process is still to be trusted)."""
+    name, prompt, answer, completion = item
+    try:
+        verdict = resolve(name)(prompt, answer, completion)
+        if isinstance(verdict, Grade):
+            reward, reason = float(verdict.reward), str(verdict.reason)
+        else:
+            reward, reason = float(verdict), ""
+    except MemoryError:
+        return None, f"grader {name!r} ran out of memory", False
+    except Exception as error:  # noqa: BLE001 a grader's fault is a counted failure, not the end of the run
+        return None, f"grader {name!r} failed: {type(error).__name__}: {str(error)[:300]}", True
+    except BaseException as error:  # noqa: BLE001 SystemExit, KeyboardInterrupt and their like
+        return None, f"grader {name!r} failed: {type(error).__name__}", False
+    if not (math.isfinite(reward) and 0.0 <= reward <= 1.0):
+        return None, f"grader {name!r} gave the reward {reward}, not one in [0, 1]", True
+    return reward, reason, True
+
+
+def _address_space() -> int:
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[0]) * mmap.PAGESIZE

@@ -1,0 +1,320 @@
+"""A pool of killable grading processes:
+
+every grade is bounded in time and memory, none can hang the caller.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import mmap
+import os
+import pickle
+import select
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from multiprocessing.connection import Connection, wait
+from typing import cast
+
+from bots.graders.code import CodeOptions
+from bots.graders.worker import PROGRESS, Answer, Item, Setup
+
+_BATCH_SECONDS = 0.02  # how much work a message to a worker should hold
+_FIRST_GUESS = 0.001  # seconds a grade, of a grader not seen yet
+_START_SECONDS = 120.0
+_BOOT = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
+    "from bots.graders.worker import nursery; nursery(int(sys.argv[1]))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """reward: float in [0, 1], or None if the sample could not be graded.
+
+    seconds: time that the grade took.
+    """
+
+    reward: float | None
+    reason: str
+    seconds: float
+
+
+@dataclass
+class Stats:
+    """Counts since the pool was made.
+
+    graded: samples with a reward. failures: samples without one, of which timeouts were stopped at the time
+    limit and deaths took their process along. restarts: workers replaced. busy_seconds: time spent grading,
+    all workers.
+    """
+
+    graded: int = 0
+    failures: int = 0
+    timeouts: int = 0
+    deaths: int = 0
+    restarts: int = 0
+    busy_seconds: float = 0.0
+
+
+class PoolError(RuntimeError):
+    """The pool's own processes can't be started or were lost."""
+
+
+@dataclass
+class _Worker:
+    channel: Connection
+    pidfd: int
+    progress: mmap.mmap
+    open: dict[int, Item] = field(default_factory=dict)  # sent and not answered yet
+    sent: float = 0.0
+
+    def begun(self) -> tuple[float, int]:
+        """When the item in hand was begun, and its number."""
+        started, number = PROGRESS.unpack_from(self.progress, 0)
+        if number in self.open:
+            return started, number
+        return self.sent, next(iter(self.open))  # nothing of this batch was begun yet
+
+    def end(self) -> None:
+        with contextlib.suppress(ProcessLookupError):  # it has ended already
+            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
+        select.select([self.pidfd], [], [], 5.0)
+        os.close(self.pidfd)
+        self.channel.close()
+        self.progress.close()
+
+
+class Workers:
+    """Grade samples in `count` processes.
+
+    Args:
+        count: processes.
+        time_limit: seconds for one grade; a worker that takes longer is killed and replaced.
+        memory_limit: bytes that grading may take beyond what a worker has at its start.
+        graders: names that will be used: imported and checked now, before anything else is started. Others
+            work too, but are first imported when they are needed, within the time limit.
+        code: options of the `code` grader.
+
+    Raises:
+        ValueError: an impossible limit. UnknownGraderError, SandboxUnavailableError: about `graders`.
+    """
+
+    def __init__(
+        self,
+        count: int = 2,
+        *,
+        time_limit: float = 30.0,
+        memory_limit: int = 2 << 30,
+        graders: Sequence[str] = (),
+        code: CodeOptions | None = None,
+    ) -> None:
+        if count < 1:
+            raise ValueError(f"grading workers: {count}; at least 1 is needed")
+        if not time_limit > 0:
+            raise ValueError(f"grading time limit: {time_limit} s; must be positive")
+        if memory_limit < 1 << 24:
+            raise ValueError(f"grading memory limit: {memory_limit} bytes; at least {1 << 24} are needed")
+        code = code or CodeOptions()
+        if "code" in graders and time_limit <= code.total_seconds + code.limits.wall_seconds:
+            raise ValueError(
+                f"grading time limit: {time_limit} s; code takes up to {code.total_seconds} s of tests and "
+                f"{code.limits.wall_seconds} s for the last, and the limit must be longer than both together"
+            )
+        self.time_limit = time_limit
+        self._setup = Setup(tuple(graders), memory_limit, code)
+        self._stats = Stats()
+        self._seconds = {"code": 0.05}  # a grade's expected time, by grader
+        self._next_number = 0
+        self._lock = threading.Lock()
+        self._workers: list[_Worker] = []
+        self._start_nursery()
+        self._workers = [self._fork() for _ in range(count)]
+
+    def grade(self, items: Sequence[Item]) -> list[Result]:
+        """A result for each (grader's name, prompt, answer, completion), in their order."""
+        with self._lock:
+            return self._grade(items)
+
+    def stats(self) -> dict[str, float]:
+        """The counts of `Stats`, and the number of workers."""
+        return {**asdict(self._stats), "workers": float(len(self._workers))}
+
+    def close(self) -> None:
+        """End all processes."""
+        for worker in self._workers:
+            worker.end()
+        self._workers = []
+        self._control.close()
+        self._nursery.kill()
+        self._nursery.wait()
+
+    def __enter__(self) -> Workers:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- grading ----------------------------------------------------------------------------------------
+
+    def _grade(self, items: Sequence[Item]) -> list[Result]:
+        base = self._next_number
+        self._next_number += len(items)
+        results: list[Result | None] = [None] * len(items)
+        batches = deque(self._batches(items, base))
+        while batches or any(worker.open for worker in self._workers):
+            for slot, worker in enumerate(self._workers):
+                if batches and not worker.open:
+                    self._send(slot, batches.popleft(), batches)
+            busy = [worker for worker in self._workers if worker.open]
+            if not busy:
+                continue
+            latest = min(worker.begun()[0] for worker in busy) + self.time_limit
+            wait([worker.channel for worker in busy], max(0.0, latest - time.monotonic()))
+            for slot, worker in enumerate(self._workers):
+                if worker.open and worker.channel.poll():
+                    self._receive(slot, base, results, batches)
+                elif worker.open:
+                    started, number = worker.begun()
+                    if time.monotonic() - started > self.time_limit:
+                        reason = f"no grade within the time limit of {self.time_limit:g} s"
+                        self._stats.timeouts += 1
+                        self._blame(slot, number, reason, base, results, batches)
+        return [result for result in results if result is not None]
+
+    def _batches(self, items: Sequence[Item], base: int) -> list[dict[int, Item]]:
+        """Cut the items into messages of about _BATCH_SECONDS, and into no fewer than there are workers."""
+        most = max(1, -(-len(items) // len(self._workers)))
+        batches: list[dict[int, Item]] = []
+        cost = float("inf")
+        for number, item in enumerate(items, start=base):
+            if cost >= _BATCH_SECONDS or len(batches[-1]) >= most:
+                batches.append({})
+                cost = 0.0
+            batches[-1][number] = item
+            cost += self._seconds.get(item[0], _FIRST_GUESS)
+        return batches
+
+    def _send(self, slot: int, batch: dict[int, Item], batches: deque[dict[int, Item]]) -> None:
+        worker = self._workers[slot]
+        try:
+            worker.channel.send(list(batch.items()))
+        except OSError:  # it ended while idle
+            self._replace(slot)
+            batches.appendleft(batch)
+            return
+        worker.open = dict(batch)
+        worker.sent = time.monotonic()
+
+    def _receive(
+        self, slot: int, base: int, results: list[Result | None], batches: deque[dict[int, Item]]
+    ) -> None:
+        worker = self._workers[slot]
+        try:
+            answers, leaves = cast(tuple[list[Answer], bool], worker.channel.recv())
+        except (EOFError, OSError):
+            if worker.open:
+                self._stats.deaths += 1
+                reason = "the grading process died (killed, or crashed in the grader)"
+                self._blame(slot, worker.begun()[1], reason, base, results, batches)
+            return
+        for number, reward, reason, seconds in answers:
+            name = worker.open.pop(number)[0]
+            usual = self._seconds.get(name, seconds)
+            self._seconds[name] = usual + 0.1 * (seconds - usual)
+            self._note(number - base, Result(reward, reason, seconds), results)
+        if leaves:
+            # It gave up its memory after this answer: what it had left to do goes to its successor.
+            rest = worker.open
+            self._replace(slot)
+            if rest:
+                batches.appendleft(rest)
+
+    def _blame(
+        self,
+        slot: int,
+        number: int,
+        reason: str,
+        base: int,
+        results: list[Result | None],
+        batches: deque[dict[int, Item]],
+    ) -> None:
+        """Replace a worker that hangs or died over `number`; its other items are graded again."""
+        worker = self._workers[slot]
+        seconds = time.monotonic() - worker.begun()[0]
+        name = worker.open.pop(number)[0]
+        self._note(number - base, Result(None, f"grader {name!r}: {reason}", seconds), results)
+        rest = worker.open
+        self._replace(slot)
+        if rest:
+            batches.appendleft(rest)
+
+    def _note(self, index: int, result: Result, results: list[Result | None]) -> None:
+        results[index] = result
+        self._stats.busy_seconds += result.seconds
+        if result.reward is None:
+            self._stats.failures += 1
+        else:
+            self._stats.graded += 1
+
+    # --- processes --------------------------------------------------------------------------------------
+
+    def _replace(self, slot: int) -> None:
+        self._workers[slot].end()
+        self._stats.restarts += 1
+        try:
+            self._workers[slot] = self._fork()
+        except (OSError, EOFError, PoolError):
+            self._control.close()
+            self._nursery.kill()
+            self._nursery.wait()
+            self._start_nursery()
+            self._workers[slot] = self._fork()
+
+    def _start_nursery(self) -> None:
+        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+        with theirs:
+            self._nursery = subprocess.Popen(
+                [sys.executable, "-c", _BOOT, str(theirs.fileno()), json.dumps(sys.path)],
+                pass_fds=(theirs.fileno(),),
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **one_thread},
+            )
+        self._control.send(pickle.dumps(self._setup))
+        self._control.settimeout(_START_SECONDS)
+        try:
+            reply = self._control.recv(1 << 16)
+        except OSError as error:
+            self._nursery.kill()
+            raise PoolError(f"the grading processes did not start within {_START_SECONDS:g} s") from error
+        if not reply:
+            raise PoolError(f"the grading processes did not start (exit status {self._nursery.wait()})")
+        fault = pickle.loads(reply)
+        if fault is not None:
+            self._control.close()
+            self._nursery.wait()
+            raise fault
+
+    def _fork(self) -> _Worker:
+        ours, theirs = socket.socketpair()
+        page = os.memfd_create("progress", os.MFD_CLOEXEC)
+        try:
+            os.ftruncate(page, mmap.PAGESIZE)
+            progress = mmap.mmap(page, mmap.PAGESIZE)
+            PROGRESS.pack_into(progress, 0, 0.0, -1)
+            socket.send_fds(self._control, [b"fork"], [theirs.fileno(), page])
+            message, fds, _, _ = socket.recv_fds(self._control, 16, 1)
+        finally:
+            theirs.close()
+            os.close(page)
+        if message != b"pid":
+            raise PoolError("a grading process could not be forked")
+        return _Worker(Connection(ours.detach()), fds[0], progress)
