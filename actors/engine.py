@@ -1,0 +1,133 @@
+"""Engine: one vLLM engine in this process, with just the calls that rollouts need. No Ray in here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+import torch
+from transformers import AutoTokenizer
+from vllm import LLM, RequestOutput, SamplingParams
+
+from actors import weight_transfer
+from actors.weight_format import Bucket, Checksum
+from bots.config import RolloutConfig
+from bots.learning.rollouts import Rollout
+
+
+class Engine:
+    """A vLLM engine that samples with log-probabilities and takes new weights while it lives.
+
+    model: folder or hub name of the model and its tokenizer.
+    config: engine settings; the same code runs on a CPU (gpus = 0) and on GPUs.
+    """
+
+    def __init__(self, model: str, config: RolloutConfig, seed: int = 0) -> None:
+        on_gpu = config.gpus > 0
+        weight_transfer.register()
+        device = (
+            {
+                "gpu_memory_utilization": config.gpu_memory_utilization,
+                "tensor_parallel_size": max(1, int(config.gpus)),
+            }
+            if on_gpu
+            else {"kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30), "block_size": 32}
+        )
+        self.llm = LLM(
+            model,
+            dtype=config.dtype,
+            seed=seed,
+            max_model_len=config.max_model_len,
+            max_num_seqs=config.max_num_seqs,
+            # A seeded request in a chunked prefill kills the CPU engine, so prompts are taken whole there.
+            enable_chunked_prefill=on_gpu,
+            max_num_batched_tokens=max(config.max_model_len, 8192),
+            enforce_eager=config.enforce_eager,
+            # The loss needs the distribution that was sampled from, after temperature and top-p.
+            logprobs_mode="processed_logprobs",
+            weight_transfer_config={"backend": weight_transfer.BACKEND},
+            disable_log_stats=True,
+            **device,
+        )
+        self.tokenizer = AutoTokenizer.from_pretrained(model)
+        self.version = -1
+        self.checksum = ""
+
+    def generate(
+        self,
+        prompts: Sequence[np.ndarray],
+        samples: int,
+        *,
+        max_tokens: int,
+        temperature: float = 1.0,
+        top_p: float = 1.0,
+        seeds: Sequence[int] | None = None,
+    ) -> list[list[Rollout]]:
+        """Draw `samples` answers to each prompt (int32 token ids); one list of rollouts for each prompt.
+
+        seeds: one for each prompt; answers then do not depend on what else is in the batch.
+        """
+        settings = [
+            SamplingParams(
+                n=samples,
+                temperature=temperature,
+                top_p=top_p,
+                max_tokens=max_tokens,
+                logprobs=0,
+                flat_logprobs=True,
+                # Decoding a whole answer at the end is cheaper than piece by piece as it grows.
+                detokenize=False,
+                seed=None if seeds is None else int(seeds[i]),
+            )
+            for i in range(len(prompts))
+        ]
+        requests = [{"prompt_token_ids": prompt.tolist()} for prompt in prompts]
+        outputs = self.llm.generate(requests, settings, use_tqdm=False)
+        texts = self.tokenizer.batch_decode(
+            [answer.token_ids for output in outputs for answer in output.outputs],
+            skip_special_tokens=True,
+            clean_up_tokenization_spaces=False,
+        )
+        decoded = iter(texts)
+        return [self._rollouts(output, decoded) for output in outputs]
+
+    def _rollouts(self, output: RequestOutput, texts: Iterator[str]) -> list[Rollout]:
+        return [
+            Rollout(
+                token_ids=np.asarray(answer.token_ids, np.int32),
+                logprobs=np.asarray(answer.logprobs.logprobs, np.float32),
+                text=next(texts),
+                finished=answer.finish_reason == "stop",
+                version=self.version,
+            )
+            for answer in output.outputs
+        ]
+
+    def load(self, buckets: Sequence[Bucket], version: int) -> str:
+        """Replace all weights and drop the prefix cache; returns the checksum of what was loaded.
+
+        buckets: parameters in checkpoint names and shapes.
+        Raises RuntimeError if the prefix cache, which holds keys of the old weights, can't be dropped.
+        """
+        self.llm.start_weight_update()
+        checksum = Checksum()
+        for bucket in buckets:
+            checksum.add(bucket)
+            self.llm.update_weights({"update_info": {"weights": list(bucket)}})
+        self.llm.finish_weight_update(str(version))
+        if not self.llm.reset_prefix_cache(reset_running_requests=True):
+            raise RuntimeError(f"vLLM refused to drop its prefix cache before policy version {version}")
+        self.version = version
+        self.checksum = checksum.hexdigest()
+        return self.checksum
+
+    @property
+    def vocab_size(self) -> int:
+        """Rows of the engine's embedding."""
+        return int(self.llm.llm_engine.model_config.get_vocab_size())
+
+
+def prepare_process() -> None:
+    """Set torch's threads as the environment says; vLLM would otherwise take every core."""
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))

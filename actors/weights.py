@@ -1,0 +1,24 @@
+"""The weight broker: it owns the newest weights in the object store, so that they outlive the learner."""
+
+from __future__ import annotations
+
+import ray
+
+
+@ray.remote(num_cpus=0)
+class WeightBroker:
+    """Keeps one policy version. A reference put by a learner rank would die with that rank."""
+
+    def __init__(self) -> None:
+        self.version = -1
+        self.buckets: list[ray.ObjectRef] = []
+
+    def publish(self, version: int, bucket: list) -> None:
+        """Add one bucket of (name, tensor) pairs; the first of a new version drops the old one."""
+        if version != self.version:
+            self.version, self.buckets = version, []
+        self.buckets.append(ray.put(bucket))
+
+    def references(self) -> tuple[int, list[ray.ObjectRef]]:
+        """The newest version and its buckets."""
+        return self.version, self.buckets

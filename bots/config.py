@@ -1,0 +1,298 @@
+"""The one configuration tree of a train job: seven sections, every key typed, explained and checked.
+
+A job is a YAML file plus dotted overrides (`selection.lam=0.2`). Unknown keys, impossible values and
+impossible combinations are refused here, before Ray starts, with the key's path, the value and what is
+allowed.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bots.sources.config import PoolConfig
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot run, naming each offending key, its value and what is allowed."""
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are refused, values are immutable once checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+class ModelConfig(Section):
+    """The policy that is trained."""
+
+    path: str
+    """Folder or hub name of a Hugging Face causal language model with its tokenizer. `lab:base` is shipped."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the learner's forward pass; bfloat16 on GPUs."""
+    attention: Literal["sdpa", "eager", "flash_attention_2"] = "sdpa"
+    """Attention implementation of the learner."""
+    gradient_checkpointing: bool = False
+    """Recompute activations in the backward pass: less memory for about a third more time."""
+
+
+class SelectionConfig(Section):
+    """Which tasks come next. Symbols as in the BOTS paper (arXiv 2510.26374)."""
+
+    selector: str = "bots"
+    """bots, greedy, random, offline, mopps, dots, variance, or `module:Class`."""
+    tasks: Count = 32
+    """B: tasks selected a step."""
+    p_star: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """p*: the success probability that selection aims at."""
+    lam: Share = 0.1
+    """λ, forgetting: 0 never forgets, 1 keeps only the prior and the newest evidence."""
+    rho: Share = 0.1
+    """ρ: share of the evidence that is implicit; 0 explicit only, 1 implicit only."""
+    evidence: str = "interpolation"
+    """Implicit evidence: interpolation, item_response, neighbours, online, none, or `module:Class`."""
+    evidence_options: dict[str, Any] = {}
+    """Arguments of the evidence plug-in, for example `gamma: 0.9`."""
+    prior: tuple[Positive, Positive] = (1.0, 1.0)
+    """α0, β0: pseudo-counts of the prior."""
+
+
+class RolloutConfig(Section):
+    """The vLLM engines that answer the tasks."""
+
+    engines: Count = 1
+    """Number of engines, one actor each."""
+    samples: Annotated[int, Field(ge=2)] = 16
+    """n: answers drawn for each selected task; a group's advantages need at least two."""
+    temperature: Positive = 1.0
+    """Sampling temperature of the training rollouts."""
+    top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Nucleus sampling; 1 keeps the policy's own distribution, which the loss assumes."""
+    max_tokens: Count = 1024
+    """Longest answer, in tokens."""
+    max_model_len: Count = 2048
+    """Longest prompt and answer together, in tokens."""
+    max_num_seqs: Count = 256
+    """Answers that one engine generates at the same time."""
+    dtype: Literal["float32", "bfloat16", "float16", "auto"] = "auto"
+    """Precision of the engine."""
+    cpus: Annotated[float, Field(ge=0)] = 1.0
+    """CPUs that one engine asks of Ray (0.5 lets it share a core with a learner rank)."""
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs of one engine; more than one means tensor parallelism."""
+    threads: Count = 1
+    """CPU threads of one engine."""
+    kv_cache_gib: Positive = 0.25
+    """Memory of the key-value cache on a CPU, GiB."""
+    gpu_memory_utilization: Annotated[float, Field(gt=0, lt=1)] = 0.85
+    """Share of a GPU's memory for an engine."""
+    enforce_eager: bool = True
+    """No compilation or CUDA graphs. False gains speed on a GPU after a longer start."""
+    seeded: bool = True
+    """Seed every request from (run seed, step, task): answers do not depend on batching or placement."""
+    timeout_s: Positive = 600.0
+    """Longest wait for an engine's answers or for its new weights before the run stops and names the actor."""
+
+
+class LearnerConfig(Section):
+    """The DeepSpeed group that learns."""
+
+    ranks: Count = 1
+    """Workers of the group."""
+    zero_stage: Literal[0, 1, 2, 3] = 0
+    """ZeRO: 0 replicates all; 1 shards the optimizer; 2 also the gradients; 3 also the parameters."""
+    loss: Literal["grpo", "dr_grpo", "dapo", "gspo", "rloo"] = "grpo"
+    """Policy loss."""
+    lr: Positive = 1e-6
+    """AdamW's learning rate."""
+    betas: tuple[Share, Share] = (0.9, 0.999)
+    """AdamW's decay of the gradient's first and second moment."""
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    """AdamW's weight decay."""
+    warmup_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps over which the learning rate rises linearly to `lr`."""
+    grad_clip: Annotated[float, Field(ge=0)] = 1.0
+    """Largest norm of the gradient; 0 does not clip."""
+    clip_low: Share = 0.2
+    """ε: the policy ratio is clipped from below at 1 - ε."""
+    clip_high: Positive = 0.2
+    """The ratio is clipped from above at 1 + this (DAPO's clip-higher: 0.28)."""
+    importance_cap: Positive = 2.0
+    """Truncation of the importance weight between the learner's and vLLM's own log-probabilities."""
+    kl_coefficient: Annotated[float, Field(ge=0)] = 0.0
+    """Weight of the KL divergence to the starting model; 0 keeps no reference model."""
+    tokens_per_micro_batch: Count = 16384
+    """Padded tokens that one rank takes through the model at a time."""
+    cpus: Annotated[float, Field(ge=0)] = 1.0
+    """CPUs that one rank asks of Ray."""
+    gpus: Annotated[float, Field(ge=0)] = 0.0
+    """GPUs of one rank, 0 or 1."""
+    threads: Count = 1
+    """CPU threads of one rank."""
+    max_failures: Annotated[int, Field(ge=-1)] = 3
+    """How often Ray Train restarts the group from the last checkpoint; -1 without end."""
+
+
+class GradingConfig(Section):
+    """The processes that score answers."""
+
+    actors: Count = 1
+    """Grader actors."""
+    workers: Count = 1
+    """Killable worker processes of one actor."""
+    timeout_s: Positive = 10.0
+    """Longest time for one grade."""
+    memory_gib: Positive = 1.0
+    """Largest memory of one worker, GiB."""
+
+
+class EvaluationConfig(Section):
+    """The held-out score."""
+
+    pool: PoolConfig | None = None
+    """Tasks to evaluate on; none: no evaluation, and no score."""
+    every: Count = 10
+    """Steps between two evaluations; the first is before step 1, the last after the last step."""
+    samples: Count = 1
+    """Answers drawn for each evaluation task."""
+    temperature: Annotated[float, Field(ge=0)] = 1.0
+    """0 decodes greedily."""
+
+
+class RunConfig(Section):
+    """The run itself."""
+
+    name: str
+    """Name of the run; its results are in `folder/name`."""
+    folder: Path = Path("runs")
+    """Where runs are kept."""
+    steps: Count
+    """Optimizer steps."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seeds selection, sampling and initialisation."""
+    checkpoint_every: Annotated[int, Field(ge=0)] = 50
+    """Steps between checkpoints; 0 keeps none, and the run cannot be resumed."""
+    checkpoints_kept: Count = 2
+    """How many checkpoints stay on disk, newest first."""
+
+    @property
+    def path(self) -> Path:
+        """The run's folder, absolute."""
+        return (self.folder / self.name).absolute()
+
+
+class TrainConfig(Section):
+    """A whole train job."""
+
+    run: RunConfig
+    model: ModelConfig
+    pool: PoolConfig
+    selection: SelectionConfig = SelectionConfig()
+    rollout: RolloutConfig = RolloutConfig()
+    grading: GradingConfig = GradingConfig()
+    learner: LearnerConfig = LearnerConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _possible_together(self) -> TrainConfig:
+        rollout, learner = self.rollout, self.learner
+        if rollout.max_tokens >= rollout.max_model_len:
+            raise ValueError(
+                f"rollout.max_tokens is {rollout.max_tokens} and rollout.max_model_len {rollout.max_model_len}: "
+                "no room is left for a prompt; raise max_model_len or lower max_tokens"
+            )
+        if learner.tokens_per_micro_batch < rollout.max_model_len:
+            raise ValueError(
+                f"learner.tokens_per_micro_batch is {learner.tokens_per_micro_batch}, less than one sample of "
+                f"rollout.max_model_len = {rollout.max_model_len} tokens; raise it to at least that"
+            )
+        if self.selection.tasks * rollout.samples < learner.ranks:
+            raise ValueError(
+                f"selection.tasks x rollout.samples = {self.selection.tasks * rollout.samples} samples a step "
+                f"cannot be shared by learner.ranks = {learner.ranks}; lower learner.ranks"
+            )
+        if 0 < learner.gpus != 1:
+            raise ValueError(f"learner.gpus is {learner.gpus}; a rank uses 0 or 1 GPU, more by learner.ranks")
+        if learner.gpus == 0 and self.model.attention == "flash_attention_2":
+            raise ValueError("model.attention is flash_attention_2, which needs learner.gpus = 1")
+        return self
+
+
+C = TypeVar("C", bound=Section)
+
+
+def load_config(path: str | Path, overrides: list[str] | None = None) -> TrainConfig:
+    """Read a YAML file, lay `section.key=value` overrides over it and check the whole.
+
+    Raises ConfigError with one line for each fault.
+    """
+    return parse_config(TrainConfig, read_tree(path, overrides or []), str(path))
+
+
+def read_tree(path: str | Path, overrides: list[str]) -> dict[str, Any]:
+    """The YAML file's tree with the overrides laid over it, unchecked."""
+    if not Path(path).is_file():
+        raise ConfigError(f"no such configuration file: {path}")
+    try:
+        tree = yaml.safe_load(Path(path).read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds {type(tree).__name__}, not sections with keys")
+    for override in overrides:
+        _lay_over(tree, override)
+    return tree
+
+
+def parse_config(kind: type[C], tree: dict[str, Any], source: str) -> C:
+    """Check a tree against a section's schema; pydantic's faults become one ConfigError."""
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(f"{source}:\n" + "\n".join(_fault(e) for e in error.errors())) from None
+
+
+def dump_config(config: Section) -> str:
+    """The resolved configuration as YAML that `load_config` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _lay_over(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    *path, last = key.split(".")
+    if not equals or not last or not path:
+        raise ConfigError(f"override {override!r} is not of the form section.key=value")
+    node: Any = tree
+    for depth, name in enumerate(path):
+        node = node[int(name)] if isinstance(node, list) and name.isdigit() else node.setdefault(name, {})
+        if not isinstance(node, dict | list):
+            raise ConfigError(f"override {override!r}: {'.'.join(path[: depth + 1])} is a value, not a section")
+    value = yaml.safe_load(text)
+    # YAML 1.1 reads 1e-6 as text; a number was meant.
+    if isinstance(value, str):
+        try:
+            value = float(value)
+        except ValueError:
+            pass
+    if isinstance(node, list):
+        node[int(last)] = value
+    else:
+        node[last] = value
+
+
+def _fault(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"]) or "(whole)"
+    if error["type"] == "extra_forbidden":
+        return f"  {key}: no such key"
+    if error["type"] == "missing":
+        return f"  {key}: is required and has no default"
+    message = error["msg"].removeprefix("Value error, ")
+    value = "" if error["loc"] == () else f" (it is {error['input']!r})"
+    return f"  {key}: {message[0].lower()}{message[1:]}{value}"

@@ -1,0 +1,1 @@
+"""Learning: advantages, losses and batches, as pure functions."""

@@ -1,0 +1,50 @@
+"""Advantages: how much better each answer of a group was than its siblings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import numpy.typing as npt
+
+Rewards = npt.NDArray[np.float64]
+
+
+def group_normalised(rewards: Rewards) -> Rewards:
+    """GRPO's advantage, (r - mean) / std over the group's n answers.
+
+    rewards: (n,) of one group. Returns (n,); zeros for a group with equal rewards, which teaches nothing.
+    Source: DeepSeekMath, arXiv 2402.03300, section 4.1.2.
+    """
+    deviation = rewards - rewards.mean()
+    spread = deviation.std()
+    return np.zeros_like(deviation) if spread < 1e-8 else deviation / spread
+
+
+def group_centred(rewards: Rewards) -> Rewards:
+    """Dr. GRPO's advantage, r - mean: no division by the spread, which favours very easy and hard tasks.
+
+    Source: "Understanding R1-Zero-Like Training", arXiv 2503.20783, section 3.2.
+    """
+    return rewards - rewards.mean()
+
+
+def leave_one_out(rewards: Rewards) -> Rewards:
+    """RLOO's advantage, r minus the mean of the other n - 1 answers.
+
+    Source: "Back to Basics", arXiv 2402.14740, equation 8.
+    """
+    n = len(rewards)
+    if n < 2:
+        raise ValueError(f"leave-one-out needs at least 2 answers in a group, got {n}")
+    return (rewards - rewards.mean()) * n / (n - 1)
+
+
+ADVANTAGES: dict[str, Callable[[Rewards], Rewards]] = {
+    "grpo": group_normalised,
+    "dr_grpo": group_centred,
+    "dapo": group_normalised,
+    "gspo": group_normalised,
+    "rloo": leave_one_out,
+}
+"""The advantage that goes with each loss."""
