@@ -1,0 +1,86 @@
+r"""Where the final answer is in a completion: after the thinking, in \boxed{}, in answer tags, or after "answer is"."""
+
+from __future__ import annotations
+
+import re
+
+_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+_BOXED = re.compile(r"\\(?:boxed|fbox)\s*(?=[{\s])")
+_BOXED_BARE = re.compile(r"\\boxed\s+([^\s${}]+)")
+_PHRASE = re.compile(
+    r"(?:(?:final|correct)\s+answer|answer)\**\s*(?:is|are|:|=)\s*:?\**\s*(.+)|^####\s*(.+)",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+
+def after_thinking(completion: str) -> str:
+    """What follows the last `</think>`; all of it where there is none."""
+    return completion.rpartition("</think>")[2]
+
+
+def tagged(completion: str) -> str | None:
+    """The content of the last `<answer>…</answer>` after the thinking, stripped."""
+    found = _TAG.findall(after_thinking(completion))
+    return found[-1].strip() if found else None
+
+
+def boxed(text: str) -> str | None:
+    r"""The content of the last complete `\boxed{…}`, braces balanced, stripped."""
+    for match in reversed(list(_BOXED.finditer(text))):
+        start = match.end()
+        while start < len(text) and text[start].isspace():
+            start += 1
+        if start < len(text) and text[start] == "{":
+            end = _closing(text, start)
+            if end is not None:
+                return text[start + 1 : end].strip()
+        elif bare := _BOXED_BARE.match(text, match.start()):
+            return bare[1].strip()
+    return None
+
+
+def final_answer(completion: str) -> str | None:
+    r"""The marked answer: the last of `<answer>` tags (a box within counts), else the last `\boxed{}`, else the
+    last "the answer is …", "Answer: …" or "#### …" up to the end of its line. None if nothing is marked."""
+    text = after_thinking(completion)
+    inside = tagged(text)
+    if inside is not None:
+        box = boxed(inside)
+        return inside if box is None else box
+    box = boxed(text)
+    if box is not None:
+        return box
+    phrases = list(_PHRASE.finditer(text))
+    if phrases:
+        return _sentence(next(group for group in phrases[-1].groups() if group))
+    return None
+
+
+def last_line(completion: str) -> str | None:
+    """The last line with anything on it, stripped."""
+    lines = after_thinking(completion).strip().splitlines()
+    return lines[-1].strip() if lines else None
+
+
+def _sentence(text: str) -> str:
+    """Without what closes a sentence; a decimal point stays."""
+    text = re.split(r"(?<=[^\s.])\.\s+(?=[A-Z])", text.strip())[0]
+    return text.strip().strip("*_ ").rstrip(".").strip("*_ ").strip()
+
+
+def _closing(text: str, start: int) -> int | None:
+    depth = 0
+    escaped = False
+    for position in range(start, len(text)):
+        char = text[position]
+        if escaped:
+            escaped = False
+        elif char == "\\":
+            escaped = True
+        elif char == "{":
+            depth += 1
+        elif char == "}":
+            depth -= 1
+            if depth == 0:
+                return position
+    return None
