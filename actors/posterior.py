@@ -1,8 +1,8 @@
-"""The posterior actor: the run's only keeper of beliefs. A thin shell around `bots.BOTS`."""
+"""The posterior actor: the run's only keeper of beliefs. A thin, restartable shell around `bots.BOTS`."""
 
 from __future__ import annotations
 
-import tempfile
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -13,60 +13,100 @@ import pyarrow as pa
 import ray
 
 from bots import BOTS, TaskPool
+from bots.event_log import EventLog
+
+Rows = npt.NDArray[np.int64]
 
 
-@ray.remote(num_cpus=0)
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class PosteriorActor:
-    """Selects tasks and takes in what was observed. Calls are idempotent by step, so they may be retried.
+    """Selects tasks and takes in what was observed.
 
-    pool: the tasks. settings: keyword arguments of `BOTS`.
+    Every call is logged before it is acted upon, so an actor that dies comes back as it was: snapshot,
+    then the log replayed. Calls are idempotent by step, because Ray repeats the ones that were pending.
+
+    pool: the tasks. settings: keyword arguments of `BOTS`. folder: where snapshot and log are kept.
     """
 
-    def __init__(self, pool: TaskPool, settings: dict[str, Any]) -> None:
+    def __init__(self, pool: TaskPool, settings: dict[str, Any], folder: str) -> None:
         self.pool = pool
-        self.bots = BOTS(pool, **settings)
-        self.selected: dict[int, npt.NDArray[np.int64]] = {}
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.log = EventLog(self.folder / "log.jsonl")
+        self.settings = settings
+        self._load()
+        for event in self.log.replay():
+            self._apply(event)
 
-    def select(self, step: int, tasks: int) -> tuple[npt.NDArray[np.int64], float]:
+    def select(self, step: int, tasks: int) -> tuple[Rows, float]:
         """Rows of the pool for a step, and the seconds it took to choose them."""
         started = time.perf_counter()
         if step not in self.selected:
-            self.selected = {step: self.bots.select(tasks, step=step)}
+            self._record({"do": "select", "step": step, "tasks": tasks})
         return self.selected[step], time.perf_counter() - started
 
-    def observe(
-        self, step: int, rows: npt.NDArray[np.int64], rewards: npt.NDArray[np.float64]
-    ) -> dict[str, float]:
+    def observe(self, step: int, rows: Rows, rewards: npt.NDArray[np.float64]) -> dict[str, float]:
         """Update every belief with a step's rewards, (len(rows), n) in [0, 1].
 
-        Returns the means that were believed of the observed tasks, their Brier score, and the seconds.
+        Returns how well the observed pass rates were predicted, the evidence's own figures, the seconds.
         """
         started = time.perf_counter()
-        predicted = self.bots.alpha[rows] / (self.bots.alpha[rows] + self.bots.beta[rows])
-        observed = rewards.mean(1)
-        self.bots.observe(rows, rewards, step=step)
+        alpha, beta = self.bots.alpha[rows], self.bots.beta[rows]
+        predicted, observed = alpha / (alpha + beta), rewards.mean(1)
+        self._record({"do": "observe", "step": step, "rows": rows.tolist(), "rewards": rewards.tolist()})
         return {
             "predicted_pass_rate": float(predicted.mean()),
             "brier": float(np.mean((predicted - observed) ** 2)),
             "observe_seconds": time.perf_counter() - started,
-            **{f"evidence/{name}": value for name, value in self.bots.metrics().items()},
+            **self.bots.metrics(),
         }
 
-    def snapshot(self) -> tuple[bytes, dict[int, npt.NDArray[np.int64]]]:
-        """Everything to continue from: the beliefs' snapshot, and the selection already made for later."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "posterior.arrow"
-            self.bots.save(path)
-            return path.read_bytes(), self.selected
+    def snapshot(self) -> tuple[bytes, dict[int, list[int]]]:
+        """Everything to continue from: the beliefs' snapshot, and the selections already made."""
+        path = self.folder / "snapshot.arrow"
+        self.bots.save(path)
+        selected = {step: rows.tolist() for step, rows in self.selected.items()}
+        self._restart_log(selected)
+        return path.read_bytes(), selected
 
-    def restore(self, snapshot: bytes, selected: dict[int, npt.NDArray[np.int64]]) -> None:
+    def restore(self, snapshot: bytes, selected: dict[int, list[int]]) -> None:
         """Go back to a snapshot; refused with ValueError if it belongs to another pool."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "posterior.arrow"
-            path.write_bytes(snapshot)
-            self.bots = BOTS.load(path, self.pool)
-        self.selected = dict(selected)
+        temporary = self.folder / "snapshot.arrow.tmp"
+        temporary.write_bytes(snapshot)
+        os.replace(temporary, self.folder / "snapshot.arrow")
+        self._restart_log(selected)
+        self._load()
+        for event in self.log.replay():
+            self._apply(event)
 
     def table(self) -> pa.Table:
         """The beliefs as an Arrow table."""
         return self.bots.table()
+
+    def _load(self) -> None:
+        snapshot = self.folder / "snapshot.arrow"
+        self.bots = (
+            BOTS.load(snapshot, self.pool) if snapshot.exists() else BOTS(self.pool, **self.settings)
+        )
+        self.selected: dict[int, Rows] = {}
+
+    def _restart_log(self, selected: dict[int, list[int]]) -> None:
+        # A crash between snapshot and this replays events that the snapshot holds: they change nothing.
+        self.log.clear()
+        for step, rows in selected.items():
+            self.log.append({"do": "selected", "step": step, "rows": rows})
+
+    def _record(self, event: dict[str, Any]) -> None:
+        self.log.append(event)
+        self._apply(event)
+
+    def _apply(self, event: dict[str, Any]) -> None:
+        step = event["step"]
+        match event["do"]:
+            case "select":
+                # Only the newest matters: the loop asks for one step ahead.
+                self.selected = {step: self.bots.select(event["tasks"], step=step)}
+            case "selected":
+                self.selected = {step: np.array(event["rows"], np.int64)}
+            case "observe":
+                self.bots.observe(np.array(event["rows"], np.int64), np.array(event["rewards"]), step=step)

@@ -179,6 +179,8 @@ class RunConfig(Section):
     """Seeds selection, sampling and initialisation."""
     checkpoint_every: Annotated[int, Field(ge=0)] = 50
     """Steps between checkpoints; 0 keeps none, and the run cannot be resumed."""
+    wait_for_nodes_s: Annotated[float, Field(ge=0)] = 0.0
+    """How long an autoscaler may take to bring the nodes that the plan needs; 0 refuses at once."""
     checkpoints_kept: Count = 2
     """How many checkpoints stay on disk, newest first."""
 

@@ -1,0 +1,38 @@
+"""An append-only log of what happened to the beliefs since the last snapshot, to replay after a crash."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+
+class EventLog:
+    """JSON lines in one file; an event is on disk before it is acted upon.
+
+    path: the file; its folder exists.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+
+    def append(self, event: dict[str, Any]) -> None:
+        """Add one event and hand it to the operating system: a killed process does not lose it."""
+        with self.path.open("a") as file:
+            file.write(json.dumps(event) + "\n")
+
+    def replay(self) -> Iterator[dict[str, Any]]:
+        """The events in order. Half a line at the end, of a writer killed while writing, is left out."""
+        if self.path.exists():
+            with self.path.open() as file:
+                for line in file:
+                    if line.endswith("\n"):
+                        yield json.loads(line)
+
+    def clear(self) -> None:
+        """Forget all events: a snapshot holds them now."""
+        temporary = self.path.with_suffix(".tmp")
+        temporary.write_text("")
+        os.replace(temporary, self.path)

@@ -1,0 +1,134 @@
+"""Everything that can be checked without Ray is checked here: model, tokenizer, pools, run folder."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from transformers import AutoConfig, AutoTokenizer
+
+from bots.config import ConfigError, TrainConfig, dump_config
+from bots.pool import PoolError
+from pipelines.pool import build_pool
+from pipelines.prompts import EncodedPool, encode
+
+LAB = "lab:"
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that may start: the resolved model folder and the encoded pools."""
+
+    config: TrainConfig
+    model: str
+    train: EncodedPool
+    evaluation: EncodedPool | None
+
+
+def prepare(config: TrainConfig) -> Prepared:
+    """Load and check the model's configuration, its tokenizer and the pools.
+
+    Raises ConfigError or PoolError that names the key, the value and the way out.
+    """
+    model = model_path(config.model.path)
+    try:
+        architecture = AutoConfig.from_pretrained(model)
+        tokenizer = AutoTokenizer.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"model.path {config.model.path!r} cannot be loaded: {error}") from error
+    if len(tokenizer) > architecture.vocab_size:
+        raise ConfigError(
+            f"model.path {config.model.path!r}: its tokenizer has {len(tokenizer)} tokens and its model "
+            f"only {architecture.vocab_size} embeddings; they don't belong together"
+        )
+    limit = getattr(architecture, "max_position_embeddings", config.rollout.max_model_len)
+    if config.rollout.max_model_len > limit:
+        raise ConfigError(
+            f"rollout.max_model_len is {config.rollout.max_model_len}; the model {config.model.path!r} "
+            f"goes up to {limit}"
+        )
+    longest = config.rollout.max_model_len - config.rollout.max_tokens
+    pool = build_pool(config.pool, tokenizer)
+    pool.require("prompt", "answer", "grader")
+    if config.selection.tasks > len(pool):
+        raise ConfigError(
+            f"selection.tasks is {config.selection.tasks}, but the pool has only {len(pool)} tasks"
+        )
+    train = encode(pool, tokenizer, longest)
+    if config.evaluation.pool is None:
+        return Prepared(config, model, train, None)
+    held_out = build_pool(config.evaluation.pool, tokenizer)
+    held_out.require("prompt", "answer", "grader")
+    shared = np.intersect1d(pool.ids(), held_out.ids())
+    if len(shared):
+        raise PoolError(
+            f"{len(shared)} tasks of evaluation.pool are also in the training pool, for example {shared[0]!r}; "
+            "a held-out score needs others"
+        )
+    return Prepared(config, model, train, encode(held_out, tokenizer, longest))
+
+
+def model_path(path: str) -> str:
+    """The model's folder or hub name; `lab:base` and its kin are the checkpoints shipped with the package."""
+    if path.startswith(LAB):
+        from bots.lab.checkpoints import checkpoint_path
+
+        try:
+            return str(checkpoint_path(path.removeprefix(LAB)))
+        except (ValueError, FileNotFoundError) as error:
+            raise ConfigError(f"model.path: {error}") from error
+    looks_local = path.startswith((".", "/", "~")) or Path(path).exists()
+    if looks_local and not Path(path).expanduser().is_dir():
+        raise ConfigError(f"model.path: there is no folder {path}")
+    return str(Path(path).expanduser().absolute()) if looks_local else path
+
+
+def claim_folder(config: TrainConfig, *, resume: bool, overwrite: bool) -> Path:
+    """Make the run's folder, or take the existing one as the flags allow; write `config.yaml` into it.
+
+    Raises ConfigError for a folder that exists (without a flag), that has no run to resume, whose run
+    had another configuration, or that cannot be written.
+    """
+    folder = config.run.path
+    known = folder / "config.yaml"
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other")
+    if resume and not known.exists():
+        raise ConfigError(f"nothing to resume in {folder}")
+    if resume:
+        _refuse_other_run(known, config)
+    elif folder.exists() and any(folder.iterdir()):
+        if not overwrite:
+            raise ConfigError(
+                f"run folder {folder} exists; continue it with --resume, replace it with --overwrite, "
+                "or choose another run.name"
+            )
+        if not known.exists():
+            raise ConfigError(f"{folder} is not a run's folder, it will not be overwritten")
+        shutil.rmtree(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / "config.yaml.tmp"
+        temporary.write_text(dump_config(config))
+        os.replace(temporary, known)
+    except OSError as error:
+        raise ConfigError(f"run folder {folder} cannot be written: {error.strerror}") from error
+    return folder
+
+
+def _refuse_other_run(known: Path, config: TrainConfig) -> None:
+    """A resumed run may be given more steps or another cadence, but must remain the same experiment."""
+    from bots.config import load_config
+
+    before, now = load_config(known).model_dump(), config.model_dump()
+    free = {"steps", "checkpoint_every", "checkpoints_kept", "wait_for_nodes_s", "folder"}
+    for section in before:
+        for key, value in before[section].items():
+            if now[section][key] != value and not (section == "run" and key in free):
+                raise ConfigError(
+                    f"{known} was started with {section}.{key} = {value!r}, now it is {now[section][key]!r}; "
+                    "a resumed run must keep it"
+                )

@@ -1,0 +1,94 @@
+"""The live display of a run: one line of figures that renews itself, or plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import Any
+
+import ray
+from rich.console import Console
+from rich.live import Live
+from rich.table import Table
+
+
+class Progress:
+    """Shows what the journal knows. `with Progress(...) as p: while …: p.poll()`.
+
+    journal: the journal actor. steps: how many the run will take.
+    """
+
+    def __init__(self, journal: Any, steps: int, title: str, console: Console | None = None) -> None:
+        self.console = console or Console()
+        self.journal = journal
+        self.steps = steps
+        self.title = title
+        self.records: list[dict[str, Any]] = []
+        self.phase = "starting"
+        self.started = time.monotonic()
+        self._live = Live(console=self.console, refresh_per_second=4, transient=True)
+        self._printed = -1
+
+    def __enter__(self) -> Progress:
+        if self.console.is_terminal:
+            self._live.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.console.is_terminal:
+            self._live.stop()
+
+    def poll(self) -> None:
+        """Fetch what is new and show it."""
+        _, new = ray.get(self.journal.since.remote(len(self.records)))
+        self.records += new
+        if self.console.is_terminal:
+            self._live.update(self._table())
+        else:
+            self._print_new()
+
+    def _print_new(self) -> None:
+        for record in self.records:
+            if record["step"] > self._printed and "score" in record:
+                self._printed = record["step"]
+                self.console.print(self.line(record), highlight=False)
+
+    def line(self, record: dict[str, Any]) -> str:
+        """One record as a line of text."""
+        cells = self._cells(record)
+        return f"{self.title:<8}" + "  ".join(f"{name} {value}" for name, value in cells.items())
+
+    def _table(self) -> Table:
+        table = Table(title=self.title, title_justify="left", box=None, padding=(0, 2))
+        if not self.records:
+            table.add_column("state")
+            table.add_row(f"engines and learner are starting, {time.monotonic() - self.started:.0f} s")
+            return table
+        cells = self._cells(self.records[-1])
+        for name in cells:
+            table.add_column(name, justify="right")
+        table.add_row(*cells.values())
+        return table
+
+    def _cells(self, record: dict[str, Any]) -> dict[str, str]:
+        past = [r for r in self.records if r["step"] <= record["step"]]
+        scores = [r["score"] for r in past if "score" in r]
+        recent = past[-10:]
+        cells = {"step": f"{record['step']}/{self.steps}"}
+        if scores:
+            cells["score"] = f"{scores[-1]:.3f}"
+            cells["best"] = f"{max(scores):.3f}"
+        if "etr" in record:
+            seconds = sum(r.get("seconds", 0.0) for r in recent)
+            cells["ETR"] = f"{_mean(recent, 'etr'):.2f}"
+            cells["reward"] = f"{_mean(recent, 'reward'):.2f}"
+            cells["tokens/s"] = f"{sum(r.get('tokens', 0) for r in recent) / seconds:,.0f}"
+            cells["staleness"] = f"{record['staleness']:.0f}"
+            left = (self.steps - record["step"]) * seconds / len(recent)
+            cells["left"] = f"{int(left) // 60}:{int(left) % 60:02d}"
+        return cells
+
+
+def _mean(records: list[dict[str, Any]], key: str) -> float:
+    values = [r[key] for r in records if key in r]
+    return sum(values) / len(values) if values else math.nan

@@ -1,0 +1,66 @@
+"""What a run came to: `summary.json`, made from the journal's lines and the final beliefs."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.ipc as ipc
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The records of a run's `metrics.jsonl`, one a step; step 0 holds the first score."""
+    path = folder / "metrics.jsonl"
+    if not path.exists():
+        raise FileNotFoundError(f"{folder} holds no metrics.jsonl: no run has written there")
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+def summarise(folder: Path, beliefs: pa.Table, seconds: float) -> dict[str, Any]:
+    """Write `summary.json` and the final beliefs, `posterior/beliefs.arrow`; return the summary.
+
+    Fields that no step has produced are null.
+    """
+    records = read_metrics(folder) if (folder / "metrics.jsonl").exists() else []
+    steps = [record for record in records if record["step"] > 0]
+    scores = [(record["step"], record["score"]) for record in records if "score" in record]
+    best = max(scores, key=lambda pair: pair[1], default=(None, None))
+    summary = {
+        "steps": len(steps),
+        "first_score": scores[0][1] if scores else None,
+        "last_score": scores[-1][1] if scores else None,
+        "best_score": best[1],
+        "best_step": best[0],
+        "mean_etr": _mean(steps, "etr"),
+        "tokens": sum(record["tokens"] for record in steps),
+        "step_seconds": _mean(steps, "seconds"),
+        "selection_share": _share(steps, "select_wait_seconds"),
+        "phases": {
+            name.removeprefix("seconds/"): _share(steps, name)
+            for name in sorted({key for record in steps for key in record if key.startswith("seconds/")})
+        },
+        "dropped_groups": sum(record["dropped_groups"] for record in steps),
+        "wall_seconds": seconds,
+    }
+    temporary = folder / "summary.json.tmp"
+    temporary.write_text(json.dumps(summary, indent=2) + "\n")
+    os.replace(temporary, folder / "summary.json")
+    (folder / "posterior").mkdir(exist_ok=True)
+    with pa.OSFile(str(folder / "posterior" / "beliefs.arrow"), "wb") as sink:
+        with ipc.new_file(sink, beliefs.schema) as writer:
+            writer.write_table(beliefs)
+    return summary
+
+
+def _mean(records: list[dict[str, Any]], key: str) -> float | None:
+    values = [record[key] for record in records if key in record]
+    return sum(values) / len(values) if values else None
+
+
+def _share(records: list[dict[str, Any]], key: str) -> float | None:
+    """Share of the steps' time."""
+    total = sum(record["seconds"] for record in records)
+    return sum(record.get(key, 0.0) for record in records) / total if total else None
