@@ -1,0 +1,173 @@
+"""From normalised pieces of several sources to one table: bad rows, duplicates, lengths and anchors settled."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bots.pool import TaskPool
+from bots.sources.base import SourceError
+from bots.sources.config import PoolConfig, SourceSettings
+from bots.sources.normal import PROBLEM
+
+log = logging.getLogger(__name__)
+TOO_LONG = "too_long"
+"""Extra column of a measured piece: whether the prompt has more tokens than allowed."""
+SHOWN = 5
+
+
+@dataclass
+class SourceReport:
+    """What became of one source's rows."""
+
+    name: str
+    rows: int = 0
+    kept: int = 0
+    bad: int = 0
+    too_long: int = 0
+    examples: list[str] = field(default_factory=list)
+    """The first few bad rows, each with its place and reason."""
+
+    def __str__(self) -> str:
+        line = f"{self.name}: {self.kept} of {self.rows} rows"
+        if self.bad:
+            line += f", {self.bad} bad rows left out ({'; '.join(self.examples)}{' …' * (self.bad > SHOWN)})"
+        if self.too_long:
+            line += f", {self.too_long} left out for their length"
+        return line
+
+
+class Collector:
+    """Takes the pieces in order, refuses what is bad beyond the allowed share, and makes the pool at the end."""
+
+    def __init__(self, config: PoolConfig, names: list[str]) -> None:
+        self._config = config
+        self.reports = [SourceReport(name) for name in names]
+        self._tables: list[list[pa.Table]] = [[] for _ in names]
+
+    def add(self, source: int, piece: pa.Table) -> None:
+        """Take a normalised piece of source number `source`; the piece's memory is not kept.
+
+        Raises SourceError at the first bad row where none is allowed.
+        """
+        report = self.reports[source]
+        report.rows += piece.num_rows
+        keep = np.ones(piece.num_rows, bool)
+        if piece[PROBLEM].null_count < piece.num_rows:
+            good = piece[PROBLEM].is_null().to_numpy()
+            self._bad(source, piece[PROBLEM].filter(pa.array(~good)).to_pylist())
+            keep &= good
+        if TOO_LONG in piece.column_names:
+            too_long = piece[TOO_LONG].to_numpy() & keep
+            report.too_long += int(too_long.sum())
+            keep &= ~too_long
+        report.kept += int(keep.sum())
+        kept = piece.drop_columns([name for name in (PROBLEM, TOO_LONG) if name in piece.column_names])
+        # A copy, since the piece may lie in memory that is shared and goes away with its owner.
+        self._tables[source].append(_copy(kept if keep.all() else kept.filter(pa.array(keep))))
+
+    def _bad(self, source: int, problems: list[str]) -> None:
+        report, allowed = self.reports[source], self._config.sources[source].bad_rows
+        report.bad += len(problems)
+        report.examples += problems[: SHOWN - len(report.examples)]
+        if problems and allowed == 0:
+            raise SourceError(
+                f"{problems[0]}. To leave bad rows out and have them counted, allow a share of them: "
+                f"`bad_rows: 0.01` for this source"
+            )
+
+    def finish(self) -> TaskPool:
+        """The pool, with one line about each source in the log.
+
+        Raises SourceError for too many bad rows, ids that occur twice, and a source or a pool without rows.
+        """
+        self._drop_duplicates()
+        tables = []
+        for report, settings, pieces in zip(self.reports, self._config.sources, self._tables, strict=True):
+            if report.bad > settings.bad_rows * report.rows:
+                raise SourceError(
+                    f"{report.name}: {report.bad} of {report.rows} rows are bad, more than the allowed share "
+                    f"{settings.bad_rows:g}: {'; '.join(report.examples)}"
+                )
+            if report.kept == 0:
+                raise SourceError(
+                    f"no row is left of {report}" if report.rows else f"{report.name} has no rows"
+                )
+            log.info("%s", report)
+            tables.append(_with_anchors(pa.concat_tables(pieces), settings))
+        self._tables = []
+        try:
+            table = pa.concat_tables(tables, promote_options="default")
+        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+            raise SourceError(f"a kept column has another type in another source: {error}") from error
+        if table["weak"].null_count == table.num_rows and table["strong"].null_count == table.num_rows:
+            return TaskPool.from_arrow(table)
+        return TaskPool.from_arrow(table, "weak", "strong")
+
+    def _drop_duplicates(self) -> None:
+        """The first of several rows with one id stays; the others are bad rows of their source."""
+        ids = [piece["id"] for pieces in self._tables for piece in pieces]
+        if not ids:
+            return
+        chunks = pa.chunked_array([chunk for column in ids for chunk in column.chunks], pa.string())
+        if pc.count_distinct(chunks).as_py() == len(chunks):
+            return
+        codes = chunks.combine_chunks().dictionary_encode().indices.to_numpy()
+        first = np.zeros(len(codes), bool)
+        first[np.unique(codes, return_index=True)[1]] = True
+        start = 0
+        for source, pieces in enumerate(self._tables):
+            for number, piece in enumerate(pieces):
+                keep = first[start : start + piece.num_rows]
+                start += piece.num_rows
+                if keep.all():
+                    continue
+                again = piece["id"].filter(pa.array(~keep)).to_pylist()
+                self.reports[source].kept -= len(again)
+                name = self.reports[source].name
+                self._bad(
+                    source, [f"{name}: id {task!r} occurs more than once in the pool" for task in again]
+                )
+                pieces[number] = piece.filter(pa.array(keep))
+
+
+def _copy(table: pa.Table) -> pa.Table:
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as writer:
+        writer.write_table(table)
+    return pa.ipc.open_stream(sink.getvalue()).read_all()
+
+
+def _with_anchors(table: pa.Table, settings: SourceSettings) -> pa.Table:
+    """The table with weak and strong from the source's anchors file; null for a task that the file lacks."""
+    if settings.anchors is None or settings.anchors == "shipped":
+        return table
+    try:
+        measured = pq.read_table(settings.anchors, columns=["id", "weak", "strong"])
+    except FileNotFoundError as error:
+        raise SourceError(f"no such anchors file: {settings.anchors}") from error
+    except (pa.ArrowInvalid, KeyError) as error:
+        raise SourceError(
+            f"{settings.anchors} is not a parquet file with columns id, weak, strong: {error}"
+        ) from error
+    where: pa.ChunkedArray = pc.index_in(table["id"], value_set=measured["id"].combine_chunks())
+    if where.null_count == len(where):
+        raise SourceError(
+            f"no id of {settings.anchors} is one of the source's; the first is {table['id'][0]}"
+        )
+    for name in ("weak", "strong"):
+        rates = measured[name].combine_chunks().cast(pa.float32())
+        column = rates.take(where.combine_chunks())
+        table = table.set_column(table.column_names.index(name), name, column)
+    return table
+
+
+def count_over(lengths: npt.NDArray[np.int32], limit: int) -> pa.BooleanArray:
+    """bool (rows,): which prompts are longer than `limit` tokens."""
+    return pa.array(lengths > limit)

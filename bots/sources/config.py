@@ -1,0 +1,136 @@
+"""Where the tasks come from: the `pool` section of a configuration."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+NormalColumn = Literal["id", "prompt", "answer", "domain", "grader", "level", "weak", "strong"]
+"""The columns of the normal schema that a source's own columns can be mapped to."""
+
+
+class SourceSettings(BaseModel):
+    """What every kind of source can be told."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    domain: str | None = Field(None, min_length=1)
+    """Domain of all its tasks; None takes the source's own `domain` column, else "default"."""
+    grader: str | None = Field(None, min_length=1)
+    """Grader of all its tasks (a built-in name or `module:function`); None takes the source's own column."""
+    weight: float = Field(1.0, gt=0, allow_inf_nan=False)
+    """Relative weight of the source, kept with every task in the column `weight`."""
+    system: str | None = Field(None, min_length=1)
+    """System prompt put before every prompt. Ids don't depend on it."""
+    columns: dict[NormalColumn, str] = Field(default_factory=dict)
+    """The source's own name of a normal column, for example `answer: reward_model.ground_truth`."""
+    keep: tuple[str, ...] = ()
+    """Further columns of the source to keep in the pool, under their own names."""
+    anchors: str | None = None
+    """Parquet file with columns id, weak, strong (the anchors pipeline writes it), joined by id."""
+    bad_rows: float = Field(0.0, ge=0, lt=1)
+    """Share of the source's rows that may be bad: they are reported and left out. 0 refuses the first one."""
+
+    @model_validator(mode="after")
+    def _anchors_come_together(self) -> SourceSettings:
+        if ("weak" in self.columns) != ("strong" in self.columns):
+            raise ValueError(f"columns.weak and columns.strong come together; got {dict(self.columns)}")
+        return self
+
+
+class LabSource(SourceSettings):
+    """The embedded lab's generated tasks."""
+
+    kind: Literal["lab"]
+    size: int = Field(4000, ge=1)
+    """Number of tasks."""
+    seed: int = 0
+    """Seed of the draw."""
+    domains: tuple[Literal["math", "logic", "code"], ...] = ("math", "logic", "code")
+    """Which task families."""
+    split: Literal["train", "eval"] = "train"
+    """Training and evaluation prompts never meet, whatever the seeds."""
+    levels: dict[str, tuple[int, ...]] | tuple[int, ...] | None = None
+    """Which levels of difficulty, for all domains or by domain; None means all."""
+    anchors: str | None = "shipped"
+    """`shipped` joins the pass rates measured for the lab's own weak and strong checkpoints; or a file; or none."""
+
+
+class ParquetSource(SourceSettings):
+    """Parquet files; GURU's schema needs no mapping."""
+
+    kind: Literal["parquet"]
+    path: str
+    """A file, a folder (all .parquet below it), a pattern with `*`, or a URI that Arrow can open (s3://, gs://)."""
+
+
+class JsonLinesSource(SourceSettings):
+    """JSON lines: one object a line."""
+
+    kind: Literal["jsonl"]
+    path: str
+    """A file, a folder (all .jsonl below it), or a pattern with `*`."""
+
+
+class HuggingFaceSource(SourceSettings):
+    """A data set of the Hugging Face `datasets` library, by name or from a folder."""
+
+    kind: Literal["huggingface"]
+    path: str
+    """Name of the data set, or a folder: one written by `save_to_disk`, or of data files."""
+    subset: str | None = None
+    """Name of the configuration, for data sets that have several."""
+    split: str = "train"
+    """Which split."""
+    revision: str | None = None
+    """Git revision of a data set on the hub: pin it, so that the tasks stay the same."""
+
+
+class Generator(BaseModel):
+    """One `reasoning-gym` generator and how many tasks to take from it."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    """The generator's name, for example `chain_sum`."""
+    size: int = Field(500, ge=1)
+    """Number of tasks."""
+    seed: int = 0
+    """Seed of the draw; a task is settled by seed and number alone."""
+    config: dict[str, Any] = Field(default_factory=dict)
+    """The generator's own settings, for example `{min_terms: 2, max_terms: 6}`."""
+
+
+class ReasoningGymSource(SourceSettings):
+    """Tasks from `reasoning-gym` generators, graded by their own `score_answer`."""
+
+    kind: Literal["reasoning_gym"]
+    generators: tuple[Generator, ...] = Field(min_length=1)
+    """Which generators; each one's name is the `generator` column of its tasks."""
+    domain: str | None = Field("reasoning_gym", min_length=1)
+    """Domain of all its tasks."""
+    grader: str | None = Field("reasoning_gym", min_length=1)
+    """Grader of all its tasks."""
+
+
+SourceConfig = Annotated[
+    LabSource | ParquetSource | JsonLinesSource | HuggingFaceSource | ReasoningGymSource,
+    Field(discriminator="kind"),
+]
+"""One source of tasks; `kind` says which."""
+
+
+class PoolConfig(BaseModel):
+    """One pool of tasks from several sources, in the order given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    sources: tuple[SourceConfig, ...] = Field(min_length=1)
+    """The sources; row numbers follow their order."""
+    domains: tuple[str, ...] | None = None
+    """The domains that the pool may have; a row of any other one is bad. None allows all."""
+    max_prompt_tokens: int | None = Field(None, ge=1)
+    """Longer prompts, counted with the chat template, are left out and counted. None keeps all."""
+    template: str | None = None
+    """Chat template: a Jinja file or the template's text; None takes the tokenizer's own."""
