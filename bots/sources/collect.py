@@ -1,4 +1,4 @@
-"""From normalised pieces of several sources to one table: bad rows, duplicates, lengths and anchors settled."""
+"""From normalised pieces of several sources to one pool: bad rows, duplicates, lengths, anchors."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 from dataclasses import dataclass, field
 
 import numpy as np
-import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -44,7 +43,7 @@ class SourceReport:
 
 
 class Collector:
-    """Takes the pieces in order, refuses what is bad beyond the allowed share, and makes the pool at the end."""
+    """Takes the pieces in order, refuses bad rows beyond the allowed share, and makes the pool."""
 
     def __init__(self, config: PoolConfig, names: list[str]) -> None:
         self._config = config
@@ -166,8 +165,3 @@ def _with_anchors(table: pa.Table, settings: SourceSettings) -> pa.Table:
         column = rates.take(where.combine_chunks())
         table = table.set_column(table.column_names.index(name), name, column)
     return table
-
-
-def count_over(lengths: npt.NDArray[np.int32], limit: int) -> pa.BooleanArray:
-    """bool (rows,): which prompts are longer than `limit` tokens."""
-    return pa.array(lengths > limit)

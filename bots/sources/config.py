@@ -54,7 +54,7 @@ class LabSource(SourceSettings):
     levels: dict[str, tuple[int, ...]] | tuple[int, ...] | None = None
     """Which levels of difficulty, for all domains or by domain; None means all."""
     anchors: str | None = "shipped"
-    """`shipped` joins the pass rates measured for the lab's own weak and strong checkpoints; or a file; or none."""
+    """`shipped` joins the pass rates measured for the lab's weak and strong models; or a file; or none."""
 
 
 class ParquetSource(SourceSettings):

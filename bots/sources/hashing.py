@@ -15,8 +15,8 @@ def content_ids(prompt: pa.ListArray, answer: pa.StringArray) -> pa.StringArray:
     """string (rows,): 32 hexadecimal digits made from the messages' contents and the answer.
 
     The same on every machine, whatever the file, its order and the other rows. Two rows with the same content
-    get the same id. Works on the Arrow buffers; no Python object per row outlives the row. A null counts as an
-    empty text.
+    get the same id. Works on the Arrow buffers; no Python object per row outlives the row. A null counts
+    as an empty text.
     """
     contents = prompt.flatten().field("content").fill_null("")
     ends = np.concatenate([[0], np.cumsum(prompt.value_lengths().fill_null(0).to_numpy())])

@@ -17,7 +17,7 @@ SHARD_ROWS = 65_536
 
 @dataclass(frozen=True)
 class HuggingFaceShard:
-    """Rows first … last - 1 of one split. The reader opens the data set by itself, from the library's cache."""
+    """Rows first … last - 1 of one split. The reader opens the data set itself, from the library's cache."""
 
     settings: HuggingFaceSource
     first: int

@@ -50,8 +50,8 @@ def map_columns(
     """Find the normal columns among a source's own.
 
     A column that `settings.columns` names must be there; others are found by their normal name or by GURU's.
-    Raises SourceError for a missing prompt, answer, grader or named column, saying which columns there are, and
-    for a type that cannot be used.
+    Raises SourceError for a missing prompt, answer, grader or named column, saying which columns there are,
+    and for a type that cannot be used.
     """
     is_guru = guru.is_guru(schema)
     usual: dict[str, list[str]] = {column: [column] for column in NORMAL.names if column != "weight"}
@@ -83,8 +83,8 @@ def map_columns(
     for column in ("prompt", "answer"):
         if column not in found:
             raise SourceError(
-                f"{name} has no column {usual[column][0]!r} for the {column}; it has {', '.join(schema.names)}. "
-                f"Say which one it is with `columns: {{{column}: NAME}}`"
+                f"{name} has no column {usual[column][0]!r} for the {column}; it has "
+                f"{', '.join(schema.names)}. Say which one it is with `columns: {{{column}: NAME}}`"
             )
     for column in settings.keep:
         if column not in schema.names:
@@ -95,8 +95,8 @@ def map_columns(
         check_grader(settings.grader)
     elif "grader" not in found and not is_guru:
         raise SourceError(
-            f"{name} does not say which grader scores its answers: set `grader` to one of {', '.join(names())} "
-            "or to your own `module:function`"
+            f"{name} does not say which grader scores its answers: set `grader` to one of "
+            f"{', '.join(names())} or to your own `module:function`"
         )
     mapping = Mapping(settings, found, is_guru, allowed_domains)
     _check_types(schema, mapping, name)
@@ -332,12 +332,11 @@ def _domain_and_grader(
     problems.add(domain.is_null().to_numpy(zero_copy_only=False), "the domain is null")
     problems.add(grader.is_null().to_numpy(zero_copy_only=False), "the grader is null")
     if mapping.allowed_domains is not None:
+        known_domains = ", ".join(mapping.allowed_domains)
         allowed = pc.is_in(domain, value_set=pa.array(mapping.allowed_domains, pa.string()))
         problems.add(
             ~allowed.to_numpy(zero_copy_only=False),
-            lambda r: (
-                f"unknown domain {domain[r].as_py()!r}; allowed are {', '.join(mapping.allowed_domains or ())}"
-            ),
+            lambda r: f"unknown domain {domain[r].as_py()!r}; allowed are {known_domains}",
         )
     if settings.grader is None:
         faults = {name: _grader_fault(name) for name in grader.unique().drop_null().to_pylist()}

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from bots.pool import TaskPool
-from bots.sources.base import Shard, Source
+from bots.sources.base import Shard, Source, SourceError
 from bots.sources.collect import Collector
 from bots.sources.config import (
     HuggingFaceSource,
@@ -84,7 +84,12 @@ def plan_parts(config: PoolConfig) -> tuple[list[str], list[ReadPart]]:
 
 
 def read_pool(config: PoolConfig) -> TaskPool:
-    """Read all sources one after the other in this process; prompts are not measured (`max_prompt_tokens`)."""
+    """Read all sources in this process, without Ray.
+
+    Raises SourceError where `max_prompt_tokens` asks for a tokenizer: `pipelines.pool.load_pool` has one.
+    """
+    if config.max_prompt_tokens is not None:
+        raise SourceError("max_prompt_tokens needs a tokenizer: use pipelines.pool.load_pool")
     names, parts = plan_parts(config)
     collector = Collector(config, names)
     for part in parts:

@@ -1,4 +1,4 @@
-"""Tasks from `reasoning-gym` generators; the whole entry is the answer, so that its own `score_answer` can grade."""
+"""Tasks from `reasoning-gym` generators; the whole entry is the answer, for its own `score_answer`."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def _check_gradable(dataset: Any, name: str) -> None:
     after = dataset.score_answer(entry["answer"], json.loads(_as_json(entry, name)))
     if after < before:
         raise SourceError(
-            f"generator {name!r} cannot be used: its entries do not survive JSON (its own answer scores {before:g}, "
-            f"then {after:g})"
+            f"generator {name!r} cannot be used: its entries do not survive JSON "
+            f"(its own answer scores {before:g}, then {after:g})"
         )
 
 
