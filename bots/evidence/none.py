@@ -1,0 +1,22 @@
+"""No implicit evidence: beliefs move by a task's own rollouts only (ρ then only scales their weight)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bots.evidence.base import Evidence, Float32, Float64, Rows
+
+
+class NoEvidence(Evidence):
+    """Predicts nothing for any task, as MoPPS does (arXiv 2507.04632)."""
+
+    def observe(self, step: int, rows: Rows, p_hat: Float64, n: Float64) -> None:
+        """Nothing is learnt."""
+
+    def predict(self, start: int, stop: int, out: Float32) -> None:
+        """NaN everywhere."""
+        out.fill(np.nan)
+
+    def predict_rows(self, rows: Rows) -> Float32:
+        """NaN everywhere."""
+        return np.full(len(rows), np.nan, np.float32)
