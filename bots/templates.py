@@ -37,7 +37,7 @@ class PromptEncoder:
         if not self._plain and self._template is None and not self.tokenizer.chat_template:
             raise TemplateError(
                 f"the tokenizer of {self.tokenizer.name_or_path or 'the model'} has no chat template; set "
-                "the pool's `template` to a Jinja file, to the template's text, or to `plain` for a base model"
+                "the pool's `template` to a Jinja file, a template's text, or `plain` for a base model"
             )
 
     def render(self, prompt: Prompt) -> str:
