@@ -1,16 +1,20 @@
-r"""Where the final answer is in a completion: after the thinking, in \boxed{}, in answer tags, or after "answer is"."""
+r"""Where a completion says its final answer: in \boxed{}, in answer tags, or after "the answer is"."""
 
 from __future__ import annotations
 
 import re
 
-_TAG = re.compile(r"<answer>(.*?)</answer>", re.DOTALL | re.IGNORECASE)
+_TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*(?=[{\s])")
 _BOXED_BARE = re.compile(r"\\boxed\s+([^\s${}]+)")
 _PHRASE = re.compile(
     r"(?:(?:final|correct)\s+answer|answer)\**\s*(?:is|are|:|=)\s*:?\**\s*(.+)|^####\s*(.+)",
     re.IGNORECASE | re.MULTILINE,
 )
+
+# A completion of nothing but open boxes must not cost a quadratic search.
+_BOXES = 20
+_LONGEST = 20_000
 
 
 def after_thinking(completion: str) -> str:
@@ -20,13 +24,20 @@ def after_thinking(completion: str) -> str:
 
 def tagged(completion: str) -> str | None:
     """The content of the last `<answer>…</answer>` after the thinking, stripped."""
-    found = _TAG.findall(after_thinking(completion))
-    return found[-1].strip() if found else None
+    text = after_thinking(completion)
+    content = None
+    opened = None
+    for tag in _TAG.finditer(text):
+        if not tag[1]:
+            opened = tag.end()
+        elif opened is not None:
+            content, opened = text[opened : tag.start()].strip(), None
+    return content
 
 
 def boxed(text: str) -> str | None:
     r"""The content of the last complete `\boxed{…}`, braces balanced, stripped."""
-    for match in reversed(list(_BOXED.finditer(text))):
+    for match in reversed(list(_BOXED.finditer(text))[-_BOXES:]):
         start = match.end()
         while start < len(text) and text[start].isspace():
             start += 1
@@ -40,8 +51,9 @@ def boxed(text: str) -> str | None:
 
 
 def final_answer(completion: str) -> str | None:
-    r"""The marked answer: the last of `<answer>` tags (a box within counts), else the last `\boxed{}`, else the
-    last "the answer is …", "Answer: …" or "#### …" up to the end of its line. None if nothing is marked."""
+    r"""The marked answer: the last `<answer>…</answer>` (a box within counts), else the last `\boxed{}`, else
+    the last "the answer is …", "Answer: …" or "#### …", up to the end of its line. None if nothing is marked.
+    """
     text = after_thinking(completion)
     inside = tagged(text)
     if inside is not None:
@@ -71,7 +83,7 @@ def _sentence(text: str) -> str:
 def _closing(text: str, start: int) -> int | None:
     depth = 0
     escaped = False
-    for position in range(start, len(text)):
+    for position in range(start, min(len(text), start + _LONGEST)):
         char = text[position]
         if escaped:
             escaped = False

@@ -1,4 +1,6 @@
-"""Graders by name: the built-in ones, the lab's, and a user's own `module:function`."""
+"""Graders by name: the built-in ones, the lab's, a user's own `module:function`, and weighted sums of
+them.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import cast
 
+from bots.graders import composite
 from bots.graders.base import Grader
 
 BUILT_IN: dict[str, str] = {
@@ -16,6 +19,10 @@ BUILT_IN: dict[str, str] = {
     "logic": "bots.graders.logic:grade",
     "exact": "bots.graders.exact:grade",
     "reasoning_gym": "bots.graders.reasoning_gym:grade",
+    "format_boxed": "bots.graders.form:grade_boxed",
+    "format_answer_tags": "bots.graders.form:grade_answer_tags",
+    "format_think": "bots.graders.form:grade_think",
+    "format_code_block": "bots.graders.form:grade_code_block",
     "lab_math": "bots.lab.graders:grade_math",
     "lab_logic": "bots.lab.graders:grade_logic",
     "lab_code": "bots.lab.graders:grade_code",
@@ -34,14 +41,19 @@ def names() -> list[str]:
 
 @cache
 def resolve(name: str) -> Grader:
-    """The grader called `name`: a built-in one (`names()`) or a user's own `module:function`.
+    """The grader called `name`: a built-in one (`names()`), a user's own `module:function`, or a weighted
+    sum of such, `0.9*math + 0.1*format_boxed`.
 
     The same name gives the same function; an import is paid once.
 
     Raises:
         UnknownGraderError: no such name, module or function; the message lists what is known.
+        ValueError: a sum that is no weighted mean.
         ImportError: the grader's module exists, but something that it imports doesn't.
     """
+    parts = composite.parse(name)
+    if parts is not None:
+        return composite.Composite(tuple((weight, part, resolve(part)) for weight, part in parts))
     module_name, colon, attribute = BUILT_IN.get(name, name).partition(":")
     if not (colon and module_name and attribute):
         raise UnknownGraderError(
@@ -72,8 +84,11 @@ def preflight(graders: Iterable[str]) -> None:
     Raises what `resolve` raises, and what the module's `preflight` does (SandboxUnavailableError for `code`).
     """
     for name in graders:
-        module = sys.modules[resolve(name).__module__]
-        check = getattr(module, "preflight", None)
+        grader = resolve(name)
+        if isinstance(grader, composite.Composite):
+            preflight(part for _, part, _ in grader.parts)
+            continue
+        check = getattr(sys.modules.get(grader.__module__), "preflight", None)
         if check is not None:
             check()
 

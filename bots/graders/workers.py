@@ -23,6 +23,7 @@ from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import cast
 
+from bots.graders import composite
 from bots.graders.code import CodeOptions
 from bots.graders.worker import PROGRESS, Answer, Item, Setup
 
@@ -62,6 +63,11 @@ class Stats:
     deaths: int = 0
     restarts: int = 0
     busy_seconds: float = 0.0
+
+
+def _uses_code(graders: Sequence[str]) -> bool:
+    parts = [part for name in graders for _, part in composite.parse(name) or [(1.0, name)]]
+    return "code" in parts
 
 
 class PoolError(RuntimeError):
@@ -123,7 +129,7 @@ class Workers:
         if memory_limit < 1 << 24:
             raise ValueError(f"grading memory limit: {memory_limit} bytes; at least {1 << 24} are needed")
         code = code or CodeOptions()
-        if "code" in graders and time_limit <= code.total_seconds + code.limits.wall_seconds:
+        if _uses_code(graders) and time_limit <= code.total_seconds + code.limits.wall_seconds:
             raise ValueError(
                 f"grading time limit: {time_limit} s; code takes up to {code.total_seconds} s of tests and "
                 f"{code.limits.wall_seconds} s for the last, and the limit must be longer than both together"

@@ -1,0 +1,62 @@
+"""The grader actor: a thin shell around a pool of killable grading processes (`bots.graders.workers`)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import ray
+
+from bots.graders.code import CodeOptions
+from bots.graders.worker import Item
+from bots.graders.workers import Result, Workers
+from bots.sandbox import Limits
+
+
+@ray.remote
+class Grader:
+    """Grades samples in `workers` processes on its node. Ask for `num_cpus=workers` when you make it.
+
+    Args:
+        workers: grading processes.
+        time_limit: seconds for one grade, then its process is killed and replaced.
+        memory_limit: bytes that a grade may take.
+        graders: names that will be used; they are imported, and what they need is checked, before this
+        returns. code_limits: fields of `bots.sandbox.Limits` for each tested program. code_total_seconds:
+        for all tests of one completion. unsafe_code_without_sandbox: run model-written programs without a
+        sandbox. Off unless you say so.
+
+    The constructor raises what `Workers` raises: an unknown grader, an impossible limit, no sandbox on this
+    node.
+    """
+
+    def __init__(
+        self,
+        workers: int = 2,
+        *,
+        time_limit: float = 40.0,
+        memory_limit: int = 2 << 30,
+        graders: Sequence[str] = (),
+        code_limits: dict[str, float] | None = None,
+        code_total_seconds: float = 20.0,
+        unsafe_code_without_sandbox: bool = False,
+    ) -> None:
+        limits = Limits(**(code_limits or {}))  # type: ignore[arg-type]
+        code = CodeOptions(limits, code_total_seconds, unsafe_code_without_sandbox)
+        self._workers = Workers(
+            workers, time_limit=time_limit, memory_limit=memory_limit, graders=graders, code=code
+        )
+
+    def grade(self, items: list[Item]) -> list[Result]:
+        """A result for each (grader's name, prompt, answer, completion), in order;
+
+        reward None if ungraded.
+        """
+        return self._workers.grade(items)
+
+    def stats(self) -> dict[str, float]:
+        """graded, failures, timeouts, deaths, restarts, busy_seconds (see `workers.Stats`), workers."""
+        return self._workers.stats()
+
+    def ready(self) -> bool:
+        """True: the constructor has come through."""
+        return True

@@ -1,0 +1,53 @@
+"""Rewards made of several graders by weight, written as a grader's name: `0.9*math + 0.1*format_boxed`."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import dataclass
+
+from bots.graders.base import Grade, Grader
+
+_TERM = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*\*\s*([A-Za-z_][\w.:]*)\s*")
+
+
+@dataclass(frozen=True)
+class Composite:
+    """The weighted mean of graders: `parts` are (weight, name, grader), the weights sum to 1.
+
+    If one grader fails, the sample is ungraded: a reward without a part would be another reward.
+    """
+
+    parts: tuple[tuple[float, str, Grader], ...]
+
+    def __call__(self, prompt: str, answer: str, completion: str) -> Grade:
+        grades = [(weight, name, grader(prompt, answer, completion)) for weight, name, grader in self.parts]
+        reward = math.fsum(weight * grade.reward for weight, _, grade in grades)
+        reason = "; ".join(f"{name} {grade.reward:g} ({grade.reason})" for _, name, grade in grades)
+        return Grade(min(1.0, reward), reason)
+
+
+def parse(name: str) -> list[tuple[float, str]] | None:
+    """The (weight, grader's name) pairs of a composite's name; None if it is no composite.
+
+    Raises:
+        ValueError: it looks like one, but a term is garbled, a weight is not positive, a grader comes twice,
+            or the weights don't sum to 1.
+    """
+    if "*" not in name:
+        return None
+    parts = []
+    for text in name.split("+"):
+        term = _TERM.fullmatch(text)
+        if term is None:
+            raise ValueError(f"composite grader {name!r}: {text.strip()!r} is not `weight*grader`")
+        parts.append((float(term[1]), term[2]))
+    names = [part for _, part in parts]
+    if len(set(names)) < len(names):
+        raise ValueError(f"composite grader {name!r}: a grader comes twice")
+    if any(weight <= 0 for weight, _ in parts):
+        raise ValueError(f"composite grader {name!r}: every weight must be positive")
+    total = math.fsum(weight for weight, _ in parts)
+    if abs(total - 1) > 1e-6:
+        raise ValueError(f"composite grader {name!r}: the weights sum to {total:g}, not 1")
+    return parts

@@ -1,0 +1,44 @@
+"""Tasks from reasoning-gym, graded by their generator's own `score_answer`.
+
+`answer` is the task's whole entry as JSON (question, answer, metadata with `source_dataset`).
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from bots.graders.base import Grade
+from bots.graders.extract import after_thinking, final_answer
+
+
+def grade(prompt: str, answer: str, completion: str) -> Grade:
+    """What the generator's `score_answer` says, in [0, 1], about the marked answer, or else the whole
+    completion.
+
+    Raises:
+        ValueError: `answer` is not an entry of a known generator.
+    """
+    entry = json.loads(answer)
+    if not isinstance(entry, dict) or not isinstance(entry.get("metadata"), dict):
+        raise ValueError(  # noqa: TRY004
+            "a reasoning_gym answer must be an entry with its metadata, as JSON"
+        )
+    name = entry["metadata"].get("source_dataset")
+    said = final_answer(completion)
+    if said is None:
+        said = after_thinking(completion).strip()
+    reward = float(_scorer(name)(said, entry))
+    return Grade(min(1.0, max(0.0, reward)), f"{name}: score {reward:g} for {said[:60]!r}")
+
+
+@cache
+def _scorer(name: str) -> Callable[[str, dict[str, Any]], float]:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", SyntaxWarning)  # a dependency's, of no concern to our user
+        from reasoning_gym import get_score_answer_fn
+    scorer: Callable[[str, dict[str, Any]], float] = get_score_answer_fn(name)
+    return scorer
