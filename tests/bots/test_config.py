@@ -1,0 +1,75 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from bots.config import ConfigError, TrainConfig, dump_config, load_config, parse_config
+
+CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
+LAB = Path(__file__).parents[2] / "configs" / "lab.yaml"
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_shipped_configurations_are_valid_and_survive_a_round_trip(path):
+    config = load_config(path)
+    assert parse_config(TrainConfig, yaml.safe_load(dump_config(config)), "dump") == config
+
+
+def test_overrides_reach_any_key():
+    config = load_config(
+        LAB, ["selection.lam=0.2", "learner.lr=1e-6", "pool.sources.0.size=50", "run.name=other"]
+    )
+    assert (config.selection.lam, config.learner.lr, config.run.name) == (0.2, 1e-6, "other")
+    assert config.pool.sources[0].size == 50
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("selection.lambda=0.2", "selection.lambda: no such key"),
+        ("selection.lam=1.5", r"selection.lam: .*less than or equal to 1 \(it is 1.5\)"),
+        ("selection.p_star=0", "selection.p_star: .*greater than 0"),
+        ("learner.loss=ppo", "learner.loss: .*'grpo'.*it is 'ppo'"),
+        ("learner.zero_stage=4", "learner.zero_stage"),
+        ("rollout.samples=1", "rollout.samples: .*greater than or equal to 2"),
+        ("rollout.max_tokens=128", "no room is left for a prompt"),
+        ("learner.tokens_per_micro_batch=100", "less than one sample"),
+        ("learner.ranks=1000", "cannot be shared by learner.ranks = 1000"),
+        ("learner.gpus=2", "learner.gpus is 2"),
+        ("model.attention=flash_attention_2", "needs learner.gpus = 1"),
+        ("run.steps=0", "run.steps"),
+        ("selection=3", "not of the form"),
+        ("nonsense", "not of the form"),
+        ("run.name.first=a", "is a value, not a section"),
+    ],
+)
+def test_impossible_values_are_refused_by_key_and_value(override, said):
+    with pytest.raises(ConfigError, match=said):
+        load_config(LAB, [override])
+
+
+def test_every_fault_is_reported_at_once():
+    with pytest.raises(ConfigError) as caught:
+        load_config(LAB, ["selection.lam=2", "selection.rho=-1"])
+    assert "selection.lam" in str(caught.value)
+    assert "selection.rho" in str(caught.value)
+
+
+def test_a_missing_or_broken_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="no such configuration file"):
+        load_config(tmp_path / "none.yaml")
+    broken = tmp_path / "broken.yaml"
+    broken.write_text("run: [")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_config(broken)
+    broken.write_text("3")
+    with pytest.raises(ConfigError, match="holds int"):
+        load_config(broken)
+
+
+def test_every_key_is_documented():
+    for section in TrainConfig.model_fields.values():
+        if hasattr(section.annotation, "model_fields"):
+            for name, field in section.annotation.model_fields.items():
+                if section.annotation.__module__ == "bots.config":
+                    assert field.description, f"{section.annotation.__name__}.{name} has no docstring"
