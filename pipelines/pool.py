@@ -1,11 +1,11 @@
-"""One task pool from several configured sources: read as a stream of Arrow blocks, in parallel through Ray Data."""
+"""One task pool from several configured sources: a stream of Arrow blocks, in parallel through Ray Data."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import ray
@@ -17,11 +17,11 @@ from bots.sources.base import SourceError
 from bots.sources.collect import TOO_LONG, Collector
 from bots.sources.config import PoolConfig
 from bots.sources.open import ReadPart, plan_parts
-from bots.templates import PromptEncoder
+
+if TYPE_CHECKING:
+    from bots.templates import PromptEncoder
 
 SOURCE = "source_number"
-ROWS_IN_PROCESS = 50_000
-"""Up to about so many rows a second process would cost more time than it saves."""
 
 
 def build_pool(config: PoolConfig, tokenizer: Any = None) -> TaskPool:
@@ -67,6 +67,9 @@ class _Measure:
         return piece.append_column(TOO_LONG, pa.array(too_long))
 
     def _encoder(self) -> PromptEncoder:
+        # transformers takes 200 MiB in every process that reads: only where tokens are counted.
+        from bots.templates import PromptEncoder
+
         if isinstance(self.tokenizer, str | Path):
             return _load_encoder(str(self.tokenizer), self.template)
         return PromptEncoder(self.tokenizer, self.template)
@@ -74,6 +77,8 @@ class _Measure:
 
 @cache
 def _load_encoder(tokenizer: str, template: str | None) -> PromptEncoder:
+    from bots.templates import PromptEncoder
+
     return PromptEncoder(tokenizer, template)
 
 
@@ -116,14 +121,13 @@ def _stream(parts: list[ReadPart], measure: _Measure) -> Iterator[pa.Table]:
     context.execution_options.preserve_order = True  # row numbers must not depend on which task is faster
     with DataContext.current(context):
         dataset = ray.data.read_datasource(_Parts(parts, measure), override_num_blocks=len(parts))
-        try:
-            for bundle in dataset.iter_internal_ref_bundles():
-                for entry in bundle.blocks:
-                    block: pa.Table = ray.get(entry.ref)
-                    if block.num_rows:
-                        yield block
-        except ray.exceptions.RayTaskError as error:
-            cause = error.cause
-            if isinstance(cause, ValueError):  # ours: the message names the row
-                raise cause from None
-            raise
+    try:
+        for bundle in dataset.iter_internal_ref_bundles():
+            for entry in bundle.blocks:
+                block: pa.Table = ray.get(entry.ref)
+                if block.num_rows:
+                    yield block
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, ValueError):  # ours: the message names the file and the row
+            raise error.cause from None
+        raise

@@ -19,17 +19,18 @@ def content_ids(prompt: pa.ListArray, answer: pa.StringArray) -> pa.StringArray:
     as an empty text.
     """
     contents = prompt.flatten().field("content").fill_null("")
-    ends = np.concatenate([[0], np.cumsum(prompt.value_lengths().fill_null(0).to_numpy())])
+    ends = [0, *np.cumsum(prompt.value_lengths().fill_null(0).to_numpy()).tolist()]
     content_bounds, content_bytes = _buffers(contents)
     answer_bounds, answer_bytes = _buffers(answer.fill_null(""))
+    # The lengths are hashed as well as the bytes: "a" + "bc" is another task than "ab" + "c".
+    lengths = memoryview(np.diff(content_bounds).astype("<i8").tobytes())
     digits = bytearray(2 * _DIGEST * len(prompt))
+    content_at, answer_at = content_bounds.tolist(), answer_bounds.tolist()
     for row in range(len(prompt)):
-        digest = hashlib.blake2b(digest_size=_DIGEST)
         first, last = ends[row], ends[row + 1]
-        # The lengths as well as the bytes: "a" + "bc" is another task than "ab" + "c".
-        digest.update(np.diff(content_bounds[first : last + 1]).astype("<i8").tobytes())
-        digest.update(content_bytes[content_bounds[first] : content_bounds[last]])
-        digest.update(answer_bytes[answer_bounds[row] : answer_bounds[row + 1]])
+        digest = hashlib.blake2b(lengths[8 * first : 8 * last], digest_size=_DIGEST)
+        digest.update(content_bytes[content_at[first] : content_at[last]])
+        digest.update(answer_bytes[answer_at[row] : answer_at[row + 1]])
         digits[2 * _DIGEST * row : 2 * _DIGEST * (row + 1)] = digest.hexdigest().encode()
     offsets = np.arange(len(prompt) + 1, dtype=np.int32) * (2 * _DIGEST)
     return pa.StringArray.from_buffers(len(prompt), pa.py_buffer(offsets), pa.py_buffer(bytes(digits)))

@@ -87,7 +87,7 @@ def _open(path: str) -> pq.ParquetFile:
         if "://" in path:
             system, inside = fs.FileSystem.from_uri(path)
             return pq.ParquetFile(system.open_input_file(inside))
-        return pq.ParquetFile(path, memory_map=True)
+        return pq.ParquetFile(path)
     except pa.ArrowInvalid as error:
         raise SourceError(f"{path} is not a parquet file: {error}") from error
 
