@@ -1,0 +1,135 @@
+"""The law by which the simulated policy learns from a batch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from bots.pool import Rows
+from bots.simulation.world import Floats, Items, World, sigmoid
+
+BINS = 24
+
+
+@dataclass(frozen=True)
+class Law:
+    """How ability moves. The policy passes task k with probability
+
+        p_k = σ(a_k·(θ(domain, d_k) − d_k) + ε_k + m_k),
+
+    θ being its ability at tasks of that domain and difficulty, ε_k a residual and m_k what it has picked up
+    from task k itself.
+
+    Where it comes from. REINFORCE with a baseline on a policy whose success is Bernoulli(σ(η)) has the expected
+    gradient dp/dη = p·(1−p) (Williams 1992); a group of equal rewards has none, and in general the gradient's
+    norm is bounded by the standard deviation of the rewards (Razin et al. 2024, arXiv 2310.20703), while the
+    variance p(1−p) bounds the improvement from one prompt (Bae et al. 2025, arXiv 2504.03380). So each group
+    gives what its sampled rewards carry, v = their unbiased variance, and a batch of B moves
+
+        θ(domain, d) += rate·(1/B)·Σ_k a_k·v_k·exp(−(d − d_k)²/(2·transfer²))   (k of that domain)
+        m_k          += own·a_k·v_k                                              (k in the batch)
+
+    Between steps θ returns to where it began by the share `forgetting`, and m_k vanishes by `own_forgetting`.
+    Transfer that fades with the distance in difficulty makes a frontier: easy tasks don't teach hard ones.
+    """
+
+    rate: float = 0.3
+    """Logits of ability per unit of mean a·v (which is 0.25 at best)."""
+    transfer: float = 1.5
+    """Reach of what is learnt, in logits of difficulty; inf: one ability for a domain."""
+    own: float = 1.0
+    """Logits of a task's own gain per unit of a·v."""
+    forgetting: float = 0.001
+    """Share of the gained ability that is lost in a step."""
+    own_forgetting: float = 0.003
+    """Share of a task's own gain that is lost in a step."""
+    residual: float = 0.7
+    """Standard deviation of ε."""
+    churn: float = 0.0
+    """Share of ε's variance that is redrawn in a step: single tasks drift without the batch's doing."""
+    drift: float = 0.0
+    """Logits of ability added to all in a step without the batch's doing."""
+    jump_every: int = 0
+    """Steps between jumps of the drift's direction and of all ε; 0: never."""
+    reward_concentration: float = 0.0
+    """0: binary rewards. c > 0: rewards in [0, 1], distributed as Beta(c·p, c·(1−p))."""
+
+    def __post_init__(self) -> None:
+        for name in ("rate", "own", "residual", "reward_concentration", "jump_every"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be ≥ 0")
+        for name in ("forgetting", "own_forgetting", "churn"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be in [0, 1]")
+        if not self.transfer > 0:
+            raise ValueError(f"transfer is {self.transfer}; it must be > 0")
+
+
+class Learner:
+    """The policy: answers tasks and learns from batches. seed: of its residuals and its answers."""
+
+    def __init__(self, world: World, law: Law, seed: int) -> None:
+        self.law, self.train, self.held_out = law, world.train, world.held_out
+        self.rng = np.random.default_rng((seed, 1))
+        low = min(self.train.difficulty.min(), self.held_out.difficulty.min())
+        high = max(self.train.difficulty.max(), self.held_out.difficulty.max())
+        self.bins = np.linspace(low, high, BINS)
+        """Difficulties at which the ability is followed, float64 (BINS,)."""
+        self.ability = np.zeros((len(world.spec.domains), BINS))
+        """θ by domain and difficulty, logits."""
+        self.residual = self.rng.normal(0, law.residual, len(self.train.domain))
+        self.held_out_residual = self.rng.normal(0, law.residual, len(self.held_out.domain))
+        self.own = np.zeros(len(self.train.domain))
+        self.own_step = np.zeros(len(self.train.domain), np.int64)
+        self.base, self.direction, self.step = 0.0, 1.0, 0
+
+    def pass_rates(self, rows: Rows | slice = slice(None)) -> Floats:
+        """True p (R,) of training tasks at this step."""
+        faded = self.own[rows] * (1 - self.law.own_forgetting) ** (self.step - self.own_step[rows])
+        return self._rates(self.train, rows, self.residual[rows] + faded)
+
+    def score(self) -> float:
+        """Expected mean pass rate on the held-out tasks: what an evaluation without noise would give."""
+        return float(np.mean(self._rates(self.held_out, slice(None), self.held_out_residual)))
+
+    def _rates(self, items: Items, rows: Rows | slice, extra: Floats) -> Floats:
+        difficulty = items.difficulty[rows]
+        place = (difficulty - self.bins[0]) / max(self.bins[1] - self.bins[0], 1e-12)
+        nearest = np.minimum(np.rint(place).astype(np.int64), BINS - 1)
+        ability = self.base + self.ability[items.domain[rows], nearest]
+        return sigmoid(items.discrimination[rows] * (ability - difficulty) + extra)
+
+    def answer(self, rows: Rows, rollouts: int) -> Floats:
+        """Rewards (B, n) of fresh answers to the tasks."""
+        p = self.pass_rates(rows)[:, None]
+        if c := self.law.reward_concentration:
+            p = np.clip(p, 1e-9, 1 - 1e-9)  # Beta's parameters must be positive
+            return self.rng.beta(c * p, c * (1 - p), (len(rows), rollouts))
+        return (self.rng.random((len(rows), rollouts)) < p).astype(np.float64)
+
+    def learn(self, rows: Rows, rewards: Floats) -> None:
+        """One training step on the groups (B, n), n ≥ 2, and the time that passes with it."""
+        law, items = self.law, self.train
+        signal = items.discrimination[rows] * rewards.var(axis=1, ddof=1)
+        distance = (self.bins[None, :] - items.difficulty[rows, None]) / law.transfer
+        reach: npt.NDArray[np.float64] = np.exp(-0.5 * distance**2) * (signal * law.rate / len(rows))[:, None]
+        self.ability *= 1 - law.forgetting
+        np.add.at(self.ability, items.domain[rows], reach)
+        faded = self.own[rows] * (1 - law.own_forgetting) ** (self.step - self.own_step[rows])
+        self.own[rows] = faded + law.own * signal
+        self.own_step[rows] = self.step
+        self.step += 1
+        self._drift()
+
+    def _drift(self) -> None:
+        law = self.law
+        jump = law.jump_every > 0 and self.step % law.jump_every == 0
+        if jump:
+            self.direction = -self.direction
+        self.base += self.direction * law.drift
+        share = 1.0 if jump else law.churn
+        if share:
+            fresh = self.rng.normal(0, law.residual, len(self.residual))
+            self.residual = np.sqrt(1 - share) * self.residual + np.sqrt(share) * fresh

@@ -1,0 +1,104 @@
+"""One simulated training run: the real BOTS against the simulated learner."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from bots.metrics import Calibration, Curve, calibration
+from bots.simulation.learner import Law, Learner
+from bots.simulation.world import Floats, World, WorldSpec
+
+
+@dataclass(frozen=True)
+class Simulation:
+    """A run to simulate. world, law: see there; `options` go to `BOTS` (p_star, lam, rho, selector, …)."""
+
+    world: WorldSpec = field(default_factory=WorldSpec)
+    law: Law = field(default_factory=Law)
+    steps: int = 1_000
+    """Training steps."""
+    batch: int = 32
+    """Tasks a step."""
+    rollouts: int = 16
+    """n ≥ 2."""
+    delay: int = 0
+    """Steps after which the posterior is told of a batch (the policy learns from it at once)."""
+    evaluate_every: int = 20
+    """Steps between evaluations."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments of `BOTS` other than pool, rollouts and seed."""
+
+    def __post_init__(self) -> None:
+        if self.steps < 1 or self.evaluate_every < 1 or self.delay < 0:
+            raise ValueError("steps and evaluate_every must be at least 1, delay at least 0")
+        if self.rollouts < 2:
+            raise ValueError(f"rollouts is {self.rollouts}; a group's variance needs at least 2")
+        if not 1 <= self.batch <= self.world.tasks:
+            raise ValueError(
+                f"batch is {self.batch}; it must be from 1 to the pool's {self.world.tasks} tasks"
+            )
+
+
+@dataclass(frozen=True)
+class Trace:
+    """What happened. S steps; arrays are float64.
+
+    curve: held-out score at the evaluated steps, the first at 0. etr: (S,) effective task ratio.
+    signal: (S,) mean of 4·p(1−p) over the batch, with the true p: 1 is a perfect batch.
+    predicted, observed: (S, B) the beliefs' means when the batch was selected, and the pass rates found.
+    lam, rho, p_star: (S,) as used. belief_sd: (S,) mean standard deviation of the selected tasks' beliefs.
+    """
+
+    curve: Curve
+    etr: Floats
+    signal: Floats
+    predicted: Floats
+    observed: Floats
+    belief_sd: Floats
+    lam: Floats
+    rho: Floats
+    p_star: Floats
+
+    def calibration(self, start: int = 0) -> Calibration:
+        """Of the one-step-ahead predictions from step `start` on."""
+        return calibration(self.predicted[start:].ravel(), self.observed[start:].ravel())
+
+
+def simulate(simulation: Simulation, seed: int) -> Trace:
+    """Run it. Runs of one seed share world, residuals and anchors whatever the options: pair them by seed."""
+    from bots import BOTS
+
+    world = World(simulation.world, seed)
+    learner = Learner(world, simulation.law, seed)
+    bots = BOTS(world.pool, rollouts=simulation.rollouts, seed=seed, **simulation.options)
+    size = (simulation.steps, simulation.batch)
+    predicted, observed = np.empty(size), np.empty(size)
+    etr, signal, sd, lam, rho, p_star = np.empty((6, simulation.steps))
+    at, scores = [0], [learner.score()]
+    waiting: deque[tuple[int, Any, Floats]] = deque()
+    for step in range(simulation.steps):
+        rows = bots.select(simulation.batch)
+        alpha, beta = bots.alpha[rows].astype(np.float64), bots.beta[rows].astype(np.float64)
+        predicted[step] = mean = alpha / (alpha + beta)
+        sd[step] = np.sqrt(mean * (1 - mean) / (alpha + beta + 1)).mean()
+        p = learner.pass_rates(rows)
+        signal[step] = 4 * np.mean(p * (1 - p))
+        rewards = learner.answer(rows, simulation.rollouts)
+        observed[step] = rewards.mean(axis=1)
+        etr[step] = np.mean(rewards.min(axis=1) < rewards.max(axis=1))
+        learner.learn(rows, rewards)
+        waiting.append((step, rows, rewards))
+        if len(waiting) > simulation.delay:
+            past, rows, rewards = waiting.popleft()
+            bots.observe(rows, rewards, step=past)
+        lam[step], rho[step], p_star[step] = bots.lam, bots.rho, bots.p_star
+        if (step + 1) % simulation.evaluate_every == 0:
+            at.append(step + 1)
+            scores.append(learner.score())
+    curve = Curve(np.array(at, np.float64), np.array(scores))
+    return Trace(curve, etr, signal, predicted, observed, sd, lam, rho, p_star)

@@ -1,0 +1,107 @@
+"""Simulated tasks: latent difficulties, and anchors as two imperfect reference models would measure them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from bots.pool import TaskPool
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class WorldSpec:
+    """What the tasks are like. All difficulties and abilities are in logits.
+
+    A model of ability θ passes task k with probability σ(a_k·(θ − d_k) + ε), the two-parameter item response
+    model (Birnbaum 1968) with a residual ε of each model's own on each task.
+    """
+
+    tasks: int = 10_000
+    """K."""
+    domains: Mapping[str, float] = field(default_factory=lambda: {"math": 1.0})
+    """Share of each domain in the pool; shares are normalised."""
+    difficulty_mean: float = 2.0
+    """Mean of d: 2 logits above the untrained policy's ability 0, so that its mean pass rate is low."""
+    difficulty_sd: float = 2.5
+    """Standard deviation of d within a domain."""
+    domain_gap: float = 0.0
+    """Distance between the mean difficulties of one domain and the next."""
+    discrimination_sd: float = 0.2
+    """Standard deviation of ln a."""
+    weak: float = -0.5
+    """Ability of the weak reference model."""
+    strong: float = 3.0
+    """Ability of the strong one."""
+    anchor_residual: float = 1.0
+    """Standard deviation of the reference models' ε: how differently from the policy they see the tasks."""
+    anchor_samples: int = 16
+    """Samples behind each anchor pass rate: the measurement noise."""
+    missing: float = 0.0
+    """Share of tasks without anchors."""
+    held_out: int = 1_000
+    """Tasks of the evaluation set, from the same distribution and never trained on."""
+
+    def __post_init__(self) -> None:
+        if self.tasks < 1 or self.held_out < 1 or self.anchor_samples < 1:
+            raise ValueError("tasks, held_out and anchor_samples must be at least 1")
+        if not self.domains or min(self.domains.values()) <= 0:
+            raise ValueError(f"domains is {dict(self.domains)}; every share must be > 0")
+        if min(self.difficulty_sd, self.discrimination_sd, self.anchor_residual) < 0:
+            raise ValueError("standard deviations must be ≥ 0")
+        if not 0 <= self.missing <= 1:
+            raise ValueError(f"missing is {self.missing}; it must be in [0, 1]")
+
+
+@dataclass(frozen=True)
+class Items:
+    """Latent truth about N tasks: domain int64, difficulty and discrimination float64, (N,) each."""
+
+    domain: npt.NDArray[np.int64]
+    difficulty: Floats
+    discrimination: Floats
+
+    @classmethod
+    def draw(cls, spec: WorldSpec, size: int, rng: np.random.Generator) -> Items:
+        """`size` tasks of the specified world."""
+        shares = np.array(list(spec.domains.values()))
+        domain = rng.choice(len(shares), size, p=shares / shares.sum())
+        difficulty = rng.normal(spec.difficulty_mean, spec.difficulty_sd, size) + spec.domain_gap * domain
+        return cls(domain, difficulty, np.exp(rng.normal(0, spec.discrimination_sd, size)))
+
+
+class World:
+    """Training tasks with their pool, and held-out tasks. seed: everything follows from it."""
+
+    def __init__(self, spec: WorldSpec, seed: int) -> None:
+        rng = np.random.default_rng((seed, 0))
+        self.spec = spec
+        self.train = Items.draw(spec, spec.tasks, rng)
+        self.held_out = Items.draw(spec, spec.held_out, rng)
+        names = np.array(list(spec.domains))
+        table = pa.table(
+            {
+                "domain": names[self.train.domain],
+                "weak": self._anchor(spec.weak, rng),
+                "strong": self._anchor(spec.strong, rng),
+            }
+        )
+        self.pool = TaskPool.from_arrow(table, weak="weak", strong="strong")
+
+    def _anchor(self, ability: float, rng: np.random.Generator) -> pa.Array:
+        spec, items = self.spec, self.train
+        own = rng.normal(0, spec.anchor_residual, spec.tasks)
+        rate = sigmoid(items.discrimination * (ability - items.difficulty) + own)
+        measured = rng.binomial(spec.anchor_samples, rate) / spec.anchor_samples
+        return pa.array(measured, mask=rng.random(spec.tasks) < spec.missing)
+
+
+def sigmoid(x: Floats) -> Floats:
+    """1/(1 + exp(−x)) without overflow."""
+    value: Floats = 0.5 * (1 + np.tanh(x / 2))
+    return value
