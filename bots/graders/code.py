@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from bots.graders.base import Grade
 from bots.graders.code_tests import BrokenTestsError, CallTests, StdioTests, parse
-from bots.sandbox import Limits, Sandbox
+from bots.sandbox import Limits, Sandbox, SandboxUnavailableError
 
 _FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
 _PYTHON = {"", "python", "python3", "py"}
@@ -52,9 +52,10 @@ def preflight() -> None:
 
     SandboxUnavailableError says how to install what is missing.
     """
-    outcome = _get().run("print(6 * 7)")
+    # An import that no program has had yet: the library must be readable from inside.
+    outcome = _get().run("import pickle, zlib\nprint(6 * 7)")
     if outcome.stdout != b"42\n":
-        raise RuntimeError(f"the sandbox does not run programs: {outcome}")
+        raise SandboxUnavailableError(f"the sandbox starts, but does not run programs: {outcome.explain()}")
     close()
 
 

@@ -11,6 +11,7 @@ INNER = Path(__file__).parent / "inner"
 SCRATCH = "/scratch"
 PROGRAM_UID = 1000  # as seen inside
 OUTSIDE_UID = 65534  # "nobody": whom a program is, seen from outside, where root starts the sandbox
+_READABLE = ("/etc/ld.so.cache", "/usr/share/zoneinfo")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 
 
@@ -66,21 +67,36 @@ def command(bwrap: str, *, info_fd: int = -1, block_fd: int = -1) -> list[str]:
     # For the zygote, within its own user namespace: it puts up the inner walls. Programs have none of them.
     arguments += ["--cap-drop", "ALL", *(word for name in capabilities for word in ("--cap-add", name))]
     arguments += ["--hostname", "sandbox"]
+    binds = [*_python(), *(path for path in _READABLE if os.path.exists(path))]
+    # bwrap would make the folders on the way as open as they are outside (/root), or for itself alone (/usr).
+    on_the_way = {
+        str(parent) for path in (*binds, "/usr/lib", "/sandbox/inner") for parent in Path(path).parents
+    }
+    for folder in sorted(on_the_way - {"/"}):
+        arguments += ["--perms", "0755", "--dir", folder]
     for folder in ("/usr/lib", "/usr/lib64", "/usr/lib32", "/lib", "/lib64"):
         if os.path.islink(folder):
             arguments += ["--symlink", os.readlink(folder), folder]
         elif os.path.isdir(folder):
             arguments += ["--ro-bind", folder, folder]
-    for path in _python():
+    for path in binds:
         arguments += ["--ro-bind", path, path]
-    for path in ("/etc/ld.so.cache", "/usr/share/zoneinfo"):
-        arguments += ["--ro-bind-try", path, path]
     for folder in _site_packages():
         arguments += ["--tmpfs", folder, "--remount-ro", folder]
-    arguments += ["--tmpfs", "/dev"]
+    arguments += ["--perms", "0755", "--tmpfs", "/dev"]
     for device in _DEVICES:
         arguments += ["--dev-bind", f"/dev/{device}", f"/dev/{device}"]
-    arguments += ["--proc", "/proc", "--ro-bind", str(INNER), "/sandbox/inner", "--dir", SCRATCH]
+    arguments += [
+        "--proc",
+        "/proc",
+        "--ro-bind",
+        str(INNER),
+        "/sandbox/inner",
+        "--perms",
+        "0755",
+        "--dir",
+        SCRATCH,
+    ]
     arguments += ["--remount-ro", "/dev", "--remount-ro", "/", "--chdir", SCRATCH]
     for name, value in environment("/sandbox").items():
         arguments += ["--setenv", name, value]
