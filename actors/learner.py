@@ -75,10 +75,11 @@ class Learner:
                 f"the loss of step {step} is not finite on {int(broken)} micro-batches (lr {lr:g}); "
                 "lower learner.lr or learner.grad_clip"
             )
+        norm = self._replicated_grad_norm() if self.config.zero_stage == 0 else None
         self.engine.step()
         return {
             "loss": loss,
-            "grad_norm": float(self.engine.get_global_grad_norm() or 0.0),
+            "grad_norm": norm if norm is not None else float(self.engine.get_global_grad_norm()),
             "lr": lr,
             "mismatch_kl": kl / max(tokens, 1),
             "truncated_share": truncated / max(tokens, 1),
@@ -113,6 +114,11 @@ class Learner:
         # Padded on the right under a causal mask, no answer token ever sees padding: no mask is needed.
         logits = model(input_ids=token_ids, use_cache=False).logits
         return token_logprobs(logits[:, :-1], token_ids[:, 1:], self.temperature)
+
+    def _replicated_grad_norm(self) -> float:
+        # DeepSpeed keeps no norm at stage 0; every rank holds the whole gradient there.
+        gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
+        return float(torch.nn.utils.get_total_norm(gradients))
 
     def _set_learning_rate(self, step: int) -> float:
         warmup = self.config.warmup_steps

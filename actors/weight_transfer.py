@@ -8,6 +8,7 @@ copy; it works on CPUs, where `model.load_weights` alone fails because linear la
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+
 from vllm.distributed.weight_transfer.base import (
     WeightTransferEngine,
     WeightTransferInitInfo,
@@ -70,4 +71,3 @@ def register() -> None:
     """Make the back-end known to vLLM in this process; call before the engine is built."""
     if BACKEND not in WeightTransferEngineFactory._registry:
         WeightTransferEngineFactory.register_engine(BACKEND, ObjectStoreTransfer)
-

@@ -7,6 +7,7 @@ allowed.
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -147,10 +148,12 @@ class GradingConfig(Section):
     """Grader actors."""
     workers: Count = 1
     """Killable worker processes of one actor."""
-    timeout_s: Positive = 10.0
-    """Longest time for one grade."""
-    memory_gib: Positive = 1.0
-    """Largest memory of one worker, GiB."""
+    timeout_s: Positive = 40.0
+    """Longest time for one grade; code needs longer than all its tests together."""
+    memory_gib: Positive = 2.0
+    """Largest memory of one grade, GiB."""
+    unsafe_code_without_sandbox: bool = False
+    """Run model-written programs without a sandbox where none is installed. They can then do anything."""
 
 
 class EvaluationConfig(Section):
@@ -275,14 +278,14 @@ def _lay_over(tree: dict[str, Any], override: str) -> None:
     for depth, name in enumerate(path):
         node = node[int(name)] if isinstance(node, list) and name.isdigit() else node.setdefault(name, {})
         if not isinstance(node, dict | list):
-            raise ConfigError(f"override {override!r}: {'.'.join(path[: depth + 1])} is a value, not a section")
+            raise ConfigError(
+                f"override {override!r}: {'.'.join(path[: depth + 1])} is a value, not a section"
+            )
     value = yaml.safe_load(text)
     # YAML 1.1 reads 1e-6 as text; a number was meant.
     if isinstance(value, str):
-        try:
+        with contextlib.suppress(ValueError):
             value = float(value)
-        except ValueError:
-            pass
     if isinstance(node, list):
         node[int(last)] = value
     else:

@@ -12,11 +12,16 @@ from typing import Any
 class EventLog:
     """JSON lines in one file; an event is on disk before it is acted upon.
 
+    Opening cuts off half a line at the end, left by a writer that was killed: it was never acknowledged.
+
     path: the file; its folder exists.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        if self.path.exists():
+            whole = self.path.read_bytes()
+            os.truncate(self.path, whole.rfind(b"\n") + 1)
 
     def append(self, event: dict[str, Any]) -> None:
         """Add one event and hand it to the operating system: a killed process does not lose it."""
@@ -24,7 +29,7 @@ class EventLog:
             file.write(json.dumps(event) + "\n")
 
     def replay(self) -> Iterator[dict[str, Any]]:
-        """The events in order. Half a line at the end, of a writer killed while writing, is left out."""
+        """The whole events in order."""
         if self.path.exists():
             with self.path.open() as file:
                 for line in file:

@@ -38,7 +38,9 @@ def _add_train(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser("train", help="finetune a model on the tasks that the posterior picks")
     parser.add_argument("config", help="a YAML file, see configs/")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="laid over the file")
-    parser.add_argument("--dry-run", action="store_true", help="print the configuration and the plan, and stop")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the configuration and the plan, and stop"
+    )
     parser.add_argument("--resume", action="store_true", help="continue the run from its newest checkpoint")
     parser.add_argument("--overwrite", action="store_true", help="replace the run's folder")
     parser.set_defaults(run=_train)
@@ -63,14 +65,18 @@ def _train(options: argparse.Namespace, console: Console) -> int:
         summary = train(config, resume=options.resume, overwrite=options.overwrite, console=console)
     except plan.ResourceError as error:
         raise RefusedError(str(error)) from error
-    console.print(f"{summary['steps']} steps, best score {summary['best_score']} at step {summary['best_step']}")
+    console.print(
+        f"{summary['steps']} steps, best score {summary['best_score']} at step {summary['best_step']}"
+    )
     console.print(f"results in {config.run.path}", highlight=False, soft_wrap=True)
     return 0
 
 
 def _add_demo(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     parser = commands.add_parser("demo", help="train the lab's model with bots and with random, and compare")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="laid over configs/lab.yaml")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="laid over configs/lab.yaml"
+    )
     parser.set_defaults(run=_demo)
 
 

@@ -169,7 +169,7 @@ class Conductor:
 
     def _get(self, calls: list[Any], names: list[str]) -> list[Any]:
         timeout = self.config.rollout.timeout_s
-        done, waiting = ray.wait(calls, num_returns=len(calls), timeout=timeout)
+        _, waiting = ray.wait(calls, num_returns=len(calls), timeout=timeout)
         if waiting:
             late = [name for name, call in zip(names, calls, strict=True) if call in waiting]
             raise ActorTimeout(

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import tempfile
-import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,7 +71,9 @@ def train_loop(settings: dict[str, Any]) -> None:
             with watch("checkpoint"):
                 checkpoint.save(learner, crew if first else None, step)
         if first:
-            ray.get(crew.journal.write.remote({"step": step, "policy_version": step, **record, **watch.record()}))
+            ray.get(
+                crew.journal.write.remote({"step": step, "policy_version": step, **record, **watch.record()})
+            )
 
 
 def experience(

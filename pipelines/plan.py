@@ -31,7 +31,9 @@ def plan(config: TrainConfig) -> list[Demand]:
     """What the run asks. Posterior, graders, broker and journal ask nothing: they are idle most of the time."""
     rollout, learner = config.rollout, config.learner
     return [
-        Demand("rollout engine", rollout.engines, rollout.cpus, rollout.gpus, "rollout.engines, rollout.cpus"),
+        Demand(
+            "rollout engine", rollout.engines, rollout.cpus, rollout.gpus, "rollout.engines, rollout.cpus"
+        ),
         Demand("learner rank", learner.ranks, learner.cpus, learner.gpus, "learner.ranks, learner.cpus"),
     ]
 

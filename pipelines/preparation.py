@@ -57,7 +57,7 @@ def prepare(config: TrainConfig) -> Prepared:
         raise ConfigError(
             f"selection.tasks is {config.selection.tasks}, but the pool has only {len(pool)} tasks"
         )
-    train = encode(pool, tokenizer, longest)
+    train = encode(pool, tokenizer, config.pool.template, longest)
     if config.evaluation.pool is None:
         return Prepared(config, model, train, None)
     held_out = build_pool(config.evaluation.pool, tokenizer)
@@ -68,7 +68,9 @@ def prepare(config: TrainConfig) -> Prepared:
             f"{len(shared)} tasks of evaluation.pool are also in the training pool, for example {shared[0]!r}; "
             "a held-out score needs others"
         )
-    return Prepared(config, model, train, encode(held_out, tokenizer, longest))
+    return Prepared(
+        config, model, train, encode(held_out, tokenizer, config.evaluation.pool.template, longest)
+    )
 
 
 def model_path(path: str) -> str:

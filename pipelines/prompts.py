@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from transformers import PreTrainedTokenizerBase
 
 from bots.pool import PoolError, TaskPool
+from bots.templates import PromptEncoder
 
 
 @dataclass(frozen=True)
@@ -19,20 +20,16 @@ class EncodedPool:
     prompts: list[npt.NDArray[np.int32]]
 
 
-def encode(pool: TaskPool, tokenizer: Any, longest: int) -> EncodedPool:
-    """Encode every prompt: text as it stands, messages through the tokenizer's chat template.
+def encode(
+    pool: TaskPool, tokenizer: PreTrainedTokenizerBase, template: str | None, longest: int
+) -> EncodedPool:
+    """Encode every prompt through the chat template.
 
     longest: most tokens that leave room for an answer.
-    Raises PoolError naming the first prompt that is too long, or holds text the tokenizer doesn't know.
+    Raises PoolError naming the first prompt that is too long, or that the tokenizer doesn't know.
     """
-    column = pool.table["prompt"].to_pylist()
-    if isinstance(column[0], str):
-        ids = tokenizer(column)["input_ids"]
-    else:
-        if tokenizer.chat_template is None:
-            raise PoolError("prompts are messages, but the tokenizer has no chat template; set pool.template")
-        ids = tokenizer.apply_chat_template(column, add_generation_prompt=True, return_dict=False)
-    prompts = [np.asarray(one, np.int32) for one in ids]
+    texts = pool.table["prompt"].to_pylist()
+    prompts = PromptEncoder(tokenizer, template).encode(texts)
     unknown = tokenizer.unk_token_id
     for row, prompt in enumerate(prompts):
         if len(prompt) > longest:
@@ -43,6 +40,6 @@ def encode(pool: TaskPool, tokenizer: Any, longest: int) -> EncodedPool:
         if unknown is not None and unknown in prompt:
             raise PoolError(
                 f"prompt of row {row} (id {pool.ids([row])[0]}) holds text that the tokenizer doesn't know: "
-                f"{column[row]!r}; the tokenizer doesn't fit this pool"
+                f"{texts[row]!r}; the tokenizer doesn't fit this pool"
             )
     return EncodedPool(pool, prompts)

@@ -49,9 +49,9 @@ def summarise(folder: Path, beliefs: pa.Table, seconds: float) -> dict[str, Any]
     temporary.write_text(json.dumps(summary, indent=2) + "\n")
     os.replace(temporary, folder / "summary.json")
     (folder / "posterior").mkdir(exist_ok=True)
-    with pa.OSFile(str(folder / "posterior" / "beliefs.arrow"), "wb") as sink:
-        with ipc.new_file(sink, beliefs.schema) as writer:
-            writer.write_table(beliefs)
+    path = str(folder / "posterior" / "beliefs.arrow")
+    with pa.OSFile(path, "wb") as sink, ipc.new_file(sink, beliefs.schema) as writer:
+        writer.write_table(beliefs)
     return summary
 
 

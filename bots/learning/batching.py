@@ -73,9 +73,7 @@ def make_shards(
     if count == 0:
         return [Shard([], scale) for _ in range(ranks)]
     filler = _pad([teaching[0]], weight=0.0)
-    return [
-        Shard([_pad(part) for part in plan] + [filler] * (count - len(plan)), scale) for plan in plans
-    ]
+    return [Shard([_pad(part) for part in plan] + [filler] * (count - len(plan)), scale) for plan in plans]
 
 
 def _plan(samples: list[_Sample], tokens: int) -> list[list[_Sample]]:

@@ -1,0 +1,69 @@
+"""The demonstration: the lab's model trained with `bots` and with `random`, from one start, on one budget."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from bots.config import ConfigError, TrainConfig, parse_config, read_tree
+from pipelines.comparison import RunCurves, compare, draw, table
+from pipelines.train import train
+
+LAB = Path(__file__).parent.parent / "configs" / "lab.yaml"
+RUN, BASELINE = "bots", "random"
+
+
+def demo(overrides: list[str], console: Console) -> Path:
+    """Train twice, compare, and say where the results are. Returns the folder of both runs.
+
+    An earlier demonstration in the folder is replaced.
+    """
+    started = time.time()
+    config = parse_config(TrainConfig, read_tree(LAB, overrides), str(LAB))
+    folder = config.run.folder.absolute() / "demo"
+    console.print(
+        f"The lab: a {_million(config)}, {config.selection.tasks} tasks x {config.rollout.samples} answers a step, "
+        f"{config.run.steps} steps; first with {RUN}, then with {BASELINE} selection.",
+        highlight=False,
+    )
+    curves = []
+    for selector in (RUN, BASELINE):
+        one = _arm(overrides, folder, selector)
+        train(one, overwrite=(folder / selector).exists(), console=console)
+        curves.append(RunCurves.read(selector, folder / selector))
+    costs = compare(*curves)
+    picture = folder / "curves.png"
+    title = f"The lab's model, {RUN} and {BASELINE} task selection, seed {config.run.seed}"
+    draw(curves, picture, title)
+    temporary = folder / "summary.json.tmp"
+    temporary.write_text(json.dumps(costs, indent=2) + "\n")
+    os.replace(temporary, folder / "summary.json")
+    console.print(table(costs, RUN, BASELINE))
+    console.print("One seed is one draw; a claim needs several.", highlight=False)
+    for path in (picture, folder / "summary.json", *(folder / s / "metrics.jsonl" for s in (RUN, BASELINE))):
+        console.print(f"  {path}", highlight=False, soft_wrap=True)
+    console.print(f"{(time.time() - started) / 60:.1f} minutes in all", highlight=False)
+    return folder
+
+
+def _arm(overrides: list[str], folder: Path, selector: str) -> TrainConfig:
+    if any(override.startswith(("selection.selector", "run.name")) for override in overrides):
+        raise ConfigError(
+            "the demo sets selection.selector and run.name itself; use `bots train` to choose them"
+        )
+    tree = read_tree(LAB, [*overrides, f"selection.selector={selector}", f"run.name={selector}"])
+    tree["run"]["folder"] = str(folder)
+    return parse_config(TrainConfig, tree, str(LAB))
+
+
+def _million(config: TrainConfig) -> str:
+    from transformers import AutoConfig
+
+    from pipelines.preparation import model_path
+
+    shape = AutoConfig.from_pretrained(model_path(config.model.path))
+    return f"{shape.model_type} model with {shape.num_hidden_layers} layers of {shape.hidden_size}"

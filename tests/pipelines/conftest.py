@@ -1,0 +1,30 @@
+"""A small train job on the lab, for the tests to vary."""
+
+from pathlib import Path
+
+import pytest
+
+from bots.config import load_config
+
+LAB = Path(__file__).parents[2] / "configs" / "lab.yaml"
+SMALL = [
+    "run.steps=3",
+    "run.checkpoint_every=2",
+    "pool.sources.0.size=200",
+    "selection.tasks=8",
+    "rollout.samples=4",
+    "rollout.engines=1",
+    "learner.lr=1e-3",
+    "evaluation.pool.sources.0.size=40",
+    "evaluation.every=2",
+]
+
+
+@pytest.fixture
+def small_job(tmp_path):
+    """A function that makes the configuration, with further overrides."""
+
+    def make(*overrides, name="small"):
+        return load_config(LAB, [*SMALL, f"run.folder={tmp_path}", f"run.name={name}", *overrides])
+
+    return make

@@ -1,0 +1,122 @@
+"""Bad input is refused before Ray starts, with the key, the value and the way out."""
+
+import os
+import shutil
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import ray
+
+from bots.config import ConfigError
+from bots.lab.checkpoints import checkpoint_path
+from bots.pool import PoolError
+from pipelines import plan
+from pipelines.cli import main
+from pipelines.preparation import claim_folder, prepare
+
+
+def parquet(tmp_path, **changes):
+    columns = {"id": ["a", "b"], "prompt": ["1+1=", "2+2="], "answer": ["2", "4"], "domain": ["m", "m"]}
+    columns |= {"grader": ["exact", "exact"]} | changes
+    path = tmp_path / "pool.parquet"
+    pq.write_table(pa.table({k: v for k, v in columns.items() if v is not None}), path)
+    return f"pool.sources=[{{kind: parquet, path: {path}}}]"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["model.path=./nowhere"], "there is no folder ./nowhere"),
+        (["model.path=lab:huge"], "unknown lab checkpoint 'huge'"),
+        (["selection.tasks=500"], "selection.tasks is 500, but the pool has only 200"),
+        (["rollout.max_model_len=4096"], "goes up to"),
+        (["pool.sources.0.split=eval", "pool.sources.0.anchors=null"], "also in the training pool"),
+    ],
+)
+def test_settings_that_do_not_fit_together(small_job, overrides, said):
+    with pytest.raises((ConfigError, PoolError), match=said):
+        prepare(small_job(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"id": ["a", "a"]}, "'a'"),
+        ({"answer": ["2", ""]}, "answer"),
+        ({"answer": None}, "answer"),
+        ({"prompt": ["1+1=", None]}, "prompt"),
+        ({"grader": ["exact", "magic"]}, "magic"),
+        ({"prompt": ["1+1=", "2 plus §="]}, "doesn't know"),
+        ({"prompt": ["1+1=", "1+" * 60 + "1="]}, "at most 64 leave"),
+        ({name: pa.array([], pa.string()) for name in ("id", "prompt", "answer", "domain", "grader")}, "no"),
+    ],
+)
+def test_a_pool_that_cannot_be_trained_on(small_job, tmp_path, changes, said):
+    with pytest.raises(ValueError, match=said):
+        prepare(small_job(parquet(tmp_path, **changes), "selection.tasks=2"))
+
+
+def test_a_tokenizer_of_another_model(small_job, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(checkpoint_path("base"), model)
+    config = (model / "config.json").read_text()
+    (model / "config.json").write_text(config.replace('"vocab_size": 36', '"vocab_size": 20'))
+    with pytest.raises(ConfigError, match="they don't belong together"):
+        prepare(small_job(f"model.path={model}"))
+
+
+def test_too_few_resources_are_refused_with_the_arithmetic(small_job):
+    demands = plan.plan(small_job("rollout.engines=3", "rollout.cpus=1", "learner.gpus=1"))
+    with pytest.raises(plan.ResourceError) as caught:
+        plan.check(demands, {"CPU": 2.0})
+    said = str(caught.value)
+    assert "asks for 4 CPU = 3 x 1 (rollout engine) + 2 x 0.5 (learner rank); the cluster has 2" in said
+    assert "Lower rollout.engines, rollout.cpus" in said
+    plan.check(plan.plan(small_job("rollout.engines=2")), {"CPU": 2.0})
+
+
+def test_an_existing_run_is_neither_overwritten_nor_resumed_unasked(small_job):
+    config = small_job()
+    with pytest.raises(ConfigError, match="nothing to resume"):
+        claim_folder(config, resume=True, overwrite=False)
+    folder = claim_folder(config, resume=False, overwrite=False)
+    with pytest.raises(ConfigError, match=r"--resume.*--overwrite"):
+        claim_folder(config, resume=False, overwrite=False)
+    with pytest.raises(ConfigError, match=r"selection.lam = 0.1, now it is 0.3"):
+        claim_folder(small_job("selection.lam=0.3"), resume=True, overwrite=False)
+    assert claim_folder(small_job("run.steps=9"), resume=True, overwrite=False) == folder
+    assert claim_folder(config, resume=False, overwrite=True) == folder
+
+
+def test_a_folder_of_something_else_is_never_removed(small_job):
+    config = small_job()
+    config.run.path.mkdir()
+    (config.run.path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ConfigError, match="not a run's folder"):
+        claim_folder(config, resume=False, overwrite=True)
+    assert (config.run.path / "thesis.tex").exists()
+
+
+def test_an_unwritable_folder_is_named(small_job, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written: Not a directory"):
+        claim_folder(small_job(f"run.folder={tmp_path / 'file' / 'runs'}"), resume=False, overwrite=False)
+
+
+def test_the_command_line_says_why_and_starts_nothing(capsys):
+    before = ray.is_initialized()
+    assert main(["train", "configs/lab.yaml", "selection.lambda=1"]) == 2
+    assert "selection.lambda: no such key" in capsys.readouterr().err
+    assert ray.is_initialized() == before
+
+
+def test_a_dry_run_prints_the_configuration_and_the_plan(capsys, tmp_path):
+    assert (
+        main(["train", "configs/lab.yaml", "pool.sources.0.size=64", f"run.folder={tmp_path}", "--dry-run"])
+        == 0
+    )
+    out = capsys.readouterr().out
+    assert "lam: 0.1" in out
+    assert "# 2 x rollout engine: 0.5 CPU" in out
+    assert os.listdir(tmp_path) == []

@@ -1,0 +1,84 @@
+"""The main job from end to end: real Ray Train, vLLM, DeepSpeed, graders and posterior."""
+
+import json
+
+import numpy as np
+import pyarrow.ipc as ipc
+import pytest
+import yaml
+
+from bots.config import TrainConfig, parse_config
+from pipelines.preparation import prepare
+from pipelines.summary import read_metrics
+from pipelines.train import train
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_run_leaves_everything_that_it_promises(cluster, small_job):
+    config = small_job()
+    summary = train(config)
+    folder = config.run.path
+    records = read_metrics(folder)
+
+    assert [record["step"] for record in records] == [0, 1, 2, 3]
+    assert [record["step"] for record in records if "score" in record] == [0, 2, 3]
+    steps = records[1:]
+    assert [record["policy_version"] for record in steps] == [1, 2, 3]
+    assert all(record["staleness"] == 0 for record in steps), "strictly on-policy"
+    assert len({record["weights"] for record in steps}) == 3, "each step's weights differ"
+    assert all(abs(record["mismatch_kl"]) < 1e-4 for record in steps), "engine and learner hold one policy"
+    for record in steps:
+        phases = sum(value for name, value in record.items() if name.startswith("seconds/"))
+        assert phases == pytest.approx(record["seconds"], rel=0.1), "the phases add up to the step"
+
+    assert summary == json.loads((folder / "summary.json").read_text())
+    assert summary["steps"] == 3
+    assert summary["tokens"] == sum(record["tokens"] for record in steps)
+    assert parse_config(TrainConfig, yaml.safe_load((folder / "config.yaml").read_text()), "") == config
+    assert sorted(p.name for p in (folder / "checkpoints").glob("step_*")) == ["step_000002", "step_000003"]
+    assert list((folder / "tensorboard").iterdir())
+
+    with ipc.open_file(str(folder / "posterior" / "beliefs.arrow")) as file:
+        beliefs = file.read_all()
+    evidence = beliefs["alpha"].to_numpy() + beliefs["beta"].to_numpy() - 2
+    # Evidence mass of a task observed at s of three steps is bounded by n / λ (ALGORITHM section 2).
+    assert evidence.max() <= config.rollout.samples / config.selection.lam
+    assert (evidence > 0).any()
+
+
+def test_a_run_with_the_same_seed_is_the_same_run(cluster, small_job):
+    records = []
+    for name in ("one", "two"):
+        config = small_job("run.checkpoint_every=0", "run.steps=2", name=name)
+        train(config)
+        records.append(read_metrics(config.run.path))
+    for one, two in zip(*records, strict=True):
+        for key in ("score", "etr", "reward", "tokens", "weights"):
+            assert one.get(key) == two.get(key), f"{key} at step {one['step']}"
+
+
+def test_resume_continues_as_if_nothing_had_happened(cluster, small_job):
+    whole = small_job("run.steps=4", name="whole")
+    train(whole)
+    # Stopped after step 3, though its newest checkpoint is of step 2.
+    train(small_job("run.steps=2", name="cut"))
+    resumed = small_job("run.steps=4", name="cut")
+    train(resumed, resume=True)
+    expected, found = read_metrics(whole.run.path), read_metrics(resumed.run.path)
+    assert [record["step"] for record in found] == [0, 1, 2, 3, 4]
+    for one, two in zip(expected, found, strict=True):
+        for key in ("score", "etr", "reward", "tokens", "weights"):
+            assert one.get(key) == two.get(key), f"{key} at step {one['step']}"
+
+
+@pytest.mark.parametrize("selector", ["random", "mopps"])
+def test_other_selectors_run_through_the_same_loop(cluster, small_job, selector):
+    config = small_job(f"selection.selector={selector}", "run.steps=2", "run.checkpoint_every=0")
+    assert train(config)["steps"] == 2
+
+
+def test_the_lab_is_encoded_with_its_own_tokenizer(small_job):
+    prepared = prepare(small_job())
+    assert len(prepared.train.prompts) == 200
+    assert all(prompt[0] == 1 and prompt.dtype == np.int32 for prompt in prepared.train.prompts), "bos first"
