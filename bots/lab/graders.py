@@ -1,7 +1,7 @@
-"""The lab's graders: reward 1 for a right answer, else 0, with the reason in words. No completion makes them raise.
+"""The lab's graders: reward 1 for a right answer, else 0, with the reason. No completion makes them raise.
 
-A completion comes without its end-of-sequence token. They are pure and fast (microseconds), so they need no sandbox:
-programs run on `bots.lab.stack_machine`, which cannot loop.
+A completion comes without its end-of-sequence token. They are pure and fast (microseconds), so they need no
+sandbox: programs run on `bots.lab.stack_machine`, which cannot loop.
 """
 
 import json
@@ -15,8 +15,8 @@ _RIGHT = "right"
 
 
 def grade_math(prompt: str, answer: str, completion: str) -> Grade:
-    """The integer after the last `;` must be `answer`; the running totals before it are the model's own affair."""
-    totals, separator, final = completion.rpartition(";")
+    """The integer after the last `;` must be `answer`; the running totals before it do not count."""
+    _, separator, final = completion.rpartition(";")
     if not separator:
         return Grade(0.0, "no final result after ';'")
     if not _INTEGER.fullmatch(final):
@@ -27,7 +27,7 @@ def grade_math(prompt: str, answer: str, completion: str) -> Grade:
 
 
 def grade_logic(prompt: str, answer: str, completion: str) -> Grade:
-    """The row after the last `,` must be `answer`; the rows before it are the model's own affair."""
+    """The row after the last `,` must be `answer`; the rows before it do not count."""
     final = completion.rpartition(",")[2]
     if final != answer:
         return Grade(0.0, f"the last row is {final[:20]!r}, not {answer}")

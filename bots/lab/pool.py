@@ -37,9 +37,9 @@ def lab_table(
 ) -> pa.Table:
     """A table of `size` lab tasks with distinct prompts, the same for the same arguments.
 
-    Columns: `id` (string, `lab/<domain>/<hash of the prompt>`, the same on every machine), `prompt`, `answer`,
-    `domain`, `grader` (strings), `level` (int32); with `anchors=True` also `weak` and `strong` (double, measured
-    pass rates; null where a task was not measured). Rows are shuffled.
+    Columns: `id` (string, `lab/<domain>/<hash of the prompt>`, the same on every machine), `prompt`,
+    `answer`, `domain`, `grader` (strings), `level` (int32); with `anchors=True` also `weak` and `strong`
+    (double, measured pass rates; null where a task was not measured). Rows are shuffled.
 
     domains: which families.
     split: training and evaluation prompts never meet, whatever the seeds (see `bots.lab.split`).
@@ -55,7 +55,8 @@ def lab_table(
         raise ValueError(f"split is {split!r}, it must be 'train' or 'eval'")
     cells = _cells(domains, levels)
     rng = np.random.default_rng(seed)
-    chosen = _draw(cells, size, split, rng)
+    # In random turns, so that a table of a few rows is a fair sample, too.
+    chosen = _draw([cells[i] for i in rng.permutation(len(cells))], size, split, rng)
     order = rng.permutation(len(chosen))
     rows = [chosen[i] for i in order]
     table = pa.table(

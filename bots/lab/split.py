@@ -1,4 +1,4 @@
-"""The line between training and evaluation tasks, drawn by a hash of the prompt, so that no prompt is ever on both sides."""
+"""The line between training and evaluation tasks: a hash of the prompt, so that none is ever on both sides."""
 
 import hashlib
 from typing import Literal

@@ -14,9 +14,9 @@ from bots.lab.split import split_of
 # Up to which level each family is taught in full. Above, every further level is _DECAY times as frequent as the
 # one before it, for TAIL_LEVELS levels: a slope, where training would otherwise leave a cliff that
 # reinforcement cannot climb. What lies still higher is never seen.
-TAUGHT_LEVELS: Mapping[str, int] = {"math": 5, "logic": 4, "code": 4}
-TAIL_LEVELS = 4
-_DECAY = 0.4
+TAUGHT_LEVELS: Mapping[str, int] = {"math": 4, "logic": 3, "code": 3}
+TAIL_LEVELS = 7
+_DECAY = 0.6
 BATCH_SIZE = 128
 LEARNING_RATE = 2e-3
 AVERAGING = 0.98  # decay of the averaged weights in a step: about the last 50 steps

@@ -1,4 +1,4 @@
-"""Math: a sum of small numbers with its running totals, `13+9-4=` → `22,18;18`. The level counts the operations."""
+"""Math: a sum with its running totals, `13+9-4=` → `22,18;18`. The level counts the operations."""
 
 import numpy as np
 
