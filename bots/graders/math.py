@@ -19,7 +19,7 @@ from math_verify import parse, verify
 from bots.graders.base import Grade
 from bots.graders.exact import plain
 from bots.graders.extract import after_thinking, final_answer
-from bots.graders.math_text import canonical, choice, is_words, same_units, too_big
+from bots.graders.math_text import canonical, choice, is_words, same_base, same_units, too_big
 
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it reports every unreadable answer as an error
 
@@ -64,8 +64,14 @@ def same(right: str, said: str) -> bool:
     # As formulas, words are products of letters: "listen" would equal "silent".
     if is_words(right_text) or is_words(said_text):
         return plain(right_text) == plain(said_text)
-    if too_big(said_text) or too_big(right_text) or not same_units(right, said):
+    if too_big(said_text) or too_big(right_text):
         return False
+    if not (same_units(right, said) and same_base(right_text, said_text)):
+        return False
+    if "%" in right_text and "%" not in said_text:
+        bare = right_text.replace("\\%", "").replace("%", "").strip()
+        if same(bare, said_text):  # asked for percent, a bare number is meant as such
+            return True
     expected, given = _parse(right_text), _parse(said_text)
     return bool(expected and given and verify(expected, given, timeout_seconds=None))
 

@@ -12,10 +12,12 @@ _SYMBOLS = {
     "∅": r"\emptyset ",
     "°": r"^\circ ", "θ": r"\theta ", "α": r"\alpha ", "∈": r"\in ", "**": "^", "<=": r"\leq ",
     ">=": r"\geq ",
-    r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\left": "", r"\right": "", r"\!": "",
-    r"\,": " ", r"\;": " ", r"\:": " ", r"\ ": " ", "~": " ", "{,}": ",", r"\displaystyle": "",
+    r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\left": "", r"\right": "",
+    "~": " ", "{,}": ",", r"\displaystyle": "",
     r"\ldotp": ".", r"\$": "$",
 }  # fmt: skip
+_SPACE = re.compile(r"(?<!\\)\\[,;: ]")  # but a matrix ends its rows with two backslashes
+_BASE = re.compile(r"[0-9A-F]_\{?(\d+)\}?$")
 _SCIENTIFIC = re.compile(r"(?<![A-Za-z\d.])(\d+\.?\d*|\.\d+)[eE]([+-]?\d{1,4})(?![A-Za-z\d])")
 _MIXED = re.compile(r"(?<![\d.^/{}])(-?\d+)\s+(\d+)\s*/\s*(\d+)(?![\d/])")
 _MIXED_LATEX = re.compile(r"(?<![\d.^/{}])(-?\d+)\s*\\frac\s*\{?(\d+)\}?\s*\{?(\d+)\}?")
@@ -72,6 +74,7 @@ def canonical(text: str) -> str:
     """
     text = unicodedata.normalize("NFC", text).strip()
     text = _unwrap(text)
+    text = _SPACE.sub(" ", text.replace("\\!", ""))
     for symbol, latex in _SYMBOLS.items():
         text = text.replace(symbol, latex)
     text = _TEXT.sub(lambda match: f" {match[1].strip()} ", text).strip()
@@ -113,6 +116,12 @@ def same_units(one: str, other: str) -> bool:
     """False if both name a unit of measure and not the same; a missing one is forgiven."""
     first, second = _unit(one), _unit(other)
     return first is None or second is None or first == second
+
+
+def same_base(one: str, other: str) -> bool:
+    """False if both are numbers with a base as a subscript, and not the same base."""
+    first, second = _BASE.search(one), _BASE.search(other)
+    return first is None or second is None or first[1] == second[1]
 
 
 def too_big(text: str) -> bool:
