@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import logging
 import os
 import shutil
 import sys
@@ -220,7 +221,8 @@ def _graded_blocks(
     rollout = config.rollout
     reference: ReferenceConfig = getattr(config, name)
     context = DataContext.get_current().copy()
-    context.enable_progress_bars = False
+    context.enable_progress_bars = False  # the job has its own
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
     tables = [_task_block(config, name, pool, blocks[number], number) for number in todo]
     with DataContext.current(context):
         data = ray.data.from_arrow(tables)

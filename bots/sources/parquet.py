@@ -27,9 +27,16 @@ class ParquetShard:
     def read(self, columns: list[str]) -> Iterator[Piece]:
         row = self.first
         with _open(self.path) as file:
-            for batch in file.iter_batches(PIECE_ROWS, row_groups=list(self.row_groups), columns=columns):
+            batches = file.iter_batches(PIECE_ROWS, row_groups=list(self.row_groups), columns=columns)
+            while (batch := self._next(batches, row)) is not None:
                 yield Piece(pa.Table.from_batches([batch]), f"{self.path}, row {{}}", row)
                 row += batch.num_rows
+
+    def _next(self, batches: Iterator[pa.RecordBatch], row: int) -> pa.RecordBatch | None:
+        try:
+            return next(batches, None)
+        except (OSError, pa.ArrowException) as error:
+            raise SourceError(f"{self.path} is damaged at or after row {row}: {error}") from error
 
 
 class Parquet:

@@ -1,0 +1,200 @@
+"""GURU's schema with no mapping at all, and what goes wrong with parquet files."""
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bots.sources import NORMAL, PoolConfig, SourceError, read_pool
+
+
+def pool_of(path, **settings):
+    return read_pool(
+        PoolConfig.model_validate({"sources": [{"kind": "parquet", "path": str(path), **settings}]})
+    )
+
+
+def test_guru_needs_no_mapping(guru):
+    pool = pool_of(guru)
+    assert pool.table.schema.equals(NORMAL)
+    tasks = pool.take([0, 1, 2], ["prompt", "answer", "domain", "grader"])
+    assert [task["domain"] for task in tasks] == ["math", "code", "logic"]
+    assert [task["grader"] for task in tasks] == ["math", "code", "logic"]
+    assert tasks[0]["answer"] == "5"
+    assert tasks[1]["answer"] == '{"functional": "assert add(1, 2) == 3"}'
+    assert tasks[2]["prompt"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Grid?"},
+    ]
+    np.testing.assert_array_equal(pool.weak, np.array([0.25, np.nan, np.nan], np.float32))
+    np.testing.assert_array_equal(pool.strong, np.array([0.75, 1.0, 0.5], np.float32))
+    assert pool.table["weak"].null_count == 2  # NaN in a file is as unknown as null
+
+
+def test_ids_are_stable_and_know_nothing_of_file_order_or_system_prompt(guru, tmp_path):
+    ids = pool_of(guru).ids()
+    assert ids[0] == "1c6622d2d317efd18fce6db5800cce8e"  # the same on every machine, for ever
+    table = pq.read_table(guru)
+    turned = tmp_path / "turned.parquet"
+    pq.write_table(table.take([2, 0]), turned, row_group_size=1)
+    assert pool_of(turned).ids() == [ids[2], ids[0]]
+    first = tmp_path / "first.parquet"
+    pq.write_table(table.slice(0, 1), first)
+    assert pool_of(first, system="Answer in one word.").ids() == [ids[0]]
+
+
+def test_text_that_is_cut_elsewhere_has_another_id(tmp_path):
+    path = tmp_path / "p.parquet"
+    pq.write_table(pa.table({"prompt": ["ab", "a"], "answer": ["c", "bc"]}), path)
+    first, second = pool_of(path, grader="exact").ids()
+    assert first != second
+
+
+def test_folder_and_pattern_read_all_files_in_order_of_their_names(guru, tmp_path):
+    table = pq.read_table(guru)
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    pq.write_table(table.slice(1, 2), folder / "b.parquet")
+    pq.write_table(table.slice(0, 1), folder / "a.parquet")
+    expected = pool_of(guru).ids()
+    assert pool_of(folder).ids() == expected
+    assert pool_of(f"{folder}/*.parquet").ids() == expected
+
+
+def test_own_schema_with_mapping_kept_columns_and_system_prompt(tmp_path):
+    path = tmp_path / "own.parquet"
+    table = pa.table(
+        {
+            "q": pa.array(["1+1?", "2+2?"], pa.large_string()),
+            "meta": [{"gold": 2, "name": "x"}, {"gold": 4, "name": "y"}],
+            "topic": ["a", "b"],
+            "hardness": [1.0, 2.0],
+        }
+    )
+    pq.write_table(table, path)
+    pool = pool_of(
+        path,
+        columns={"prompt": "q", "answer": "meta.gold", "id": "meta.name", "level": "hardness"},
+        keep=["topic"],
+        domain="sums",
+        grader="exact",
+        weight=2.5,
+        system="Be exact.",
+    )
+    task = pool.take([1], pool.table.column_names)[0]
+    assert task["prompt"] == [
+        {"role": "system", "content": "Be exact."},
+        {"role": "user", "content": "2+2?"},
+    ]
+    assert {k: task[k] for k in ("id", "answer", "domain", "grader", "level", "weight", "topic")} == {
+        "id": "y",
+        "answer": "4",
+        "domain": "sums",
+        "grader": "exact",
+        "level": 2,
+        "weight": 2.5,
+        "topic": "b",
+    }
+    assert not pool.has_anchors
+
+
+def test_nested_answers_become_json(tmp_path):
+    path = tmp_path / "arc.parquet"
+    pq.write_table(pa.table({"prompt": ["Grid?"], "answer": [[[1, 0], [0, 1]]]}), path)
+    assert pool_of(path, grader="logic").take([0], ["answer"]) == [{"answer": "[[1, 0], [0, 1]]"}]
+
+
+@pytest.mark.parametrize(
+    ("table", "settings", "message"),
+    [
+        (
+            {"question": ["a"], "answer": ["b"]},
+            {},
+            r"no column 'prompt' for the prompt; it has question, answer.*columns: \{prompt: NAME\}",
+        ),
+        ({"prompt": ["a"], "gold": ["b"]}, {}, "no column 'answer'.*it has prompt, gold"),
+        ({"prompt": ["a"], "answer": ["b"]}, {"columns": {"id": "uid"}}, "no column 'uid' for id; it has"),
+        ({"prompt": ["a"], "answer": ["b"]}, {"keep": ["level"]}, "no column 'level' to keep"),
+        ({"prompt": ["a"], "answer": ["b"]}, {"grader": None}, "does not say which grader.*math"),
+        ({"prompt": ["a"], "answer": ["b"]}, {"grader": "maths"}, "unknown grader 'maths'.*math"),
+        ({"prompt": [3], "answer": ["b"]}, {}, "column 'prompt' has type int64; the prompt must be text or"),
+        ({"prompt": ["a", None], "answer": ["b", "c"]}, {}, "row 1: the prompt is null"),
+        ({"prompt": [" ", "a"], "answer": ["b", "c"]}, {}, "row 0: the prompt is empty"),
+        ({"prompt": ["a", "b"], "answer": ["b", None]}, {}, "row 1: the answer is null"),
+        (
+            {"prompt": ["a"], "answer": ["b"], "weak": [1.5], "strong": [1.0]},
+            {},
+            r"row 0: weak is 1.5; a pass rate is in \[0, 1\]",
+        ),
+        ({"prompt": ["a", "a"], "answer": ["b", "b"]}, {}, "occurs more than once"),
+        ({"id": ["x", "x"], "prompt": ["a", "c"], "answer": ["b", "b"]}, {}, "id 'x' occurs more than once"),
+        (
+            {"prompt": ["a"], "answer": ["b"], "grader": ["no_such"]},
+            {"grader": None},
+            "row 0: unknown grader 'no_such'",
+        ),
+        (
+            {"prompt": [[{"role": "boss", "content": "a"}]], "answer": ["b"]},
+            {},
+            "row 0: a message's role is none of system, user",
+        ),
+        (
+            {"prompt": [[{"role": "user", "content": None}]], "answer": ["b"]},
+            {},
+            "row 0: a message of the prompt has no content",
+        ),
+        ({"prompt": [[]], "answer": ["b"]}, {}, "type list<"),
+    ],
+)
+def test_bad_input_is_refused_with_its_place(tmp_path, table, settings, message):
+    path = tmp_path / "bad.parquet"
+    pq.write_table(pa.table(table), path)
+    with pytest.raises(ValueError, match=message):
+        pool_of(path, **{"grader": "exact", **settings})
+
+
+def test_a_file_that_is_not_there_or_not_parquet(tmp_path):
+    with pytest.raises(SourceError, match=r"no such file or folder: .*none\.parquet"):
+        pool_of(tmp_path / "none.parquet")
+    (tmp_path / "text.parquet").write_text("hello, this is not parquet at all")
+    with pytest.raises(SourceError, match=r"text\.parquet is not a parquet file"):
+        pool_of(tmp_path / "text.parquet")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(SourceError, match=r"has no file that ends in \.parquet"):
+        pool_of(tmp_path / "empty")
+
+
+def test_guru_sources_without_a_grader_are_refused_unless_one_is_set(guru, tmp_path):
+    path = tmp_path / "stem.parquet"
+    rows = pq.read_table(guru).slice(0, 1).to_pylist()
+    rows[0]["data_source"] = "stem__web"
+    pq.write_table(pa.Table.from_pylist(rows), path)
+    with pytest.raises(SourceError, match="row 0: unknown domain: data_source is 'stem__web'; set `domain`"):
+        pool_of(path)
+    assert pool_of(path, domain="stem", grader="exact").domains == ("stem",)
+
+
+def test_a_domain_that_is_not_allowed(guru):
+    config = {"sources": [{"kind": "parquet", "path": str(guru)}], "domains": ["math", "logic"]}
+    with pytest.raises(SourceError, match="row 1: unknown domain 'code'; allowed are math, logic"):
+        read_pool(PoolConfig.model_validate(config))
+
+
+def test_a_second_system_prompt_is_refused(guru):
+    with pytest.raises(SourceError, match="row 2: the prompt has a system message of its own"):
+        pool_of(guru, system="Be brief.")
+
+
+def test_anchors_from_a_file_are_joined_by_id(guru, tmp_path):
+    ids = pool_of(guru).ids()
+    anchors = pa.table({"id": [ids[2], "other"], "weak": [0.125, 0.5], "strong": [0.5, 1.0]})
+    pq.write_table(anchors, tmp_path / "anchors.parquet")
+    pool = pool_of(guru, anchors=str(tmp_path / "anchors.parquet"))
+    np.testing.assert_array_equal(pool.weak, np.array([np.nan, np.nan, 0.125], np.float32))
+    with pytest.raises(SourceError, match="no such anchors file"):
+        pool_of(guru, anchors=str(tmp_path / "nope.parquet"))
+
+
+def test_one_anchor_column_without_the_other_is_refused():
+    with pytest.raises(ValueError, match=r"columns\.weak and columns\.strong come together"):
+        PoolConfig.model_validate({"sources": [{"kind": "parquet", "path": "x", "columns": {"weak": "w"}}]})
