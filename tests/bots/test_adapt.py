@@ -76,16 +76,15 @@ def last(adaptor, *args, **kwargs):
     return adaptor
 
 
-def test_forgets_nothing_on_still_water_and_knows_a_storm():
+def test_forgets_nothing_on_still_water_and_stays_put_in_a_storm():
     rng = np.random.default_rng(5)
     still = rng.random(200)
     storm = rng.random((100, 200))  # every step a fresh world
     nothing = lambda t: np.full(200, np.nan)  # noqa: E731
     assert last(make(), 60, lambda t: still, nothing, batch=80).lam < 0.05
+    # Where the past says nothing no (λ, ρ) selects better than another: no reason to leave the configured.
     stormy = last(make(), 60, lambda t: storm[t], nothing, batch=80)
-    best, _ = np.unravel_index(np.argmax(stormy.scores), stormy.scores.shape)
-    assert stormy.grid_lam[best] >= 0.5  # predicts best, but no selection gains anything from it:
-    assert stormy.lam < 0.3
+    assert 0.05 < stormy.lam < 0.3
 
 
 def test_trusts_implicit_evidence_by_its_merit():
