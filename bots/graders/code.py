@@ -147,6 +147,8 @@ def _same_word(actual: str, expected: str) -> bool:
     if _INTEGER.fullmatch(actual) and _INTEGER.fullmatch(expected):
         return _integer(actual) == _integer(expected)
     one, other = float(actual), float(expected)
+    if _INTEGER.fullmatch(expected):  # 3.0 will do for 3, but 1e23 not for an integer near it
+        return abs(other) < 2**53 and abs(one - other) <= TOLERANCE
     return abs(one - other) <= TOLERANCE * max(1.0, abs(other))
 
 

@@ -110,7 +110,7 @@ def _columns(right: Any, said: Any, count: int) -> list[int]:
 def _grade_grid(right: list[list[Any]], said: str) -> Grade:
     found = _GRID.search(said)
     value = _parse(found[0] if found else said)
-    if value is None:
+    if not isinstance(value, list):
         # A grid drawn with blanks: rows of digits.
         lines = [line.split() for line in said.strip().splitlines() if line.strip()]
         value = [[int(cell) for cell in line] for line in lines] if _all_digits(lines) else None

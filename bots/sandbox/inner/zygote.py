@@ -10,7 +10,9 @@ Control messages (JSON, one per packet): `{"id", "role", "limits"}` with descrip
 
 from __future__ import annotations
 
+import _sitebuiltins
 import bisect
+import builtins
 import collections
 import copy
 import datetime
@@ -58,6 +60,9 @@ def main() -> None:
     if walls["namespaces"]:
         home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         box.unmount("/proc")
+    # Programs end themselves with these; they come with site-packages, which is switched off.
+    builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D")
+    builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D")
     gc.collect()
     gc.freeze()
     control.send(b'{"ready": true}')

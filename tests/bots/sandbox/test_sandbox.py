@@ -19,6 +19,8 @@ HONEST = {
     "writes without a flush": ("import sys\nsys.stdout.write('no newline')", "", "no newline"),
     "is the main module": ("if __name__ == '__main__': print('main')", "", "main\n"),
     "exits with status 0": ("print(1)\nimport sys\nsys.exit()", "", "1\n"),
+    "calls exit": ("print(1)\nexit()\nprint(2)", "", "1\n"),
+    "calls quit": ("print(1)\nquit(0)", "", "1\n"),
     "recursion in a big thread": (
         "import sys, threading\nsys.setrecursionlimit(10**6)\nthreading.stack_size(1 << 27)\n"
         "def f(n): return 0 if n == 0 else 1 + f(n - 1)\n"
