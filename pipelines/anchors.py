@@ -33,7 +33,7 @@ from ray.data import ActorPoolStrategy, DataContext
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from actors.reference import AnswerByEndpoint, AnswerLocally, GradeBlock, endpoint_key
+from actors.reference import AnswerByEndpoint, AnswerLocally, EndpointError, GradeBlock, endpoint_key
 from bots.config import ConfigError, dump_config, parse_config, read_tree
 from bots.pool import TaskPool
 from bots.templates import PromptEncoder
@@ -43,7 +43,7 @@ from pipelines.pool import build_pool
 from pipelines.preparation import model_path
 
 MODELS = ("weak", "strong")
-_NAME_ROWS_BY = "block"
+BLOCK = "block"
 # Where and how fast a job runs may change when it goes on; what it measures may not.
 _FREE = {
     "rollout": {"engines", "cpus", "gpus", "threads", "kv_cache_gib", "max_num_seqs", "timeout_s"}
@@ -222,6 +222,7 @@ def _graded_blocks(
     reference: ReferenceConfig = getattr(config, name)
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False  # the job has its own
+    context.raise_original_map_exception = True
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     tables = [_task_block(config, name, pool, blocks[number], number) for number in todo]
     with DataContext.current(context):
@@ -258,16 +259,25 @@ def _graded_blocks(
             num_cpus=0.1,
         )
     gathered: dict[int, list[pa.Table]] = {}
-    for bundle in data.iter_internal_ref_bundles():
-        for entry in bundle.blocks:
-            table: pa.Table = ray.get(entry.ref)
-            # Ray Data may cut or join blocks on their way.
-            for number in table[_NAME_ROWS_BY].unique().to_pylist():
-                part = table.filter(pc.equal(table[_NAME_ROWS_BY], number))
-                parts = gathered.setdefault(number, [])
-                parts.append(part)
-                if sum(piece.num_rows for piece in parts) == len(blocks[number]):
-                    yield number, pa.concat_tables(gathered.pop(number)).drop_columns([_NAME_ROWS_BY])
+    for table in _tables(data):
+        # Ray Data may cut or join blocks on their way.
+        for number in table[BLOCK].unique().to_pylist():
+            parts = gathered.setdefault(number, [])
+            parts.append(table.filter(pc.equal(table[BLOCK], number)))
+            if sum(part.num_rows for part in parts) == len(blocks[number]):
+                yield number, pa.concat_tables(gathered.pop(number)).drop_columns([BLOCK])
+
+
+def _tables(data: ray.data.Dataset) -> Iterator[pa.Table]:
+    """The stream's tables as soon as each is there; an error in an actor is raised as it was."""
+    try:
+        for bundle in data.iter_internal_ref_bundles():
+            for entry in bundle.blocks:
+                yield ray.get(entry.ref)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, ValueError | EndpointError):  # ours: the message says what to do
+            raise error.cause from None
+        raise
 
 
 def _task_block(
@@ -282,7 +292,7 @@ def _task_block(
     ]
     table = pool.table.select(["id", "prompt", "answer", "grader"]).take(pa.array(rows))
     table = table.append_column("seed", pa.array(seeds, pa.int64()))
-    return table.append_column(_NAME_ROWS_BY, pa.array(np.full(len(rows), number, np.int32))).combine_chunks()
+    return table.append_column(BLOCK, pa.array(np.full(len(rows), number, np.int32))).combine_chunks()
 
 
 def _block_file(folder: Path, name: str, number: int) -> Path:
@@ -364,7 +374,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = load_anchors_config(options.config, options.overrides)
         summary = measure_anchors(config, overwrite=options.overwrite, console=console)
-    except (ConfigError, ValueError) as error:
+    except (ConfigError, ValueError, EndpointError) as error:
         Console(stderr=True).print(f"bots anchors: {error}", markup=False, highlight=False)
         return 2
     except KeyboardInterrupt:

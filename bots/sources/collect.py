@@ -30,11 +30,13 @@ class SourceReport:
     kept: int = 0
     bad: int = 0
     too_long: int = 0
+    anchored: int = 0
+    """Kept rows whose reference pass rates are both known."""
     examples: list[str] = field(default_factory=list)
     """The first few bad rows, each with its place and reason."""
 
     def __str__(self) -> str:
-        line = f"{self.name}: {self.kept} of {self.rows} rows"
+        line = f"{self.name}: {self.kept} of {self.rows} rows, {self.anchored} of them with anchors"
         if self.bad:
             line += f", {self.bad} bad rows left out ({'; '.join(self.examples)}{' …' * (self.bad > SHOWN)})"
         if self.too_long:
@@ -98,8 +100,11 @@ class Collector:
                 raise SourceError(
                     f"no row is left of {report}" if report.rows else f"{report.name} has no rows"
                 )
+            table = _with_anchors(pa.concat_tables(pieces), settings)
+            known = pc.and_(table["weak"].is_valid(), table["strong"].is_valid())
+            report.anchored = pc.sum(known).as_py() or 0
             log.info("%s", report)
-            tables.append(_with_anchors(pa.concat_tables(pieces), settings))
+            tables.append(table)
         self._tables = []
         try:
             table = pa.concat_tables(tables, promote_options="default")

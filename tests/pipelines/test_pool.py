@@ -50,7 +50,7 @@ def test_prompts_that_are_too_long_are_left_out_and_counted(cluster, sources, ca
         pool = build_pool(config, build_tokenizer())
     # <bos>, the digits, "+1=": numbers of up to two digits have at most six tokens.
     assert len(pool) == 100 + 100
-    assert "100 of 500 rows, 400 left out for their length" in caplog.text
+    assert "100 of 500 rows, 0 of them with anchors, 400 left out for their length" in caplog.text
 
 
 def test_the_length_filter_needs_a_tokenizer_with_a_template(sources):

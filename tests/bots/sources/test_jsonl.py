@@ -65,7 +65,7 @@ def test_an_allowed_share_is_left_out_counted_and_reported(write_lines, caplog):
     with caplog.at_level("INFO"):
         pool = pool_of(path, bad_rows=0.25)
     assert len(pool) == 8
-    assert "8 of 10 rows, 2 bad rows left out" in caplog.text
+    assert "8 of 10 rows, 0 of them with anchors, 2 bad rows left out" in caplog.text
     assert "line 9: broken JSON" in caplog.text
     assert "occurs more than once" in caplog.text
     with pytest.raises(
