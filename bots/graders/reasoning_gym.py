@@ -31,7 +31,22 @@ def grade(prompt: str, answer: str, completion: str) -> Grade:
     said = final_answer(completion)
     if said is None:
         said = after_thinking(completion).strip()
-    reward = float(_scorer(name)(said, entry))
+    score = _scorer(name)
+    try:
+        reward = float(score(said, entry))
+    except (
+        ValueError,
+        TypeError,
+        IndexError,
+        KeyError,
+        AttributeError,
+        ArithmeticError,
+        SyntaxError,
+    ) as error:
+        # Some generators raise on what they can't read. If they can score the right answer, it is the completion.
+        if entry.get("answer") is None or not score(str(entry["answer"]), entry) > 0:
+            raise
+        return Grade(0.0, f"{name}: can't read {said[:60]!r} ({type(error).__name__})")
     return Grade(min(1.0, max(0.0, reward)), f"{name}: score {reward:g} for {said[:60]!r}")
 
 

@@ -73,7 +73,8 @@ _TABLE: list[tuple[str, str, float]] = [
     (_HOUSES, "", 0),
     # graphs: one word
     ("fdebme", "fdebme", 1), ("fdebme", "FDEBME", 1), ("fdebme", " fdebme ", 1), ("fdebme", "'fdebme'", 1),
-    ("fdebme", "fdebme.", 1), ("ab", "ab", 1), ("fdebme", "fdebm", 0), ("fdebme", "fdebmee", 0), ("fdebme", "embedf", 0),
+    ("fdebme", "fdebme.", 1), ("ab", "ab", 1), ("fdebme", "fdebm", 0), ("fdebme", "fdebmee", 0),
+    ("fdebme", "embedf", 0),
     ("fdebme", "fdebme or abc", 0), ("fdebme", "the node fdebme", 0), ("fdebme", "f d e b m e", 0), ("fdebme", "", 0),
     # ARC grids: cell for cell
     (str(_GRID), "[[0, 1, 2], [3, 4, 5]]", 1), (str(_GRID), "[[0,1,2],[3,4,5]]", 1),

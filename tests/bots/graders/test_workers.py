@@ -1,0 +1,187 @@
+"""The grading processes: no grader can hang the caller, and no failure becomes a reward."""
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+
+from bots.graders import UnknownGraderError
+from bots.graders.code import CodeOptions
+from bots.graders.groups import grade_with_retries, rewards_by_group
+from bots.graders.workers import Result, Workers
+from bots.sandbox import SandboxUnavailableError
+
+OWN = "tests.bots.graders.own_graders"
+BAD = f"{OWN}:misbehave"
+GOOD = (BAD, "", "", "fine")
+
+
+@pytest.fixture(scope="module")
+def workers() -> Iterator[Workers]:
+    with Workers(2, time_limit=1.0, memory_limit=1 << 30, graders=[BAD, "lab_math"]) as pool:
+        yield pool
+
+
+def test_results_come_in_order(workers: Workers) -> None:
+    items = [("lab_math", "", str(n), f"x;{n if n % 3 else -1}") for n in range(1000)]
+    assert [result.reward for result in workers.grade(items)] == [float(n % 3 > 0) for n in range(1000)]
+    assert workers.grade([]) == []
+    assert len(workers.grade(items[:1])) == 1
+
+
+@pytest.mark.parametrize(
+    ("completion", "reason", "count"),
+    [
+        ("hang", "time limit of 1 s", "timeouts"),
+        ("sleep", "time limit of 1 s", "timeouts"),
+        ("hang in C", "time limit of 1 s", "timeouts"),
+        ("deaf", "time limit of 1 s", "timeouts"),
+        ("die", "process died", "deaths"),
+        ("killed", "process died", "deaths"),
+        ("crash", "process died", "deaths"),
+        ("leave", "SystemExit", "restarts"),
+        ("memory", "out of memory", "restarts"),
+        ("raise", "RuntimeError: out of order", "failures"),
+        ("too much", "reward 1.5", "failures"),
+        ("negative", "reward -0.1", "failures"),
+        ("nan", "reward nan", "failures"),
+        ("nothing", "TypeError", "failures"),
+    ],
+)
+def test_a_bad_grader_costs_one_sample_and_is_counted(
+    workers: Workers, completion: str, reason: str, count: str
+) -> None:
+    before = workers.stats()
+    items = [GOOD] * 5 + [(BAD, "", "", completion)] + [GOOD] * 20
+    results = workers.grade(items)
+    after = workers.stats()
+    assert results[5].reward is None
+    assert reason in results[5].reason
+    assert "misbehave" in results[5].reason
+    assert [result.reward for result in results[:5] + results[6:]] == [1.0] * 25
+    assert after["failures"] == before["failures"] + 1
+    assert after["graded"] == before["graded"] + 25
+    assert after[count] == before[count] + 1
+    assert after["workers"] == 2
+
+
+def test_unknown_graders_and_broken_tasks_are_failures_too(workers: Workers) -> None:
+    results = workers.grade(
+        [
+            ("magic", "", "", ""),
+            (f"{OWN}:absent", "", "", ""),
+            ("logic", "", '{"rows": 3}', "<answer>1</answer>"),
+        ]
+    )
+    assert [result.reward for result in results] == [None] * 3
+    assert "unknown grader 'magic'" in results[0].reason
+    assert "absent" in results[1].reason
+    assert "ValueError" in results[2].reason
+
+
+def test_many_bad_ones_at_once(workers: Workers) -> None:
+    items = [GOOD, (BAD, "", "", "die")] * 10 + [(BAD, "", "", "raise")] * 5
+    rewards = [result.reward for result in workers.grade(items)]
+    assert rewards == [1.0, None] * 10 + [None] * 5
+
+
+def test_a_users_own_grader_may_give_a_number() -> None:
+    with Workers(1, graders=[f"{OWN}:length", f"0.5*{OWN}:half + 0.5*exact"]) as pool:
+        assert pool.grade([(f"{OWN}:length", "", "", "abcde")])[0].reward == 0.5
+        assert pool.grade([(f"0.5*{OWN}:half + 0.5*exact", "", "a", "a")])[0].reward == 0.75
+
+
+def test_from_several_threads(workers: Workers) -> None:
+    rewards: list[list[float | None]] = [[] for _ in range(8)]
+
+    def ask(number: int) -> None:
+        items = [("lab_math", "", str(number), f";{number}"), ("lab_math", "", "1", ";2")] * 50
+        rewards[number] = [result.reward for result in workers.grade(items)]
+
+    threads = [threading.Thread(target=ask, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert rewards == [[1.0, 0.0] * 50] * 8
+
+
+def test_the_nursery_is_replaced_as_well(workers: Workers) -> None:
+    workers._nursery.kill()
+    workers._nursery.wait()
+    # The workers die with the nursery; what they had in hand is failed or graded by their successors.
+    time.sleep(0.2)
+    workers.grade([GOOD] * 10)
+    assert [result.reward for result in workers.grade([GOOD] * 10)] == [1.0] * 10
+
+
+def test_nothing_is_left_behind_even_if_the_owner_is_killed() -> None:
+    code = (
+        "from bots.graders.workers import Workers; import os, sys\n"
+        "w = Workers(2); print(w._nursery.pid, flush=True); sys.stdin.read()"
+    )
+    owner = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=os.getcwd(),
+    )
+    assert owner.stdout is not None
+    nursery = int(owner.stdout.readline())
+    owner.kill()
+    owner.wait()
+    owner.communicate()
+    for _ in range(100):
+        if not os.path.exists(f"/proc/{nursery}"):
+            return
+        time.sleep(0.1)
+    pytest.fail("the nursery outlived its owner")
+
+
+def test_what_is_wrong_is_said_at_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(UnknownGraderError, match=r"magic.*lab_math"):
+        Workers(1, graders=["magic"])
+    with pytest.raises(ValueError, match="weights sum to"):
+        Workers(1, graders=["0.5*exact + 0.6*math"])
+    with pytest.raises(ValueError, match="at least 1"):
+        Workers(0)
+    with pytest.raises(ValueError, match="time limit"):
+        Workers(1, time_limit=0.0)
+    with pytest.raises(ValueError, match="memory limit"):
+        Workers(1, memory_limit=1)
+    with pytest.raises(ValueError, match="both together"):
+        Workers(1, time_limit=5.0, graders=["0.9*code + 0.1*format_code_block"])
+    monkeypatch.setenv("PATH", "/nonexistent")
+    with pytest.raises(SandboxUnavailableError, match="apt-get install bubblewrap"):
+        Workers(1, time_limit=60.0, graders=["0.9*code + 0.1*format_code_block"])
+    unsafe = CodeOptions(unsafe_code_without_sandbox=True)
+    with Workers(1, time_limit=60.0, graders=["code"], code=unsafe) as pool:
+        item = ("code", "", '{"inputs": ["2"], "outputs": ["4"]}', "```python\nprint(int(input()) ** 2)\n```")
+
+        assert pool.grade([item])[0].reward == 1.0
+
+
+def test_a_hole_in_a_group_is_graded_again_then_the_group_is_left_out() -> None:
+    calls: list[int] = []
+
+    def flaky(items: object) -> list[Result]:
+        calls.append(len(items))  # type: ignore[arg-type]
+        return [Result(None if item[3] == "never" or (item[3] == "later" and len(calls) == 1) else 1.0, "", 0.0)
+                for item in items]  # type: ignore[attr-defined]  # fmt: skip
+
+    completions = ["a", "later", "b", "c", "never", "d"]
+    items = [("exact", "", "", completion) for completion in completions]
+    results = grade_with_retries(flaky, items, retries=2)
+    assert calls == [6, 2, 1]
+    rewards, complete = rewards_by_group(results, 2)
+    assert complete.tolist() == [True, True, False]
+    assert np.isnan(rewards[2, 0])
+    assert rewards[:2].tolist() == [[1.0, 1.0], [1.0, 1.0]]
+    with pytest.raises(ValueError, match="groups of 4"):
+        rewards_by_group(results, 4)
