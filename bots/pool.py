@@ -105,12 +105,22 @@ class TaskPool:
     @cached_property
     def fingerprint(self) -> str:
         """Hex digest of the ids in order: two pools with the same one number the same tasks the same way."""
-        digest = hashlib.sha256(f"{len(self)}".encode())
-        for chunk in self.table["id"].chunks:
-            # Lengths and bytes separately: ids "a","bc" must not look like "ab","c".
+        return self.prefix_fingerprint(len(self))
+
+    def prefix_fingerprint(self, rows: int) -> str:
+        """Fingerprint of a pool that has only the first `rows` rows; independent of how Arrow chunks them."""
+        digest = hashlib.sha256(f"{rows}".encode())
+        chunks = self.table["id"].slice(0, rows).chunks
+        # Lengths before bytes: ids "a","bc" must not look like "ab","c".
+        for chunk in chunks:
             digest.update(pc.binary_length(chunk).to_numpy(zero_copy_only=False).tobytes())
+        for chunk in chunks:
             digest.update(_text_bytes(chunk))
         return digest.hexdigest()
+
+    def head(self, rows: int) -> TaskPool:
+        """The pool of the first `rows` rows, on the same memory."""
+        return TaskPool(self.table.slice(0, rows), self.weak_column, self.strong_column)
 
     def ids(self, rows: Sequence[int] | Rows | None = None) -> list[str]:
         """Names of the given rows (all rows without an argument)."""

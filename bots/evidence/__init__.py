@@ -28,7 +28,7 @@ def make_evidence(name: str | None, pool: TaskPool, params: dict[str, Any] | Non
         if params:
             raise ValueError(f"evidence 'none' takes no parameters, got {', '.join(params)}")
         return None
-    cls = load_class("evidence", name, BUILT_IN, Evidence)
+    cls = load_class("evidence", name, BUILT_IN, Evidence)  # type: ignore[type-abstract]
     try:
         return cls(pool, **(params or {}))
     except TypeError as error:

@@ -1,0 +1,366 @@
+"""BOTS: selection, evidence and state of one training run behind five calls."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from bots.adapt import StepOutcome, make_adaptor
+from bots.beliefs import Beliefs
+from bots.eligibility import Eligibility
+from bots.evidence import make_evidence
+from bots.history import History
+from bots.metrics_of_step import step_metrics
+from bots.pool import TaskPool
+from bots.posterior import Posterior
+from bots.prior import Prior, PriorSpec
+from bots.quota import DomainShares
+from bots.rewards import check_rows, merge_rewards
+from bots.selection import Request, make_selector
+from bots.settings import Settings, resolve
+from bots.snapshot import read_snapshot, write_snapshot
+
+Rows = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+
+class BOTS:
+    """Bayesian online task selection (arXiv 2510.26374) over one pool.
+
+    pool: the tasks.
+    p_star: p*, target success probability, in (0, 1).
+    lam: λ, forgetting, in [0, 1]; None: the selector's own, 0.1 for most.
+    rho: ρ, share of implicit evidence, in [0, 1]; None: the selector's own, 0.1 for most.
+    rollouts: n that the caller draws for a task. Tasks outside a batch get implicit counts for as many rollouts
+        as the batch's tasks had on average; `rollouts` only tells the bound of the evidence mass, n/λ.
+    seed: of all random choices.
+    selector: bots, greedy, random, offline, mopps, dots, variance, or "module:Class".
+    evidence: interpolation, item_response, neighbours, online, "none" or None, or "module:Class"; "default": the
+        selector's own, interpolation for most.
+    prior: (α0, β0); two arrays of the pool's length; a dict from domain to (α0, β0); "anchors"; AnchorPrior.
+    forgetting: "step", or "observation" (see Posterior).
+    adaptor: name of a self-tuner of λ, ρ, p*, or None. *_options: arguments of the plug-ins' classes.
+    domain_shares: share of every batch for each domain, e.g. {"math": 3, "code": 1}; None: no quotas.
+    cooldown: a task is not selected again for that many steps after it was; 0: off.
+    retire_above: tasks whose posterior mean is at least this after an observation are not selected for
+        `recheck` steps; None: off.
+    history: how many steps behind the latest one evidence is still taken.
+    threads: of the update; None: one for each usable core, at most 8. Results don't depend on it.
+
+    `settings` shows what was resolved. Everything raises ValueError with the state unchanged on bad input.
+    Not thread-safe: one caller at a time.
+    """
+
+    def __init__(
+        self,
+        pool: TaskPool,
+        p_star: float = 0.5,
+        lam: float | None = None,
+        rho: float | None = None,
+        rollouts: int = 16,
+        seed: int = 0,
+        *,
+        selector: str = "bots",
+        selector_options: Mapping[str, Any] | None = None,
+        evidence: str | None = "default",
+        evidence_options: Mapping[str, Any] | None = None,
+        prior: PriorSpec | str = (1.0, 1.0),
+        forgetting: str = "step",
+        adaptor: str | None = None,
+        adaptor_options: Mapping[str, Any] | None = None,
+        domain_shares: Mapping[str, float] | None = None,
+        cooldown: int = 0,
+        retire_above: float | None = None,
+        recheck: int = 50,
+        history: int = 256,
+        threads: int | None = None,
+    ) -> None:
+        settings = resolve(
+            p_star=p_star,
+            lam=lam,
+            rho=rho,
+            rollouts=rollouts,
+            seed=seed,
+            selector=selector,
+            selector_options=dict(selector_options or {}),
+            evidence=evidence,
+            evidence_options=dict(evidence_options or {}),
+            forgetting=forgetting,
+            adaptor=adaptor,
+            adaptor_options=dict(adaptor_options or {}),
+            domain_shares=None if domain_shares is None else dict(domain_shares),
+            cooldown=cooldown,
+            retire_above=retire_above,
+            recheck=recheck,
+            history=history,
+            threads=threads,
+        )
+        self._build(pool, settings, Prior(pool, prior))
+
+    def _build(self, pool: TaskPool, settings: Settings, prior: Prior) -> None:
+        self.pool = pool
+        self._settings = settings
+        self.p_star, self.lam, self.rho = settings.p_star, settings.lam, settings.rho
+        self._rng = np.random.default_rng(settings.seed)
+        self._history = History(settings.history)
+        self._evidence = make_evidence(settings.evidence, pool, settings.evidence_options)
+        self._selector = make_selector(settings.selector, pool, settings.selector_options)
+        self._shares = DomainShares(pool, settings.domain_shares)
+        self._eligibility = Eligibility(settings.cooldown, settings.retire_above, settings.recheck)
+        self._adaptor = (
+            None
+            if settings.adaptor is None
+            else make_adaptor(
+                settings.adaptor,
+                pool,
+                prior.at,
+                settings.lam,
+                settings.rho,
+                settings.p_star,
+                settings.adaptor_options,
+            )
+        )
+        self._beliefs = Beliefs(pool, prior)
+        self._posterior = Posterior(
+            self._beliefs, self._evidence, self._history, settings.forgetting, settings.threads
+        )
+        self._metrics: dict[str, float] = {}
+        self._repeated = 0
+        self._late = 0
+
+    def __len__(self) -> int:
+        return len(self.pool)
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Every setting as resolved, presets included; λ, ρ and p* as they are now if an adaptor moves them."""
+        return {
+            **self._settings.as_dict(),
+            "prior": self._beliefs.prior.describe(),
+            "p_star": self.p_star,
+            "lam": self.lam,
+            "rho": self.rho,
+        }
+
+    @property
+    def alpha(self) -> Float64:
+        """α, float64 (K,): a read-only view that follows every update until the pool grows."""
+        return _read_only(self._beliefs.alpha)
+
+    @property
+    def beta(self) -> Float64:
+        """β, float64 (K,), like `alpha`."""
+        return _read_only(self._beliefs.beta)
+
+    @property
+    def step(self) -> int:
+        """The latest step whose evidence was counted; -1 before the first."""
+        return self._history.clock
+
+    @property
+    def evidence_mass_bound(self) -> float:
+        """n/λ: α+β-α0-β0 of a task never exceeds it while every group has n rollouts; inf for λ = 0."""
+        return self._settings.rollouts / self.lam if self.lam > 0 else inf
+
+    def select(self, batch: int, step: int | None = None, exclude: npt.ArrayLike = ()) -> Rows:
+        """Pick the tasks of one step: int64 (batch,), distinct, best first where the selector ranks.
+
+        batch: B, from 1 to the number of tasks that may be selected.
+        step: the training step that they are for; None: one after the latest selected or observed.
+        exclude: rows that must not be selected, e.g. those in flight.
+        Several selections of one step add up (refills); they may repeat a row unless it is excluded.
+        Where cool-down and retirement leave fewer than `batch` tasks, they are lifted for this selection
+        (metric `readmitted`). Raises ValueError for a batch that cannot be had, unknown rows, an old step.
+        """
+        number = _whole("batch", batch, 1)
+        history = self._history
+        at = history.next_step() if step is None else _whole("step", step, 0)
+        if at < history.oldest:
+            raise ValueError(f"step {at} is behind the oldest step still kept, {history.oldest}")
+        excluded = np.unique(check_rows(self.pool, exclude, "exclude"))
+        if number > len(self.pool) - len(excluded):
+            raise ValueError(
+                f"a batch of {number} cannot be selected from a pool of {len(self.pool)} tasks "
+                f"with {len(excluded)} excluded"
+            )
+        beliefs = self._beliefs
+        with self._eligibility.blocking(beliefs, history, at, number, excluded) as blocked:
+            parts = []
+            for domain, size, eligible in self._shares.requests(number, blocked):
+                request = Request(size, at, self.p_star, domain, eligible)
+                parts.append(self._selector.select(beliefs, request, self._rng))
+        rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
+        record = history.at(at)
+        record.selected = np.union1d(record.selected, rows)
+        return rows
+
+    def observe(
+        self, rows: npt.ArrayLike, rewards: Sequence[npt.ArrayLike] | Float64, step: int | None = None
+    ) -> int:
+        """Learn from the rewards of a batch; returns how many (step, task) pairs were new.
+
+        rows: (B,) row numbers, in any order; groups of one task are merged.
+        rewards: (B, n) in [0, 1], or B one-dimensional groups of different sizes.
+        step: the step that the tasks were selected at, ≥ 0. With it, late, repeated and out-of-order calls
+            are exact (see Posterior): a (step, task) pair counts once, the first time. None: the oldest
+            step whose selection holds all these rows and awaits them, else one after the latest observed.
+        Raises ValueError, naming row and id, for rewards that are not finite or outside [0, 1], wrong shapes,
+        unknown rows, and steps that lie more than `history` behind.
+        """
+        groups = merge_rewards(self.pool, rows, rewards)
+        history = self._history
+        at = history.step_of(groups.rows) if step is None else _whole("step", step, 0)
+        if at < history.oldest:
+            raise ValueError(
+                f"evidence of step {at} comes too late: the oldest step still taken is {history.oldest} "
+                f"(history={history.window})"
+            )
+        if at > np.iinfo(np.int32).max:
+            raise ValueError(f"step is {at}; at most {np.iinfo(np.int32).max} is possible")
+        new = self._posterior.new_groups(at, groups)
+        self._repeated += len(groups.rows) - len(new.rows)
+        self._late += len(new.rows) if at < history.clock else 0
+        if len(new.rows) == 0:
+            return 0
+        self._metrics = step_metrics(new, self._beliefs.mean(new.rows))
+        if self._adaptor is not None:
+            outcome = StepOutcome(
+                at, new.rows, new.successes, new.rollouts, new.variance, float(new.rollouts.mean())
+            )
+            self._adaptor.observe(outcome, self._predict)
+            self.lam, self.rho, self.p_star = self._adaptor.lam, self._adaptor.rho, self._adaptor.p_star
+        if self._evidence is not None:
+            self._evidence.observe(at, new.rows, new.successes / new.rollouts, new.rollouts)
+        self._posterior.update(at, new, self.lam, self.rho)
+        self._eligibility.observed(self._beliefs, new.rows, at)
+        return len(new.rows)
+
+    def _predict(self, rows: Rows) -> npt.NDArray[np.float32]:
+        if self._evidence is None:
+            return np.full(len(rows), np.nan, np.float32)
+        return self._evidence.predict_rows(rows)
+
+    def predict_mean(self, rows: npt.ArrayLike) -> Float64:
+        """Expected success probability α/(α+β) of the given rows, float64 (len(rows),)."""
+        return self._beliefs.mean(check_rows(self.pool, rows))
+
+    def table(self) -> pa.Table:
+        """The beliefs as an Arrow table on the same memory: it changes with them; copy it to keep it.
+
+        Columns: id, alpha, beta, last_step (int32, -1: never), observations (int32), dispersion (float32).
+        """
+        return self._beliefs.table()
+
+    def metrics(self) -> dict[str, float]:
+        """Figures to log: the last batch's, the counters, and those of evidence, selector and adaptor."""
+        parts = {
+            "evidence": self._evidence,
+            "selector": self._selector,
+            "adaptor": self._adaptor,
+            "eligibility": self._eligibility,
+        }
+        return {
+            "step": float(self.step),
+            "lam": self.lam,
+            "rho": self.rho,
+            "p_star": self.p_star,
+            "repeated": float(self._repeated),
+            "late": float(self._late),
+            **self._metrics,
+            **{f"{name}/{k}": v for name, part in parts.items() if part for k, v in part.metrics().items()},
+        }
+
+    def grow(self, pool: TaskPool, prior: tuple[npt.ArrayLike, npt.ArrayLike] | None = None) -> None:
+        """Take a pool that has all the old tasks in the old order, and new ones at the end.
+
+        New tasks start at the prior; prior: (α0, β0) arrays of the new rows, where it was given by task.
+        Views of α and β that were handed out before keep the old state.
+        Raises ValueError if the pool's first rows are other tasks.
+        """
+        if pool.prefix_fingerprint(len(self.pool)) != self.pool.fingerprint:
+            raise ValueError(
+                f"the new pool of {len(pool)} tasks does not begin with the {len(self.pool)} tasks of the old one"
+            )
+        grown = self._beliefs.prior.grown(pool, prior)
+        shares = DomainShares(pool, self._settings.domain_shares)
+        shares.load_state_dict(self._shares.state_dict())
+        self._shares = shares
+        self._beliefs.grow(pool, grown)
+        self._selector.grow(pool)
+        if self._evidence is not None:
+            self._evidence.grow(pool)
+        if self._adaptor is not None:
+            self._adaptor.grow(pool, grown.at)
+        self.pool = pool
+
+    def save(self, path: str | Path) -> None:
+        """Write everything to one Arrow IPC file, atomically: the old file stays whole until the new one is."""
+        parts = {
+            "evidence": self._evidence,
+            "selector": self._selector,
+            "adaptor": self._adaptor,
+            "history": self._history,
+            "shares": self._shares,
+            "eligibility": self._eligibility,
+        }
+        state = {
+            "settings": self._settings.as_dict(),
+            "current": {"lam": self.lam, "rho": self.rho, "p_star": self.p_star},
+            "rng": self._rng.bit_generator.state,
+            "counters": {"repeated": self._repeated, "late": self._late},
+            "metrics": self._metrics,
+            "parts": {name: part.state_dict() for name, part in parts.items() if part is not None},
+        }
+        write_snapshot(path, self.pool, self._beliefs, state)
+
+    @classmethod
+    def load(cls, path: str | Path, pool: TaskPool) -> BOTS:
+        """Restore what `save` wrote; the next selections are the same, bit for bit.
+
+        pool: the pool it was saved with, or one that has gained rows at the end since.
+        Raises SnapshotError (a ValueError) that says which, for a file that is missing, truncated, of another
+        pool or of a newer version.
+        """
+        snapshot = read_snapshot(path, pool)
+        state = snapshot.state
+        self = cls.__new__(cls)
+        small = snapshot.pool
+        self._build(small, Settings(**state["settings"]), snapshot.prior)
+        snapshot.restore(self._beliefs)
+        self.lam, self.rho = state["current"]["lam"], state["current"]["rho"]
+        self.p_star = state["current"]["p_star"]
+        self._rng.bit_generator.state = state["rng"]
+        self._repeated, self._late = state["counters"]["repeated"], state["counters"]["late"]
+        self._metrics = state["metrics"]
+        parts = {
+            "evidence": self._evidence,
+            "selector": self._selector,
+            "adaptor": self._adaptor,
+            "history": self._history,
+            "shares": self._shares,
+            "eligibility": self._eligibility,
+        }
+        for name, part in parts.items():
+            if part is not None:
+                part.load_state_dict(state["parts"][name])
+        if len(pool) > len(small):
+            self.grow(pool)
+        return self
+
+
+def _read_only(column: Float64) -> Float64:
+    view = column.view()
+    view.flags.writeable = False
+    return view
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
+        raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}")
+    return int(value)

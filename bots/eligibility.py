@@ -1,0 +1,74 @@
+"""Which tasks may be selected now: not excluded, not cooling down, not retired."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from bots.beliefs import Beliefs
+from bots.history import History
+from bots.pool import Rows
+
+
+class Eligibility:
+    """Cool-down and retirement, both optional.
+
+    cooldown: steps for which a task is left alone after it was selected or observed; 0: off.
+    retire_above: posterior mean from which a task counts as mastered when it is observed; None: off.
+    recheck: steps after which a retired task may be selected again.
+    """
+
+    def __init__(self, cooldown: int, retire_above: float | None, recheck: int) -> None:
+        self.cooldown, self.retire_above, self.recheck = cooldown, retire_above, recheck
+        self._until: dict[int, int] = {}
+        self._readmitted = 0
+
+    def observed(self, beliefs: Beliefs, rows: Rows, step: int) -> None:
+        """Retire what is mastered among the tasks just observed."""
+        if self.retire_above is not None:
+            mastered = beliefs.mean(rows) >= self.retire_above
+            self._until.update((row, step + self.recheck) for row in rows[mastered].tolist())
+            for row in rows[~mastered].tolist():
+                self._until.pop(row, None)
+
+    @contextmanager
+    def blocking(
+        self, beliefs: Beliefs, history: History, step: int, batch: int, excluded: Rows
+    ) -> Iterator[Rows]:
+        """Set `beliefs.blocked` for one selection; gives the blocked rows, sorted."""
+        for row in [row for row, until in self._until.items() if until <= step]:
+            del self._until[row]
+        resting = np.array(sorted(self._until), np.int64)
+        if self.cooldown:
+            resting = np.union1d(resting, history.recent(step, self.cooldown))
+        blocked = np.union1d(excluded, resting)
+        if len(beliefs) - len(blocked) < batch:
+            self._readmitted += batch
+            blocked = excluded
+        beliefs.blocked[blocked] = 1
+        try:
+            yield blocked
+        finally:
+            beliefs.blocked[blocked] = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Retired rows and until when."""
+        return {
+            "rows": np.array(list(self._until), np.int64),
+            "until": np.array(list(self._until.values()), np.int64),
+            "readmitted": self._readmitted,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self._until = dict(zip(state["rows"].tolist(), state["until"].tolist(), strict=True))
+        self._readmitted = state["readmitted"]
+
+    def metrics(self) -> dict[str, float]:
+        """How many tasks are retired, and how many selections had to lift the rules, in tasks."""
+        if not self.cooldown and self.retire_above is None:
+            return {}
+        return {"retired": float(len(self._until)), "readmitted": float(self._readmitted)}

@@ -1,0 +1,63 @@
+"""Shares of every batch by domain."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from bots.pool import Rows, TaskPool
+
+
+class DomainShares:
+    """Splits a batch among the domains so that over time each gets its share exactly.
+
+    shares: weight ≥ 0 of each domain (those left out get 0), or None: the batch is not split.
+    What rounding takes from a domain in one batch is owed to it in the next. A domain that has too few tasks
+    to fill its part leaves the rest to the others.
+    """
+
+    def __init__(self, pool: TaskPool, shares: Mapping[str, float] | None) -> None:
+        self.pool = pool
+        self._weights: np.ndarray[Any, np.dtype[np.float64]] | None = None
+        if shares is None:
+            return
+        unknown = set(shares) - set(pool.domains)
+        if unknown:
+            raise ValueError(
+                f"domain_shares names {sorted(unknown)}; the pool has the domains {sorted(pool.domains)}"
+            )
+        weights = np.array([float(shares.get(name, 0)) for name in pool.domains])
+        if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.sum() > 0):
+            raise ValueError(f"domain_shares is {dict(shares)}; weights must be finite, ≥ 0 and not all 0")
+        self._weights = weights / weights.sum()
+        self._owed = np.zeros(len(weights))
+        self._sizes = np.bincount(pool.domain_codes, minlength=len(weights))
+
+    def requests(self, batch: int, blocked: Rows) -> Iterator[tuple[int, int, int]]:
+        """(domain code, rows to select, rows that may be selected) for each part of the batch."""
+        if self._weights is None:
+            yield -1, batch, len(self.pool) - len(blocked)
+            return
+        codes = self.pool.domain_codes[blocked]
+        free = self._sizes - np.bincount(codes, minlength=len(self._sizes))
+        due = self._owed + batch * self._weights
+        sizes = np.zeros(len(due), np.int64)
+        for _ in range(batch):
+            # The domain that is owed most comes first; one with no task left is passed over, and one
+            # without a share only helps out.
+            order = np.where(sizes < free, due - sizes + (self._weights > 0) * (batch + 1), -np.inf)
+            sizes[np.argmax(order)] += 1
+        self._owed = np.clip(due - sizes, -1, 1)
+        for domain in np.flatnonzero(sizes).tolist():
+            yield domain, int(sizes[domain]), int(free[domain])
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is owed to each domain."""
+        return {} if self._weights is None else {"owed": self._owed.copy()}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore it; domains that are new are owed nothing."""
+        if self._weights is not None:
+            self._owed[: len(state["owed"])] = state["owed"]

@@ -1,0 +1,90 @@
+"""A batch's rewards, checked and merged by task."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from bots.pool import TaskPool
+
+Rows = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+
+class Groups(NamedTuple):
+    """One line for each distinct task, sorted by row.
+
+    rows: int64 (B,). successes: float64 (B,), summed rewards. rollouts: float64 (B,), how many.
+    variance: float64 (B,), of the rewards within the group, divided by n (not n-1).
+    """
+
+    rows: Rows
+    successes: Float64
+    rollouts: Float64
+    variance: Float64
+
+
+def check_rows(pool: TaskPool, rows: npt.ArrayLike, name: str = "rows") -> Rows:
+    """The rows as int64 (B,); ValueError unless they are whole numbers in [0, len(pool))."""
+    array = np.asarray(rows)
+    if array.ndim != 1:
+        raise ValueError(f"{name} has shape {array.shape}; it must be one-dimensional")
+    if array.size == 0:
+        return np.empty(0, np.int64)
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"{name} has dtype {array.dtype}; row numbers are integers")
+    outside = (array < 0) | (array >= len(pool))
+    if outside.any():
+        at = int(np.argmax(outside))
+        raise ValueError(f"{name}[{at}] is {array[at]}; the pool has rows 0 to {len(pool) - 1}")
+    return array.astype(np.int64)
+
+
+def merge_rewards(pool: TaskPool, rows: npt.ArrayLike, rewards: Sequence[npt.ArrayLike] | Float64) -> Groups:
+    """Check the rewards of a batch and merge the groups of a task that occurs more than once.
+
+    rows: (B,) row numbers. rewards: (B, n) in [0, 1], or B one-dimensional groups of different sizes.
+    Raises ValueError that names the row and the id: unknown rows, wrong shapes, empty groups, rewards that
+    are not finite or outside [0, 1].
+    """
+    checked = check_rows(pool, rows)
+    if checked.size == 0:
+        raise ValueError("rows is empty; an observation needs at least one task")
+    if len(rewards) != len(checked):
+        raise ValueError(f"rewards has {len(rewards)} groups for {len(checked)} rows")
+    groups = [_group(pool, row, group) for row, group in zip(checked.tolist(), rewards, strict=True)]
+    sizes = np.array([len(group) for group in groups])
+    values = np.concatenate(groups)
+    owner = np.repeat(checked, sizes)
+    bad = ~((values >= 0) & (values <= 1))
+    if bad.any():
+        at = int(np.argmax(bad))
+        row = int(owner[at])
+        raise ValueError(
+            f"reward is {values[at]} in row {row} (id {pool.ids([row])[0]}); it must be in [0, 1]"
+        )
+    distinct, index = np.unique(owner, return_inverse=True)
+    rollouts = np.bincount(index).astype(np.float64)
+    successes = np.bincount(index, weights=values)
+    deviation = values - (successes / rollouts)[index]
+    variance = np.bincount(index, weights=deviation * deviation) / rollouts
+    # Rounding may carry a sum of n rewards over n; a count of failures is never negative.
+    return Groups(distinct, np.minimum(successes, rollouts), rollouts, variance)
+
+
+def _group(pool: TaskPool, row: int, group: npt.ArrayLike) -> Float64:
+    try:
+        values = np.asarray(group, np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"rewards of row {row} (id {pool.ids([row])[0]}) are not numbers: {error}"
+        ) from error
+    if values.ndim != 1 or values.size == 0:
+        raise ValueError(
+            f"rewards of row {row} (id {pool.ids([row])[0]}) have shape {values.shape}; "
+            "a group is one-dimensional with at least one reward"
+        )
+    return values

@@ -1,0 +1,74 @@
+"""DAPO's dynamic sampling: drop groups whose rewards are all equal and refill, with any selector."""
+
+from __future__ import annotations
+
+from math import ceil
+
+import numpy as np
+import numpy.typing as npt
+
+from bots.pool import Rows
+
+
+class DynamicFilter:
+    """Collects one batch of groups that carry a gradient (Yu et al. 2025, DAPO, dynamic sampling).
+
+        filter = DynamicFilter(batch=32)
+        while wanted := filter.wanted():
+            rows = bots.select(wanted, step, exclude=filter.seen)
+            rewards = ...                              # roll out and grade
+            bots.observe(rows, rewards, step)          # dropped groups are evidence too
+            filter.add(rows, rewards)
+        train on filter.kept
+
+    batch: groups to train on. oversample: first request over batch, ≥ 1, e.g. 1.5.
+    least_deviation: a group is kept if its rewards' standard deviation is greater than this (0: not all equal).
+    rounds: after this many rounds the batch goes out as it is, smaller than asked for; `complete` tells.
+    """
+
+    def __init__(
+        self, batch: int, oversample: float = 1.5, least_deviation: float = 0.0, rounds: int = 4
+    ) -> None:
+        if batch < 1 or rounds < 1:
+            raise ValueError(f"batch is {batch} and rounds is {rounds}; both must be at least 1")
+        if not 1 <= oversample < np.inf:
+            raise ValueError(f"oversample is {oversample}; it must be a finite number ≥ 1")
+        if not 0 <= least_deviation < 0.5:
+            raise ValueError(f"least_deviation is {least_deviation}; it must be in [0, 0.5)")
+        self.batch, self.oversample = batch, oversample
+        self.least_deviation, self.rounds = least_deviation, rounds
+        self.round = 0
+        self.kept: Rows = np.empty(0, np.int64)
+        self.seen: Rows = np.empty(0, np.int64)
+
+    @property
+    def complete(self) -> bool:
+        """Whether the batch is full."""
+        return len(self.kept) == self.batch
+
+    def wanted(self) -> int:
+        """How many tasks to select next; 0 when the batch is full or the rounds are used up.
+
+        A refill asks for what is missing over the share that was kept so far, at most the first request.
+        """
+        if self.complete or self.round == self.rounds:
+            return 0
+        first = ceil(self.batch * self.oversample)
+        if self.round == 0:
+            return first
+        kept_share = max(len(self.kept) / len(self.seen), 1 / len(self.seen))
+        return min(first, ceil((self.batch - len(self.kept)) / kept_share))
+
+    def add(
+        self, rows: Rows, rewards: list[npt.ArrayLike] | npt.NDArray[np.float64]
+    ) -> npt.NDArray[np.bool_]:
+        """Take one round's groups. Returns bool (len(rows),): which are to be trained on.
+
+        Groups beyond a full batch are left out too, in the order given.
+        """
+        varied = np.array([np.std(np.asarray(group, np.float64)) > self.least_deviation for group in rewards])
+        keep = varied & (np.cumsum(varied) <= self.batch - len(self.kept))
+        self.kept = np.concatenate([self.kept, np.asarray(rows, np.int64)[keep]])
+        self.seen = np.concatenate([self.seen, np.asarray(rows, np.int64)])
+        self.round += 1
+        return keep

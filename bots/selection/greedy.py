@@ -1,0 +1,31 @@
+"""The posterior mean instead of a draw: `greedy`, and `dots` with λ = ρ = 1."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bots.beliefs import Beliefs
+from bots.selection.base import Request, Rows, Selector
+
+
+class Greedy(Selector):
+    """Takes the tasks with the least |α/(α+β) - p*|, nearest first; ties (within 1e-12) at random."""
+
+    def select(self, beliefs: Beliefs, request: Request, rng: np.random.Generator) -> Rows:
+        """See Selector."""
+        from bots.selection.nearest import in_order
+        from bots.selection.scans import nearest_means
+
+        scores, rows = np.empty(request.batch), np.empty(request.batch, np.int64)
+        nearest_means(
+            beliefs.alpha,
+            beliefs.beta,
+            beliefs.blocked,
+            self.codes(request.domain),
+            request.domain,
+            request.p_star,
+            rng.integers(2**64, dtype=np.uint64),
+            scores,
+            rows,
+        )
+        return in_order(scores, rows)

@@ -1,0 +1,48 @@
+"""The B rows of least score, found in one pass with memory for B rows only."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from bots.compile import compiled
+
+Rows = npt.NDArray[np.int64]
+Float64 = npt.NDArray[np.float64]
+
+
+@compiled
+def push(scores: Float64, rows: Rows, size: int, score: float, row: int) -> int:
+    """Keep the len(scores) least scores in a max-heap that now holds `size`; returns its new size."""
+    capacity = len(scores)
+    if size < capacity:
+        at = size
+        while at > 0:
+            parent = (at - 1) >> 1
+            if scores[parent] >= score:
+                break
+            scores[at], rows[at] = scores[parent], rows[parent]
+            at = parent
+        scores[at], rows[at] = score, row
+        return size + 1
+    if score >= scores[0]:
+        return size
+    at = 0
+    while True:
+        child = 2 * at + 1
+        if child >= capacity:
+            break
+        if child + 1 < capacity and scores[child + 1] > scores[child]:
+            child += 1
+        if scores[child] <= score:
+            break
+        scores[at], rows[at] = scores[child], rows[child]
+        at = child
+    scores[at], rows[at] = score, row
+    return size
+
+
+def in_order(scores: Float64, rows: Rows) -> Rows:
+    """The rows by rising score, ties by row."""
+    ordered: Rows = rows[np.lexsort((rows, scores))]
+    return ordered

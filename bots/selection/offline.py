@@ -1,0 +1,70 @@
+"""A fixed curriculum: easy to hard by the reference pass rate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bots.beliefs import Beliefs
+from bots.pool import TaskPool
+from bots.selection.base import Request, Rows, Selector
+
+
+class Offline(Selector):
+    """Takes the tasks in falling order of reference pass rate, and starts anew at the end.
+
+    Ties keep the pool's order; tasks without the reference come last. Blocked tasks are passed over.
+    Holds the order, 4 bytes a task.
+
+    reference: "mean" of the weak and the strong anchor (one alone where the other is unknown), "weak", "strong".
+    """
+
+    def __init__(self, pool: TaskPool, reference: str = "mean") -> None:
+        super().__init__(pool)
+        if reference not in ("mean", "weak", "strong"):
+            raise ValueError(f'reference is {reference!r}; it must be "mean", "weak" or "strong"')
+        if not pool.has_anchors:
+            raise ValueError("offline selection needs a pool with anchors; name its weak and strong columns")
+        self.reference = reference
+        self._order = self._easy_to_hard()
+        self._cursors: dict[int, int] = {}
+
+    def _easy_to_hard(self) -> npt.NDArray[np.int32]:
+        weak, strong = self.pool.weak, self.pool.strong
+        rate = {"weak": weak, "strong": strong}.get(self.reference)
+        if rate is None:
+            both = (weak + strong) / 2
+            rate = np.where(np.isnan(both), np.where(np.isnan(weak), strong, weak), both)
+        return np.argsort(-rate, kind="stable").astype(np.int32)
+
+    def select(self, beliefs: Beliefs, request: Request, rng: np.random.Generator) -> Rows:
+        """See Selector."""
+        cursor = self._cursors.get(request.domain, 0)
+        codes = self.codes(request.domain)
+        chosen: list[int] = []
+        for _ in range(len(self._order)):
+            row = int(self._order[cursor])
+            cursor = (cursor + 1) % len(self._order)
+            if not beliefs.blocked[row] and (request.domain < 0 or codes[row] == request.domain):
+                chosen.append(row)
+                if len(chosen) == request.batch:
+                    break
+        self._cursors[request.domain] = cursor
+        return np.array(chosen, np.int64)
+
+    def grow(self, pool: TaskPool) -> None:
+        """New tasks take their place in the order; each cursor stays before the same task."""
+        at = {domain: self._order[cursor] for domain, cursor in self._cursors.items()}
+        super().grow(pool)
+        self._order = self._easy_to_hard()
+        self._cursors = {domain: int(np.argmax(self._order == row)) for domain, row in at.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The place in the order, for each domain asked for."""
+        return {"cursors": {str(d): c for d, c in self._cursors.items()}}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """See Selector."""
+        self._cursors = {int(d): int(c) for d, c in state["cursors"].items()}

@@ -1,0 +1,45 @@
+"""For rewards that are not binary: aim at groups whose rewards vary (ALGORITHM section 6)."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bots.beliefs import Beliefs
+from bots.pool import TaskPool
+from bots.selection.base import Request, Rows, Selector
+
+
+class Variance(Selector):
+    """Takes the tasks of greatest expected reward variance φ·θ(1-θ), with θ ~ Beta(α, β) drawn.
+
+    φ is the task's `dispersion`, the share of the greatest possible variance r̄(1-r̄) that its groups showed.
+    Binary rewards have φ = 1, and the selection is then that of `bots` with p* = ½. p* itself is not used.
+
+    unknown: φ of tasks without a group of 0 < r̄ < 1 so far, in [0, 1]; 1 explores them first.
+    """
+
+    def __init__(self, pool: TaskPool, unknown: float = 1.0) -> None:
+        super().__init__(pool)
+        if not 0 <= unknown <= 1:
+            raise ValueError(f"unknown is {unknown}; it must be in [0, 1]")
+        self.unknown = float(unknown)
+
+    def select(self, beliefs: Beliefs, request: Request, rng: np.random.Generator) -> Rows:
+        """See Selector."""
+        from bots.selection.nearest import in_order
+        from bots.selection.scans import greatest_variance
+
+        scores, rows = np.empty(request.batch), np.empty(request.batch, np.int64)
+        greatest_variance(
+            beliefs.alpha,
+            beliefs.beta,
+            beliefs.dispersion,
+            self.unknown,
+            beliefs.blocked,
+            self.codes(request.domain),
+            request.domain,
+            rng.integers(2**64, dtype=np.uint64),
+            scores,
+            rows,
+        )
+        return in_order(scores, rows)

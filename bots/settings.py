@@ -1,0 +1,90 @@
+"""The settings of a BOTS, checked, with the selector's preset filled in."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from bots.selection.presets import preset_of
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a BOTS runs with; the fields are explained there."""
+
+    p_star: float
+    lam: float
+    rho: float
+    rollouts: int
+    seed: int
+    selector: str
+    selector_options: dict[str, Any]
+    evidence: str
+    evidence_options: dict[str, Any]
+    forgetting: str
+    adaptor: str | None
+    adaptor_options: dict[str, Any]
+    domain_shares: dict[str, float] | None
+    cooldown: int
+    retire_above: float | None
+    recheck: int
+    history: int
+    threads: int | None
+
+    def as_dict(self) -> dict[str, Any]:
+        """All fields, as JSON values if the options are."""
+        return asdict(self)
+
+
+def resolve(
+    *,
+    lam: float | None,
+    rho: float | None,
+    evidence: str | None,
+    selector: str,
+    forgetting: str,
+    adaptor: str | None,
+    **others: Any,
+) -> Settings:
+    """Fill in the preset of the selector and check every value.
+
+    Raises ValueError that names the setting, for a value out of range or one that the preset rules out.
+    """
+    if forgetting not in ("step", "observation"):
+        raise ValueError(f'forgetting is {forgetting!r}; it must be "step" or "observation"')
+    preset = preset_of(selector, forgetting)
+    given: dict[str, Any] = {
+        "lam": lam,
+        "rho": rho,
+        "evidence": None if evidence == "default" else evidence or "none",
+    }
+    resolved: dict[str, Any] = {}
+    for name, value in given.items():
+        default = getattr(preset, name)
+        if value is not None and name in preset.fixed and value != default:
+            method = "forgetting by observation" if forgetting == "observation" else f"selector {selector!r}"
+            raise ValueError(
+                f"{method} is defined by {name}={default!r}, but {value!r} was given; leave it out"
+            )
+        resolved[name] = default if value is None else value
+    for name in ("lam", "rho"):
+        if not 0 <= resolved[name] <= 1:
+            raise ValueError(f"{name} is {resolved[name]}; it must be in [0, 1]")
+        resolved[name] = float(resolved[name])
+    if not 0 < others["p_star"] < 1:
+        raise ValueError(f"p_star is {others['p_star']}; it must be greater than 0 and less than 1")
+    others["p_star"] = float(others["p_star"])
+    for name, least in (("rollouts", 1), ("seed", 0), ("cooldown", 0), ("recheck", 1), ("history", 1)):
+        _at_least(name, others[name], least)
+    if others["threads"] is not None:
+        _at_least("threads", others["threads"], 1)
+    if others["retire_above"] is not None and not 0 < others["retire_above"] <= 1:
+        raise ValueError(f"retire_above is {others['retire_above']}; it must be in (0, 1], or None")
+    if adaptor is not None and preset.fixed:
+        raise ValueError(f"adaptor {adaptor!r} would change what selector {selector!r} fixes; leave it out")
+    return Settings(**resolved, selector=selector, forgetting=forgetting, adaptor=adaptor, **others)
+
+
+def _at_least(name: str, value: Any, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}")
