@@ -25,11 +25,13 @@ class PosteriorActor:
     Every call is logged before it is acted upon, so an actor that dies comes back as it was: snapshot,
     then the log replayed. Calls are idempotent by step, because Ray repeats the ones that were pending.
 
-    pool: the tasks. settings: keyword arguments of `BOTS`. folder: where snapshot and log are kept.
+    pool: a list of one reference, to the TaskPool. settings: keyword arguments of
+    `BOTS`. folder: where snapshot and log are kept.
     """
 
-    def __init__(self, pool: TaskPool, settings: dict[str, Any], folder: str) -> None:
-        self.pool = pool
+    def __init__(self, pool: list[ray.ObjectRef], settings: dict[str, Any], folder: str) -> None:
+        # A reference, in a list: the driver owns the pool, and a restarted actor can fetch it again.
+        self.pool: TaskPool = ray.get(pool[0])
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log = EventLog(self.folder / "log.jsonl")
@@ -48,18 +50,12 @@ class PosteriorActor:
     def observe(self, step: int, rows: Rows, rewards: npt.NDArray[np.float64]) -> dict[str, float]:
         """Update every belief with a step's rewards, (len(rows), n) in [0, 1].
 
-        Returns how well the observed pass rates were predicted, the evidence's own figures, the seconds.
+        Returns the figures of `BOTS.metrics` (how well the pass rates were predicted, μ̃ …) and the seconds.
         """
         started = time.perf_counter()
-        alpha, beta = self.bots.alpha[rows], self.bots.beta[rows]
-        predicted, observed = alpha / (alpha + beta), rewards.mean(1)
         self._record({"do": "observe", "step": step, "rows": rows.tolist(), "rewards": rewards.tolist()})
-        return {
-            "predicted_pass_rate": float(predicted.mean()),
-            "brier": float(np.mean((predicted - observed) ** 2)),
-            "observe_seconds": time.perf_counter() - started,
-            **self.bots.metrics(),
-        }
+        figures = {f"posterior/{name}": value for name, value in self.bots.metrics().items()}
+        return figures | {"observe_seconds": time.perf_counter() - started}
 
     def snapshot(self) -> tuple[bytes, dict[int, list[int]]]:
         """Everything to continue from: the beliefs' snapshot, and the selections already made."""
@@ -79,15 +75,17 @@ class PosteriorActor:
         for event in self.log.replay():
             self._apply(event)
 
+    def pid(self) -> int:
+        """Process id of the actor, which changes when Ray restarts it."""
+        return os.getpid()
+
     def table(self) -> pa.Table:
         """The beliefs as an Arrow table."""
         return self.bots.table()
 
     def _load(self) -> None:
         snapshot = self.folder / "snapshot.arrow"
-        self.bots = (
-            BOTS.load(snapshot, self.pool) if snapshot.exists() else BOTS(self.pool, **self.settings)
-        )
+        self.bots = BOTS.load(snapshot, self.pool) if snapshot.exists() else BOTS(self.pool, **self.settings)
         self.selected: dict[int, Rows] = {}
 
     def _restart_log(self, selected: dict[int, list[int]]) -> None:

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal, TypeVar
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from bots.selection.presets import preset_of
+from bots.settings import resolve
 from bots.sources.config import PoolConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -45,10 +47,15 @@ class ModelConfig(Section):
 
 
 class SelectionConfig(Section):
-    """Which tasks come next. Symbols as in the BOTS paper (arXiv 2510.26374)."""
+    """Which tasks come next. Symbols as in the BOTS paper (arXiv 2510.26374); see `bots.BOTS`.
+
+    λ, ρ and the evidence default to what the selector is defined by, and are written out when resolved.
+    """
 
     selector: str = "bots"
     """bots, greedy, random, offline, mopps, dots, variance, or `module:Class`."""
+    selector_options: dict[str, Any] = {}
+    """Arguments of the selector's class."""
     tasks: Count = 32
     """B: tasks selected a step."""
     p_star: Annotated[float, Field(gt=0, lt=1)] = 0.5
@@ -61,8 +68,42 @@ class SelectionConfig(Section):
     """Implicit evidence: interpolation, item_response, neighbours, online, none, or `module:Class`."""
     evidence_options: dict[str, Any] = {}
     """Arguments of the evidence plug-in, for example `gamma: 0.9`."""
-    prior: tuple[Positive, Positive] = (1.0, 1.0)
-    """α0, β0: pseudo-counts of the prior."""
+    forgetting: Literal["step", "observation"] = "step"
+    """Whether λ counts at every step, as in the paper, or at a task's own observations (MoPPS's retention)."""
+    prior: tuple[Positive, Positive] | Literal["anchors"] = (1.0, 1.0)
+    """α0, β0: pseudo-counts of the prior; `anchors` takes them from the reference pass rates."""
+    adaptor: str | None = None
+    """Self-tuning of λ, ρ and p*; none keeps them."""
+    adaptor_options: dict[str, Any] = {}
+    """Arguments of the adaptor's class."""
+    domain_shares: dict[str, float] | None = None
+    """Share of every batch for each domain; none: no quotas."""
+    cooldown: Annotated[int, Field(ge=0)] = 0
+    """Steps for which a selected task is not selected again; 0: off."""
+    retire_above: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Tasks believed this easy rest for `recheck` steps; none: off."""
+    recheck: Count = 50
+    """How long a retired task rests."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _fill_in_preset(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        preset = preset_of(given.get("selector", "bots"), given.get("forgetting", "step"))
+        return {"lam": preset.lam, "rho": preset.rho, "evidence": preset.evidence, **given}
+
+    @model_validator(mode="after")
+    def _possible_together(self) -> SelectionConfig:
+        resolve(rollouts=1, seed=0, history=1, threads=None, **self._of_bots())
+        return self
+
+    def settings(self, rollouts: int, seed: int) -> dict[str, Any]:
+        """The keyword arguments of `bots.BOTS`."""
+        return {**self._of_bots(), "prior": self.prior, "rollouts": rollouts, "seed": seed}
+
+    def _of_bots(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"tasks", "prior"})
 
 
 class RolloutConfig(Section):

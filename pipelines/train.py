@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
@@ -20,25 +19,25 @@ from actors.environment import driver_environment, engine_environment, learner_e
 
 os.environ.update({k: v for k, v in driver_environment().items() if k not in os.environ})
 
-import ray  # noqa: E402 (reads the environment set above)
-import ray.train  # noqa: E402
-from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig  # noqa: E402
-from ray.train.torch import TorchConfig, TorchTrainer  # noqa: E402
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy  # noqa: E402
-from rich.console import Console  # noqa: E402
+import ray
+import ray.train
+from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
+from ray.train.torch import TorchConfig, TorchTrainer
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from rich.console import Console
 
-from actors.grader import GraderActor  # noqa: E402
-from actors.journal import Journal  # noqa: E402
-from actors.posterior import PosteriorActor  # noqa: E402
-from actors.rollout import RolloutActor  # noqa: E402
-from actors.weights import WeightBroker  # noqa: E402
-from bots.config import TrainConfig  # noqa: E402
-from pipelines import plan  # noqa: E402
-from pipelines.crew import Crew  # noqa: E402
-from pipelines.loop import Job, train_loop  # noqa: E402
-from pipelines.preparation import Prepared, claim_folder, prepare  # noqa: E402
-from pipelines.progress import Progress  # noqa: E402
-from pipelines.summary import summarise  # noqa: E402
+from actors.grader import Grader
+from actors.journal import Journal
+from actors.posterior import PosteriorActor
+from actors.rollout import RolloutActor
+from actors.weights import WeightBroker
+from bots.config import TrainConfig
+from pipelines import plan
+from pipelines.crew import Crew
+from pipelines.loop import Job, train_loop
+from pipelines.preparation import Prepared, claim_folder, prepare
+from pipelines.progress import Progress
+from pipelines.summary import summarise
 
 NAMESPACE = "bots"
 
@@ -88,7 +87,7 @@ def _ray() -> Iterator[None]:
 def _hire(prepared: Prepared, folder: Path) -> Crew:
     """Start every actor but the learner ranks. The driver owns them, so they outlive a learner's restart."""
     config, run = prepared.config, prepared.config.run
-    rollout, selection = config.rollout, config.selection
+    rollout = config.rollout
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     pool = ray.put(prepared.train.pool)
     engines = [
@@ -100,27 +99,22 @@ def _hire(prepared: Prepared, folder: Path) -> Crew:
         ).remote(f"rollout-{i}", prepared.model, rollout, run.seed + i)
         for i in range(rollout.engines)
     ]
+    grading = config.grading
+    pools = [prepared.train, *([prepared.evaluation] if prepared.evaluation else [])]
+    used = sorted({name for encoded in pools for name in encoded.pool.table["grader"].unique().to_pylist()})
     graders = [
-        GraderActor.options(name=f"{run.name}/grader-{i}").remote(
-            workers=config.grading.workers,
-            timeout_s=config.grading.timeout_s,
-            memory_bytes=int(config.grading.memory_gib * 2**30),
+        Grader.options(name=f"{run.name}/grader-{i}", num_cpus=0).remote(
+            grading.workers,
+            time_limit=grading.timeout_s,
+            memory_limit=int(grading.memory_gib * 2**30),
+            graders=used,
+            unsafe_code_without_sandbox=grading.unsafe_code_without_sandbox,
         )
-        for i in range(config.grading.actors)
+        for i in range(grading.actors)
     ]
-    settings = {
-        "p_star": selection.p_star,
-        "lam": selection.lam,
-        "rho": selection.rho,
-        "rollouts": rollout.samples,
-        "seed": run.seed,
-        "selector": selection.selector,
-        "evidence": selection.evidence,
-        "evidence_options": selection.evidence_options,
-        "prior": selection.prior,
-    }
+    settings = config.selection.settings(rollout.samples, run.seed)
     posterior = PosteriorActor.options(name=f"{run.name}/posterior", scheduling_strategy=here).remote(
-        pool, settings, str(folder / "posterior")
+        [pool], settings, str(folder / "posterior")
     )
     journal = Journal.options(name=f"{run.name}/journal", scheduling_strategy=here).remote(str(folder))
     return Crew(engines, graders, posterior, WeightBroker.remote(), journal)

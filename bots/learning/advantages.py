@@ -16,7 +16,7 @@ def group_normalised(rewards: Rewards) -> Rewards:
     rewards: (n,) of one group. Returns (n,); zeros for a group with equal rewards, which teaches nothing.
     Source: DeepSeekMath, arXiv 2402.03300, section 4.1.2.
     """
-    deviation = rewards - rewards.mean()
+    deviation = group_centred(rewards)
     spread = deviation.std()
     return np.zeros_like(deviation) if spread < 1e-8 else deviation / spread
 
@@ -26,7 +26,8 @@ def group_centred(rewards: Rewards) -> Rewards:
 
     Source: "Understanding R1-Zero-Like Training", arXiv 2503.20783, section 3.2.
     """
-    return rewards - rewards.mean()
+    centred: Rewards = rewards - rewards.mean()
+    return centred
 
 
 def leave_one_out(rewards: Rewards) -> Rewards:
@@ -37,7 +38,7 @@ def leave_one_out(rewards: Rewards) -> Rewards:
     n = len(rewards)
     if n < 2:
         raise ValueError(f"leave-one-out needs at least 2 answers in a group, got {n}")
-    return (rewards - rewards.mean()) * n / (n - 1)
+    return group_centred(rewards) * n / (n - 1)
 
 
 ADVANTAGES: dict[str, Callable[[Rewards], Rewards]] = {

@@ -5,8 +5,9 @@ import yaml
 
 from bots.config import ConfigError, TrainConfig, dump_config, load_config, parse_config
 
-CONFIGS = sorted((Path(__file__).parents[2] / "configs").glob("*.yaml"))
-LAB = Path(__file__).parents[2] / "configs" / "lab.yaml"
+FOLDER = Path(__file__).parents[2] / "configs"
+CONFIGS = sorted(path for path in FOLDER.glob("*.yaml") if not path.stem.endswith("_anchors"))
+LAB = FOLDER / "lab.yaml"
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
@@ -38,6 +39,7 @@ def test_overrides_reach_any_key():
         ("learner.gpus=2", "learner.gpus is 2"),
         ("model.attention=flash_attention_2", "needs learner.gpus = 1"),
         ("run.steps=0", "run.steps"),
+        ("selection.prior=[0, 1]", "selection.prior"),
         ("selection=3", "not of the form"),
         ("nonsense", "not of the form"),
         ("run.name.first=a", "is a value, not a section"),
@@ -46,6 +48,13 @@ def test_overrides_reach_any_key():
 def test_impossible_values_are_refused_by_key_and_value(override, said):
     with pytest.raises(ConfigError, match=said):
         load_config(LAB, [override])
+
+
+def test_a_method_brings_its_own_settings_and_shows_them():
+    mopps = load_config(LAB, ["selection.selector=mopps"]).selection
+    assert (mopps.lam, mopps.rho, mopps.evidence) == (0.0, 0.0, "none")
+    with pytest.raises(ConfigError, match="mopps.*lam=0.0, but 0.3"):
+        load_config(LAB, ["selection.selector=mopps", "selection.lam=0.3"])
 
 
 def test_every_fault_is_reported_at_once():
