@@ -114,7 +114,7 @@ def test_reasoning_gym_own_score_grades() -> None:
             answer = json.dumps(entry)
             for form in ("%s", "<think>hm</think>\n<answer>%s</answer>"):
                 right += grade(entry["question"], answer, form % entry["answer"]).reward == 1.0
-                wrong += grade(entry["question"], answer, form % "certainly not").reward < 0.2
+                wrong += grade(entry["question"], answer, form % "certainly not").reward < 0.9
     assert right == 200
     assert wrong == 200
     with pytest.raises(ValueError, match="metadata"):
