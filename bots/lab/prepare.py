@@ -16,7 +16,7 @@ from bots.lab.checkpoints import FOLDER, NAMES, load, save
 from bots.lab.measure import by_level, pass_rates
 from bots.lab.model import build_model
 from bots.lab.pool import lab_table
-from bots.lab.supervised import BATCH_SIZE, LEARNING_RATE, TAUGHT_LEVELS, level_frequencies, train
+from bots.lab.supervised import BATCH_SIZE, LEARNING_RATE, level_shares, train
 from bots.lab.tokenizer import build_tokenizer
 
 STEPS = 2800
@@ -74,9 +74,9 @@ def main() -> None:
         "steps": taken,
         "batch_size": BATCH_SIZE,
         "learning_rate": LEARNING_RATE,
-        "level_frequencies": {
-            domain: [round(share, 4) for share in level_frequencies(domain).tolist()]
-            for domain in TAUGHT_LEVELS
+        "level_shares": {
+            domain: [round(share, 4) for share in shares.tolist()]
+            for domain, shares in level_shares().items()
         },
         "measured_on": f"{EVAL_SIZE} evaluation tasks, {EVAL_SAMPLES} samples each, temperature 1",
         "measured": measure_checkpoints(arguments.out),
