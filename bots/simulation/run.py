@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from bots.core import BOTS
 from bots.metrics import Calibration, Curve, calibration
 from bots.simulation.learner import Law, Learner
 from bots.simulation.world import Floats, World, WorldSpec
@@ -71,8 +72,6 @@ class Trace:
 
 def simulate(simulation: Simulation, seed: int) -> Trace:
     """Run it. Runs of one seed share world, residuals and anchors whatever the options: pair them by seed."""
-    from bots import BOTS
-
     world = World(simulation.world, seed)
     learner = Learner(world, simulation.law, seed)
     bots = BOTS(world.pool, rollouts=simulation.rollouts, seed=seed, **simulation.options)
