@@ -1,9 +1,36 @@
 """BOTS: Bayesian online task selection for reinforcement finetuning (arXiv 2510.26374)."""
 
-from bots.core import BOTS
-from bots.pool import PoolError, TaskPool
-from bots.prior import AnchorPrior
-from bots.selection import DynamicFilter
-from bots.snapshot import SnapshotError
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bots.core import BOTS
+    from bots.pool import PoolError, TaskPool
+    from bots.prior import AnchorPrior
+    from bots.selection import DynamicFilter
+    from bots.snapshot import SnapshotError
 
 __all__ = ["BOTS", "AnchorPrior", "DynamicFilter", "PoolError", "SnapshotError", "TaskPool"]
+
+_HOMES = {
+    "BOTS": "bots.core",
+    "AnchorPrior": "bots.prior",
+    "DynamicFilter": "bots.selection",
+    "PoolError": "bots.pool",
+    "SnapshotError": "bots.snapshot",
+    "TaskPool": "bots.pool",
+}
+
+
+def __getattr__(name: str) -> Any:
+    # Imported when asked for: a process that wants one part (an engine its settings, say) must not load
+    # numba, whose libraries vLLM stumbles over when they are there before it.
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bots' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *__all__])
