@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 MAX_FRAME = 1 << 26  # bytes
-MAX_ITEMS = 1_000_000  # of an iterator or a linked structure, which need not end
+MAX_ITEMS = 300_000  # of an iterator or a linked structure, which need not end
 _ITERATORS: Any = (
     types.GeneratorType, map, filter, zip, reversed, enumerate, type(iter([])), type(iter(())),
     type(iter({})), type({}.keys()), type({}.values()), type({}.items()),

