@@ -30,6 +30,8 @@ class Zygote:
         self.control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with contextlib.ExitStack() as files:
             files.callback(theirs.close)
+            on_failure = files.enter_context(contextlib.ExitStack())
+            on_failure.callback(self.close)
             complaints = files.enter_context(tempfile.TemporaryFile())
             if unsafe_without_isolation:
                 self._start_unsafe(theirs, complaints)
@@ -44,7 +46,6 @@ class Zygote:
             except OSError:
                 hello = b""
             if not hello:
-                self.close()
                 complaints.seek(0)
                 said = complaints.read().decode(errors="replace").strip()[-600:]
                 raise bubblewrap.SandboxUnavailableError(
@@ -54,6 +55,7 @@ class Zygote:
                     "a container must be allowed to create them (see docs/sandbox.md)."
                 )
             self.control.setblocking(True)
+            on_failure.pop_all()
 
     def close(self) -> None:
         """End it with whatever runs in it."""
