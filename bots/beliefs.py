@@ -23,6 +23,7 @@ class Beliefs:
         [0, 1], averaged over the task's observations with factor ½; NaN while unknown. 1 for binary rewards.
     blocked: uint8 (K,), bits of the reasons why a task must not be selected now; 0: it may.
     block_mass: float64 (ceil(K/BLOCK),), an upper bound of α+β within each block of BLOCK rows.
+    block_prior_mass: float64, the greatest α0+β0 of each block.
     """
 
     def __init__(self, pool: TaskPool, prior: Prior) -> None:
@@ -36,15 +37,19 @@ class Beliefs:
         self.dispersion = np.full(size, np.nan, np.float32)
         self.blocked = np.zeros(size, np.uint8)
         prior.fill(self.alpha, self.beta, 0)
-        self.block_mass = np.empty(0)
-        self.bound_mass()
+        self.block_prior_mass = self._greatest_mass()
+        self.block_mass = self.block_prior_mass.copy()
 
     def __len__(self) -> int:
         return len(self.alpha)
 
     def bound_mass(self) -> None:
         """Recompute `block_mass` from α and β."""
-        self.block_mass = np.array(
+        self.block_mass[:] = self._greatest_mass()
+
+    def _greatest_mass(self) -> npt.NDArray[np.float64]:
+        """The greatest α+β of each block."""
+        return np.array(
             [
                 (self.alpha[start : start + BLOCK] + self.beta[start : start + BLOCK]).max()
                 for start in range(0, len(self), BLOCK)
@@ -70,7 +75,7 @@ class Beliefs:
         self.__init__(pool, prior)  # type: ignore[misc]
         for name in ("alpha", "beta", "last_step", "observations", "dispersion", "blocked"):
             getattr(self, name)[: len(old[name])] = old[name]
-        self.bound_mass()
+        self.block_mass = self._greatest_mass()
 
 
 def _as_arrow(column: npt.NDArray[np.generic]) -> pa.Array:

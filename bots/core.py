@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from bots.adapt import StepOutcome, make_adaptor
 from bots.beliefs import Beliefs
 from bots.eligibility import Eligibility
 from bots.evidence import make_evidence
@@ -25,6 +24,9 @@ from bots.rewards import check_rows, merge_rewards
 from bots.selection import Request, make_selector
 from bots.settings import Settings, resolve
 from bots.snapshot import read_snapshot, write_snapshot
+
+if TYPE_CHECKING:
+    from bots.adapt import Adaptor
 
 Rows = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
@@ -113,19 +115,7 @@ class BOTS:
         self._selector = make_selector(settings.selector, pool, settings.selector_options)
         self._shares = DomainShares(pool, settings.domain_shares)
         self._eligibility = Eligibility(settings.cooldown, settings.retire_above, settings.recheck)
-        self._adaptor = (
-            None
-            if settings.adaptor is None
-            else make_adaptor(
-                settings.adaptor,
-                pool,
-                prior.at,
-                settings.lam,
-                settings.rho,
-                settings.p_star,
-                settings.adaptor_options,
-            )
-        )
+        self._adaptor = _make_adaptor(pool, settings, prior)
         self._beliefs = Beliefs(pool, prior)
         self._posterior = Posterior(
             self._beliefs, self._evidence, self._history, settings.forgetting, settings.threads
@@ -230,6 +220,8 @@ class BOTS:
             return 0
         self._metrics = step_metrics(new, self._beliefs.mean(new.rows))
         if self._adaptor is not None:
+            from bots.adapt import StepOutcome
+
             outcome = StepOutcome(
                 at, new.rows, new.successes, new.rollouts, new.variance, float(new.rollouts.mean())
             )
@@ -352,6 +344,22 @@ class BOTS:
         if len(pool) > len(small):
             self.grow(pool)
         return self
+
+
+def _make_adaptor(pool: TaskPool, settings: Settings, prior: Prior) -> Adaptor | None:
+    if settings.adaptor is None:
+        return None
+    from bots.adapt import make_adaptor  # imports numba, which takes a while
+
+    return make_adaptor(
+        settings.adaptor,
+        pool,
+        prior.at,
+        settings.lam,
+        settings.rho,
+        settings.p_star,
+        settings.adaptor_options,
+    )
 
 
 def _read_only(column: Float64) -> Float64:

@@ -24,21 +24,30 @@ def update_block(
     codes: npt.NDArray[np.int16],
     task_alpha: Float32,
     task_beta: Float32,
-) -> float:
+) -> None:
     """α ← keep·α + (1-keep)·α0 + gain·p̃ and β ← keep·β + (1-keep)·β0 + gain·(1-p̃), in place.
 
     alpha, beta: float64 (rows of the block). implicit: float32, p̃ with NaN for none, or empty for none at all.
     codes, task_alpha, task_beta: the block's part of the prior's columns, as `prior_kind` needs them.
-    Returns the greatest α+β of the block.
     """
     pull = 1.0 - keep
     size = len(alpha)
     if prior_kind == 0:
         pull_alpha, pull_beta = pull * table_alpha[0], pull * table_beta[0]
+        if len(implicit) == size:
+            for k in range(size):
+                p = np.float64(implicit[k])
+                known = p == p
+                successes = gain * p if known else 0.0
+                failures = gain * (1.0 - p) if known else 0.0
+                alpha[k] = (keep * alpha[k] + pull_alpha) + successes
+                beta[k] = (keep * beta[k] + pull_beta) + failures
+            return
         for k in range(size):
             alpha[k] = keep * alpha[k] + pull_alpha
             beta[k] = keep * beta[k] + pull_beta
-    elif prior_kind == 1:
+        return
+    if prior_kind == 1:
         for k in range(size):
             alpha[k] = keep * alpha[k] + pull * table_alpha[codes[k]]
             beta[k] = keep * beta[k] + pull * table_beta[codes[k]]
@@ -50,12 +59,5 @@ def update_block(
         for k in range(size):
             p = np.float64(implicit[k])
             known = p == p
-            share = gain if known else 0.0
-            p = p if known else 0.0
-            alpha[k] += share * p
-            beta[k] += share * (1.0 - p)
-    greatest = 0.0
-    for k in range(size):
-        mass = alpha[k] + beta[k]
-        greatest = mass if mass > greatest else greatest
-    return greatest
+            alpha[k] += gain * p if known else 0.0
+            beta[k] += gain * (1.0 - p) if known else 0.0

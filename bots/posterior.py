@@ -133,7 +133,7 @@ class Posterior:
                 implicit = scratch[: stop - start]
                 if gain > 0 and evidence is not None:
                     evidence.predict(start, stop, implicit)
-                beliefs.block_mass[block] = update_block(
+                update_block(
                     beliefs.alpha[start:stop],
                     beliefs.beta[start:stop],
                     implicit,
@@ -147,6 +147,9 @@ class Posterior:
                     prior.task_beta[start:stop],
                 )
 
+        # Each task's mass follows this recursion, or gets less; the factor covers rounding.
+        reach = keep * beliefs.block_mass + (1 - keep) * beliefs.block_prior_mass + gain
+        beliefs.block_mass[:] = reach * (1 + 1e-12)
         blocks = len(beliefs.block_mass)
         if self.threads == 1 or blocks < 2:
             update(0, blocks)

@@ -55,10 +55,18 @@ def merge_rewards(pool: TaskPool, rows: npt.ArrayLike, rewards: Sequence[npt.Arr
         raise ValueError("rows is empty; an observation needs at least one task")
     if len(rewards) != len(checked):
         raise ValueError(f"rewards has {len(rewards)} groups for {len(checked)} rows")
-    groups = [_group(pool, row, group) for row, group in zip(checked.tolist(), rewards, strict=True)]
-    sizes = np.array([len(group) for group in groups])
-    values = np.concatenate(groups)
-    owner = np.repeat(checked, sizes)
+    if (
+        isinstance(rewards, np.ndarray)
+        and rewards.ndim == 2
+        and rewards.dtype.kind in "fiub"
+        and rewards.size
+    ):
+        owner = np.repeat(checked, rewards.shape[1])
+        values = rewards.astype(np.float64).ravel()
+    else:
+        groups = [_group(pool, row, group) for row, group in zip(checked.tolist(), rewards, strict=True)]
+        owner = np.repeat(checked, [len(group) for group in groups])
+        values = np.concatenate(groups)
     bad = ~((values >= 0) & (values <= 1))
     if bad.any():
         at = int(np.argmax(bad))

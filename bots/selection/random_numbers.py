@@ -13,19 +13,19 @@ State = npt.NDArray[np.uint64]
 
 
 @compiled
-def mix(x: int) -> int:
+def mix(x: np.uint64) -> np.uint64:
     """One output of SplitMix64 (Steele, Lea, Flood 2014) for the state x: a well mixed 64-bit hash."""
-    x = np.uint64(x) + np.uint64(0x9E3779B97F4A7C15)
+    x = x + np.uint64(0x9E3779B97F4A7C15)
     x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return x ^ (x >> np.uint64(31))
 
 
 @compiled
-def stream(seed: int, number: int) -> State:
+def stream(seed: np.uint64, number: int) -> State:
     """State uint64 (4,) of stream `number` of a seed."""
     state = np.empty(4, np.uint64)
-    x = mix(np.uint64(seed) ^ mix(np.uint64(number)))
+    x = mix(seed ^ mix(np.uint64(number)))
     for i in range(4):
         x = mix(x)
         state[i] = x
@@ -33,10 +33,10 @@ def stream(seed: int, number: int) -> State:
 
 
 @compiled
-def next_bits(s: State) -> int:
+def next_bits(s: State) -> np.uint64:
     """xoshiro256++ (Blackman, Vigna 2021): 64 random bits."""
     a = s[0] + s[3]
-    bits = ((a << np.uint64(23)) | (a >> np.uint64(41))) + s[0]
+    bits: np.uint64 = ((a << np.uint64(23)) | (a >> np.uint64(41))) + s[0]
     t = s[1] << np.uint64(17)
     s[2] ^= s[0]
     s[3] ^= s[1]

@@ -21,7 +21,7 @@ def nearest_means(
     codes: npt.NDArray[np.int16],
     domain: int,
     p_star: float,
-    seed: int,
+    seed: np.uint64,
     scores: Float64,
     rows: Rows,
 ) -> int:
@@ -33,7 +33,7 @@ def nearest_means(
             continue
         if blocked[k] or (domain >= 0 and codes[k] != domain):
             continue
-        score += 1e-12 * np.float64(mix(np.uint64(seed) ^ np.uint64(k))) / 2.0**64
+        score += 1e-12 * np.float64(mix(seed ^ np.uint64(k))) / 2.0**64
         size = push(scores, rows, size, score, k)
     return size
 
@@ -47,7 +47,7 @@ def greatest_variance(
     blocked: npt.NDArray[np.uint8],
     codes: npt.NDArray[np.int16],
     domain: int,
-    seed: int,
+    seed: np.uint64,
     scores: Float64,
     rows: Rows,
 ) -> int:
@@ -57,9 +57,8 @@ def greatest_variance(
     for k in range(len(alpha)):
         if blocked[k] or (domain >= 0 and codes[k] != domain):
             continue
-        phi = np.float64(dispersion[k])
-        if phi != phi:
-            phi = unknown
+        measured = np.float64(dispersion[k])
+        phi = measured if measured == measured else unknown
         if size == len(scores) and -0.25 * phi >= scores[0]:
             continue
         theta = beta_draw(state, alpha[k], beta[k])

@@ -2,15 +2,138 @@
 
 from __future__ import annotations
 
+from math import exp, lgamma, log, log1p, pi, sqrt
+
 import numpy as np
 import numpy.typing as npt
 
 from bots.compile import compiled
 from bots.selection.nearest import push
-from bots.selection.random_numbers import beta_draw, stream
+from bots.selection.random_numbers import beta_draw, stream, uniform
 
 Rows = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
+
+
+@compiled
+def log_density(a: float, b: float, x: float) -> float:
+    """log of Beta(a, b)'s density at 0 < x < 1."""
+    return lgamma(a + b) - lgamma(a) - lgamma(b) + (a - 1.0) * log(x) + (b - 1.0) * log1p(-x)
+
+
+@compiled
+def density_bound(mass: float, low: float, high: float) -> float:
+    """An upper bound of every Beta(a, b) density with a+b ≤ mass on [low, high] inside (0, 1).
+
+    With m = a/M, M = a+b and v = x(1-x), Binet's form of Stirling's formula, whose remainder is positive and
+    falling, gives f(x) ≤ √(M·m(1-m)/2π)/v · exp(-M·KL(m‖x)). ½·log m(1-m) lies below its tangent at x, of slope
+    s = (1-2x)/2v, and KL(m‖x) ≥ 2(m-x)² (Pinsker), so that f(x) ≤ √(M/2πv)·exp(s²/8M) for every m.
+    sup_m f rises with M: by the envelope theorem its logarithm has the slope c = log x - E log θ
+    = log(1-x) - E log(1-θ) at the best m; c < 0 would mean x < m and x > m (Jensen). So the greatest M counts,
+    and of the interval the end farther from ½, where v is least and |s| greatest.
+    """
+    x = low if abs(low - 0.5) > abs(high - 0.5) else high
+    v = x * (1.0 - x)
+    slope = (1.0 - 2.0 * x) / (2.0 * v)
+    return sqrt(mass / (2.0 * pi * v)) * exp(slope * slope / (8.0 * mass))
+
+
+@compiled
+def sample_density(
+    alpha: Float64,
+    beta: Float64,
+    blocked: npt.NDArray[np.uint8],
+    codes: npt.NDArray[np.int16],
+    domain: int,
+    p_star: float,
+    seed: np.uint64,
+    count: int,
+) -> tuple[float, float]:
+    """Mean density at p* over `count` random rows (0 for rows not to be selected), and its standard error."""
+    state = stream(seed, -1)
+    total, squares = 0.0, 0.0
+    for _ in range(count):
+        k = int(uniform(state) * len(alpha))
+        if not blocked[k] and (domain < 0 or codes[k] == domain):
+            density = exp(log_density(alpha[k], beta[k], p_star))
+            total += density
+            squares += density * density
+    mean = total / count
+    return mean, sqrt(max(0.0, squares / count - mean * mean) / count)
+
+
+@compiled
+def thin(
+    alpha: Float64,
+    beta: Float64,
+    blocked: npt.NDArray[np.uint8],
+    codes: npt.NDArray[np.int16],
+    domain: int,
+    p_star: float,
+    reach: float,
+    block: int,
+    block_mass: Float64,
+    seed: np.uint64,
+    scores: Float64,
+    rows: Rows,
+    found: Rows,
+) -> int:
+    """Find the rows whose draw θ ~ Beta(α, β) has |θ-p*| ≤ reach without drawing for the others.
+
+    Every density of a block is at most D on the window, so each row is a candidate with chance q = D·2·reach,
+    found by geometric skips; a candidate gets x uniform in the window and is accepted with chance f(x)/D. That
+    makes (accepted, x) exactly (θ in the window, θ). Blocks with q > ½ are drawn row by row.
+    Pushes accepted rows into the heap (scores, rows), and notes the first len(found) of them in row order.
+    Returns how many were accepted, or -1 if a density was above its bound.
+    """
+    state = stream(seed, 0)
+    low, high = p_star - reach, p_star + reach
+    accepted, size, length = 0, 0, len(alpha)
+    for number in range(len(block_mass)):
+        start, stop = number * block, min(length, (number + 1) * block)
+        bound = density_bound(block_mass[number], low, high)
+        chance = bound * 2.0 * reach
+        direct = chance > 0.5
+        log_bound = log(bound)
+        log_miss = log1p(-chance) if not direct else -1.0
+        k = start - 1
+        while True:
+            k += 1
+            if not direct:
+                jump = log(uniform(state)) / log_miss
+                if jump >= stop - k:
+                    break
+                k += int(jump)
+            if k >= stop:
+                break
+            if direct:
+                if blocked[k] or (domain >= 0 and codes[k] != domain):
+                    continue
+                x = beta_draw(state, alpha[k], beta[k])
+                if abs(x - p_star) > reach:
+                    continue
+            else:
+                x = low + 2.0 * reach * uniform(state)
+                height = log(uniform(state)) + log_bound
+                if blocked[k] or (domain >= 0 and codes[k] != domain):
+                    continue
+                # The same bound for this row alone, without the gamma functions, turns most away.
+                a, b = alpha[k], beta[k]
+                mass = a + b
+                gap = a / mass - x
+                v = x * (1.0 - x)
+                if 0.5 * log(a * b / (2.0 * pi * mass * v * v)) - 2.0 * mass * gap * gap < height:
+                    continue
+                density = log_density(a, b, x)
+                if density > log_bound + 1e-9:
+                    return -1
+                if density < height:
+                    continue
+            if accepted < len(found):
+                found[accepted] = k
+            accepted += 1
+            size = push(scores, rows, size, abs(x - p_star), k)
+    return accepted
 
 
 @compiled
@@ -21,32 +144,35 @@ def draw_all(
     codes: npt.NDArray[np.int16],
     domain: int,
     p_star: float,
-    inner: float,
+    reach: float,
     found: Rows,
-    seed: int,
-    number: int,
-    start: int,
-    stop: int,
+    block: int,
+    first: int,
+    last: int,
+    seed: np.uint64,
     scores: Float64,
     rows: Rows,
     size: int,
 ) -> int:
-    """Draw θ ~ Beta(α, β) for rows start … stop-1 and push |θ-p*| into the heap; returns its size.
+    """Draw θ ~ Beta(α, β) for every row of blocks first … last-1 and push |θ-p*| into the heap.
 
-    inner ≥ 0: rows in `found` (sorted) are known to lie within it and are left out, all others are known to
-    lie outside, and θ is drawn given that (by rejection, which takes one accepted draw a row on average).
+    reach ≥ 0: rows in `found` (sorted) are known to lie within it and are left out; all others are known to
+    lie outside, and θ is drawn given that (by rejection, one draw a row on average over what is known).
+    Each block has a stream of its own, so that the draws don't depend on how blocks are shared out.
+    Returns the size of the heap.
     """
-    state = stream(seed, number)
-    known = np.searchsorted(found, start)
-    for k in range(start, stop):
-        if blocked[k] or (domain >= 0 and codes[k] != domain):
-            continue
-        if known < len(found) and found[known] == k:
-            known += 1
-            continue
-        while True:
-            distance = abs(beta_draw(state, alpha[k], beta[k]) - p_star)
-            if distance > inner:
-                break
-        size = push(scores, rows, size, distance, k)
+    known = np.searchsorted(found, first * block)
+    for number in range(first, last):
+        state = stream(seed, number + 1)
+        for k in range(number * block, min(len(alpha), (number + 1) * block)):
+            if known < len(found) and found[known] == k:
+                known += 1
+                continue
+            if blocked[k] or (domain >= 0 and codes[k] != domain):
+                continue
+            while True:
+                distance = abs(beta_draw(state, alpha[k], beta[k]) - p_star)
+                if distance > reach:
+                    break
+            size = push(scores, rows, size, distance, k)
     return size

@@ -1,0 +1,159 @@
+"""Snapshots: exact, atomic, and refused with the reason when they cannot be right."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from bots import BOTS, AnchorPrior, SnapshotError, TaskPool
+from bots.snapshot import KEY
+
+
+def make_pool(tasks, prefix="t"):
+    rng = np.random.default_rng(0)
+    weak = (rng.random(tasks) * 0.6).astype(np.float32)
+    strong = np.minimum(1, weak + rng.random(tasks) * 0.5).astype(np.float32)
+    weak[::17] = np.nan
+    names = [f"{prefix}{i}" for i in range(tasks)]
+    domain = np.array(["math", "code"])[np.arange(tasks) % 2]
+    return TaskPool.from_arrow(
+        pa.table({"id": names, "weak": weak, "strong": strong, "domain": domain}), "weak", "strong"
+    )
+
+
+def drive(bots, steps, seed):
+    """Selections of some steps, each observed with rewards that depend on seed and step only."""
+    picked = []
+    for step in range(steps):
+        rng = np.random.default_rng((seed, step))
+        rows = bots.select(24)
+        bots.observe(rows, (rng.random((24, 8)) < 0.5).astype(float))
+        picked.append(rows)
+    return np.array(picked)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"selector": "bots"},
+        {"selector": "greedy", "prior": AnchorPrior()},
+        {"selector": "random", "domain_shares": {"math": 2, "code": 1}},
+        {"selector": "offline"},
+        {"selector": "mopps", "prior": {"math": (1, 2), "code": (2, 1)}},
+        {"selector": "dots"},
+        {"selector": "variance", "evidence": "none"},
+        {"evidence": "online", "cooldown": 2, "retire_above": 0.7, "recheck": 5},
+        {"evidence": "item_response", "prior": (np.full(6000, 0.5), np.linspace(1, 2, 6000))},
+        {"adaptor": "predictive"},
+    ],
+    ids=lambda a: "-".join(f"{v}" for v in a.values() if isinstance(v, str)),
+)
+def test_the_next_hundred_selections_are_the_same(tmp_path, arguments):
+    pool = make_pool(6000)
+    bots = BOTS(pool, seed=3, **arguments)
+    drive(bots, 10, 1)
+    late = bots.select(24)
+    bots.save(tmp_path / "beliefs.arrow")
+    loaded = BOTS.load(tmp_path / "beliefs.arrow", pool)
+    assert loaded.settings == bots.settings
+    assert loaded.metrics() == bots.metrics()
+    for one in (bots, loaded):
+        one.observe(late[:12], np.ones((12, 8)))
+    assert (drive(bots, 100, 2) == drive(loaded, 100, 2)).all()
+    assert (bots.alpha == loaded.alpha).all()
+    assert (bots.beta == loaded.beta).all()
+
+
+def test_other_tools_can_read_it(tmp_path):
+    bots = BOTS(make_pool(50))
+    drive(bots, 2, 0)
+    bots.save(tmp_path / "beliefs.arrow")
+    table = pa.ipc.open_file(tmp_path / "beliefs.arrow").read_all()
+    assert table.drop("dispersion").equals(bots.table().drop("dispersion"))  # NaN equals nothing
+
+
+@pytest.mark.parametrize("part", [0.0, 0.1, 0.5, 0.999])
+def test_truncated(tmp_path, part):
+    path = tmp_path / "beliefs.arrow"
+    pool = make_pool(500)
+    BOTS(pool).save(path)
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(part * len(whole))])
+    with pytest.raises(SnapshotError, match="truncated"):
+        BOTS.load(path, pool)
+
+
+def test_foreign_newer_missing_and_unrelated(tmp_path):
+    path = tmp_path / "beliefs.arrow"
+    pool = make_pool(50)
+    BOTS(pool).save(path)
+    with pytest.raises(SnapshotError, match="another pool"):
+        BOTS.load(path, make_pool(50, "x"))
+    with pytest.raises(SnapshotError, match="another pool"):
+        BOTS.load(path, make_pool(40))
+    table = pa.ipc.open_file(path).read_all()
+    header = json.loads(table.schema.metadata[KEY])
+    header["version"] += 1
+    newer = table.replace_schema_metadata({KEY: json.dumps(header)})
+    with pa.ipc.new_file(path, newer.schema) as writer:
+        writer.write_table(newer)
+    with pytest.raises(SnapshotError, match="newer"):
+        BOTS.load(path, pool)
+    with pa.ipc.new_file(path, pool.table.schema) as writer:
+        writer.write_table(pool.table)
+    with pytest.raises(SnapshotError, match="not a snapshot"):
+        BOTS.load(path, pool)
+    with pytest.raises(SnapshotError, match="there is no snapshot"):
+        BOTS.load(tmp_path / "nowhere.arrow", pool)
+
+
+def test_a_failed_save_leaves_the_old_one(tmp_path, monkeypatch):
+    path = tmp_path / "beliefs.arrow"
+    pool = make_pool(50)
+    bots = BOTS(pool)
+    bots.save(path)
+    before = path.read_bytes()
+    drive(bots, 1, 0)
+
+    def full(*_):
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("bots.snapshot.os.fsync", full)
+    with pytest.raises(OSError, match="no space"):
+        bots.save(path)
+    assert path.read_bytes() == before
+    assert [p.name for p in tmp_path.iterdir()] == ["beliefs.arrow"]
+
+
+def test_the_pool_may_grow(tmp_path):
+    """New tasks start at the prior, old ones keep their beliefs; growing at load is growing in place."""
+    small, large = make_pool(300), make_pool(500)
+    bots = BOTS(small, selector="bots", prior=AnchorPrior())
+    drive(bots, 5, 0)
+    bots.save(tmp_path / "beliefs.arrow")
+    alpha = bots.alpha.copy()
+    bots.grow(large)
+    loaded = BOTS.load(tmp_path / "beliefs.arrow", large)
+    assert (bots.alpha[:300] == alpha).all()
+    assert (bots.alpha[300:] == BOTS(large, prior=AnchorPrior()).alpha[300:]).all()
+    assert (drive(bots, 10, 1) == drive(loaded, 10, 1)).all()
+    with pytest.raises(ValueError, match="does not begin with"):
+        bots.grow(make_pool(600, "x"))
+
+
+def test_growing_with_a_prior_by_task():
+    small, large = make_pool(3), make_pool(5)
+    bots = BOTS(small, prior=([1, 2, 3], [1, 1, 1]))
+    with pytest.raises(ValueError, match="new rows"):
+        bots.grow(large)
+    bots.grow(large, prior=([4, 5], [1, 1]))
+    assert bots.alpha.tolist() == [1, 2, 3, 4, 5]
+
+
+def test_the_fingerprint_does_not_depend_on_chunks():
+    table = make_pool(100).table
+    chunked = pa.concat_tables([table.slice(0, 30), table.slice(30)])
+    assert TaskPool(chunked).fingerprint == TaskPool(table).fingerprint
