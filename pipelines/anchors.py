@@ -37,6 +37,7 @@ from actors.reference import AnswerByEndpoint, AnswerLocally, EndpointError, Gra
 from bots.config import ConfigError, dump_config, parse_config, read_tree
 from bots.pool import TaskPool
 from bots.templates import PromptEncoder
+from pipelines import plan
 from pipelines.anchors_config import AnchorsConfig, ReferenceConfig
 from pipelines.anchors_picture import draw
 from pipelines.pool import build_pool
@@ -59,7 +60,7 @@ def measure_anchors(
     """Run the job, or go on where it stopped, and return its summary.
 
     overwrite: start anew in a folder that holds another job.
-    Raises ConfigError, SourceError or PoolError before an engine starts.
+    Raises ConfigError, SourceError, PoolError or ResourceError before an engine starts.
     """
     console = console or Console()
     started = time.monotonic()
@@ -70,6 +71,9 @@ def measure_anchors(
     _check_prompts(config, models, pool, rows)
     folder = _claim_folder(config, pool, overwrite)
     with _ray():
+        if any(models.values()):
+            one = plan.Demand("reference engine", 1, config.rollout.cpus, config.rollout.gpus, "rollout.cpus")
+            plan.check([one], ray.cluster_resources())  # Ray Data would wait for ever
         for name in MODELS:
             _measure(config, name, models[name], pool, rows, folder, console)
     summary = _write_results(config, pool, rows, folder)
@@ -256,7 +260,7 @@ def _graded_blocks(
             batch_size=config.run.block,
             batch_format="pyarrow",
             compute=ActorPoolStrategy(min_size=1, max_size=config.grading.actors),
-            num_cpus=0.1,
+            num_cpus=0,  # idle most of the time; a share of a core would cost an engine
         )
     gathered: dict[int, list[pa.Table]] = {}
     for table in _tables(data):
@@ -374,7 +378,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         config = load_anchors_config(options.config, options.overrides)
         summary = measure_anchors(config, overwrite=options.overwrite, console=console)
-    except (ConfigError, ValueError, EndpointError) as error:
+    except (ValueError, EndpointError, plan.ResourceError) as error:
         Console(stderr=True).print(f"bots anchors: {error}", markup=False, highlight=False)
         return 2
     except KeyboardInterrupt:

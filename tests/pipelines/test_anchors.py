@@ -21,6 +21,7 @@ from bots.sources import PoolConfig, read_pool
 from pipelines.anchors import load_anchors_config, main, measure_anchors
 from pipelines.anchors_config import AnchorsConfig
 from pipelines.anchors_picture import correlation, draw
+from pipelines.plan import ResourceError
 
 LAB = {"kind": "lab", "size": 24, "seed": 5, "anchors": None, "domains": ["math"]}
 ROLLOUT = {"samples": 4, "max_tokens": 64, "max_model_len": 128, "dtype": "float32", "cpus": 0.5}
@@ -196,6 +197,13 @@ def test_what_cannot_work_is_refused_before_an_engine_starts(tmp_path, sections,
     with pytest.raises(ConfigError, match=message):
         measure_anchors(config_of(tmp_path, **sections), console=QUIET)
     assert not (tmp_path / "job").exists()
+
+
+def test_an_engine_that_the_cluster_has_no_room_for_is_refused(cluster, tmp_path):
+    with pytest.raises(
+        ResourceError, match=r"asks for 99 CPU = 1 x 99 \(reference engine\).*Lower rollout.cpus"
+    ):
+        measure_anchors(config_of(tmp_path, rollout={"cpus": 99}), console=QUIET)
 
 
 def test_another_job_in_the_folder_is_not_mixed_with_this_one(cluster, tmp_path, server, sums):

@@ -44,7 +44,10 @@ def test_streamed_through_ray_data_it_is_the_same_pool(cluster, sources):
     assert streamed.domains == ("plus", "minus")
 
 
-def test_prompts_that_are_too_long_are_left_out_and_counted(cluster, sources, caplog):
+def test_prompts_that_are_too_long_are_left_out_and_counted(cluster, sources, caplog, monkeypatch):
+    # Every process that counts imports transformers: two of them are enough.
+    monkeypatch.setattr(parquet, "SHARD_ROWS", 500)
+    monkeypatch.setattr(jsonl, "SHARD_BYTES", 1 << 20)
     config = PoolConfig.model_validate({"sources": sources, "max_prompt_tokens": 6})
     with caplog.at_level("INFO"):
         pool = build_pool(config, build_tokenizer())
