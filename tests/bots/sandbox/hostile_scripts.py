@@ -149,7 +149,7 @@ for target in ("{secret}", "/etc/passwd", "/proc/self/environ", "/proc/1/root{se
     "read_upwards": "print('BREACH', open('../../../../../../..{secret}').read())",
     "list_home": """
 import os
-for folder in ("/home", "/root", "/work", "/tmp", "/var", "/opt/secrets", "/mnt", "/srv", "/run"):
+for folder in ("/home", "/root", "/tmp", "/var", "/opt/secrets", "/mnt", "/srv", "/run"):
     try:
         names = os.listdir(folder)
     except OSError:
