@@ -11,18 +11,24 @@ unexport PYTHONDONTWRITEBYTECODE
 # wheel in a folder says so with PIP_FIND_LINKS.
 TORCH_FROM := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
 
-.PHONY: demo test check setup lock format clean
+.PHONY: demo test check sandbox setup lock format clean
 
 demo: $(READY)
 	$(BIN)/bots demo
 
-test: check
+test: check sandbox
 	$(BIN)/python -m pytest
 
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# The tests of the code sandbox need bubblewrap; without it they are skipped, and say so.
+sandbox:
+	@command -v bwrap >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		&& apt-get update -qq && apt-get install -y -qq bubblewrap >/dev/null; } \
+		|| echo "bubblewrap is not installed: tests of the code sandbox will be skipped (docs/sandbox.md)"
 
 setup: $(READY)
 

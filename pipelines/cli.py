@@ -15,9 +15,15 @@ def main(arguments: list[str] | None = None) -> int:
     """Run a sub-command; returns the exit status: 0 done, 2 refused (the message says why), 130 interrupted."""
     parser = argparse.ArgumentParser(prog="bots", description="Bayesian online task selection for RFT.")
     commands = parser.add_subparsers(dest="command", required=True)
-    for add in (_add_train, _add_demo):
+    for add in (_add_train, _add_demo, _add_anchors):
         add(commands)
-    options = parser.parse_args(arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["anchors"]:
+        # The job has a command line of its own; argparse would take its --options for ours.
+        from pipelines.anchors import main as anchors
+
+        return anchors(given[1:])
+    options = parser.parse_args(given)
     console = Console()
     try:
         run: Callable[[argparse.Namespace, Console], int] = options.run
@@ -87,6 +93,10 @@ def _demo(options: argparse.Namespace, console: Console) -> int:
     install_signal_handler()
     demo(options.overrides, console)
     return 0
+
+
+def _add_anchors(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    commands.add_parser("anchors", help="measure the pass rates of a weak and a strong model on a pool")
 
 
 if __name__ == "__main__":

@@ -131,7 +131,9 @@ class Conductor:
         calls = []
         for engine, part in zip(engines, parts, strict=True):
             prompts = [pool.prompts[row] for row in rows[part]]
-            seeds = [self._seed(step, int(row)) for row in rows[part]] if self.config.rollout.seeded else None
+            seeds = None
+            if self.config.rollout.seeded:
+                seeds = [request_seed(self.config.run.seed, step, int(row)) for row in rows[part]]
             calls.append(engine.generate.remote(prompts, samples, temperature, seeds))
         groups: list[Group | None] = [None] * len(rows)
         busy = []
@@ -141,11 +143,6 @@ class Conductor:
                 row = int(rows[place])
                 groups[place] = Group(row, pool.prompts[row], rollouts)
         return [group for group in groups if group is not None], busy
-
-    def _seed(self, step: int, row: int) -> int:
-        entropy = (self.config.run.seed, step, row)
-        # vLLM gives the i-th answer of a request the seed plus i; spread the requests apart.
-        return int(np.random.SeedSequence(entropy).generate_state(1)[0] % (2**31 - 2**16))
 
     def _grade(self, pending: Sequence[tuple[Group, int]], pool: TaskPool) -> None:
         columns = ["grader", "prompt", "answer"]
@@ -177,6 +174,15 @@ class Conductor:
                 "the actor hangs, or the limit is too low for rollout.max_tokens"
             )
         return ray.get(calls)
+
+
+def request_seed(run_seed: int, step: int, row: int) -> int:
+    """Seed of a request, a function of run, step and task alone.
+
+    vLLM gives the i-th answer of a request the seed plus i; requests are spread far apart.
+    """
+    state = np.random.SeedSequence((run_seed, step, row)).generate_state(1)[0]
+    return int(state % (2**31 - 2**16))
 
 
 def _text(prompt: Any) -> str:
