@@ -186,8 +186,7 @@ class BOTS:
                 request = Request(size, at, self.p_star, domain, eligible)
                 parts.append(self._selector.select(beliefs, request, self._rng))
         rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        record = history.at(at)
-        record.selected = np.union1d(record.selected, rows)
+        history.at(at).select(rows)
         return rows
 
     def observe(

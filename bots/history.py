@@ -21,6 +21,7 @@ class Step:
     """One step. All row arrays are sorted and distinct.
 
     selected: rows drawn at this step. observed: rows whose evidence of this step has arrived.
+    open: selected and not yet observed.
     awaited: rows that were selected but not yet observed when the step's implicit evidence was given, so
         that they got none of it.
     counted: whether the first evidence of this step has arrived.
@@ -30,11 +31,31 @@ class Step:
 
     selected: Rows = field(default_factory=_none)
     observed: Rows = field(default_factory=_none)
+    open: Rows = field(default_factory=_none)
     awaited: Rows = field(default_factory=_none)
     counted: bool = False
     lam: float = 0.0
     rho: float = 0.0
     implicit: bool = False
+
+    def select(self, rows: Rows) -> None:
+        """Rows were drawn for this step."""
+        self.selected = np.union1d(self.selected, rows)
+        self.open = np.setdiff1d(self.selected, self.observed, assume_unique=True)
+
+    def observe(self, rows: Rows) -> None:
+        """Evidence of rows has arrived."""
+        self.observed = np.union1d(self.observed, rows)
+        self.open = np.setdiff1d(self.selected, self.observed, assume_unique=True)
+
+    def awaits(self, rows: Rows) -> bool:
+        """Whether all of the sorted rows are open."""
+        # The first row settles it for almost every step that is not theirs.
+        for part in (rows[:1], rows):
+            at = np.searchsorted(self.open, part)
+            if at[-1] == len(self.open) or (self.open[at] != part).any():
+                return False
+        return True
 
 
 class History:
@@ -69,9 +90,8 @@ class History:
         That is the oldest step whose selection holds all its rows and awaits them, else the step after
         the clock.
         """
-        for step in sorted(self.steps):
-            record = self.steps[step]
-            if np.isin(rows, record.selected).all() and not np.isin(rows, record.observed).any():
+        for step in sorted(s for s, record in self.steps.items() if len(record.open) >= len(rows)):
+            if self.steps[step].awaits(rows):
                 return step
         return self.clock + 1
 

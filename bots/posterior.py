@@ -80,7 +80,7 @@ class Posterior:
         else:
             self._first_of_step(step, record, groups, lam, rho)
         record.counted = True
-        record.observed = np.union1d(record.observed, rows)
+        record.observe(rows)
         self._note(step, groups)
         history.prune()
 
@@ -151,7 +151,7 @@ class Posterior:
         reach = keep * beliefs.block_mass + (1 - keep) * beliefs.block_prior_mass + gain
         beliefs.block_mass[:] = reach * (1 + 1e-12)
         blocks = len(beliefs.block_mass)
-        if self.threads == 1 or blocks < 2:
+        if self.threads == 1 or blocks < 8:  # handing out less costs more than it gains
             update(0, blocks)
             return
         if self._workers is None:
