@@ -10,12 +10,23 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.ipc as ipc
 import ray
 
 from bots import BOTS, TaskPool
 from bots.event_log import EventLog
 
 Rows = npt.NDArray[np.int64]
+
+
+def write_pool(pool: TaskPool, path: Path) -> None:
+    """Write what selection needs of a pool, all columns but prompts and answers, as an Arrow IPC file."""
+    unused = [name for name in ("prompt", "answer") if name in pool.table.column_names]
+    table = pool.table.drop_columns(unused)
+    temporary = path.with_suffix(".tmp")
+    with pa.OSFile(str(temporary), "wb") as sink, ipc.new_file(sink, table.schema) as writer:
+        writer.write_table(table)
+    os.replace(temporary, path)
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
@@ -25,13 +36,16 @@ class PosteriorActor:
     Every call is logged before it is acted upon, so an actor that dies comes back as it was: snapshot,
     then the log replayed. Calls are idempotent by step, because Ray repeats the ones that were pending.
 
-    pool: a list of one reference, to the TaskPool. settings: keyword arguments of
-    `BOTS`. folder: where snapshot and log are kept.
+    pool: file that `write_pool` wrote. anchors: names of its weak and strong columns. settings: keyword
+    arguments of `BOTS`. folder: where snapshot and log are kept.
     """
 
-    def __init__(self, pool: list[ray.ObjectRef], settings: dict[str, Any], folder: str) -> None:
-        # A reference, in a list: the driver owns the pool, and a restarted actor can fetch it again.
-        self.pool: TaskPool = ray.get(pool[0])
+    def __init__(
+        self, pool: str, anchors: tuple[str | None, str | None], settings: dict[str, Any], folder: str
+    ) -> None:
+        # From a file, not from the object store: a restarted actor must find it whatever else has died.
+        with pa.memory_map(pool) as file:
+            self.pool = TaskPool.from_arrow(ipc.open_file(file).read_all(), *anchors)
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
         self.log = EventLog(self.folder / "log.jsonl")

@@ -74,6 +74,11 @@ class TaskPool:
         """Whether reference pass rates were given (some may still be unknown)."""
         return self.weak_column is not None
 
+    @property
+    def anchor_columns(self) -> tuple[str | None, str | None]:
+        """Names of the weak and the strong column."""
+        return self.weak_column, self.strong_column
+
     @cached_property
     def domains(self) -> tuple[str, ...]:
         """The domain names, in order of first appearance."""

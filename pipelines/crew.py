@@ -15,6 +15,7 @@ from actors.weight_format import Bucket, Checksum
 from bots.config import TrainConfig
 from bots.learning.rollouts import Group
 from bots.pool import TaskPool
+from bots.templates import prompt_text
 from pipelines.prompts import EncodedPool
 
 Rows = npt.NDArray[np.int64]
@@ -149,7 +150,7 @@ class Conductor:
         rows = np.array([group.row for group, _ in pending], np.int64)
         tasks = pool.take(rows, columns)
         items = [
-            (task["grader"], _text(task["prompt"]), task["answer"], group.rollouts[i].text)
+            (task["grader"], prompt_text(task["prompt"]), task["answer"], group.rollouts[i].text)
             for task, (group, i) in zip(tasks, pending, strict=True)
         ]
         graders = self.crew.graders
@@ -183,8 +184,3 @@ def request_seed(run_seed: int, step: int, row: int) -> int:
     """
     state = np.random.SeedSequence((run_seed, step, row)).generate_state(1)[0]
     return int(state % (2**31 - 2**16))
-
-
-def _text(prompt: Any) -> str:
-    """A prompt as graders see it: the text, or the last message's."""
-    return prompt if isinstance(prompt, str) else str(prompt[-1]["content"])

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
+import sys
 import time
 from pathlib import Path
 
 from rich.console import Console
 
 from bots.config import ConfigError, TrainConfig, parse_config, read_tree
+from pipelines.command import run_job
 from pipelines.comparison import RunCurves, compare, draw, table
 from pipelines.train import train
 
@@ -17,8 +20,8 @@ LAB = Path(__file__).parent.parent / "configs" / "lab.yaml"
 RUN, BASELINE = "bots", "random"
 
 
-def demo(overrides: list[str], console: Console) -> Path:
-    """Train twice, compare, and say where the results are. Returns the folder of both runs.
+def demo(overrides: list[str], console: Console) -> None:
+    """Train twice, compare, and say where the results are.
 
     An earlier demonstration in the folder is replaced.
     """
@@ -47,7 +50,6 @@ def demo(overrides: list[str], console: Console) -> Path:
     for path in (picture, folder / "summary.json", *(folder / s / "metrics.jsonl" for s in (RUN, BASELINE))):
         console.print(f"  {path}", highlight=False, soft_wrap=True)
     console.print(f"{(time.time() - started) / 60:.1f} minutes in all", highlight=False)
-    return folder
 
 
 def _arm(overrides: list[str], folder: Path, selector: str) -> TrainConfig:
@@ -67,3 +69,17 @@ def _million(config: TrainConfig) -> str:
 
     shape = AutoConfig.from_pretrained(model_path(config.model.path))
     return f"{shape.model_type} model with {shape.num_hidden_layers} layers of {shape.hidden_size}"
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line of the job."""
+    parser = argparse.ArgumentParser(prog="bots demo", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="laid over configs/lab.yaml"
+    )
+    options = parser.parse_args(arguments)
+    return run_job("demo", lambda console: demo(options.overrides, console))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

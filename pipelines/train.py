@@ -5,8 +5,8 @@
 
 from __future__ import annotations
 
+import argparse
 import os
-import signal
 import sys
 import threading
 import time
@@ -28,11 +28,12 @@ from rich.console import Console
 
 from actors.grader import Grader
 from actors.journal import Journal
-from actors.posterior import PosteriorActor
+from actors.posterior import PosteriorActor, write_pool
 from actors.rollout import RolloutActor
 from actors.weights import WeightBroker
-from bots.config import TrainConfig
+from bots.config import TrainConfig, dump_config, load_config
 from pipelines import plan
+from pipelines.command import run_job
 from pipelines.crew import Crew
 from pipelines.loop import Job, train_loop
 from pipelines.preparation import Prepared, claim_folder, prepare
@@ -89,7 +90,8 @@ def _hire(prepared: Prepared, folder: Path) -> Crew:
     config, run = prepared.config, prepared.config.run
     rollout = config.rollout
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    pool = ray.put(prepared.train.pool)
+    pool = folder / "pool.arrow"
+    write_pool(prepared.train.pool, pool)
     engines = [
         RolloutActor.options(
             name=f"{run.name}/rollout-{i}",
@@ -114,7 +116,7 @@ def _hire(prepared: Prepared, folder: Path) -> Crew:
     ]
     settings = config.selection.settings(rollout.samples, run.seed)
     posterior = PosteriorActor.options(name=f"{run.name}/posterior", scheduling_strategy=here).remote(
-        [pool], settings, str(folder / "posterior")
+        str(pool), prepared.train.pool.anchor_columns, settings, str(folder / "posterior")
     )
     journal = Journal.options(name=f"{run.name}/journal", scheduling_strategy=here).remote(str(folder))
     return Crew(engines, graders, posterior, WeightBroker.remote(), journal)
@@ -167,16 +169,38 @@ def _dismiss(crew: Crew) -> None:
         ray.kill(actor)
 
 
-def install_signal_handler() -> None:
-    """Treat a request to end (SIGTERM, as from `ray job stop`) like Ctrl-C."""
+def main(arguments: list[str] | None = None) -> int:
+    """The command line of the job."""
+    parser = argparse.ArgumentParser(prog="bots train", description=__doc__.splitlines()[0])
+    parser.add_argument("config", help="a YAML file, see configs/")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="laid over the file")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the configuration and the plan, and stop"
+    )
+    parser.add_argument("--resume", action="store_true", help="continue the run from its newest checkpoint")
+    parser.add_argument("--overwrite", action="store_true", help="replace the run's folder")
+    options = parser.parse_args(arguments)
 
-    def interrupt(signum: int, frame: object) -> None:
-        raise KeyboardInterrupt
+    def job(console: Console) -> None:
+        config = load_config(options.config, options.overrides)
+        if options.dry_run:
+            _show(prepare(config), console)
+            return
+        summary = train(config, resume=options.resume, overwrite=options.overwrite, console=console)
+        best = "no score" if summary["best_score"] is None else f"best score {summary['best_score']:.3f}"
+        console.print(
+            f"{summary['steps']} steps, {best}; results in {config.run.path}", highlight=False, soft_wrap=True
+        )
 
-    signal.signal(signal.SIGTERM, interrupt)
+    return run_job("train", job)
+
+
+def _show(prepared: Prepared, console: Console) -> None:
+    console.print(dump_config(prepared.config), markup=False, highlight=False, end="", soft_wrap=True)
+    plan_lines = plan.describe(plan.plan(prepared.config)).splitlines()
+    for line in (f"pool: {len(prepared.train.pool)} tasks", *plan_lines):
+        console.print(f"# {line}", highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":
-    from pipelines.cli import main
-
-    sys.exit(main(["train", *sys.argv[1:]]))
+    sys.exit(main())

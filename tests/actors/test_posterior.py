@@ -8,17 +8,23 @@ import pyarrow as pa
 import pytest
 import ray
 
-from actors.posterior import PosteriorActor
+from actors.posterior import PosteriorActor, write_pool
 from bots.pool import TaskPool
 
 SETTINGS = {"p_star": 0.5, "lam": 0.1, "rho": 0.1, "rollouts": 4, "seed": 3}
 
 
-def pool():
+@pytest.fixture
+def pool(tmp_path):
     rng = np.random.default_rng(0)
     weak = rng.random(300) * 0.5
     table = pa.table({"id": [f"t{i}" for i in range(300)], "weak": weak, "strong": weak + 0.4})
-    return ray.put(TaskPool.from_arrow(table, weak="weak", strong="strong"))
+    return written(TaskPool.from_arrow(table, weak="weak", strong="strong"), tmp_path / "pool.arrow")
+
+
+def written(pool, path):
+    write_pool(pool, path)
+    return str(path), pool.anchor_columns
 
 
 def rewards(step, rows):
@@ -46,10 +52,9 @@ def kill(actor):
 
 
 @pytest.mark.parametrize("kill_after", [0, 1, 4])
-def test_a_killed_actor_recovers_bit_for_bit(cluster, tmp_path, kill_after):
-    reference = pool()
-    calm = PosteriorActor.remote([reference], SETTINGS, str(tmp_path / "calm"))
-    killed = PosteriorActor.remote([reference], SETTINGS, str(tmp_path / "killed"))
+def test_a_killed_actor_recovers_bit_for_bit(cluster, pool, tmp_path, kill_after):
+    calm = PosteriorActor.remote(*pool, SETTINGS, str(tmp_path / "calm"))
+    killed = PosteriorActor.remote(*pool, SETTINGS, str(tmp_path / "killed"))
     expected = steps(calm, 1, 6)
     found = steps(killed, 1, kill_after)
     kill(killed)
@@ -59,10 +64,9 @@ def test_a_killed_actor_recovers_bit_for_bit(cluster, tmp_path, kill_after):
         assert np.array_equal(one, two)
 
 
-def test_a_snapshot_and_its_log_make_one_state(cluster, tmp_path):
-    reference = pool()
-    calm = PosteriorActor.remote([reference], SETTINGS, str(tmp_path / "calm"))
-    killed = PosteriorActor.remote([reference], SETTINGS, str(tmp_path / "killed"))
+def test_a_snapshot_and_its_log_make_one_state(cluster, pool, tmp_path):
+    calm = PosteriorActor.remote(*pool, SETTINGS, str(tmp_path / "calm"))
+    killed = PosteriorActor.remote(*pool, SETTINGS, str(tmp_path / "killed"))
     expected = steps(calm, 1, 5)
     found = steps(killed, 1, 2)
     ray.get(killed.snapshot.remote())
@@ -72,8 +76,8 @@ def test_a_snapshot_and_its_log_make_one_state(cluster, tmp_path):
     assert found == expected
 
 
-def test_going_back_to_a_snapshot_repeats_what_followed(cluster, tmp_path):
-    actor = PosteriorActor.remote([pool()], SETTINGS, str(tmp_path))
+def test_going_back_to_a_snapshot_repeats_what_followed(cluster, pool, tmp_path):
+    actor = PosteriorActor.remote(*pool, SETTINGS, str(tmp_path))
     steps(actor, 1, 2)
     snapshot, selected = ray.get(actor.snapshot.remote())
     expected = steps(actor, 3, 5)
@@ -83,8 +87,8 @@ def test_going_back_to_a_snapshot_repeats_what_followed(cluster, tmp_path):
     assert all(np.array_equal(one, two) for one, two in zip(after, beliefs(actor), strict=True))
 
 
-def test_repeated_calls_count_once(cluster, tmp_path):
-    actor = PosteriorActor.remote([pool()], SETTINGS, str(tmp_path))
+def test_repeated_calls_count_once(cluster, pool, tmp_path):
+    actor = PosteriorActor.remote(*pool, SETTINGS, str(tmp_path))
     first, _ = ray.get(actor.select.remote(1, 16))
     again, _ = ray.get(actor.select.remote(1, 16))
     assert first.tolist() == again.tolist()
@@ -94,11 +98,12 @@ def test_repeated_calls_count_once(cluster, tmp_path):
     assert all(np.array_equal(one, two) for one, two in zip(once, beliefs(actor), strict=True))
 
 
-def test_a_snapshot_of_another_pool_is_refused(cluster, tmp_path):
-    actor = PosteriorActor.remote([pool()], SETTINGS, str(tmp_path / "a"))
+def test_a_snapshot_of_another_pool_is_refused(cluster, pool, tmp_path):
+    actor = PosteriorActor.remote(*pool, SETTINGS, str(tmp_path / "a"))
     snapshot, selected = ray.get(actor.snapshot.remote())
-    other = ray.put(TaskPool.from_arrow(pa.table({"id": [f"x{i}" for i in range(300)]})))
+    strangers = TaskPool.from_arrow(pa.table({"id": [f"x{i}" for i in range(300)]}))
+    other = written(strangers, tmp_path / "other.arrow")
     settings = SETTINGS | {"evidence": "none"}
-    stranger = PosteriorActor.remote([other], settings, str(tmp_path / "b"))
+    stranger = PosteriorActor.remote(*other, settings, str(tmp_path / "b"))
     with pytest.raises(ValueError, match="pool"):
         ray.get(stranger.restore.remote(snapshot, selected))

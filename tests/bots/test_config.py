@@ -53,7 +53,7 @@ def test_impossible_values_are_refused_by_key_and_value(override, said):
 def test_a_method_brings_its_own_settings_and_shows_them():
     mopps = load_config(LAB, ["selection.selector=mopps"]).selection
     assert (mopps.lam, mopps.rho, mopps.evidence) == (0.0, 0.0, "none")
-    with pytest.raises(ConfigError, match="mopps.*lam=0.0, but 0.3"):
+    with pytest.raises(ConfigError, match=r"mopps.*lam=0.0, but 0.3"):
         load_config(LAB, ["selection.selector=mopps", "selection.lam=0.3"])
 
 

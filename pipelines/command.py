@@ -1,0 +1,36 @@
+"""What the command lines of all jobs share: refusals, interrupts and their exit status."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+
+from ray.train import TrainingFailedError
+from rich.console import Console
+
+from pipelines.plan import ResourceError
+
+
+def run_job(name: str, job: Callable[[Console], None]) -> int:
+    """Run a job; returns 0, 1 for a failure, 2 for a refusal or 130 for an interrupt, each with its message.
+
+    A request to end (SIGTERM, as `ray job stop` sends it) counts as an interrupt.
+    """
+
+    def interrupt(signum: int, frame: object) -> None:
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGTERM, interrupt)
+    errors = Console(stderr=True)
+    try:
+        job(Console())
+    except (ValueError, ResourceError) as error:
+        errors.print(f"bots {name}: {error}", markup=False, highlight=False, soft_wrap=True)
+        return 2
+    except TrainingFailedError as error:
+        errors.print(f"bots {name} failed: {error}", markup=False, highlight=False, soft_wrap=True)
+        return 1
+    except KeyboardInterrupt:
+        errors.print("interrupted; everything has been ended, results so far are kept")
+        return 130
+    return 0
