@@ -74,7 +74,7 @@ def main() -> None:
         "steps": taken,
         "batch_size": BATCH_SIZE,
         "learning_rate": LEARNING_RATE,
-        "level_shares": {
+        "level_frequencies": {
             domain: [round(share, 4) for share in shares.tolist()]
             for domain, shares in level_shares().items()
         },

@@ -11,41 +11,38 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bots.lab.families import FAMILIES, Problem
 from bots.lab.split import split_of
 
-# How much of the training each family is given (running totals are the slowest to learn), and up to which level
-# it is taught in full. Above, every further level is _DECAY times as frequent as the one before it, for
-# TAIL_LEVELS levels: a slope, where training would otherwise leave a cliff that reinforcement cannot climb.
-# What lies still higher is never seen.
-FAMILY_SHARES: Mapping[str, float] = {"math": 0.5, "logic": 0.25, "code": 0.25}
-TAUGHT_LEVELS: Mapping[str, int] = {"math": 4, "logic": 3, "code": 3}
-TAIL_LEVELS = 7
-_DECAY = 0.6
+# Up to which level each family is taught in full. Above, every further level is _DECAY times as frequent as
+# the one before it, for TAIL_LEVELS levels: a slope, where training would otherwise leave a cliff that
+# reinforcement cannot climb. What lies still higher is never seen.
+TAUGHT_LEVELS: Mapping[str, int] = {"math": 5, "logic": 4, "code": 4}
+TAIL_LEVELS = 4
+_DECAY = 0.4
 BATCH_SIZE = 128
 LEARNING_RATE = 2e-3
 AVERAGING = 0.98  # decay of the averaged weights in a step: about the last 50 steps
-_MICRO_BATCHES = 4
 _IGNORED = -100  # the label that torch's cross-entropy leaves out
 
 
 LevelShares = Mapping[str, npt.NDArray[np.float64]]
-"""For each domain the share of each level, from level 1 up: float64 (highest level seen,). All together sum to 1."""
+"""For each domain the share of each level, from level 1 up: float64 (highest level seen,), sum 1."""
 
 
 def level_shares() -> LevelShares:
     """The shares that the shipped checkpoints are trained with."""
     shares = {}
-    for domain, share in FAMILY_SHARES.items():
-        weights = np.append(np.ones(TAUGHT_LEVELS[domain]), _DECAY ** np.arange(1, TAIL_LEVELS + 1))
-        shares[domain] = np.asarray(share * weights / weights.sum(), dtype=np.float64)
+    for domain, taught in TAUGHT_LEVELS.items():
+        weights = np.append(np.ones(taught), _DECAY ** np.arange(1, TAIL_LEVELS + 1))
+        shares[domain] = np.asarray(weights / weights.sum(), dtype=np.float64)
     return shares
 
 
 def draw_problems(count: int, shares: LevelShares, rng: np.random.Generator) -> list[Problem]:
-    """`count` problems, domains and levels by `shares`, never an evaluation prompt."""
-    cells = [(domain, level) for domain in shares for level in range(1, len(shares[domain]) + 1)]
-    probabilities = np.concatenate(list(shares.values()))
+    """`count` problems, every domain as often, levels by `shares`, never an evaluation prompt."""
+    domains = list(shares)
     problems: list[Problem] = []
     while len(problems) < count:
-        domain, level = cells[int(rng.choice(len(cells), p=probabilities))]
+        domain = domains[int(rng.integers(len(domains)))]
+        level = 1 + int(rng.choice(len(shares[domain]), p=shares[domain]))
         problem = FAMILIES[domain].sample(level, rng)
         if split_of(problem.prompt) == "train":
             problems.append(problem)
@@ -55,7 +52,7 @@ def draw_problems(count: int, shares: LevelShares, rng: np.random.Generator) -> 
 def encode(
     problems: Sequence[Problem], tokenizer: PreTrainedTokenizerBase
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-    """Token ids, attention mask and labels, each (problems, longest), int64; only the solutions carry labels."""
+    """Token ids, attention mask, labels: each (problems, longest), int64; only solutions carry labels."""
     prompts = tokenizer([problem.prompt for problem in problems])["input_ids"]
     texts = [problem.prompt + problem.solution + tokenizer.eos_token for problem in problems]
     batch = tokenizer(texts, return_tensors="pt", padding=True, padding_side="right")
@@ -92,32 +89,14 @@ def train(
     averaged = copy.deepcopy(model)
     model.train()
     for step in range(1, steps + 1):
-        problems = draw_problems(batch_size, shares, rng)
+        ids, mask, labels = encode(draw_problems(batch_size, shares, rng), tokenizer)
+        loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss
         optimizer.zero_grad()
-        loss = _accumulate_gradient(model, tokenizer, problems)
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         warmup.step()
         with torch.no_grad():
             for kept, new in zip(averaged.parameters(), model.parameters(), strict=True):
                 kept.lerp_(new, 1.0 - AVERAGING)
-        yield step, loss, averaged
-
-
-def _accumulate_gradient(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, problems: Sequence[Problem]
-) -> float:
-    """Add the gradient of the mean loss of a solution's token; returns that loss.
-
-    In micro-batches of similar length: in one batch, two thirds of the tokens would be padding.
-    """
-    by_length = sorted(problems, key=lambda problem: len(problem.prompt) + len(problem.solution))
-    size = -(-len(by_length) // _MICRO_BATCHES)
-    batches = [encode(by_length[i : i + size], tokenizer) for i in range(0, len(by_length), size)]
-    counts = [int((labels != _IGNORED).sum()) for _, _, labels in batches]
-    total = 0.0
-    for (ids, mask, labels), count in zip(batches, counts, strict=True):
-        loss = model(input_ids=ids, attention_mask=mask, labels=labels).loss * (count / sum(counts))
-        loss.backward()
-        total += float(loss.detach())
-    return total
+        yield step, float(loss.detach()), averaged
