@@ -5,12 +5,15 @@ from __future__ import annotations
 import pickle
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import ray
 import ray.train
 
-from actors.learner import Learner
 from pipelines.crew import Crew
+
+if TYPE_CHECKING:
+    from actors.learner import Learner
 
 POSTERIOR = "posterior.arrow"
 PROGRESS = "progress.pkl"

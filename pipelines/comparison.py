@@ -88,15 +88,15 @@ def _finite(value: float) -> float | None:
 
 def table(costs: dict[str, Any], run: str, baseline: str) -> Table:
     """The comparison for the terminal."""
-    out = Table(title=f"{run} against {baseline}", title_justify="left")
+    target = f"target: {baseline}'s best score, {costs['target_score']:.3f}"
+    out = Table(title=f"{run} against {baseline}; {target}", title_justify="left", min_width=72)
     out.add_column("")
     for name in (run, baseline, f"{run} / {baseline}"):
         out.add_column(name, justify="right")
-    reached = f"to {baseline}'s best score, {costs['target_score']:.3f}"
     for what, label, form in (
-        ("steps", f"steps {reached}", "{:.0f}"),
-        ("tokens", f"generated tokens {reached}", "{:,.0f}"),
-        ("seconds", f"training seconds {reached}", "{:.1f}"),
+        ("steps", "steps to the target", "{:.0f}"),
+        ("tokens", "generated tokens to the target", "{:,.0f}"),
+        ("seconds", "training seconds to the target", "{:.1f}"),
         ("best_score", "best score", "{:.3f}"),
         ("mean_etr", "mean effective task ratio", "{:.2f}"),
         ("selection_share", "selection's share of step time", "{:.3%}"),
@@ -125,7 +125,7 @@ def draw(curves: Sequence[RunCurves], path: Path, title: str) -> None:
         axis.axhline(curves[-1].best, color=COLOURS.get(curves[-1].name), lw=0.8, ls=":")
         axis.set(xlabel=label)
     axes[0].set(ylabel="held-out score")
-    axes[0].legend(frameon=False, loc="lower right")
+    axes[0].legend(frameon=False, loc="upper left")
     for curve in curves:
         smooth = _running_mean(curve.etr, 10)
         axes[3].plot(np.arange(1, len(smooth) + 1), smooth, color=COLOURS.get(curve.name))

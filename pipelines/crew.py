@@ -83,7 +83,7 @@ class Conductor:
         rows = np.array([group.row for group in groups], np.int64)
         return self.crew.posterior.observe.remote(step, rows, np.stack([g.rewards for g in groups]))
 
-    def evaluate(self, version: int) -> dict[str, float]:
+    def evaluate(self) -> dict[str, float]:
         """Mean reward on the held-out tasks, in all and by domain."""
         if self.evaluation is None:
             return {}

@@ -32,6 +32,7 @@ def demo(overrides: list[str], console: Console) -> None:
         f"The lab: a {_million(config)}, {config.selection.tasks} tasks x {config.rollout.samples} answers a step, "
         f"{config.run.steps} steps; first with {RUN}, then with {BASELINE} selection.",
         highlight=False,
+        soft_wrap=True,
     )
     curves = []
     for selector in (RUN, BASELINE):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import ray
@@ -11,7 +11,6 @@ import ray.train
 import torch
 import torch.distributed as dist
 
-from actors.learner import Learner
 from actors.weight_format import Checksum
 from bots.config import TrainConfig
 from bots.learning.batching import Shard, make_shards
@@ -20,6 +19,9 @@ from bots.metrics import effective_task_ratio
 from pipelines import checkpoint
 from pipelines.crew import Conductor, Crew
 from pipelines.stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    from actors.learner import Learner
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,9 @@ class Job:
 
 def train_loop(settings: dict[str, Any]) -> None:
     """Train until `run.steps`, from the newest checkpoint if there is one."""
+    # Only the ranks need DeepSpeed; the driver imports this module too.
+    from actors.learner import Learner
+
     job: Job = settings["job"]
     config, crew = job.config, job.crew
     torch.manual_seed(config.run.seed)
@@ -44,11 +49,11 @@ def train_loop(settings: dict[str, Any]) -> None:
     conductor = Conductor(crew, config, *ray.get([job.train, job.evaluation])) if first else None
     done = checkpoint.restore(learner, crew if first else None)
 
-    sync_weights(learner, conductor, version=done)
     if conductor:
-        if done == 0:
-            crew.journal.write.remote({"step": 0, **conductor.evaluate(version=0)})
         conductor.prefetch_selection(done + 1)
+    sync_weights(learner, conductor, version=done)
+    if conductor and done == 0:
+        ray.get(crew.journal.write.remote({"step": 0, **conductor.evaluate()}))
 
     for step in range(done + 1, config.run.steps + 1):
         watch = Stopwatch()
@@ -64,7 +69,7 @@ def train_loop(settings: dict[str, Any]) -> None:
             record |= figures | synced
             if step % config.evaluation.every == 0 or step == config.run.steps:
                 with watch("evaluate"):
-                    record |= conductor.evaluate(version=step)
+                    record |= conductor.evaluate()
             record |= ray.get(observed)
         every = config.run.checkpoint_every
         if every and (step % every == 0 or step == config.run.steps):

@@ -51,12 +51,12 @@ class Progress:
         for record in self.records:
             if record["step"] > self._printed and "score" in record:
                 self._printed = record["step"]
-                self.console.print(self.line(record), highlight=False)
+                self.console.print(self.line(record), highlight=False, soft_wrap=True)
 
     def line(self, record: dict[str, Any]) -> str:
         """One record as a line of text."""
         cells = self._cells(record)
-        return f"{self.title:<8}" + "  ".join(f"{name} {value}" for name, value in cells.items())
+        return f"{self.title:<8} " + "  ".join(f"{name} {value}" for name, value in cells.items())
 
     def _table(self) -> Table:
         table = Table(title=self.title, title_justify="left", box=None, padding=(0, 2))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import string
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +11,7 @@ import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
 from bots.pool import PoolError, TaskPool
-from bots.templates import PromptEncoder
+from bots.templates import PromptEncoder, prompt_text
 
 
 @dataclass(frozen=True)
@@ -28,18 +30,29 @@ def encode(
     longest: most tokens that leave room for an answer.
     Raises PoolError naming the first prompt that is too long, or that the tokenizer doesn't know.
     """
-    texts = pool.table["prompt"].to_pylist()
-    prompts = PromptEncoder(tokenizer, template).encode(texts)
-    unknown = tokenizer.unk_token_id
+    encoder = PromptEncoder(tokenizer, template)
+    column = pool.table["prompt"].to_pylist()
+    texts = [prompt_text(prompt) for prompt in column]
+    _check_characters(texts, tokenizer, pool)
+    prompts = encoder.encode(column)
     for row, prompt in enumerate(prompts):
         if len(prompt) > longest:
             raise PoolError(
                 f"prompt of row {row} (id {pool.ids([row])[0]}) has {len(prompt)} tokens; at most {longest} leave "
                 "room for an answer: raise rollout.max_model_len, or set pool.max_prompt_tokens to leave it out"
             )
-        if unknown is not None and unknown in prompt:
-            raise PoolError(
-                f"prompt of row {row} (id {pool.ids([row])[0]}) holds text that the tokenizer doesn't know: "
-                f"{texts[row]!r}; the tokenizer doesn't fit this pool"
-            )
     return EncodedPool(pool, prompts)
+
+
+def _check_characters(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, pool: TaskPool) -> None:
+    """Raise PoolError if the tokenizer has no token for a character: some drop it without a word."""
+    known = set(string.whitespace)
+    for row, text in enumerate(texts):
+        for character in set(text) - known:
+            ids = tokenizer(character, add_special_tokens=False)["input_ids"]
+            if not ids or tokenizer.unk_token_id in ids:
+                raise PoolError(
+                    f"prompt of row {row} (id {pool.ids([row])[0]}) holds {character!r}, which the tokenizer "
+                    f"doesn't know: {text!r}; the tokenizer doesn't fit this pool"
+                )
+            known.add(character)
