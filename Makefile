@@ -33,6 +33,7 @@ sandbox:
 setup: $(READY)
 
 $(READY): requirements/cpu.txt pyproject.toml
+	@echo "Installing the pinned CPU set into $(VENV) (about 2 GB, once)"
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps $(TORCH_FROM) -r requirements/cpu.txt

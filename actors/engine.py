@@ -100,6 +100,7 @@ class Engine:
                 text=next(texts),
                 finished=answer.finish_reason == "stop",
                 version=self.version,
+                weights=self.checksum,
             )
             for answer in output.outputs
         ]

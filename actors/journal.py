@@ -7,13 +7,15 @@ import os
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import ray
 from torch.utils.tensorboard import SummaryWriter
 
 
 @ray.remote(num_cpus=0)
 class Journal:
-    """Writes `metrics.jsonl` (one line a step) and TensorBoard events, and keeps the tail for the display.
+    """Writes `metrics.jsonl` (one line a step), rollouts and TensorBoard events, and tells the display.
 
     folder: the run's folder.
     """
@@ -22,7 +24,6 @@ class Journal:
         self.path = Path(folder) / "metrics.jsonl"
         self.records: list[dict[str, Any]] = _read(self.path)
         self.board = SummaryWriter(str(Path(folder) / "tensorboard"))
-        self.phase = "starting"
 
     def rewind(self, step: int) -> None:
         """Forget records after `step`: the run continues from a checkpoint taken there."""
@@ -42,13 +43,17 @@ class Journal:
             if isinstance(value, int | float) and name != "step":
                 self.board.add_scalar(name, value, record["step"])
 
-    def enter(self, phase: str) -> None:
-        """Say what the run is doing now."""
-        self.phase = phase
+    def keep(self, step: int, rollouts: pa.Table) -> None:
+        """Write a step's rollouts to `rollouts/STEP.parquet`; a repeated step replaces its file."""
+        folder = self.path.parent / "rollouts"
+        folder.mkdir(exist_ok=True)
+        temporary = folder / f"{step:06d}.tmp"
+        pq.write_table(rollouts, temporary)
+        os.replace(temporary, folder / f"{step:06d}.parquet")
 
-    def since(self, count: int) -> tuple[str, list[dict[str, Any]]]:
-        """The present phase and the records after the first `count`."""
-        return self.phase, self.records[count:]
+    def since(self, count: int) -> list[dict[str, Any]]:
+        """The records after the first `count`."""
+        return self.records[count:]
 
     def close(self) -> None:
         """Write out what is buffered."""

@@ -221,6 +221,8 @@ class RunConfig(Section):
     """Optimizer steps."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seeds selection, sampling and initialisation."""
+    keep_rollouts: bool = True
+    """Write every answer with its reward, policy version and checksum to `rollouts/STEP.parquet`."""
     checkpoint_every: Annotated[int, Field(ge=0)] = 50
     """Steps between checkpoints; 0 keeps none, and the run cannot be resumed."""
     wait_for_nodes_s: Annotated[float, Field(ge=0)] = 0.0

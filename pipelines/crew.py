@@ -13,7 +13,7 @@ import ray
 
 from actors.weight_format import Bucket, Checksum
 from bots.config import TrainConfig
-from bots.learning.rollouts import Group
+from bots.learning.rollouts import Group, rollout_table
 from bots.pool import TaskPool
 from bots.templates import prompt_text
 from pipelines.prompts import EncodedPool
@@ -77,6 +77,11 @@ class Conductor:
             pending = [(group, i) for group, i in pending if np.isnan(group.rewards[i])]
             if not pending:
                 return
+
+    def keep_rollouts(self, step: int, groups: Sequence[Group]) -> None:
+        """Have a step's answers written down; nobody waits for it."""
+        ids = self.train.pool.ids([group.row for group in groups])
+        self.crew.journal.keep.remote(step, rollout_table(step, ids, groups))
 
     def observe(self, step: int, groups: Sequence[Group]) -> Any:
         """Tell the posterior what a step's graded groups showed; returns the reference of its answer."""

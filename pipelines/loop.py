@@ -95,6 +95,8 @@ def experience(
         graded = [group for group in groups if group.graded]
         if not graded:
             raise RuntimeError(f"no group of step {step} could be graded: {groups[0].reasons[0]}")
+    if config.run.keep_rollouts:
+        conductor.keep_rollouts(step, groups)
     # The beliefs need the rewards, not the new weights: the next tasks are drawn while this batch trains.
     observed = conductor.observe(step, graded)
     conductor.prefetch_selection(step + 1)

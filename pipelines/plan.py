@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import ray
 from ray.autoscaler.sdk import request_resources
 
 from bots.config import TrainConfig
+
+_SETTLING_SECONDS = 15.0
 
 
 class ResourceError(RuntimeError):
@@ -45,32 +47,42 @@ def describe(demands: list[Demand]) -> str:
     return "\n".join([*lines, f"in all {cpus:g} CPU, {gpus:g} GPU"])
 
 
-def check(demands: list[Demand], resources: Mapping[str, float]) -> None:
-    """Raise ResourceError unless the cluster's resources cover the plan."""
+def check(demands: list[Demand], resources: Mapping[str, float], where: str = "the cluster has") -> None:
+    """Raise ResourceError unless the resources cover the plan."""
     for kind, name in (("cpus", "CPU"), ("gpus", "GPU")):
         asked, there = _total(demands, kind), resources.get(name, 0.0)
         if asked > there + 1e-9:
             parts = " + ".join(f"{d.count} x {getattr(d, kind):g} ({d.what})" for d in demands)
             keys = "; ".join(d.keys.replace("cpus", kind) for d in demands)
             raise ResourceError(
-                f"the run asks for {asked:g} {name} = {parts}; the cluster has {there:g}. Lower {keys}, "
+                f"the run asks for {asked:g} {name} = {parts}; {where} {there:g}. Lower {keys}, "
                 "or start it on more nodes (run.wait_for_nodes_s waits for an autoscaler)"
             )
 
 
 def wait_until_possible(demands: list[Demand], seconds: float) -> None:
-    """Check the plan against the cluster; an autoscaler gets `seconds` to bring the nodes."""
-    deadline = time.monotonic() + seconds
+    """Check the plan against what the cluster has, and has free.
+
+    seconds: how long an autoscaler may take to bring nodes. What other jobs hold gets a little time to come
+    free in any case: a job that has just ended gives its resources back a moment later.
+    """
     if seconds:
         bundles = [{"CPU": d.cpus, "GPU": d.gpus} for d in demands for _ in range(d.count)]
         request_resources(bundles=[{k: v for k, v in b.items() if v} for b in bundles])
+    _retry(lambda: check(demands, ray.cluster_resources()), seconds)
+    free = "the cluster, where other jobs run, has free only"
+    _retry(lambda: check(demands, ray.available_resources(), free), max(seconds, _SETTLING_SECONDS))
+
+
+def _retry(attempt: Callable[[], None], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
     while True:
         try:
-            return check(demands, ray.cluster_resources())
+            return attempt()
         except ResourceError:
             if time.monotonic() >= deadline:
                 raise
-            time.sleep(1)
+            time.sleep(0.5)
 
 
 def _total(demands: list[Demand], kind: str) -> float:

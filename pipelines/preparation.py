@@ -126,7 +126,7 @@ def _refuse_other_run(known: Path, config: TrainConfig) -> None:
     from bots.config import load_config
 
     before, now = load_config(known).model_dump(), config.model_dump()
-    free = {"steps", "checkpoint_every", "checkpoints_kept", "wait_for_nodes_s", "folder"}
+    free = {"steps", "checkpoint_every", "checkpoints_kept", "wait_for_nodes_s", "folder", "keep_rollouts"}
     for section in before:
         for key, value in before[section].items():
             if now[section][key] != value and not (section == "run" and key in free):

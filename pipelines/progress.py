@@ -24,7 +24,6 @@ class Progress:
         self.steps = steps
         self.title = title
         self.records: list[dict[str, Any]] = []
-        self.phase = "starting"
         self.started = time.monotonic()
         self._live = Live(console=self.console, refresh_per_second=4, transient=True)
         self._printed = -1
@@ -40,8 +39,7 @@ class Progress:
 
     def poll(self) -> None:
         """Fetch what is new and show it."""
-        _, new = ray.get(self.journal.since.remote(len(self.records)))
-        self.records += new
+        self.records += ray.get(self.journal.since.remote(len(self.records)))
         if self.console.is_terminal:
             self._live.update(self._table())
         else:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,6 +19,7 @@ class Rollout:
     text: the decoded answer without special tokens.
     finished: whether it ended by itself; False if it ran into the token limit.
     version: policy version that sampled it.
+    weights: checksum of that version's weights, as the engine took it when it loaded them.
     """
 
     token_ids: npt.NDArray[np.int32]
@@ -24,6 +27,7 @@ class Rollout:
     text: str
     finished: bool
     version: int
+    weights: str
 
 
 @dataclass(slots=True)
@@ -47,3 +51,27 @@ class Group:
     def graded(self) -> bool:
         """Whether every answer has a reward; a partial group would bias the advantage."""
         return len(self.rewards) == len(self.rollouts) and not np.isnan(self.rewards).any()
+
+
+def rollout_table(step: int, ids: Sequence[str], groups: Sequence[Group]) -> pa.Table:
+    """What was answered at one step, a row for each rollout, to be read by people and programs.
+
+    ids: the groups' task ids. A reward is null where the answer could not be graded.
+    Columns: step, task, answer, reward, reason, tokens, mean_logprob, finished, policy_version, weights.
+    """
+    answers = [(task, g, i) for task, g in zip(ids, groups, strict=True) for i in range(len(g.rollouts))]
+    rollouts = [group.rollouts[i] for _, group, i in answers]
+    return pa.table(
+        {
+            "step": pa.array([step] * len(answers), pa.int32()),
+            "task": [task for task, _, _ in answers],
+            "answer": [rollout.text for rollout in rollouts],
+            "reward": pa.array([group.rewards[i] for _, group, i in answers], from_pandas=True),
+            "reason": [group.reasons[i] for _, group, i in answers],
+            "tokens": pa.array([len(rollout.token_ids) for rollout in rollouts], pa.int32()),
+            "mean_logprob": [float(rollout.logprobs.mean()) for rollout in rollouts],
+            "finished": [rollout.finished for rollout in rollouts],
+            "policy_version": pa.array([rollout.version for rollout in rollouts], pa.int32()),
+            "weights": [rollout.weights for rollout in rollouts],
+        }
+    )

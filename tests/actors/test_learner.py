@@ -30,7 +30,9 @@ def some_groups():
     groups = []
     for row in range(6):
         rollouts = [
-            Rollout(rng.integers(3, 30, n).astype(np.int32), np.full(n, -1.0, np.float32), "", True, 0)
+            Rollout(
+                rng.integers(3, 30, n).astype(np.int32), np.full(n, -1.0, np.float32), "", True, 0, "c0ffee"
+            )
             for n in rng.integers(3, 12, 4)
         ]
         groups.append(Group(row, rng.integers(3, 30, 5 + row).astype(np.int32), rollouts, rng.random(4)))

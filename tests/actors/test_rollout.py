@@ -71,7 +71,7 @@ def test_logprobs_are_those_of_transformers_before_and_after_new_weights(engine,
 
     answers = generate(engine, prompts)
     assert largest_difference(model, prompts, answers) < 1e-4
-    assert {r.version for group in answers for r in group} == {7}
+    assert {(r.version, r.weights) for group in answers for r in group} == {(7, loaded)}
 
 
 def test_seeded_answers_do_not_depend_on_the_batch(engine, prompts):

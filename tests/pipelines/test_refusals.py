@@ -31,7 +31,10 @@ def parquet(tmp_path, **changes):
         (["model.path=lab:huge"], "unknown lab checkpoint 'huge'"),
         (["selection.tasks=500"], "selection.tasks is 500, but the pool has only 200"),
         (["rollout.max_model_len=4096"], "goes up to"),
-        (["pool.sources.0.split=eval", "pool.sources.0.seed=999", "pool.sources.0.anchors=null"], "also in the training pool"),
+        (
+            ["pool.sources.0.split=eval", "pool.sources.0.seed=999", "pool.sources.0.anchors=null"],
+            "also in the training pool",
+        ),
     ],
 )
 def test_settings_that_do_not_fit_together(small_job, overrides, said):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pyarrow.ipc as ipc
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -31,6 +32,14 @@ def test_a_run_leaves_everything_that_it_promises(cluster, small_job):
     for record in steps:
         phases = sum(value for name, value in record.items() if name.startswith("seconds/"))
         assert phases == pytest.approx(record["seconds"], rel=0.1), "the phases add up to the step"
+
+    for record in steps[1:]:
+        rollouts = pq.read_table(folder / "rollouts" / f"{record['step']:06d}.parquet")
+        assert rollouts.num_rows == config.selection.tasks * config.rollout.samples
+        # Sampled by the policy of the step before, whose weights the engines then held.
+        assert set(rollouts["policy_version"].to_pylist()) == {record["step"] - 1}
+        assert set(rollouts["weights"].to_pylist()) == {records[record["step"] - 1]["weights"]}
+        assert np.mean(rollouts["reward"].to_numpy()) == pytest.approx(record["reward"])
 
     assert summary == json.loads((folder / "summary.json").read_text())
     assert summary["steps"] == 3

@@ -9,7 +9,14 @@ from bots.learning.rollouts import Group, Rollout
 
 def group(row, prompt, lengths, rewards):
     rollouts = [
-        Rollout(np.arange(100 * row, 100 * row + n, dtype=np.int32), -np.ones(n, np.float32), "", True, 0)
+        Rollout(
+            np.arange(100 * row, 100 * row + n, dtype=np.int32),
+            -np.ones(n, np.float32),
+            "",
+            True,
+            0,
+            "c0ffee",
+        )
         for n in lengths
     ]
     return Group(row, np.full(prompt, 7, np.int32), rollouts, np.array(rewards, float))
