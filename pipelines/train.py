@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import signal
 import sys
 import threading
 import time
@@ -78,7 +79,11 @@ def _ray() -> Iterator[None]:
     embedded = "RAY_ADDRESS" not in os.environ
     # An embedded Ray needs no dashboard; a cluster has its own.
     options: dict[str, Any] = {"include_dashboard": False} if embedded else {}
+    on_request_to_end = signal.getsignal(signal.SIGTERM)
     ray.init(namespace=NAMESPACE, logging_level="error", log_to_driver=False, **options)
+    if threading.current_thread() is threading.main_thread():
+        # Ray puts a handler of its own in place, under which the job could not clean up.
+        signal.signal(signal.SIGTERM, on_request_to_end)
     try:
         yield
     finally:

@@ -3,10 +3,12 @@
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -92,12 +94,13 @@ def test_ray_job_submit_runs_the_job_on_a_started_cluster(tmp_path):
         RAY_AUTH_MODE="disabled", RAY_API_SERVER_ADDRESS=f"http://127.0.0.1:{ports['dashboard']}"
     )
     ray = str(Path(sys.executable).parent / "ray")
+    # A short path: the cluster's sockets lie in it, and their names are limited to 107 bytes.
+    sockets = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
     start = [
         ray, "start", "--head", f"--port={ports['head']}", f"--dashboard-port={ports['dashboard']}",
-        f"--ray-client-server-port={ports['client']}", "--num-cpus=2", f"--temp-dir={tmp_path / 'ray'}",
+        f"--ray-client-server-port={ports['client']}", "--num-cpus=2", f"--temp-dir={sockets}",
         "--disable-usage-stats", "--block",
     ]  # fmt: skip
-    # A short path: the cluster's sockets lie in it.
     head = subprocess.Popen(
         start, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
@@ -122,3 +125,4 @@ def test_ray_job_submit_runs_the_job_on_a_started_cluster(tmp_path):
     finally:
         os.killpg(head.pid, signal.SIGTERM)
         head.wait(30)
+        shutil.rmtree(sockets, ignore_errors=True)
