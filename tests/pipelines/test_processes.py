@@ -1,5 +1,6 @@
 """The job as a process: interrupted, and submitted to a running cluster."""
 
+import contextlib
 import json
 import os
 import re
@@ -123,6 +124,10 @@ def test_ray_job_submit_runs_the_job_on_a_started_cluster(tmp_path):
         assert [record["step"] for record in records] == [0, 1, 2]
         assert address  # the head that was started, not another one on this machine
     finally:
-        os.killpg(head.pid, signal.SIGTERM)
-        head.wait(30)
+        # Not `ray stop`: it would end every Ray on this machine.
+        family = [*psutil.Process(head.pid).children(recursive=True), psutil.Process(head.pid)]
+        for one in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        psutil.wait_procs(family, timeout=20)
         shutil.rmtree(sockets, ignore_errors=True)
