@@ -13,8 +13,10 @@ import ray
 
 from actors.weight_format import Bucket, Checksum
 from bots.config import TrainConfig
+from bots.graders.groups import grade_with_retries
+from bots.graders.worker import Item
+from bots.graders.workers import Result
 from bots.learning.rollouts import Group, rollout_table
-from bots.pool import TaskPool
 from bots.templates import prompt_text
 from pipelines.prompts import EncodedPool
 
@@ -68,15 +70,17 @@ class Conductor:
 
     def grade(self, groups: Sequence[Group], pool: EncodedPool) -> None:
         """Score every answer. What a grader could not score is tried once more, then left as NaN."""
+        tasks = pool.pool.take(np.array([g.row for g in groups], np.int64), ["grader", "prompt", "answer"])
+        items = [
+            (task["grader"], prompt_text(task["prompt"]), task["answer"], rollout.text)
+            for task, group in zip(tasks, groups, strict=True)
+            for rollout in group.rollouts
+        ]
+        results = iter(grade_with_retries(self._grade, items))
         for group in groups:
-            group.rewards = np.full(len(group.rollouts), np.nan)
-            group.reasons = [""] * len(group.rollouts)
-        pending = [(group, i) for group in groups for i in range(len(group.rollouts))]
-        for _ in range(2):
-            self._grade(pending, pool.pool)
-            pending = [(group, i) for group, i in pending if np.isnan(group.rewards[i])]
-            if not pending:
-                return
+            graded = [next(results) for _ in group.rollouts]
+            group.rewards = np.array([np.nan if r.reward is None else r.reward for r in graded])
+            group.reasons = [r.reason for r in graded]
 
     def keep_rollouts(self, step: int, groups: Sequence[Group]) -> None:
         """Have a step's answers written down; nobody waits for it."""
@@ -150,22 +154,15 @@ class Conductor:
                 groups[place] = Group(row, pool.prompts[row], rollouts)
         return [group for group in groups if group is not None], busy
 
-    def _grade(self, pending: Sequence[tuple[Group, int]], pool: TaskPool) -> None:
-        columns = ["grader", "prompt", "answer"]
-        rows = np.array([group.row for group, _ in pending], np.int64)
-        tasks = pool.take(rows, columns)
-        items = [
-            (task["grader"], prompt_text(task["prompt"]), task["answer"], group.rollouts[i].text)
-            for task, (group, i) in zip(tasks, pending, strict=True)
-        ]
+    def _grade(self, items: Sequence[Item]) -> list[Result]:
         graders = self.crew.graders
         parts = [slice(k, None, len(graders)) for k in range(len(graders))]
-        calls = [g.grade.remote(items[part]) for g, part in zip(graders, parts, strict=True)]
+        calls = [g.grade.remote(list(items[part])) for g, part in zip(graders, parts, strict=True)]
         names = [f"grader-{k}" for k in range(len(graders))]
-        for part, results in zip(parts, self._get(calls, names), strict=True):
-            for (group, i), result in zip(pending[part], results, strict=True):
-                group.rewards[i] = np.nan if result.reward is None else result.reward
-                group.reasons[i] = result.reason
+        results: list[Any] = [None] * len(items)
+        for part, graded in zip(parts, self._get(calls, names), strict=True):
+            results[part] = graded
+        return results
 
     def _engine_names(self) -> list[str]:
         return [f"rollout-{i}" for i in range(len(self.crew.engines))]
