@@ -112,11 +112,21 @@ def test_ray_job_submit_runs_the_job_on_a_started_cluster(tmp_path):
                 return one.connect_ex(("127.0.0.1", ports["dashboard"])) == 0
 
         wait_for(alive, 60, "the dashboard")
-        submit = subprocess.run(
-            [ray, "job", "submit", "--working-dir", ".", "--", "python", "-m", "pipelines.train",
-             "configs/lab.yaml", *SMALL, "run.steps=2", f"run.folder={tmp_path / 'runs'}"],
-            cwd=ROOT, env=env, capture_output=True, text=True, timeout=240,
-        )  # fmt: skip
+        command = [
+            ray, "job", "submit", "--working-dir", ".", "--", "python", "-m", "pipelines.train",
+            "configs/lab.yaml", *SMALL, "run.steps=2", f"run.folder={tmp_path / 'runs'}",
+        ]  # fmt: skip
+        submitted = {}
+
+        def taken():
+            """Whether the job was taken: the dashboard answers before the node's agent has joined it."""
+            submitted["job"] = subprocess.run(
+                command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240
+            )
+            return "No available agent" not in submitted["job"].stderr
+
+        wait_for(taken, 60, "the agent that starts jobs")
+        submit = submitted["job"]
         said = submit.stdout + submit.stderr
         assert submit.returncode == 0, said
         assert re.search(r"Job '.*' succeeded", said), said
