@@ -1,8 +1,11 @@
-"""Policy losses over one micro-batch: small pure functions with one signature.
+"""Policy losses over one micro-batch: small pure functions `loss(logprobs, batch)`.
 
-Every function takes token log-probabilities and returns one scalar whose sum over all micro-batches and
-ranks is the loss of the whole batch; `LossScale` carries the batch-wide counts that this needs.
-Shapes: (samples, tokens); `mask` is 1 on answer tokens.
+Every function takes the policy's token log-probabilities, float32 (samples, tokens), and returns one scalar
+whose sum over all micro-batches and ranks is the loss of the whole batch; `LossScale` carries the batch-wide
+counts that this needs. Only `logprobs` carries a gradient.
+
+Notation of the equations: θ the policy now, "old" the policy at the batch's start (the proximal policy), μ
+the policy that sampled; A the advantage; r = π_θ / π_old; w the truncated importance weight π_old / π_μ.
 """
 
 from __future__ import annotations
@@ -34,115 +37,94 @@ class Clip:
     high: float
 
 
-PolicyLoss = Callable[[Tensor, Tensor, Tensor, Tensor, Tensor, Clip, LossScale], Tensor]
-"""loss(logprobs, old_logprobs, advantages (samples,), weights, mask, clip, scale) → scalar."""
+@dataclass(frozen=True, slots=True)
+class LossBatch:
+    """What a loss knows of a micro-batch besides the policy's own log-probabilities.
 
-
-def clipped_surrogate(
-    logprobs: Tensor, old_logprobs: Tensor, advantages: Tensor, weights: Tensor, clip: Clip
-) -> Tensor:
-    """PPO's clipped objective for each token, negated: -w · min(r·A, clip(r)·A), r = π / π_old.
-
-    weights: truncated importance weights of the tokens (1 where the sampler is the old policy).
-    Source: arXiv 1707.06347, equation 7.
+    old_logprobs: float32 (samples, tokens), log π_old. weights: (samples, tokens), w of `importance_weights`.
+    advantages: (samples,). mask: (samples, tokens), 1 on answer tokens; elsewhere no value counts.
     """
-    ratio = torch.exp(logprobs - old_logprobs)
-    advantage = advantages[:, None]
-    clipped = ratio.clamp(1 - clip.low, 1 + clip.high)
-    return -weights * torch.minimum(ratio * advantage, clipped * advantage)
+
+    old_logprobs: Tensor
+    weights: Tensor
+    advantages: Tensor
+    mask: Tensor
+    clip: Clip
+    scale: LossScale
 
 
-def grpo(
-    logprobs: Tensor,
-    old_logprobs: Tensor,
-    advantages: Tensor,
-    weights: Tensor,
-    mask: Tensor,
-    clip: Clip,
-    scale: LossScale,
-) -> Tensor:
-    """Mean over the tokens of an answer, then over the answers. Source: arXiv 2402.03300, equation 3."""
-    loss = clipped_surrogate(logprobs, old_logprobs, advantages, weights, clip)
-    lengths = mask.sum(1).clamp(min=1)
-    return ((loss * mask).sum(1) / lengths).sum() / scale.samples
+PolicyLoss = Callable[[Tensor, LossBatch], Tensor]
+"""loss(logprobs, batch) → scalar."""
 
 
-def dr_grpo(
-    logprobs: Tensor,
-    old_logprobs: Tensor,
-    advantages: Tensor,
-    weights: Tensor,
-    mask: Tensor,
-    clip: Clip,
-    scale: LossScale,
-) -> Tensor:
-    """Sum over tokens by a constant: no bias towards long wrong answers. Source: arXiv 2503.20783, figure 1."""
-    loss = clipped_surrogate(logprobs, old_logprobs, advantages, weights, clip)
-    return (loss * mask).sum() / (scale.samples * scale.max_tokens)
+def token_ratio(logprobs: Tensor, batch: LossBatch) -> Tensor:
+    """r = π_θ / π_old of each token, (samples, tokens); 1 outside the answer."""
+    return torch.exp((logprobs - batch.old_logprobs) * batch.mask)
 
 
-def dapo(
-    logprobs: Tensor,
-    old_logprobs: Tensor,
-    advantages: Tensor,
-    weights: Tensor,
-    mask: Tensor,
-    clip: Clip,
-    scale: LossScale,
-) -> Tensor:
-    """Mean over all tokens of the batch; meant with `clip_high` 0.28. Source: arXiv 2503.14476, equation 12."""
-    loss = clipped_surrogate(logprobs, old_logprobs, advantages, weights, clip)
-    return (loss * mask).sum() / scale.tokens
+def answer_ratio(logprobs: Tensor, batch: LossBatch) -> Tensor:
+    """s = (π_θ / π_old)^(1/L) of a whole answer of L tokens, (samples,). Source: arXiv 2507.18071, equation 7."""
+    return torch.exp(((logprobs - batch.old_logprobs) * batch.mask).sum(1) / _lengths(batch))
 
 
-def gspo(
-    logprobs: Tensor,
-    old_logprobs: Tensor,
-    advantages: Tensor,
-    weights: Tensor,
-    mask: Tensor,
-    clip: Clip,
-    scale: LossScale,
-) -> Tensor:
-    """One ratio for a whole answer, (π/π_old)^(1/L), clipped as one. Source: arXiv 2507.18071, equations 5, 7.
+def clipped_surrogate(logprobs: Tensor, batch: LossBatch) -> Tensor:
+    """PPO's clipped objective for each token, negated: -w · min(r·A, clip(r, 1 - low, 1 + high)·A).
+
+    Source: arXiv 1707.06347, equation 7; the factor w makes it the decoupled objective of arXiv 2110.00641,
+    whose trust region is around the policy at the batch's start, not around the sampler.
+    """
+    ratio = token_ratio(logprobs, batch)
+    return -batch.weights * _clipped(ratio, batch.advantages[:, None], batch.clip)
+
+
+def grpo(logprobs: Tensor, batch: LossBatch) -> Tensor:
+    """GRPO: 1/N Σ_i 1/L_i Σ_t, the mean over an answer's tokens, then over the N answers.
+
+    Source: arXiv 2402.03300, equation 3.
+    """
+    loss = clipped_surrogate(logprobs, batch) * batch.mask
+    return (loss.sum(1) / _lengths(batch)).sum() / batch.scale.samples
+
+
+def dr_grpo(logprobs: Tensor, batch: LossBatch) -> Tensor:
+    """Dr. GRPO: 1/(N·L_max) Σ_i Σ_t, a constant divisor: no bias towards long wrong answers.
+
+    Source: arXiv 2503.20783, figure 1 and section 3.2.
+    """
+    loss = clipped_surrogate(logprobs, batch) * batch.mask
+    return loss.sum() / (batch.scale.samples * batch.scale.max_tokens)
+
+
+def dapo(logprobs: Tensor, batch: LossBatch) -> Tensor:
+    """DAPO: 1/Σ_i L_i Σ_i Σ_t, the mean over all tokens of the batch; meant with `clip_high` 0.28.
+
+    Source: arXiv 2503.14476, section 3.3, equation 12.
+    """
+    return (clipped_surrogate(logprobs, batch) * batch.mask).sum() / batch.scale.tokens
+
+
+def gspo(logprobs: Tensor, batch: LossBatch) -> Tensor:
+    """GSPO: one ratio for a whole answer, clipped as one: -1/N Σ_i w · min(s·A, clip(s)·A).
 
     The importance weight of an answer is likewise the geometric mean of its tokens' weights.
+    Source: arXiv 2507.18071, equations 5 and 7.
     """
-    lengths = mask.sum(1).clamp(min=1)
-    log_ratio = ((logprobs - old_logprobs) * mask).sum(1) / lengths
-    weight = torch.exp((torch.log(weights) * mask).sum(1) / lengths)
-    ratio = torch.exp(log_ratio)
-    clipped = ratio.clamp(1 - clip.low, 1 + clip.high)
-    return -(weight * torch.minimum(ratio * advantages, clipped * advantages)).sum() / scale.samples
+    weight = torch.exp((torch.log(batch.weights) * batch.mask).sum(1) / _lengths(batch))
+    surrogate = _clipped(answer_ratio(logprobs, batch), batch.advantages, batch.clip)
+    return -(weight * surrogate).sum() / batch.scale.samples
 
 
-def rloo(
-    logprobs: Tensor,
-    old_logprobs: Tensor,
-    advantages: Tensor,
-    weights: Tensor,
-    mask: Tensor,
-    clip: Clip,
-    scale: LossScale,
-) -> Tensor:
-    """REINFORCE on whole answers: -A · Σ log π, by number of answers. Source: arXiv 2402.14740, equation 7.
+def rloo(logprobs: Tensor, batch: LossBatch) -> Tensor:
+    """RLOO, REINFORCE on whole answers: -1/N Σ_i A · Σ_t w · log π_θ.
 
-    Not clipped: the baseline, not a trust region, keeps its variance low.
+    Not clipped: the baseline, not a trust region, keeps its variance low. Its gradient is right only at
+    θ = old, so it takes one optimizer step a batch. Source: arXiv 2402.14740, equations 7 and 8.
     """
-    return -(weights * advantages[:, None] * logprobs * mask).sum() / scale.samples
+    return -(batch.weights * batch.advantages[:, None] * logprobs * batch.mask).sum() / batch.scale.samples
 
 
 LOSSES: dict[str, PolicyLoss] = {"grpo": grpo, "dr_grpo": dr_grpo, "dapo": dapo, "gspo": gspo, "rloo": rloo}
 """The losses by their configuration name."""
-
-
-def importance_weights(old_logprobs: Tensor, sampler_logprobs: Tensor, cap: float) -> Tensor:
-    """Truncated importance weights min(π_old / π_sampler, cap), without gradient.
-
-    They correct for what separates the learner from the engine that sampled: precision, kernels, staleness.
-    Source: "Your Efficient RL Framework Secretly Brings You Off-Policy RL Training" (2025), equation 2.
-    """
-    return torch.exp(old_logprobs - sampler_logprobs).clamp(max=cap).detach()
 
 
 def reference_kl(logprobs: Tensor, reference_logprobs: Tensor) -> Tensor:
@@ -162,3 +144,12 @@ def token_logprobs(logits: Tensor, targets: Tensor, temperature: float) -> Tenso
     scaled = logits.float() / temperature
     chosen = scaled.gather(-1, targets[..., None])[..., 0]
     return chosen - torch.logsumexp(scaled, -1)
+
+
+def _clipped(ratio: Tensor, advantage: Tensor, clip: Clip) -> Tensor:
+    return torch.minimum(ratio * advantage, ratio.clamp(1 - clip.low, 1 + clip.high) * advantage)
+
+
+def _lengths(batch: LossBatch) -> Tensor:
+    # An answer of no weight (a rank's filler) has no token; its sum is zero whatever it is divided by.
+    return batch.mask.sum(1).clamp(min=1)

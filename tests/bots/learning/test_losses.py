@@ -5,14 +5,7 @@ import math
 import pytest
 import torch
 
-from bots.learning.losses import (
-    LOSSES,
-    Clip,
-    LossScale,
-    importance_weights,
-    reference_kl,
-    token_logprobs,
-)
+from bots.learning.losses import LOSSES, Clip, LossBatch, LossScale, reference_kl, token_logprobs
 
 CLIP = Clip(low=0.2, high=0.28)
 SCALE = LossScale(samples=2, tokens=3, max_tokens=10)
@@ -25,9 +18,13 @@ def log(rows):
     return torch.log(torch.tensor(rows))
 
 
+def batch(old, weights=ONES):
+    return LossBatch(old, weights, ADVANTAGES, MASK, CLIP, SCALE)
+
+
 def loss(name, ratios, weights=ONES):
     old = log([[0.5, 0.5], [0.5, 0.5]])
-    return LOSSES[name](old + log(ratios), old, ADVANTAGES, weights, MASK, CLIP, SCALE).item()
+    return LOSSES[name](old + log(ratios), batch(old, weights)).item()
 
 
 @pytest.mark.parametrize(
@@ -48,10 +45,27 @@ def test_loss_equals_the_hand_worked_value(name, expected):
     assert loss(name, [[1.5, 1.1], [0.5, 7.0]]) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        # As above, with the first token's surrogate halved.
+        ("grpo", ((-1.28 * 0.5 - 1.1) / 2 + 0.8) / 2),
+        ("dr_grpo", (-1.28 * 0.5 - 1.1 + 0.8) / (2 * 10)),
+        ("dapo", (-1.28 * 0.5 - 1.1 + 0.8) / 3),
+        # Geometric mean of the weights 1/2 and 1.
+        ("gspo", (-1.28 * math.sqrt(0.5) + 0.8) / 2),
+        ("rloo", (-(0.5 * math.log(0.75) + math.log(0.55)) + math.log(0.25)) / 2),
+    ],
+)
+def test_an_importance_weight_multiplies_its_token(name, expected):
+    weights = torch.tensor([[0.5, 1.0], [1.0, 1.0]])
+    assert loss(name, [[1.5, 1.1], [0.5, 7.0]], weights) == pytest.approx(expected, rel=1e-5)
+
+
 def test_low_ratio_of_a_good_token_keeps_its_gradient():
     logprobs = log([[0.25, 0.5], [0.5, 0.5]]).requires_grad_()
     old = log([[0.5, 0.5], [0.5, 0.5]])
-    LOSSES["dapo"](logprobs, old, ADVANTAGES, ONES, MASK, CLIP, SCALE).backward()
+    LOSSES["dapo"](logprobs, batch(old)).backward()
     assert logprobs.grad[0, 0].item() == pytest.approx(-0.5 / 3)  # ratio 0.5, not clipped: it may rise
     assert logprobs.grad[1, 1].item() == 0.0
 
@@ -59,15 +73,10 @@ def test_low_ratio_of_a_good_token_keeps_its_gradient():
 @pytest.mark.parametrize("name", sorted(LOSSES))
 def test_every_loss_makes_the_better_answer_likelier(name):
     logprobs = log([[0.5, 0.5], [0.5, 0.5]]).requires_grad_()
-    LOSSES[name](logprobs, logprobs.detach(), ADVANTAGES, ONES, MASK, CLIP, SCALE).backward()
+    LOSSES[name](logprobs, batch(logprobs.detach())).backward()
     assert (logprobs.grad[0] < 0).all()  # descending the loss raises these
     assert logprobs.grad[1, 0] > 0
     assert logprobs.grad[1, 1] == 0
-
-
-def test_importance_weights_are_truncated_from_above_only():
-    old, sampler = log([[0.8, 0.1]]), log([[0.2, 0.4]])
-    assert importance_weights(old, sampler, cap=2.0)[0].tolist() == pytest.approx([2.0, 0.25])
 
 
 def test_reference_kl_is_zero_for_equal_policies_and_positive_otherwise():
