@@ -43,6 +43,9 @@ $(READY): requirements/cpu.txt pyproject.toml
 lock: $(READY)
 	$(BIN)/uv pip compile requirements/cpu.in --override requirements/override.txt --python-version 3.11 \
 		$(TORCH_FROM) --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements/cpu.txt
+	$(BIN)/uv pip compile pyproject.toml --extra gpu --extra tune --python-version 3.11 \
+		--python-platform x86_64-manylinux_2_28 --no-header --no-annotate --no-emit-index-url \
+		--no-emit-find-links -o requirements/gpu.txt
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
