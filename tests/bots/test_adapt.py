@@ -5,7 +5,8 @@ import pyarrow as pa
 import pytest
 from scipy.special import betaln
 
-from bots.adapt import PredictiveGrid, StepOutcome, make_adaptor
+from bots.adapt import StepOutcome, make_adaptor
+from bots.adapt.grid import PredictiveGrid
 from bots.pool import TaskPool
 
 LAMS, RHOS = (0.0, 0.1, 0.5, 1.0), (0.0, 0.1, 0.5, 1.0)
@@ -47,7 +48,7 @@ def test_beliefs_and_scores_equal_the_formulas(params):
     alpha, beta = np.ones((2, 200, 16))
     lam, rho = np.repeat(LAMS, 4), np.tile(RHOS, 4)
     expected, previous = np.zeros(16), None
-    exact = adaptor.rows[: adaptor.sample]
+    exact = adaptor.followed.rows[: adaptor.followed.sample]
     for rows, s in run(adaptor, 25, lambda t: truth, lambda t: truth, n=8):
         if previous is not None:
             old_rows, old_s = previous
@@ -58,16 +59,20 @@ def test_beliefs_and_scores_equal_the_formulas(params):
         likelihood -= betaln(alpha[rows], beta[rows])
         expected = 0.9 * expected + np.sum(likelihood, axis=0)  # ln C(n, s) is common to all
         previous = rows, s
-        np.testing.assert_allclose(adaptor.beliefs[0, : adaptor.sample], alpha[exact], rtol=1e-4)
+        np.testing.assert_allclose(
+            adaptor.followed.beliefs[0, : adaptor.followed.sample], alpha[exact], rtol=1e-4
+        )
         if not params:
             plain = adaptor.scores[:, 0]  # concentration 1
             relative = plain - plain[0]
             np.testing.assert_allclose(relative, expected - expected[0], rtol=1e-3, atol=0.05)
-    assert adaptor.outcomes == 25
+    assert adaptor.followed.outcomes == 25
     if params:
-        followed = adaptor.rows[adaptor.sample :]
+        followed = adaptor.followed.rows[adaptor.followed.sample :]
         assert len(np.unique(followed)) == 30
-        error = np.abs(adaptor.beliefs[0, adaptor.sample :] - alpha[followed]) / alpha[followed]
+        error = (
+            np.abs(adaptor.followed.beliefs[0, adaptor.followed.sample :] - alpha[followed]) / alpha[followed]
+        )
         assert np.median(error[:, rho > 0]) < 0.2  # never fell out of the window: exact but for the start
 
 
@@ -101,13 +106,16 @@ def test_p_star_goes_where_the_signal_is():
     rng = np.random.default_rng(7)
     believed = rng.uniform(0.1, 0.8, 200)
     adaptor = make(adapt_p_star=True, caution=1e6)
-    adaptor.beliefs[0], adaptor.beliefs[1] = 400 * believed[:, None], 400 * (1 - believed[:, None])
+    adaptor.followed.beliefs[0], adaptor.followed.beliefs[1] = (
+        400 * believed[:, None],
+        400 * (1 - believed[:, None]),
+    )
     for step in range(40):
         rows = rng.choice(200, 40, replace=False)
         s = rng.binomial(16, believed[rows] + 0.15)
-        adaptor.pending_slots = adaptor.pending_slots[:0]
-        adaptor.pending_counts = adaptor.pending_counts[:, :0]
-        adaptor.outcomes = 0  # hold the beliefs still
+        adaptor.followed.pending_slots = adaptor.followed.pending_slots[:0]
+        adaptor.followed.pending_counts = adaptor.followed.pending_counts[:, :0]
+        adaptor.followed.outcomes = 0  # hold the beliefs still
         adaptor.observe(outcome_of(step, rows, s, 16), lambda rows: np.full(len(rows), np.nan, np.float32))
     assert adaptor.p_star == pytest.approx(0.35, abs=0.06)
 
@@ -120,7 +128,7 @@ def test_resumes_exactly_also_when_grown():
     for adaptor in (original, restored):
         adaptor.grow(pool_of(300), flat_prior)
         last(adaptor, 10, lambda t: rates, lambda t: rates, seed=3, size=300)
-    np.testing.assert_array_equal(original.beliefs, restored.beliefs)
+    np.testing.assert_array_equal(original.followed.beliefs, restored.followed.beliefs)
     assert (original.lam, original.rho) == (restored.lam, restored.rho)
     assert original.metrics() == restored.metrics()
     with pytest.raises(ValueError, match="grid of 16 points"):
@@ -137,4 +145,4 @@ def test_refuses():
     adaptor = make(sample=40, recent=10)
     with pytest.raises(ValueError, match="does not fit recent=10"):
         last(adaptor, 1, lambda t: np.full(200, 0.5), lambda t: np.full(200, 0.5))
-    assert adaptor.outcomes == 0
+    assert adaptor.followed.outcomes == 0

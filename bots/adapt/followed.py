@@ -1,0 +1,180 @@
+"""The tasks whose beliefs are kept under every (λ, ρ) of a grid, as if each had been used all along."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba import njit
+
+from bots.adapt.interface import Floats, Predict, Prior, StepOutcome
+from bots.pool import Rows
+
+_ARRAYS = ("rows", "seen", "prior_counts", "beliefs", "history", "pending_slots", "pending_counts")
+_NUMBERS: dict[str, type] = {"sample": int, "outcomes": int, "pending_implicit": float}
+
+
+class FollowedTasks:
+    """Beliefs of some tasks under each grid point (ALGORITHM section 2), whatever the pool's size.
+
+    A likelihood needs the past of the observed tasks under every grid point, and K tasks times the grid would
+    be far more memory than the beliefs themselves. So `sample` tasks, drawn once evenly at random, are followed
+    exactly from the start, and besides them the `recent` tasks observed last: those are what the following
+    batches return to. A task that enters at its first observation takes up the implicit history of the followed
+    tasks with the nearest p̃ now (exact as far as the plug-in's predictions moved in parallel), and with NaN the
+    prior. A pool of at most `sample` tasks is followed whole. Memory: (sample + recent)·G·8 bytes.
+
+    size: K, tasks in the pool. lams, rhos: the grid's two axes; G = len(lams)·len(rhos), ρ running fastest.
+    """
+
+    def __init__(
+        self,
+        size: int,
+        prior: Prior,
+        lams: Floats,
+        rhos: Floats,
+        sample: int,
+        recent: int,
+        rng: np.random.Generator,
+    ) -> None:
+        self.size, self.prior, self.recent = size, prior, recent
+        self.lams, self.rhos = lams, rhos
+        self.grid_lam, self.grid_rho = np.repeat(lams, len(rhos)), np.tile(rhos, len(lams))
+        drawn = np.sort(rng.choice(size, min(sample, size), replace=False))
+        self.sample = len(drawn)
+        spare = min(recent, size - self.sample)
+        self.rows = np.concatenate([drawn, np.full(spare, -1, np.int64)])
+        """int64 (slots,): the sample's rows, then the recent ones; -1 where empty."""
+        self.seen = np.full(len(self.rows), -1, np.int64)
+        """int64 (slots,): count of outcomes when the slot's task was last observed."""
+        self.prior_counts = np.ones((2, len(self.rows)), np.float32)
+        self._set_prior(slice(0, self.sample), drawn)
+        self.beliefs = np.repeat(self.prior_counts[:, :, None], len(self.grid_lam), axis=2)
+        """α and β, float32 (2, slots, G)."""
+        self.history = np.zeros((2, len(lams), self.sample), np.float32)
+        """Forgetting sums of the implicit successes and failures with ρ = 1, of the sample, for each λ."""
+        self.outcomes = 0
+        self.pending_slots = np.empty(0, np.int64)
+        self.pending_counts = np.empty((2, 0), np.float32)
+        self.pending_implicit = 0.0
+
+    def enter(self, rows: Rows, predict: Predict) -> Rows:
+        """Bring all beliefs up to the outcome before, and return the slots of these rows, int64 (B,).
+
+        Rows that are not yet followed take the place of the recent ones seen longest ago.
+        Raises ValueError for more rows than `recent`.
+        """
+        spare = len(self.rows) - self.sample
+        if len(rows) > spare and self.sample + spare < self.size:
+            raise ValueError(f"a batch of {len(rows)} tasks does not fit recent={spare}; raise `recent`")
+        if self.outcomes:
+            self._advance(predict)
+        return self._slots(rows, predict)
+
+    def keep(self, slots: Rows, outcome: StepOutcome) -> None:
+        """Hold an outcome until the evidence that comes with it is known, at the next `enter`."""
+        self.seen[slots] = self.outcomes
+        self.pending_slots = slots
+        self.pending_counts = np.array([outcome.successes, outcome.rollouts - outcome.successes], np.float32)
+        self.pending_implicit = float(outcome.implicit_rollouts)
+        self.outcomes += 1
+
+    def count(self) -> int:
+        """How many tasks are followed."""
+        return int(np.count_nonzero(self.rows >= 0))
+
+    def grow(self, size: int, prior: Prior) -> None:
+        """The pool has grown to `size` tasks: room for the new ones, followed once they are observed."""
+        self.prior, self.size = prior, size
+        spare = min(self.recent, size - self.sample) - (len(self.rows) - self.sample)
+        if spare > 0:
+            self.rows = np.append(self.rows, np.full(spare, -1, np.int64))
+            self.seen = np.append(self.seen, np.full(spare, -1, np.int64))
+            ones = np.ones((2, spare), np.float32)
+            self.prior_counts = np.append(self.prior_counts, ones, axis=1)
+            wide = np.ones((2, spare, len(self.grid_lam)), np.float32)
+            self.beliefs = np.append(self.beliefs, wide, axis=1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that changes."""
+        arrays = {name: getattr(self, name).copy() for name in _ARRAYS}
+        return arrays | {name: getattr(self, name) for name in _NUMBERS}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore `state_dict`."""
+        for name in _ARRAYS:
+            setattr(self, name, np.array(state[name], getattr(self, name).dtype))
+        for name, kind in _NUMBERS.items():
+            setattr(self, name, kind(state[name]))
+
+    def _set_prior(self, slots: slice | Rows, rows: Rows) -> None:
+        alpha, beta = self.prior(rows)
+        self.prior_counts[0, slots], self.prior_counts[1, slots] = alpha, beta
+
+    def _advance(self, predict: Predict) -> None:
+        """The update of the step before, which had to wait for the evidence that came with it."""
+        used = np.flatnonzero(self.rows >= 0)
+        rate = np.full(len(self.rows), np.nan, np.float32)
+        rate[used] = predict(self.rows[used])
+        counts = np.stack([rate, 1 - rate]) * np.float32(self.pending_implicit)
+        implicit = np.nan_to_num(counts)
+        self.history *= (1 - self.lams[:, None]).astype(np.float32)
+        self.history += implicit[:, None, : self.sample]
+        explicit = np.zeros(len(self.rows), np.bool_)
+        explicit[self.pending_slots] = True
+        implicit[:, self.pending_slots] = self.pending_counts
+        _update(self.beliefs, self.prior_counts, implicit, explicit, self.grid_lam, self.grid_rho)
+
+    def _slots(self, rows: Rows, predict: Predict) -> Rows:
+        """The slot of each row; rows not yet followed take the place of the recent ones seen longest ago."""
+        order = np.argsort(self.rows, kind="stable")
+        place = np.minimum(np.searchsorted(self.rows, rows, sorter=order), len(self.rows) - 1)
+        slots: Rows = order[place]
+        new = self.rows[slots] != rows
+        if not new.any():
+            return slots
+        free = np.setdiff1d(np.arange(self.sample, len(self.rows)), slots[~new])
+        free = free[np.argsort(self.seen[free], kind="stable")][: int(new.sum())]
+        slots[new] = free
+        self.rows[free] = rows[new]
+        self._set_prior(free, rows[new])
+        self.beliefs[:, free] = self.prior_counts[:, free, None]
+        if self.outcomes:
+            self._inherit(free, predict)
+        return slots
+
+    def _inherit(self, slots: Rows, predict: Predict) -> None:
+        """Give new tasks the implicit history of the sample's tasks with the nearest prediction."""
+        rate, known = predict(self.rows[slots]), predict(self.rows[: self.sample])
+        order = np.argsort(known, kind="stable")
+        order = order[: int(np.count_nonzero(~np.isnan(known)))]
+        has = ~np.isnan(rate)
+        if not has.any() or len(order) == 0:
+            return
+        for i in range(len(self.lams)):
+            columns = slice(i * len(self.rhos), (i + 1) * len(self.rhos))
+            for side in range(2):
+                past = np.interp(rate[has], known[order], self.history[side, i, order])
+                self.beliefs[side, slots[has], columns] += past[:, None] * self.rhos
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _update(
+    beliefs: npt.NDArray[np.float32],
+    prior: npt.NDArray[np.float32],
+    counts: npt.NDArray[np.float32],
+    explicit: npt.NDArray[np.bool_],
+    lams: Floats,
+    rhos: Floats,
+) -> None:
+    """ALGORITHM section 2 at every grid point, in place: (2, S, G), (2, S), (2, S), (S,), (G,), (G,)."""
+    keep, share = (1 - lams).astype(np.float32), rhos.astype(np.float32)
+    fresh = lams.astype(np.float32)
+    for side in range(2):
+        for slot in range(beliefs.shape[1]):
+            start, count = prior[side, slot], counts[side, slot]
+            for g in range(beliefs.shape[2]):
+                # An observed task gets its n counts whole: (1-ρ)·s + ρ·s.
+                add = count if explicit[slot] else share[g] * count
+                beliefs[side, slot, g] = keep[g] * beliefs[side, slot, g] + fresh[g] * start + add

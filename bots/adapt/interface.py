@@ -1,0 +1,99 @@
+"""Self-tuning of λ, ρ and p*: what an adaptor is told at each step, and what it answers."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bots.pool import Rows, TaskPool
+from bots.registry import load_class
+
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class StepOutcome:
+    """What one step observed, merged by task.
+
+    step: the step the batch was selected at. rows: int64 (B,), distinct.
+    successes: float64 (B,), sum of the group's rewards. rollouts: float64 (B,), size of the group.
+    variance: float64 (B,), variance of the rewards within each group (population form, divided by n).
+    implicit_rollouts: the n that scales the implicit counts of the tasks outside the batch.
+    """
+
+    step: int
+    rows: Rows
+    successes: Floats
+    rollouts: Floats
+    variance: Floats
+    implicit_rollouts: float
+
+
+Predict = Callable[[Rows], npt.NDArray[np.float32]]
+"""Implicit pass rates p̃ (R,) of the given rows by the evidence plug-in's present state, NaN where none."""
+
+Prior = Callable[[Rows], tuple[npt.ArrayLike, npt.ArrayLike]]
+"""Prior pseudo-counts (α0, β0) of the given rows, each a scalar or (R,)."""
+
+
+class Adaptor(ABC):
+    """Chooses λ, ρ and p* while training runs. Constructed as `cls(pool, prior, lam, rho, p_star, **params)`.
+
+    The owner calls `observe` once for each step's outcome, BEFORE the evidence plug-in and the posterior see
+    it, so that every prediction that an adaptor scores is one step ahead; then it updates the posterior
+    with `lam` and `rho`, and selects with `p_star`.
+    """
+
+    lam: float
+    rho: float
+    p_star: float
+
+    @abstractmethod
+    def observe(self, outcome: StepOutcome, predict: Predict) -> None:
+        """Learn from one step. `predict` answers from the evidence before this outcome."""
+
+    @abstractmethod
+    def state_dict(self) -> dict[str, Any]:
+        """All mutable state, as numbers, strings and NumPy arrays: enough to go on bit for bit."""
+
+    @abstractmethod
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Take up a state of an adaptor that was constructed in the same way."""
+
+    @abstractmethod
+    def metrics(self) -> dict[str, float]:
+        """Figures for the step's log line."""
+
+    @abstractmethod
+    def grow(self, pool: TaskPool, prior: Prior) -> None:
+        """The pool has grown; earlier rows keep their numbers."""
+
+
+BUILT_IN = {"predictive": "bots.adapt.grid:PredictiveGrid"}
+
+
+def make_adaptor(
+    name: str,
+    pool: TaskPool,
+    prior: Prior,
+    lam: float,
+    rho: float,
+    p_star: float,
+    params: Mapping[str, Any] | None = None,
+) -> Adaptor:
+    """The adaptor of that name: a key of `BUILT_IN`, or "module:Class" for a user's own.
+
+    lam, rho, p_star: what the configuration says; the adaptor starts from there.
+    Raises ValueError for an unknown name or parameters that the class does not take.
+    """
+    cls: Any = load_class("adaptor", name, BUILT_IN, Adaptor)
+    try:
+        adaptor: Adaptor = cls(pool, prior, lam, rho, p_star, **(params or {}))
+    except TypeError as error:
+        raise ValueError(f"adaptor {name!r}: {error}") from error
+    return adaptor
