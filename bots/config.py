@@ -76,8 +76,8 @@ class SelectionConfig(Section):
     """Self-tuning of λ, ρ and p*; none keeps them."""
     adaptor_options: dict[str, Any] = {}
     """Arguments of the adaptor's class."""
-    domain_shares: dict[str, float] | None = None
-    """Share of every batch for each domain; none: no quotas."""
+    domain_shares: dict[str, float] | Literal["weights"] | None = None
+    """Share of every batch for each domain; `weights`: by the sources' weights and sizes; none: no quotas."""
     cooldown: Annotated[int, Field(ge=0)] = 0
     """Steps for which a selected task is not selected again; 0: off."""
     retire_above: Annotated[float, Field(gt=0, le=1)] | None = None

@@ -19,7 +19,7 @@ from bots.metrics_of_step import step_metrics
 from bots.pool import TaskPool
 from bots.posterior import Posterior
 from bots.prior import Prior, PriorSpec
-from bots.quota import DomainShares
+from bots.quota import DomainShares, Shares
 from bots.rewards import check_rows, merge_rewards
 from bots.selection import Request, make_selector
 from bots.settings import Settings, resolve
@@ -48,7 +48,8 @@ class BOTS:
     prior: (α0, β0); two arrays of the pool's length; a dict from domain to (α0, β0); "anchors"; AnchorPrior.
     forgetting: "step", or "observation" (see Posterior).
     adaptor: name of a self-tuner of λ, ρ, p*, or None. *_options: arguments of the plug-ins' classes.
-    domain_shares: share of every batch for each domain, e.g. {"math": 3, "code": 1}; None: no quotas.
+    domain_shares: share of every batch for each domain, e.g. {"math": 3, "code": 1}; "weights" takes them from
+        the pool's column `weight`; None: no quotas.
     cooldown: a task is not selected again for that many steps after it was; 0: off.
     retire_above: tasks whose posterior mean is at least this after an observation are not selected for
         `recheck` steps; None: off.
@@ -76,7 +77,7 @@ class BOTS:
         forgetting: str = "step",
         adaptor: str | None = None,
         adaptor_options: Mapping[str, Any] | None = None,
-        domain_shares: Mapping[str, float] | None = None,
+        domain_shares: Shares = None,
         cooldown: int = 0,
         retire_above: float | None = None,
         recheck: int = 50,
@@ -96,7 +97,7 @@ class BOTS:
             forgetting=forgetting,
             adaptor=adaptor,
             adaptor_options=dict(adaptor_options or {}),
-            domain_shares=None if domain_shares is None else dict(domain_shares),
+            domain_shares=dict(domain_shares) if isinstance(domain_shares, Mapping) else domain_shares,
             cooldown=cooldown,
             retire_above=retire_above,
             recheck=recheck,

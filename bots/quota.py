@@ -9,20 +9,26 @@ import numpy as np
 
 from bots.pool import Rows, TaskPool
 
+Shares = Mapping[str, float] | str | None
+
 
 class DomainShares:
     """Splits a batch among the domains so that over time each gets its share exactly.
 
-    shares: weight ≥ 0 of each domain (those left out get 0), or None: the batch is not split.
+    shares: weight ≥ 0 of each domain (those left out get 0); "weights": the sum of the column `weight` over the
+    domain's tasks, so that a source of weight 2 comes up twice as often as its size says; None: the batch is
+    not split.
     What rounding takes from a domain in one batch is owed to it in the next. A domain that has too few tasks
     to fill its part leaves the rest to the others.
     """
 
-    def __init__(self, pool: TaskPool, shares: Mapping[str, float] | None) -> None:
+    def __init__(self, pool: TaskPool, shares: Shares) -> None:
         self.pool = pool
         self._weights: np.ndarray[Any, np.dtype[np.float64]] | None = None
         if shares is None:
             return
+        if isinstance(shares, str):
+            shares = _summed_weights(pool, shares)
         unknown = set(shares) - set(pool.domains)
         if unknown:
             raise ValueError(
@@ -61,3 +67,17 @@ class DomainShares:
         """Restore it; domains that are new are owed nothing."""
         if self._weights is not None:
             self._owed[: len(state["owed"])] = state["owed"]
+
+
+def _summed_weights(pool: TaskPool, shares: str) -> dict[str, float]:
+    """Weight of each domain by the pool's column `weight`."""
+    if shares != "weights":
+        raise ValueError(f'domain_shares is {shares!r}; it must be "weights", weights by domain, or None')
+    if "weight" not in pool.table.column_names:
+        raise ValueError(
+            'domain_shares is "weights", but the pool has no column `weight`; '
+            f"it has {', '.join(pool.table.column_names)}"
+        )
+    weights = pool.table["weight"].to_numpy()
+    sums = np.bincount(pool.domain_codes, weights=weights, minlength=len(pool.domains))
+    return dict(zip(pool.domains, sums.tolist(), strict=True))

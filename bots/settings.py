@@ -24,7 +24,7 @@ class Settings:
     forgetting: str
     adaptor: str | None
     adaptor_options: dict[str, Any]
-    domain_shares: dict[str, float] | None
+    domain_shares: dict[str, float] | str | None
     cooldown: int
     retire_above: float | None
     recheck: int

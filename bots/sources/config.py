@@ -20,7 +20,7 @@ class SourceSettings(BaseModel):
     grader: str | None = Field(None, min_length=1)
     """Grader of all its tasks (a built-in name or `module:function`); None takes the source's own column."""
     weight: float = Field(1.0, gt=0, allow_inf_nan=False)
-    """Relative weight of the source, kept with every task in the column `weight`."""
+    """How often its tasks come up, relative to their number, under `selection.domain_shares: weights`."""
     system: str | None = Field(None, min_length=1)
     """System prompt put before every prompt. Ids don't depend on it."""
     columns: dict[NormalColumn, str] = Field(default_factory=dict)

@@ -121,6 +121,8 @@ def test_evidence_that_is_too_late(pool):
         ({"selector_options": {"bogus": 1}}, "bogus"),
         ({"domain_shares": {"logic": 1}}, "logic"),
         ({"domain_shares": {"math": -1}}, "-1"),
+        ({"domain_shares": "weights"}, "no column `weight`; it has"),
+        ({"domain_shares": "sizes"}, "domain_shares is 'sizes'"),
         ({"forgetting": "never"}, "never"),
         ({"retire_above": 1.5}, "retire_above is 1.5"),
         ({"cooldown": -1}, "cooldown is -1"),

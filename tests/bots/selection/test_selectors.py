@@ -127,6 +127,14 @@ def test_shares_are_kept_over_time_and_unfilled_parts_go_to_the_others():
     assert np.bincount(codes[only.select(150)], minlength=3)[1] == 100
 
 
+def test_source_weights_multiply_the_share_that_a_domain_has_by_its_size():
+    weighted = pa.table({"domain": ["math"] * 300 + ["code"] * 100, "weight": [1.0] * 300 + [3.0] * 100})
+    pool = TaskPool(weighted)
+    bots = BOTS(pool, evidence="none", domain_shares="weights")
+    counts = sum(np.bincount(pool.domain_codes[bots.select(10)], minlength=2) for _ in range(20))
+    assert counts == pytest.approx([100, 100], abs=1)
+
+
 def test_cooldown_keeps_a_task_away_for_so_many_steps():
     bots = BOTS(make_pool(100), cooldown=2)
     picks = [set(bots.select(30).tolist()) for _ in range(6)]
