@@ -8,6 +8,7 @@ from importlib import import_module
 JOBS = {
     "train": ("pipelines.train", "finetune a model on the tasks that the posterior picks"),
     "demo": ("pipelines.demo", "train the lab's model with bots and with random selection, and compare"),
+    "simulate": ("pipelines.simulate", "compare ways of selecting against a simulated learner, in seconds"),
     "anchors": ("pipelines.anchors", "measure the pass rates of a weak and a strong model on a pool"),
 }
 

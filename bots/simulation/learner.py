@@ -31,7 +31,9 @@ class Law:
         θ(domain, d) += rate·(1/B)·Σ_k a_k·v_k·exp(−(d − d_k)²/(2·transfer²))   (k of that domain)
         m_k          += own·a_k·v_k                                              (k in the batch)
 
-    Between steps θ returns to where it began by the share `forgetting`, and m_k vanishes by `own_forgetting`.
+    and the other domains' abilities at the same d by the share `across` of that. During the first `warmup` steps
+    rate and own rise linearly, as the learning rate does. Between steps θ returns to where it began by the share
+    `forgetting`, and m_k vanishes by `own_forgetting`.
     Transfer that fades with the distance in difficulty makes a frontier: easy tasks don't teach hard ones.
     """
 
@@ -39,12 +41,16 @@ class Law:
     """Logits of ability per unit of mean a·v (which is 0.25 at best)."""
     transfer: float = 1.5
     """Reach of what is learnt, in logits of difficulty; inf: one ability for a domain."""
+    across: float = 0.0
+    """Share of a gain in ability that every other domain has too; below 0: domains unlearn each other."""
     own: float = 1.0
     """Logits of a task's own gain per unit of a·v."""
     forgetting: float = 0.001
     """Share of the gained ability that is lost in a step."""
     own_forgetting: float = 0.003
     """Share of a task's own gain that is lost in a step."""
+    warmup: int = 0
+    """Steps over which the learning rate rises to its full value."""
     residual: float = 0.7
     """Standard deviation of ε."""
     churn: float = 0.0
@@ -57,12 +63,14 @@ class Law:
     """0: binary rewards. c > 0: rewards in [0, 1], distributed as Beta(c·p, c·(1−p))."""
 
     def __post_init__(self) -> None:
-        for name in ("rate", "own", "residual", "reward_concentration", "jump_every"):
+        for name in ("rate", "own", "residual", "reward_concentration", "jump_every", "warmup"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be ≥ 0")
         for name in ("forgetting", "own_forgetting", "churn"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be in [0, 1]")
+        if not -1 <= self.across <= 1:
+            raise ValueError(f"across is {self.across}; it must be in [-1, 1]")
         if not self.transfer > 0:
             raise ValueError(f"transfer is {self.transfer}; it must be > 0")
 
@@ -112,11 +120,14 @@ class Learner:
     def learn(self, rows: Rows, rewards: Floats) -> None:
         """One training step on the groups (B, n), n ≥ 2, and the time that passes with it."""
         law, items = self.law, self.train
-        signal = items.discrimination[rows] * rewards.var(axis=1, ddof=1)
+        heat = min(1.0, (self.step + 1) / law.warmup) if law.warmup else 1.0
+        signal = heat * items.discrimination[rows] * rewards.var(axis=1, ddof=1)
         distance = (self.bins[None, :] - items.difficulty[rows, None]) / law.transfer
         reach: npt.NDArray[np.float64] = np.exp(-0.5 * distance**2) * (signal * law.rate / len(rows))[:, None]
         self.ability *= 1 - law.forgetting
-        np.add.at(self.ability, items.domain[rows], reach)
+        gain = np.zeros_like(self.ability)
+        np.add.at(gain, items.domain[rows], reach)
+        self.ability += gain + law.across * (gain.sum(axis=0) - gain)
         faded = self.own[rows] * (1 - law.own_forgetting) ** (self.step - self.own_step[rows])
         self.own[rows] = faded + law.own * signal
         self.own_step[rows] = self.step

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -29,14 +29,16 @@ class WorldSpec:
     difficulty_mean: float = 2.0
     """Mean of d: 2 logits above the untrained policy's ability 0, so that its mean pass rate is low."""
     difficulty_sd: float = 2.5
-    """Standard deviation of d within a domain."""
+    """Standard deviation of d within a domain, or within a level of it."""
+    levels: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    """Mean d of a domain's levels, equally many tasks each, instead of difficulty_mean; empty: no levels."""
     domain_gap: float = 0.0
     """Distance between the mean difficulties of one domain and the next."""
     discrimination_sd: float = 0.2
     """Standard deviation of ln a."""
-    weak: float = -0.5
-    """Ability of the weak reference model."""
-    strong: float = 3.0
+    weak: float | Mapping[str, float] = -0.5
+    """Ability of the weak reference model, one for all or one for each domain."""
+    strong: float | Mapping[str, float] = 3.0
     """Ability of the strong one."""
     anchor_residual: float = 1.0
     """Standard deviation of the reference models' ε: how differently from the policy they see the tasks."""
@@ -48,12 +50,23 @@ class WorldSpec:
     """Tasks of the evaluation set, from the same distribution and never trained on."""
 
     def __post_init__(self) -> None:
-        if self.tasks < 1 or self.held_out < 1 or self.anchor_samples < 1:
-            raise ValueError("tasks, held_out and anchor_samples must be at least 1")
+        for name in ("tasks", "held_out", "anchor_samples"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
         if not self.domains or min(self.domains.values()) <= 0:
             raise ValueError(f"domains is {dict(self.domains)}; every share must be > 0")
-        if min(self.difficulty_sd, self.discrimination_sd, self.anchor_residual) < 0:
-            raise ValueError("standard deviations must be ≥ 0")
+        for name in ("weak", "strong"):
+            ability = getattr(self, name)
+            if isinstance(ability, Mapping) and set(ability) != set(self.domains):
+                raise ValueError(f"{name} is {dict(ability)}; it must be one number, or one for each domain")
+        for name in ("difficulty_sd", "discrimination_sd", "anchor_residual"):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must be ≥ 0")
+        if self.levels and (set(self.levels) != set(self.domains) or not all(self.levels.values())):
+            raise ValueError(
+                f"levels has { ({d: len(v) for d, v in self.levels.items()}) }; every domain of "
+                f"{list(self.domains)} needs at least one level, or none of them any"
+            )
         if not 0 <= self.missing <= 1:
             raise ValueError(f"missing is {self.missing}; it must be in [0, 1]")
 
@@ -71,7 +84,12 @@ class Items:
         """`size` tasks of the specified world."""
         shares = np.array(list(spec.domains.values()))
         domain = rng.choice(len(shares), size, p=shares / shares.sum())
-        difficulty = rng.normal(spec.difficulty_mean, spec.difficulty_sd, size) + spec.domain_gap * domain
+        mean = np.full(size, spec.difficulty_mean)
+        for code, name in enumerate(spec.domains):
+            if spec.levels:
+                own = domain == code
+                mean[own] = rng.choice(np.asarray(spec.levels[name], np.float64), int(own.sum()))
+        difficulty = rng.normal(mean, spec.difficulty_sd) + spec.domain_gap * domain
         return cls(domain, difficulty, np.exp(rng.normal(0, spec.discrimination_sd, size)))
 
 
@@ -93,10 +111,14 @@ class World:
         )
         self.pool = TaskPool.from_arrow(table, weak="weak", strong="strong")
 
-    def _anchor(self, ability: float, rng: np.random.Generator) -> pa.Array:
+    def _anchor(self, ability: float | Mapping[str, float], rng: np.random.Generator) -> pa.Array:
         spec, items = self.spec, self.train
+        if isinstance(ability, Mapping):
+            by_domain = np.array([ability[name] for name in spec.domains])[items.domain]
+        else:
+            by_domain = np.full(spec.tasks, ability)
         own = rng.normal(0, spec.anchor_residual, spec.tasks)
-        rate = sigmoid(items.discrimination * (ability - items.difficulty) + own)
+        rate = sigmoid(items.discrimination * (by_domain - items.difficulty) + own)
         measured = rng.binomial(spec.anchor_samples, rate) / spec.anchor_samples
         return pa.array(measured, mask=rng.random(spec.tasks) < spec.missing)
 

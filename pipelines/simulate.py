@@ -1,0 +1,112 @@
+"""Simulated training: the real selectors, evidence and metrics against a simulated learner, in seconds.
+
+`bots simulate CONFIG` compares ways of selecting; `bots simulate --fit RUN …` estimates the learning law from
+finished train jobs.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+
+from bots.config import ConfigError, dump_config
+from bots.simulation import simulate
+from pipelines.command import run_job
+from pipelines.simulate_config import BASELINE, SimulationConfig, load_simulation
+from pipelines.simulate_picture import draw
+from pipelines.simulate_results import Results, show
+
+MARK = "simulation.yaml"
+
+
+def run_simulation(config: SimulationConfig, console: Console | None = None) -> Results:
+    """Run every arm on every seed. Deterministic: the same configuration gives the same results."""
+    arms = [BASELINE, *(arm for arm in config.arms if arm != BASELINE)]
+    traces = {}
+    for arm in arms:
+        started = time.perf_counter()
+        simulation = config.simulation(config.selection_of(arm))
+        traces[arm] = [simulate(simulation, seed) for seed in config.seeds]
+        if console:
+            each = (time.perf_counter() - started) / len(traces[arm])
+            console.print(f"{arm}: {len(traces[arm])} runs, {each:.2f} s each", highlight=False)
+    return Results(list(config.seeds), traces)
+
+
+def claim_results(folder: Path, overwrite: bool) -> None:
+    """Make the results' folder; ConfigError if it exists (without `overwrite`) or is of something else."""
+    if folder.exists() and any(folder.iterdir()):
+        if not (folder / MARK).exists():
+            raise ConfigError(f"{folder} exists and holds no simulation; choose another run.name")
+        if not overwrite:
+            raise ConfigError(f"{folder} exists; replace it with --overwrite, or choose another run.name")
+        shutil.rmtree(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"results folder {folder} cannot be written: {error.strerror}") from error
+
+
+def simulate_job(config: SimulationConfig, console: Console, overwrite: bool = False) -> Results:
+    """Simulate, print the table, and write the configuration, the Parquet tables and the picture."""
+    folder = config.run.path
+    claim_results(folder, overwrite)
+    temporary = folder / f"{MARK}.tmp"
+    temporary.write_text(dump_config(config))
+    os.replace(temporary, folder / MARK)
+    results = run_simulation(config, console)
+    results.write(folder)
+    world, batch = config.world, config.selection.tasks
+    title = (
+        f"{config.run.name}: simulated, {world.tasks:,} tasks, {batch} x {config.rollout.samples} answers "
+        f"a step, {config.run.seeds} seeds"
+    )
+    draw(results.traces, folder / "curves.png", title)
+    wide = Console(width=max(console.width, 170)) if not console.is_terminal else console
+    wide.print(show(results.table()))
+    for name in ("results.parquet", "curves.parquet", "steps.parquet", "summary.json", "curves.png"):
+        console.print(f"  {folder / name}", highlight=False, soft_wrap=True)
+    return results
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line of the job."""
+    parser = argparse.ArgumentParser(prog="bots simulate", description=__doc__.splitlines()[0])
+    parser.add_argument("config", nargs="?", help="a YAML file, see configs/sim_*.yaml")
+    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="laid over the file")
+    parser.add_argument("--dry-run", action="store_true", help="print the configuration, and stop")
+    parser.add_argument("--overwrite", action="store_true", help="replace the results' folder")
+    parser.add_argument(
+        "--fit", nargs="+", type=Path, metavar="RUN", help="estimate the law from these runs of one pool"
+    )
+    parser.add_argument("--check", nargs="+", type=Path, metavar="RUN", default=[], help="only compared with")
+    parser.add_argument("--into", type=Path, default=Path("runs/fit"), help="folder of the fit's results")
+    options = parser.parse_args(arguments)
+
+    def job(console: Console) -> None:
+        if options.fit:
+            if options.config:
+                raise ConfigError("--fit makes a configuration; it takes runs, not a CONFIG")
+            from pipelines.simulate_fit import fit_job
+
+            fit_job(options.fit, options.check, options.into, console, options.overwrite)
+            return
+        if not options.config:
+            raise ConfigError("give a CONFIG such as configs/sim_lab.yaml, or --fit RUN …")
+        config = load_simulation(options.config, options.overrides)
+        if options.dry_run:
+            console.print(dump_config(config), markup=False, highlight=False, end="", soft_wrap=True)
+            return
+        simulate_job(config, console, options.overwrite)
+
+    return run_job("simulate", job)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,133 @@
+"""The results of a simulation: Parquet tables that any tool can query, and the table for people."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from rich.table import Table
+
+from bots.metrics import mean_interval
+from bots.simulation import Trace
+from bots.simulation.figures import figures
+
+COLUMNS = {
+    "etr": "ETR",
+    "signal": "signal",
+    "best_score": "best score",
+    "ttb50": "TTB 50%",
+    "ttb100": "TTB 100%",
+    "bsf25": "BSF 25%",
+    "bsf100": "BSF 100%",
+    "brier": "Brier",
+    "log_loss": "log loss",
+    "auc": "AUC",
+}
+
+
+@dataclass(frozen=True)
+class Results:
+    """The runs of every arm, in the order of the seeds; `random` first."""
+
+    seeds: Sequence[int]
+    traces: Mapping[str, Sequence[Trace]]
+
+    def table(self) -> pa.Table:
+        """One row for each arm and seed with its figures; a TTB that was never reached is infinite."""
+        random = self.traces["random"]
+        rows = [
+            {"arm": arm, "seed": seed, **figures(trace, baseline)}
+            for arm, traces in self.traces.items()
+            for seed, trace, baseline in zip(self.seeds, traces, random, strict=True)
+        ]
+        return pa.Table.from_pylist(rows)
+
+    def curves(self) -> pa.Table:
+        """Held-out score by arm, seed and step."""
+        return self._long(lambda t: {"step": t.curve.at.astype(np.int32), "score": t.curve.scores})
+
+    def steps(self) -> pa.Table:
+        """What each step's batch was, by arm, seed and step."""
+        return self._long(
+            lambda t: {
+                "step": np.arange(1, len(t.etr) + 1, dtype=np.int32),
+                "etr": t.etr,
+                "signal": t.signal,
+                "predicted": t.predicted.mean(axis=1),
+                "observed": t.observed.mean(axis=1),
+                "brier": ((t.predicted - t.observed) ** 2).mean(axis=1),
+                "lam": t.lam,
+                "rho": t.rho,
+                "p_star": t.p_star,
+            }
+        )
+
+    def _long(self, columns: Callable[[Trace], dict[str, Any]]) -> pa.Table:
+        parts = []
+        for arm, traces in self.traces.items():
+            for seed, trace in zip(self.seeds, traces, strict=True):
+                part = columns(trace)
+                size = len(next(iter(part.values())))
+                parts.append(pa.table({"arm": [arm] * size, "seed": [seed] * size, **part}))
+        return pa.concat_tables(parts)
+
+    def write(self, folder: Path) -> None:
+        """`results.parquet`, `curves.parquet`, `steps.parquet` and `summary.json` (means and intervals)."""
+        for name, table in (("results", self.table()), ("curves", self.curves()), ("steps", self.steps())):
+            temporary = folder / f"{name}.tmp"
+            pq.write_table(table, temporary)
+            os.replace(temporary, folder / f"{name}.parquet")
+        temporary = folder / "summary.json.tmp"
+        temporary.write_text(json.dumps(summary(self.table()), indent=2) + "\n")
+        os.replace(temporary, folder / "summary.json")
+
+
+def summary(table: pa.Table) -> dict[str, dict[str, dict[str, float | int | None]]]:
+    """By arm and figure: mean, low and high of its 95 % interval over the seeds, and how many never got there."""
+    out: dict[str, dict[str, dict[str, float | int | None]]] = {}
+    arms = np.array(table["arm"].to_pylist())
+    for arm in dict.fromkeys(arms):
+        out[str(arm)] = {}
+        for name in table.column_names[2:]:
+            found = mean_interval(table[name].to_numpy()[arms == arm])
+            parts = {key: float(getattr(found, key)) for key in ("mean", "low", "high")}
+            finite = {key: value if np.isfinite(value) else None for key, value in parts.items()}
+            out[str(arm)][name] = {**finite, "never": found.never, "seeds": found.seeds}
+    return out
+
+
+def show(table: pa.Table) -> Table:
+    """The table for the terminal: means with half the width of their 95 % intervals."""
+    found = summary(table)
+    seeds = len(set(table["seed"].to_pylist()))
+    over = "one seed is one draw" if seeds == 1 else "mean ± 95 % interval"
+    out = Table(title=f"{seeds} seeds, {over}; TTB and BSF against random", title_justify="left", box=None)
+    out.add_column("", no_wrap=True)
+    for title in COLUMNS.values():
+        out.add_column(title, justify="right", no_wrap=True)
+    for arm, values in found.items():
+        out.add_row(arm, *(cell(values[name]) for name in COLUMNS))
+    return out
+
+
+def cell(value: Mapping[str, float | int | None]) -> str:
+    """A figure as text, such as `0.78 ±.05`, or how often it was never reached."""
+    mean, high = value["mean"], value["high"]
+    if mean is None:
+        return f"{value['never']}/{value['seeds']} never"
+    return f"{mean:.3f}" if high is None else f"{mean:.3f} " + f"±{high - mean:.3f}".replace("±0.", "±.")
+
+
+def markdown(table: pa.Table, columns: Mapping[str, str] = COLUMNS) -> str:
+    """The same table for a document."""
+    lines = ["| arm | " + " | ".join(columns.values()) + " |", "|---" * (len(columns) + 1) + "|"]
+    for arm, values in summary(table).items():
+        lines.append(f"| {arm} | " + " | ".join(cell(values[name]) for name in columns) + " |")
+    return "\n".join(lines) + "\n"

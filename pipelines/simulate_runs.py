@@ -1,0 +1,110 @@
+"""Reads finished train jobs as what the simulator's law is fitted to and checked against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.ipc as ipc
+import pyarrow.parquet as pq
+
+from bots.config import ConfigError, TrainConfig, load_config
+from bots.metrics import Curve
+from bots.simulation.fit import Groups, Tasks
+from pipelines.summary import read_metrics
+
+BANDS = 10
+"""Cells that a domain without levels is cut into, by the mean of its anchors."""
+
+
+@dataclass(frozen=True)
+class RealRun:
+    """One run. etr, reward: float64 (S,), its batches' effective task ratio and mean reward."""
+
+    name: str
+    config: TrainConfig
+    groups: Groups
+    score: Curve | None
+    etr: npt.NDArray[np.float64]
+    reward: npt.NDArray[np.float64]
+
+
+def read_runs(folders: Sequence[Path]) -> tuple[Tasks, list[RealRun]]:
+    """The common pool and the runs, in the order of the folders.
+
+    Raises ConfigError for a folder without rollouts, runs of different pools or models, or a pool without anchors.
+    """
+    runs, pools = [], []
+    for folder in folders:
+        if not (folder / "config.yaml").exists() or not (folder / "pool.arrow").exists():
+            raise ConfigError(f"{folder} is not the folder of a train job")
+        with ipc.open_file(str(folder / "pool.arrow")) as file:
+            pools.append(file.read_all())
+        runs.append(_read(folder, pools[-1]["id"].to_pylist()))
+        if pools[-1]["id"].to_pylist() != pools[0]["id"].to_pylist():
+            raise ConfigError(f"{folder} trained on another pool than {folders[0]}; fit runs of one pool")
+        if runs[-1].config.model.path != runs[0].config.model.path:
+            raise ConfigError(f"{folder} started from another model than {folders[0]}")
+    return _tasks(pools[0], str(folders[0])), runs
+
+
+def _tasks(pool: pa.Table, source: str) -> Tasks:
+    if not {"weak", "strong"} <= set(pool.column_names):
+        raise ConfigError(f"{source}: the pool has no anchors `weak` and `strong`; the fit needs them")
+    weak, strong = (pool[name].to_numpy().astype(np.float64) for name in ("weak", "strong"))
+    domain = pool["domain"].to_pylist()
+    domains = sorted(set(domain))
+    code = np.array([domains.index(name) for name in domain])
+    level = pool["level"].to_numpy() if "level" in pool.column_names else _bands(code, (weak + strong) / 2)
+    keys, cell = np.unique(np.stack([code, level]), axis=1, return_inverse=True)
+    return Tasks(domains, keys[0].astype(np.int64), cell.ravel(), weak, strong, _samples(weak, strong))
+
+
+def _bands(code: npt.NDArray[np.int64], mean: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
+    band = np.full(len(mean), -1)
+    for domain in np.unique(code):
+        known = (code == domain) & ~np.isnan(mean)
+        edges = np.quantile(mean[known], np.linspace(0, 1, BANDS + 1)[1:-1]) if known.any() else []
+        band[known] = np.searchsorted(edges, mean[known], side="right")
+    return band
+
+
+def _samples(weak: npt.NDArray[np.float64], strong: npt.NDArray[np.float64]) -> int:
+    """The answers behind a pass rate: the smallest n of which all are multiples of 1/n."""
+    rates = np.concatenate([weak, strong])
+    rates = rates[~np.isnan(rates)]
+    for samples in range(1, 257):
+        if np.allclose(rates * samples, np.rint(rates * samples), atol=1e-4):
+            return samples
+    return 256
+
+
+def _read(folder: Path, ids: Sequence[str]) -> RealRun:
+    config = load_config(folder / "config.yaml")
+    files = sorted((folder / "rollouts").glob("*.parquet"))
+    if not files:
+        raise ConfigError(f"{folder} kept no rollouts (run.keep_rollouts); the fit needs them")
+    table = pa.concat_tables([pq.read_table(file, columns=["step", "task", "reward"]) for file in files])
+    n = config.rollout.samples
+    row = {task: number for number, task in enumerate(ids)}
+    task = np.array([row[name] for name in table["task"].to_pylist()], np.int64).reshape(-1, n)
+    rewards = table["reward"].to_numpy(zero_copy_only=False).astype(np.float64).reshape(-1, n)
+    step = table["step"].to_numpy().astype(np.int64).reshape(-1, n)[:, 0] - 1
+    if not (task == task[:, :1]).all():
+        raise ConfigError(f"{folder}: its rollouts are not in groups of rollout.samples = {n}")
+    graded = ~np.isnan(rewards).any(axis=1)  # groups that were dropped taught nothing
+    records = read_metrics(folder)
+    scored = [(record["step"], record["score"]) for record in records if "score" in record]
+    steps = [record for record in records if record["step"] > 0]
+    return RealRun(
+        folder.name,
+        config,
+        Groups(step[graded], task[graded, 0], rewards[graded], config.learner.warmup_steps),
+        Curve(*np.array(scored, np.float64).T) if scored else None,
+        np.array([record["etr"] for record in steps]),
+        np.array([record["reward"] for record in steps]),
+    )

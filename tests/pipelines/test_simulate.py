@@ -1,0 +1,155 @@
+"""`bots simulate`: the command, its results and refusals, and the fit to runs on disk."""
+
+import json
+import shutil
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+
+from actors.posterior import write_pool
+from bots import BOTS
+from bots.config import ConfigError, load_config
+from bots.simulation import Law, Learner, World, WorldSpec, simulate
+from pipelines.cli import main
+from pipelines.simulate import run_simulation
+from pipelines.simulate_config import load_simulation
+from pipelines.simulate_results import markdown, show
+
+SMALL = ["world.tasks=300", "run.steps=40", "run.seeds=2", "run.evaluate_every=10"]
+
+
+@pytest.fixture
+def small(tmp_path):
+    return ["configs/sim_ablation.yaml", *SMALL, f"run.folder={tmp_path}"]
+
+
+def test_the_command_leaves_a_table_curves_and_a_picture(small, tmp_path, capsys):
+    assert main(["simulate", *small]) == 0
+    folder = tmp_path / "sim_ablation"
+    out = capsys.readouterr().out
+    assert "TTB 100%" in out
+    assert "rho=0.5" in out
+    table = pq.read_table(folder / "results.parquet").to_pylist()
+    arms = list(load_simulation("configs/sim_ablation.yaml").arms)
+    assert {row["arm"] for row in table} == {"random", *arms}
+    assert len(table) == 2 * (len(arms) + 1)
+    assert all(row["ttb100"] == 1 and row["bsf100"] == 1 for row in table if row["arm"] == "random")
+    curves = pq.read_table(folder / "curves.parquet").to_pandas()
+    assert sorted(set(curves["step"])) == [0, 10, 20, 30, 40]
+    # Paired: with one seed every arm starts from the same policy on the same held-out tasks.
+    assert (curves[curves["step"] == 0].groupby("seed")["score"].nunique() == 1).all()
+    steps = pq.read_table(folder / "steps.parquet")
+    assert steps.num_rows == len(table) * 40
+    assert (folder / "curves.png").read_bytes()[:4] == b"\x89PNG"
+    assert json.loads((folder / "summary.json").read_text())["bots"]["etr"]["seeds"] == 2
+
+    again = load_simulation(folder / "simulation.yaml")
+    assert again == load_simulation(small[0], small[1:]), "what was written is what was run"
+    assert run_simulation(again).table().equals(pq.read_table(folder / "results.parquet"))
+
+    assert main(["simulate", *small]) == 2
+    assert "--overwrite" in capsys.readouterr().err
+    assert main(["simulate", *small, "--overwrite"]) == 0
+
+
+def test_a_folder_of_something_else_is_left_alone(small, tmp_path, capsys):
+    (tmp_path / "sim_ablation").mkdir()
+    (tmp_path / "sim_ablation" / "thesis.tex").write_text("years of work")
+    assert main(["simulate", *small, "--overwrite"]) == 2
+    assert "holds no simulation" in capsys.readouterr().err
+    assert (tmp_path / "sim_ablation" / "thesis.tex").exists()
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("selection.lam=1.5", "selection.lam"),
+        ("law.speed=1", "speed: no such key; there are rate"),
+        ("law.transfer=0", "transfer is 0"),
+        ("world.missing=2", "missing is 2"),
+        ("arms.bots.lambda=1", "lambda: no such key"),
+        ("arms.mopps.lam=0.5", "mopps"),
+        ("arms.random.selector=greedy", "arms.random is the baseline"),
+        ("rollout.samples=1", "rollout.samples"),
+        ("selection.tasks=20000", "batch is 20000"),
+        ("world.weak.math=1", "weak is -0.5|is a value, not a section"),
+    ],
+)
+def test_what_cannot_be_simulated_is_refused_with_key_and_value(override, said):
+    given = ["world.weak=-0.5"] if "weak" in override else []
+    with pytest.raises(ConfigError, match=said):
+        load_simulation("configs/sim_ablation.yaml", [*given, override])
+
+
+def test_an_arm_brings_what_defines_it():
+    config = load_simulation("configs/sim_lab.yaml", ["selection.lam=0.3", "selection.p_star=0.6"])
+    assert config.selection_of("greedy").lam == 0.3
+    assert (config.selection_of("mopps").lam, config.selection_of("mopps").rho) == (0.0, 0.0)
+    assert config.selection_of("dots").lam == 1.0
+    assert config.selection_of("mopps").p_star == 0.6
+    assert config.selection_of("random").selector == "random"
+
+
+def test_a_ttb_that_was_never_reached_is_counted():
+    results = run_simulation(load_simulation("configs/sim_ablation.yaml", SMALL)).table()
+    index = results.column_names.index("ttb100")
+    never = results.set_column(index, "ttb100", pa.array([np.inf] * results.num_rows))
+    assert "2/2 never" in markdown(never)
+    assert show(never).row_count == len(set(results["arm"].to_pylist()))
+
+
+def record(folder, law, steps=50):
+    """A folder in the form of a train job's, in which the simulated learner was trained."""
+    spec = WorldSpec(tasks=400, domains={"math": 1, "logic": 1}, domain_gap=1.0)
+    world, n = World(spec, 0), 8
+    learner, bots = Learner(world, law, 0), BOTS(world.pool, rollouts=n)
+    (folder / "rollouts").mkdir(parents=True)
+    write_pool(world.pool, folder / "pool.arrow")
+    overrides = [
+        f"run.steps={steps}",
+        "pool.sources.0.size=400",
+        f"run.name={folder.name}",
+        "learner.warmup_steps=0",
+    ]
+    tree = load_config("configs/lab.yaml", overrides).model_dump(mode="json")
+    (folder / "config.yaml").write_text(yaml.safe_dump(tree))
+    ids = np.array(world.pool.ids())
+    records = [{"step": 0, "score": learner.score()}]
+    for step in range(1, steps + 1):
+        rows = bots.select(32)
+        rewards = learner.answer(rows, n)
+        bots.observe(rows, rewards)
+        learner.learn(rows, rewards)
+        rollouts = {
+            "step": np.full(32 * n, step, np.int32),
+            "task": np.repeat(ids[rows], n),
+            "reward": rewards.ravel(),
+        }
+        pq.write_table(pa.table(rollouts), folder / "rollouts" / f"{step:06d}.parquet")
+        etr = float(np.mean(rewards.min(1) < rewards.max(1)))
+        records.append({"step": step, "etr": etr, "reward": float(rewards.mean()), "score": learner.score()})
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
+
+
+def test_the_fit_to_a_run_behaves_like_the_run(tmp_path, capsys):
+    record(tmp_path / "run", Law(rate=0.6))
+    into = tmp_path / "fit"
+    assert main(["simulate", "--fit", str(tmp_path / "run"), "--into", str(into)]) == 0
+    errors = json.loads((into / "fit.json").read_text())["runs"]["run"]
+    assert errors["used_in_the_fit"]
+    assert errors["score_range"] > 0.1
+    assert errors["score_rmse"] < 0.4 * errors["score_range"]
+    assert (into / "fit.png").read_bytes()[:4] == b"\x89PNG"
+    config = load_simulation(into / "simulation.yaml", ["run.steps=5"])
+    assert simulate(config.simulation(config.selection), 0).etr.shape == (5,)
+
+    capsys.readouterr()
+    shutil.rmtree(tmp_path / "run" / "rollouts")
+    assert main(["simulate", "--fit", str(tmp_path / "run"), "--into", str(tmp_path / "other")]) == 2
+    assert "kept no rollouts" in capsys.readouterr().err
+    assert main(["simulate", "--fit", str(tmp_path), "--into", str(tmp_path / "other")]) == 2
+    assert "not the folder of a train job" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
