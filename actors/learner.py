@@ -2,24 +2,40 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import logging
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
 import deepspeed
 import torch
 import torch.distributed as dist
-from transformers import AutoModelForCausalLM
 
+from actors import learner_checkpoint
 from actors.weight_format import Bucket, buckets_of
 from bots.config import LearnerConfig, ModelConfig
 from bots.learning.batching import MicroBatch, Shard
-from bots.learning.losses import LOSSES, Clip, LossScale, importance_weights, reference_kl, token_logprobs
+from bots.learning.losses import (
+    LOSSES,
+    Clip,
+    LossBatch,
+    answer_ratio,
+    reference_kl,
+    token_logprobs,
+    token_ratio,
+)
+from bots.learning.offpolicy import clipped_tokens, importance_weights, mismatch_sums
+from bots.learning.policy import load_policy, published
 
 # DeepSpeed would build a shared-memory collective with a C++ compiler, 20 s and 69 MB a rank; gloo serves.
 deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
+
+
+class NotFinite(FloatingPointError):
+    """More steps in a row without a finite loss and gradient than the configuration bears."""
 
 
 class Learner:
@@ -33,15 +49,14 @@ class Learner:
         self.temperature = temperature
         self.loss = LOSSES[config.loss]
         self.clip = Clip(config.clip_low, config.clip_high)
-        module = AutoModelForCausalLM.from_pretrained(
-            path, dtype=getattr(torch, model.dtype), attn_implementation=model.attention
-        )
-        if model.gradient_checkpointing:
-            module.gradient_checkpointing_enable()
-        reference = copy.deepcopy(module).eval() if config.kl_coefficient > 0 else None
+        self.skipped_in_a_row = 0
+        policy = load_policy(path, model, config.lora)
+        # With adapters the policy without them is the reference; otherwise every rank keeps a whole copy.
+        copied = config.kl_coefficient > 0 and config.lora is None
+        reference = copy.deepcopy(policy).eval() if copied else None
         self.engine, *_ = deepspeed.initialize(
-            model=module,
-            model_parameters=list(module.parameters()),
+            model=policy,
+            model_parameters=[p for p in policy.parameters() if p.requires_grad],
             config=_deepspeed_settings(config, model.dtype),
         )
         self.reference = reference.to(self.engine.device) if reference is not None else None
@@ -52,73 +67,133 @@ class Learner:
         return dist.get_rank()
 
     def update(self, shard: Shard, step: int) -> dict[str, float]:
-        """Take one optimizer step on this rank's shard; all ranks call it together.
+        """Take `updates_per_batch` optimizer steps on this rank's shard; all ranks call it together.
 
         step: counted from 1, for the learning rate's warm-up.
-        Returns figures of the whole batch, equal on all ranks: loss, gradient norm, mean KL between the
-        engine that sampled and the learner (k3 estimate), and the share of truncated importance weights.
-        Raises FloatingPointError for a loss that is not finite, before the weights are touched.
+        Returns figures of the whole batch, equal on all ranks: lr, loss, grad_norm, mismatch_kl (mean over the
+        tokens, between the engine that sampled and the learner), truncated_share, clip_share, and
+        skipped_updates. An optimizer step whose loss or gradient is not finite on any rank is skipped on all,
+        with weights and optimizer as they were; the figures that it could not give are then missing.
+        Raises NotFinite, on all ranks, when more than `max_skipped_steps` steps in a row were skipped.
         """
-        totals = torch.zeros(5, dtype=torch.float64)
         lr = self._set_learning_rate(step)
         if not shard.micro_batches:
-            return {"loss": 0.0, "grad_norm": 0.0, "lr": lr, "mismatch_kl": 0.0, "truncated_share": 0.0}
+            names = ("loss", "grad_norm", "mismatch_kl", "truncated_share", "clip_share", "skipped_updates")
+            return {"lr": lr} | dict.fromkeys(names, 0.0)
+        # Filled by the first pass, before the optimizer's first step: the policy at the batch's start.
+        old: list[torch.Tensor | None] = [None] * len(shard.micro_batches)
+        for _ in range(self.config.updates_per_batch):
+            figures = self._pass(shard, old)
+            if figures["skipped_updates"]:
+                self._count_skip(step, lr, figures)
+                break
+            self.skipped_in_a_row = 0
+        return {"lr": lr} | figures
+
+    def _pass(self, shard: Shard, old: list[torch.Tensor | None]) -> dict[str, float]:
         self.engine.train()
         last = len(shard.micro_batches) - 1
+        sums = torch.zeros(6, dtype=torch.float64)
         for i, micro_batch in enumerate(shard.micro_batches):
             self.engine.set_gradient_accumulation_boundary(i == last)
-            totals += self._backward(micro_batch, shard.scale)
-        dist.all_reduce(totals)
-        loss, kl, truncated, tokens, broken = totals.tolist()
-        if broken:
-            raise FloatingPointError(
-                f"the loss of step {step} is not finite on {int(broken)} micro-batches (lr {lr:g}); "
-                "lower learner.lr or learner.grad_clip"
-            )
-        norm = self._replicated_grad_norm() if self.config.zero_stage == 0 else None
-        self.engine.step()
+            old[i], part = self._backward(micro_batch, shard, old[i])
+            sums += part
+        dist.all_reduce(sums)
+        loss, tokens, kl, truncated, clipped, broken = sums.tolist()
+        norm = self._take_step()
+        if broken or norm is None:
+            return {"skipped_updates": 1.0, "broken_micro_batches": broken}
         return {
             "loss": loss,
-            "grad_norm": norm if norm is not None else float(self.engine.get_global_grad_norm()),
-            "lr": lr,
+            "grad_norm": norm,
             "mismatch_kl": kl / max(tokens, 1),
             "truncated_share": truncated / max(tokens, 1),
+            "clip_share": clipped / max(tokens, 1),
+            "skipped_updates": 0.0,
         }
 
-    def _backward(self, batch: MicroBatch, scale: LossScale) -> torch.Tensor:
-        device = self.engine.device
+    def _backward(
+        self, batch: MicroBatch, shard: Shard, old: torch.Tensor | None
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """One micro-batch; returns log π_old and the sums loss, tokens, kl, truncated, clipped, broken."""
+        device, cap = self.engine.device, self.config.importance_cap
         token_ids = torch.from_numpy(batch.token_ids).to(device)
         mask = torch.from_numpy(batch.mask).to(device)
         sampler = torch.from_numpy(batch.sampler_logprobs).to(device)
-        advantages = torch.from_numpy(batch.advantages).to(device)
         logprobs = self._logprobs(self.engine, token_ids)
-        # One optimizer step a batch: the old policy is the present one, and the ratio carries the gradient.
-        old = logprobs.detach()
-        weights = importance_weights(old, torch.where(mask > 0, sampler, old), self.config.importance_cap)
-        loss = self.loss(logprobs, old, advantages, weights, mask, self.clip, scale)
-        if self.reference is not None:
-            with torch.no_grad():
-                reference = self._logprobs(self.reference, token_ids)
-            kl = (reference_kl(logprobs, reference) * mask).sum() / scale.tokens
-            loss = loss + self.config.kl_coefficient * kl
-        # DeepSpeed averages the ranks' gradients; the shards' losses are parts of a sum.
-        self.engine.backward(loss * dist.get_world_size())
-        log_ratio = (old - sampler) * mask
-        mismatch = ((torch.exp(log_ratio) - log_ratio - 1) * mask).sum()
-        truncated = ((torch.exp(log_ratio) > self.config.importance_cap) * mask).sum()
-        finite = torch.isfinite(loss.detach())
-        parts = [loss.detach(), mismatch, truncated, mask.sum(), (~finite).float()]
-        return torch.stack([part.double().cpu() for part in parts])
+        if old is None:
+            old = logprobs.detach()
+        sampler = torch.where(mask > 0, sampler, old)
+        given = LossBatch(
+            old_logprobs=old,
+            weights=importance_weights(old, sampler, cap),
+            advantages=torch.from_numpy(batch.advantages).to(device),
+            mask=mask,
+            clip=self.clip,
+            scale=shard.scale,
+        )
+        loss = self.loss(logprobs, given)
+        if self.config.kl_coefficient > 0:
+            kl = (reference_kl(logprobs, self._reference_logprobs(token_ids)) * mask).sum()
+            loss = loss + self.config.kl_coefficient * kl / shard.scale.tokens
+        finite = math.isfinite(loss.item())
+        # DeepSpeed averages the ranks' gradients; the shards' losses are parts of a sum. A loss that is not
+        # finite can have a finite gradient; made NaN, it reaches all ranks, and none takes the step.
+        self.engine.backward(loss * (dist.get_world_size() if finite else math.nan))
+        with torch.no_grad():
+            sums = mismatch_sums(old, sampler, mask, cap)
+            ratio = self._ratio(logprobs.detach(), given)
+            parts = [
+                loss.detach(),
+                *sums.values(),
+                clipped_tokens(ratio, given),
+                torch.tensor(float(not finite)),
+            ]
+        return old, torch.stack([part.double().cpu() for part in parts])
+
+    def _ratio(self, logprobs: torch.Tensor, given: LossBatch) -> torch.Tensor:
+        whole = self.config.loss == "gspo"
+        return answer_ratio(logprobs, given)[:, None] if whole else token_ratio(logprobs, given)
+
+    def _take_step(self) -> float | None:
+        """The optimizer's step; the gradient's norm, or None if it was not finite and nothing was changed."""
+        if self.engine.zero_optimization() or self.engine.bfloat16_enabled():
+            # DeepSpeed's own optimizers check the norm on all ranks, and clear the gradients of a skipped step.
+            self.engine.step()
+            skipped = bool(self.engine.optimizer.overflow)
+            return None if skipped else float(self.engine.get_global_grad_norm())
+        # At stage 0 every rank holds the whole gradient, and DeepSpeed neither checks nor keeps its norm.
+        gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
+        norm = float(torch.nn.utils.get_total_norm(gradients))
+        if not math.isfinite(norm):
+            self.engine.zero_grad()
+            return None
+        self.engine.step()
+        return norm
+
+    def _count_skip(self, step: int, lr: float, figures: dict[str, float]) -> None:
+        self.skipped_in_a_row += 1
+        if self.skipped_in_a_row > self.config.max_skipped_steps:
+            config = self.config
+            raise NotFinite(
+                f"step {step}: the {'loss' if figures['broken_micro_batches'] else 'gradient'} is not finite, for "
+                f"the {self.skipped_in_a_row}. step in a row (learner.max_skipped_steps = "
+                f"{config.max_skipped_steps}); the weights are those of the last good step. Lower learner.lr "
+                f"(it is {lr:g}), learner.grad_clip ({config.grad_clip:g}) or learner.importance_cap "
+                f"({config.importance_cap:g})"
+            )
 
     def _logprobs(self, model: torch.nn.Module, token_ids: torch.Tensor) -> torch.Tensor:
         # Padded on the right under a causal mask, no answer token ever sees padding: no mask is needed.
         logits = model(input_ids=token_ids, use_cache=False).logits
         return token_logprobs(logits[:, :-1], token_ids[:, 1:], self.temperature)
 
-    def _replicated_grad_norm(self) -> float:
-        # DeepSpeed keeps no norm at stage 0; every rank holds the whole gradient there.
-        gradients = [p.grad for p in self.engine.module.parameters() if p.grad is not None]
-        return float(torch.nn.utils.get_total_norm(gradients))
+    @torch.no_grad()
+    def _reference_logprobs(self, token_ids: torch.Tensor) -> torch.Tensor:
+        if self.reference is not None:
+            return self._logprobs(self.reference, token_ids)
+        with self.engine.module.disable_adapter():
+            return self._logprobs(self.engine, token_ids)
 
     def _set_learning_rate(self, step: int) -> float:
         warmup = self.config.warmup_steps
@@ -127,30 +202,34 @@ class Learner:
             group["lr"] = lr
         return lr
 
-    def weight_buckets(self, bucket_bytes: int = 64 * 2**20) -> Iterator[Bucket]:
-        """The policy's parameters in checkpoint names and shapes, bucket by bucket.
+    def weight_buckets(
+        self, bucket_bytes: int = 64 * 2**20, device: str | torch.device = "cpu"
+    ) -> Iterator[Bucket]:
+        """The policy's parameters in checkpoint names and shapes, bucket by bucket, LoRA adapters merged.
 
-        All ranks iterate together; rank 0 gets the tensors (on the CPU), the others empty buckets. Under
-        ZeRO-3 only one bucket is whole at a time, never the whole model.
+        All ranks iterate together; rank 0 gets copies of the tensors on `device`, the others empty buckets.
+        Under ZeRO-3 only one bucket is whole at a time, never the whole model.
         """
-        parameters = list(self.engine.module.named_parameters())
+        parts = {part.name: part for part in published(self.engine.module)}
         sharded = self.config.zero_stage == 3
-        for bucket in buckets_of(parameters, bucket_bytes):
-            with deepspeed.zero.GatheredParameters([p for _, p in bucket], enabled=sharded):
-                yield [(n, p.detach().cpu().clone()) for n, p in bucket] if self.rank == 0 else []
+        for bucket in buckets_of([(name, part.weight) for name, part in parts.items()], bucket_bytes):
+            needed = [p for name, _ in bucket for p in parts[name].parameters]
+            gather = deepspeed.zero.GatheredParameters(needed) if sharded else contextlib.nullcontext()
+            with gather:
+                copies = [(name, parts[name].tensor(device)) for name, _ in bucket] if self.rank == 0 else []
+            yield copies
 
     def save(self, folder: Path) -> None:
         """Write this rank's part of the model and optimizer; all ranks call it together."""
-        self.engine.save_checkpoint(str(folder), tag="learner")
+        learner_checkpoint.save(self.engine, folder, {"skipped_in_a_row": self.skipped_in_a_row})
 
     def load(self, folder: Path) -> None:
-        """Restore what `save` wrote, exactly; the number of ranks must be the same."""
-        path, _ = self.engine.load_checkpoint(str(folder), tag="learner")
-        if path is None:
-            raise FileNotFoundError(f"no learner state in checkpoint {folder}")
+        """Restore what `save` wrote, exactly; the number of ranks may be another."""
+        self.skipped_in_a_row = learner_checkpoint.load(self.engine, folder)["skipped_in_a_row"]
 
 
 def _deepspeed_settings(config: LearnerConfig, dtype: str) -> dict[str, object]:
+    half = dtype == "bfloat16"
     return {
         # Batches are cut by token budget; DeepSpeed is told where accumulation ends.
         "train_micro_batch_size_per_gpu": 1,
@@ -168,6 +247,8 @@ def _deepspeed_settings(config: LearnerConfig, dtype: str) -> dict[str, object]:
         "zero_optimization": {"stage": config.zero_stage},
         "zero_allow_untested_optimizer": True,
         "gradient_clipping": config.grad_clip,
-        "bf16": {"enabled": dtype == "bfloat16"},
+        "bf16": {"enabled": half},
+        # Summed over many micro-batches in bfloat16, small gradients would vanish. DeepSpeed can't at stage 0.
+        "data_types": {"grad_accum_dtype": "fp32" if half and config.zero_stage else None},
         "steps_per_print": 2**31,
     }

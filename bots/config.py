@@ -110,7 +110,11 @@ class RolloutConfig(Section):
     """The vLLM engines that answer the tasks."""
 
     engines: Count = 1
-    """Number of engines, one actor each."""
+    """Number of engines wanted, one actor each."""
+    min_engines: Count | None = None
+    """Engines that must fit for the run to start; the others join when their nodes come. None: all of them."""
+    max_staleness: Annotated[int, Field(ge=0, le=64)] = 0
+    """k: generation runs ahead of training by at most k policy versions; 0 is strictly on-policy."""
     samples: Annotated[int, Field(ge=2)] = 16
     """n: answers drawn for each selected task; a group's advantages need at least two."""
     temperature: Positive = 1.0
@@ -140,7 +144,33 @@ class RolloutConfig(Section):
     seeded: bool = True
     """Seed every request from (run seed, step, task): answers do not depend on batching or placement."""
     timeout_s: Positive = 600.0
-    """Longest wait for an engine's answers or for its new weights before the run stops and names the actor."""
+    """An engine without progress for so long is restarted; a run without any engine for so long ends."""
+
+    @model_validator(mode="after")
+    def _fewer_to_start(self) -> RolloutConfig:
+        if self.min_engines is not None and self.min_engines > self.engines:
+            raise ValueError(
+                f"rollout.min_engines is {self.min_engines}, more than rollout.engines = {self.engines}"
+            )
+        return self
+
+    @property
+    def engines_to_start(self) -> int:
+        """Engines that must fit for the run to start."""
+        return self.engines if self.min_engines is None else self.min_engines
+
+
+class LoraConfig(Section):
+    """Low-rank adapters (LoRA, arXiv 2106.09685): only they are trained; engines get the merged weights."""
+
+    rank: Count = 16
+    """Rank of the factors A and B."""
+    alpha: Positive = 32.0
+    """The adapter counts alpha / rank."""
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Dropout before A. Engines sample without it, so any makes the learner differ from the sampler."""
+    targets: tuple[str, ...] = ()
+    """Names of the adapted linear layers, for example [q_proj, v_proj]; empty: all but the output head."""
 
 
 class LearnerConfig(Section):
@@ -168,6 +198,12 @@ class LearnerConfig(Section):
     """The ratio is clipped from above at 1 + this (DAPO's clip-higher: 0.28)."""
     importance_cap: Positive = 2.0
     """Truncation of the importance weight between the learner's and vLLM's own log-probabilities."""
+    updates_per_batch: Count = 1
+    """Optimizer steps on one batch (GRPO's μ); the ratio is to the policy at the batch's start."""
+    max_skipped_steps: Annotated[int, Field(ge=0)] = 5
+    """Steps in a row that may be skipped because the loss or its gradient is not finite; one more stops the run."""
+    lora: LoraConfig | None = None
+    """Train low-rank adapters only; none trains every parameter. `learner.lora={}` takes the defaults."""
     kl_coefficient: Annotated[float, Field(ge=0)] = 0.0
     """Weight of the KL divergence to the starting model; 0 keeps no reference model."""
     tokens_per_micro_batch: Count = 16384
@@ -228,7 +264,9 @@ class RunConfig(Section):
     wait_for_nodes_s: Annotated[float, Field(ge=0)] = 0.0
     """How long an autoscaler may take to bring the nodes that the plan needs; 0 refuses at once."""
     checkpoints_kept: Count = 2
-    """How many checkpoints stay on disk, newest first."""
+    """How many checkpoints stay on disk; the newest is always one of them."""
+    keep_best: bool = False
+    """Which: those with the best evaluation score so far, instead of the newest."""
 
     @property
     def path(self) -> Path:
@@ -266,6 +304,13 @@ class TrainConfig(Section):
                 f"selection.tasks x rollout.samples = {self.selection.tasks * rollout.samples} samples a step "
                 f"cannot be shared by learner.ranks = {learner.ranks}; lower learner.ranks"
             )
+        if learner.loss == "rloo" and learner.updates_per_batch > 1:
+            raise ValueError(
+                f"learner.updates_per_batch is {learner.updates_per_batch}, but learner.loss rloo has no trust region "
+                "and takes one; choose another loss or 1"
+            )
+        if self.run.keep_best and self.evaluation.pool is None:
+            raise ValueError("run.keep_best is true, but there is no evaluation.pool to give a score")
         if 0 < learner.gpus != 1:
             raise ValueError(f"learner.gpus is {learner.gpus}; a rank uses 0 or 1 GPU, more by learner.ranks")
         if learner.gpus == 0 and self.model.attention == "flash_attention_2":

@@ -1,6 +1,7 @@
-"""The DeepSpeed group, on two real ranks and at every ZeRO stage, held against a plain PyTorch step."""
+"""The DeepSpeed group on real ranks, at every ZeRO stage, held against plain PyTorch."""
 
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from transformers import AutoModelForCausalLM
 
 from actors.environment import learner_environment
-from bots.config import LearnerConfig, ModelConfig
+from bots.config import LearnerConfig, LoraConfig, ModelConfig
 from bots.lab.checkpoints import checkpoint_path
 from bots.learning.advantages import group_normalised
 from bots.learning.batching import make_shards
@@ -23,6 +24,8 @@ pytestmark = pytest.mark.slow
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 BASE = str(checkpoint_path("base"))
 LR = 1e-3
+# (ZeRO stage, LoRA)
+KINDS = [(0, False), (1, False), (2, False), (3, False), (0, True), (3, True)]
 
 
 def some_groups():
@@ -39,34 +42,128 @@ def some_groups():
     return groups
 
 
-def plain_step(groups):
+def shards_for(ranks):
+    # A small token budget: several micro-batches a rank, so that gradient accumulation is tested too.
+    return make_shards(some_groups(), "grpo", ranks, 40, max_tokens=16)
+
+
+def answer_logprobs(model, prompt, answer):
+    ids = torch.from_numpy(np.concatenate([prompt, answer])).long()[None]
+    logprobs = torch.log_softmax(model(ids).logits[0, :-1], -1).gather(-1, ids[0, 1:, None])
+    return logprobs[len(prompt) - 1 :, 0]
+
+
+def plain_steps(updates=1):
     """GRPO by the book: one answer at a time, no padding, no sharding. Returns the new weights."""
+    groups = some_groups()
     model = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.0)
     count = sum(len(group.rollouts) for group in groups)
-    for group in groups:
-        for rollout, advantage in zip(group.rollouts, group_normalised(group.rewards), strict=True):
-            ids = torch.from_numpy(np.concatenate([group.prompt_ids, rollout.token_ids])).long()[None]
-            logprobs = torch.log_softmax(model(ids).logits[0, :-1], -1).gather(-1, ids[0, 1:, None])
-            logprobs = logprobs[len(group.prompt_ids) - 1 :, 0]
-            weights = torch.exp(logprobs.detach() - torch.from_numpy(rollout.logprobs)).clamp(max=2.0)
-            # The ratio is one, and its gradient that of the log-probability.
-            (-(weights * logprobs).mean() * float(advantage) / count).backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    optimizer.step()
+    old = {}
+    for _ in range(updates):
+        optimizer.zero_grad()
+        for group in groups:
+            for i, advantage in enumerate(group_normalised(group.rewards)):
+                rollout = group.rollouts[i]
+                logprobs = answer_logprobs(model, group.prompt_ids, rollout.token_ids)
+                start = old.setdefault((group.row, i), logprobs.detach())
+                weights = torch.exp(start - torch.from_numpy(rollout.logprobs)).clamp(max=2.0)
+                ratio = torch.exp(logprobs - start)
+                surrogate = torch.minimum(ratio * advantage, ratio.clamp(0.8, 1.2) * advantage)
+                (-(weights * surrogate).mean() / count).backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
     return {name: p.detach() for name, p in model.named_parameters()}
 
 
-def two_rank_loop(settings):
-    import torch.distributed as dist
-
+def learner_of(ranks, stage=0, lora=False, model=None, **changes):
     from actors.learner import Learner
 
-    learner = Learner(BASE, ModelConfig(path=BASE), settings["config"], temperature=1.0)
-    figures = learner.update(settings["shards"][dist.get_rank()], step=1)
-    weights = [pair for bucket in learner.weight_buckets(2**18) for pair in bucket]
-    if dist.get_rank() == 0:
-        ray.get(settings["box"].put.remote((figures, weights)))
+    adapters = LoraConfig(rank=4, alpha=8.0) if lora else None
+    config = LearnerConfig(ranks=ranks, zero_stage=stage, lr=LR, lora=adapters, **changes)
+    torch.manual_seed(0)
+    return Learner(BASE, ModelConfig(path=BASE, **(model or {})), config, temperature=1.0)
+
+
+def weights_of(learner):
+    return dict(pair for bucket in learner.weight_buckets(2**18) for pair in bucket)
+
+
+def two_ranks(folder):
+    """Of every kind of learner: a step, two that must be skipped, a checkpoint, and one more step."""
+    rank = ray.train.get_context().get_world_rank()
+    results = {}
+    for stage, lora in KINDS:
+        learner = learner_of(2, stage, lora)
+        first = learner.update(shards_for(2)[rank], step=1)
+        stepped = weights_of(learner)
+
+        poisoned = shards_for(2)[rank]
+        if rank == 1:
+            poisoned.micro_batches[0].sampler_logprobs[:] = np.nan
+        broken_loss = learner.update(poisoned, step=2)
+        parameter = next(p for p in learner.engine.module.parameters() if p.requires_grad)
+        hook = parameter.register_hook(lambda gradient: gradient * torch.inf if rank == 0 else gradient)
+        broken_gradient = learner.update(shards_for(2)[rank], step=3)
+        hook.remove()
+
+        place = Path(folder) / f"{stage}{lora}"
+        if rank == 0:
+            place.mkdir()
+        torch.distributed.barrier()
+        learner.save(place)
+        skipped = weights_of(learner)
+        last = learner.update(shards_for(2)[rank], step=4)
+        results[stage, lora] = {
+            "first": first,
+            "stepped": stepped,
+            "skips": [broken_loss, broken_gradient],
+            "skipped": skipped,
+            "last": last,
+            "ended": weights_of(learner),
+        }
+    return results
+
+
+def one_rank(folder):
+    """Loads what two ranks saved; then what one rank alone can show."""
+    results = {}
+    for stage, lora in KINDS:
+        learner = learner_of(1, stage, lora)
+        learner.load(Path(folder) / f"{stage}{lora}")
+        loaded = weights_of(learner)
+        figures = learner.update(shards_for(1)[0], step=4)
+        results[stage, lora] = {"loaded": loaded, "figures": figures, "ended": weights_of(learner)}
+
+    again = learner_of(1, model={"gradient_checkpointing": True})
+    results["checkpointing"] = (again.update(shards_for(1)[0], 1), weights_of(again))
+    twice = learner_of(1, updates_per_batch=2)
+    results["twice"] = (twice.update(shards_for(1)[0], 1), weights_of(twice))
+
+    stubborn = learner_of(1, max_skipped_steps=1)
+    poisoned = shards_for(1)[0]
+    poisoned.micro_batches[-1].advantages[:] = np.inf
+    stubborn.update(poisoned, 1)
+    stubborn.update(shards_for(1)[0], 2)
+    stubborn.update(poisoned, 3)
+    with pytest.raises(FloatingPointError) as caught:
+        stubborn.update(poisoned, 4)
+    results["stopped"] = str(caught.value)
+    with pytest.raises(ValueError, match="zero_stage") as caught:
+        stubborn.load(Path(folder) / "3False")
+    results["other stage"] = str(caught.value)
+    with pytest.raises(FileNotFoundError, match="no learner state"):
+        stubborn.load(Path(folder))
+
+    half = learner_of(1, 2, model={"dtype": "bfloat16"})
+    results["half"] = (half.update(shards_for(1)[0], 1), half.update(poisoned, 2), weights_of(half))
+    return results
+
+
+def loop(settings):
+    results = settings["function"](settings["folder"])
+    if ray.train.get_context().get_world_rank() == 0:
+        ray.get(settings["box"].put.remote(results))
 
 
 @ray.remote(num_cpus=0)
@@ -78,31 +175,123 @@ class Box:
         return self.value
 
 
-@pytest.mark.parametrize("stage", [0, 1, 2, 3])
-def test_every_zero_stage_takes_the_step_of_plain_pytorch(cluster, tmp_path, stage):
-    groups = some_groups()
-    config = LearnerConfig(ranks=2, zero_stage=stage, lr=LR, cpus=0.5)
-    # A small token budget: several micro-batches a rank, so that gradient accumulation is tested too.
-    shards = make_shards(groups, "grpo", 2, 40, max_tokens=16)
-    assert len(shards[0].micro_batches) > 2
+def group(ranks, function, folder):
+    """Rank 0's result of a function that every rank of a fresh group runs."""
     box = Box.remote()
     TorchTrainer(
-        two_rank_loop,
-        train_loop_config={"config": config, "shards": shards, "box": box},
-        scaling_config=ScalingConfig(num_workers=2, resources_per_worker={"CPU": 0.5}),
+        loop,
+        train_loop_config={"function": function, "folder": str(folder), "box": box},
+        scaling_config=ScalingConfig(num_workers=ranks, resources_per_worker={"CPU": 0.5}),
         torch_config=TorchConfig(backend="gloo"),
         run_config=RunConfig(
-            storage_path=str(tmp_path), worker_runtime_env={"env_vars": learner_environment(1, False)}
+            storage_path=str(folder / "ray"), worker_runtime_env={"env_vars": learner_environment(1, False)}
         ),
     ).fit()
-    figures, weights = ray.get(box.get.remote())
-    expected = plain_step(groups)
-    assert {name for name, _ in weights} == set(expected)
-    start = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32).state_dict()
-    for name, tensor in weights:
-        # Adam's first step is lr · sign(g): compare where the gradient is clear of rounding.
-        moved = (expected[name] - start[name]).abs()
-        agree = (tensor - expected[name]).abs() < 0.05 * LR
-        assert agree[moved > 0.99 * LR].float().mean() > 0.99, name
-    assert figures["grad_norm"] > 0
-    assert figures["lr"] == LR
+    return ray.get(box.get.remote())
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("learner")
+
+
+@pytest.fixture(scope="module")
+def pair(cluster, folder):
+    return group(2, two_ranks, folder)
+
+
+@pytest.fixture(scope="module")
+def single(cluster, folder, pair):
+    return group(1, one_rank, folder)
+
+
+@pytest.fixture(scope="module")
+def start():
+    return AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32).state_dict()
+
+
+def assert_same_step(weights, expected, start, updates=1):
+    assert set(weights) == set(expected)
+    for name, tensor in weights.items():
+        # Adam's first steps are lr · sign(g): compare where the gradient is clear of rounding.
+        clear = (expected[name] - start[name]).abs() > 0.99 * LR * updates
+        agree = (tensor - expected[name]).abs() < 0.05 * LR * updates
+        assert agree[clear].float().mean() > 0.99, name
+
+
+def same(one, other):
+    return set(one) == set(other) and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_every_zero_stage_takes_the_step_of_plain_pytorch(pair, start, stage):
+    found = pair[stage, False]
+    assert_same_step(found["stepped"], plain_steps(), start)
+    assert found["first"]["grad_norm"] > 0
+    assert found["first"]["lr"] == LR
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_step_that_is_not_finite_is_skipped_on_all_ranks(pair, kind):
+    found = pair[kind]
+    assert [figures["skipped_updates"] for figures in found["skips"]] == [1.0, 1.0]
+    assert [figures["broken_micro_batches"] for figures in found["skips"]] == [1.0, 0.0]
+    assert not any("loss" in figures for figures in found["skips"]), "there is no loss to report"
+    assert same(found["skipped"], found["stepped"])
+    # The gradients of the skipped steps are gone, and the optimizer goes on.
+    assert found["last"]["skipped_updates"] == 0
+    assert not same(found["ended"], found["skipped"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_another_number_of_ranks_continues_from_the_same_state(pair, single, kind):
+    before, after = pair[kind], single[kind]
+    assert same(after["loaded"], before["skipped"])
+    assert after["figures"]["loss"] == pytest.approx(before["last"]["loss"], rel=1e-4)
+    for name, tensor in before["ended"].items():
+        # With other moments of the gradient this step would be off by about the learning rate.
+        assert (after["ended"][name] - tensor).abs().max() < 0.01 * LR, name
+
+
+def test_activation_checkpointing_changes_nothing_but_memory(single, start):
+    figures, weights = single["checkpointing"]
+    assert_same_step(weights, plain_steps(), start)
+    assert figures["skipped_updates"] == 0
+
+
+def test_further_steps_on_a_batch_are_clipped_around_its_start(single, start):
+    figures, weights = single["twice"]
+    assert_same_step(weights, plain_steps(updates=2), start, updates=2)
+    assert 0 < figures["clip_share"] < 1
+
+
+def test_skips_in_a_row_end_the_run_with_the_keys_to_turn(single):
+    assert "step 4" in single["stopped"]
+    assert "2. step in a row (learner.max_skipped_steps = 1)" in single["stopped"]
+    assert "learner.lr (it is 0.001)" in single["stopped"]
+
+
+def test_a_checkpoint_of_another_stage_is_refused(single):
+    assert "learner.zero_stage = 3, now it is 0" in single["other stage"]
+
+
+def test_bfloat16_learns_and_skips_too(single, start):
+    first, broken, weights = single["half"]
+    assert (first["skipped_updates"], broken["skipped_updates"]) == (0.0, 1.0)
+    assert {tensor.dtype for tensor in weights.values()} == {torch.bfloat16}
+    expected = plain_steps()
+    name = "model.layers.0.mlp.down_proj.weight"
+    moved, meant = (weights[name].float() - start[name]).flatten(), (expected[name] - start[name]).flatten()
+    assert torch.nn.functional.cosine_similarity(moved, meant, dim=0) > 0.5
+
+
+def test_adapters_are_handed_out_merged(pair, start):
+    for stage in (0, 3):
+        weights = pair[stage, True]["stepped"]
+        assert set(weights) == {name for name in start if name != "lm_head.weight"}
+        changed = {name for name, tensor in weights.items() if not torch.equal(tensor, start[name])}
+        assert changed
+        assert all(name.endswith("_proj.weight") for name in changed)
+    assert (
+        max((pair[0, True]["stepped"][n] - t).abs().max() for n, t in pair[3, True]["stepped"].items()) < 1e-5
+    )

@@ -1,0 +1,113 @@
+"""The learner's part of a checkpoint: DeepSpeed's shards, restored exactly, also by another number of ranks."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import socket
+import tempfile
+from argparse import Namespace
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import torch.distributed as dist
+
+_TAG = "learner"
+_NOTE = "learner.json"
+
+
+def save(engine: deepspeed.DeepSpeedEngine, folder: Path, state: dict[str, Any]) -> None:
+    """Write every rank's shard of model and optimizer, and `state`; all ranks call it together."""
+    engine.save_checkpoint(str(folder), tag=_TAG, client_state=state, save_latest=False)
+    if dist.get_rank() == 0:
+        note = {"ranks": dist.get_world_size(), "zero_stage": engine.zero_optimization_stage()}
+        (folder / _NOTE).write_text(json.dumps(note))
+
+
+def load(engine: deepspeed.DeepSpeedEngine, folder: Path) -> dict[str, Any]:
+    """Restore what `save` wrote and return its `state`; all ranks call it together.
+
+    With another number of ranks the shards are first merged into DeepSpeed's universal format, once for each
+    node, in a temporary folder that takes three times the parameters in float32.
+    Raises FileNotFoundError for a folder without learner state and ValueError for that of another ZeRO stage.
+    """
+    note_file = folder / _NOTE
+    if not note_file.exists():
+        raise FileNotFoundError(f"no learner state in checkpoint {folder}")
+    note = json.loads(note_file.read_text())
+    stage = engine.zero_optimization_stage()
+    if note["zero_stage"] != stage:
+        raise ValueError(
+            f"checkpoint {folder} was written with learner.zero_stage = {note['zero_stage']}, now it is {stage}; "
+            "a resumed run must keep it"
+        )
+    if note["ranks"] == dist.get_world_size() or stage == 0:
+        return _load(engine, folder)
+    with _universal(folder) as merged:
+        # Read by DeepSpeed at load time only; setting it at initialisation would need the folder by then.
+        engine._config.load_universal_checkpoint = True
+        try:
+            return _load(engine, merged)
+        finally:
+            engine._config.load_universal_checkpoint = False
+
+
+def _load(engine: deepspeed.DeepSpeedEngine, folder: Path) -> dict[str, Any]:
+    path, state = engine.load_checkpoint(str(folder), tag=_TAG)
+    if path is None:
+        raise FileNotFoundError(f"no learner state in checkpoint {folder}")
+    return dict(state)
+
+
+@contextlib.contextmanager
+def _universal(folder: Path) -> Iterator[Path]:
+    """The checkpoint in DeepSpeed's universal format, made by the first rank of every node for the others."""
+    nodes: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(nodes, socket.gethostname())
+    first = nodes.index(nodes[dist.get_rank()]) == dist.get_rank()
+    made, failure = None, None
+    if first:
+        made = Path(tempfile.mkdtemp(prefix="universal-"))
+        try:
+            _convert(folder / _TAG, made / _TAG)
+        except Exception as error:  # noqa: BLE001 (told to all ranks, which raise it together)
+            failure = f"{type(error).__name__}: {error}"
+    answers: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(answers, (str(made), failure))
+    try:
+        failed = [answer for _, answer in answers if answer]
+        if failed:
+            raise RuntimeError(
+                f"checkpoint {folder} cannot be re-sharded for {len(nodes)} ranks: {failed[0]}"
+            )
+        yield Path(answers[nodes.index(nodes[dist.get_rank()])][0])
+        dist.barrier()
+    finally:
+        if made:
+            shutil.rmtree(made)
+
+
+def _convert(shards: Path, target: Path) -> None:
+    from deepspeed.checkpoint import ds_to_universal
+
+    target.mkdir()
+    options = Namespace(
+        input_folder=str(shards),
+        output_folder=str(target),
+        # In this process: a forked one would inherit the process group.
+        num_extract_workers=1,
+        num_merge_workers=1,
+        keep_temp_folder=False,
+        strict=True,
+        inject_missing_state=True,
+    )
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stdout(nowhere),
+        contextlib.redirect_stderr(nowhere),
+    ):
+        ds_to_universal.main(options)
