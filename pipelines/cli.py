@@ -8,7 +8,9 @@ from importlib import import_module
 JOBS = {
     "train": ("pipelines.train", "finetune a model on the tasks that the posterior picks"),
     "demo": ("pipelines.demo", "train the lab's model with bots and with random selection, and compare"),
+    "study": ("pipelines.study", "paired runs over many seeds, with tables, intervals and tests"),
     "simulate": ("pipelines.simulate", "compare ways of selecting against a simulated learner, in seconds"),
+    "tune": ("pipelines.tune", "sweep a search space with simulated or real training, on Ray Tune"),
     "anchors": ("pipelines.anchors", "measure the pass rates of a weak and a strong model on a pool"),
 }
 

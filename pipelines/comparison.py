@@ -17,7 +17,7 @@ from matplotlib.axes import Axes
 from rich.table import Table
 
 from bots.metrics import Curve, time_to_best
-from pipelines.summary import read_metrics
+from pipelines.summary import read_metrics, training_seconds
 
 COLOURS = {"bots": "#0b6e99", "random": "#c2571a"}
 
@@ -44,7 +44,7 @@ class RunCurves:
         spent = {
             "steps": np.arange(len(training) + 1, dtype=float),
             "tokens": np.cumsum([0.0, *(record["tokens"] for record in training)]),
-            "seconds": np.cumsum([0.0, *(_training_seconds(record) for record in training)]),
+            "seconds": np.cumsum([0.0, *(training_seconds(record) for record in training)]),
         }
         scored = [record for record in records if "score" in record]
         at = [record["step"] for record in scored]
@@ -135,11 +135,6 @@ def draw(curves: Sequence[RunCurves], path: Path, title: str) -> None:
     figure.suptitle(title)
     figure.savefig(path, dpi=110)
     plt.close(figure)
-
-
-def _training_seconds(record: dict[str, Any]) -> float:
-    beside = record.get("seconds/evaluate", 0.0) + record.get("seconds/checkpoint", 0.0)
-    return float(record["seconds"] - beside)
 
 
 def _running_mean(values: np.ndarray, width: int) -> np.ndarray:

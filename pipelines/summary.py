@@ -55,6 +55,12 @@ def summarise(folder: Path, beliefs: pa.Table, seconds: float) -> dict[str, Any]
     return summary
 
 
+def training_seconds(record: dict[str, Any]) -> float:
+    """A step's seconds without evaluation and checkpoint, which are not part of a method's price."""
+    beside = record.get("seconds/evaluate", 0.0) + record.get("seconds/checkpoint", 0.0)
+    return float(record.get("seconds", 0.0) - beside)
+
+
 def _mean(records: list[dict[str, Any]], key: str) -> float | None:
     values = [record[key] for record in records if key in record]
     return sum(values) / len(values) if values else None

@@ -6,7 +6,8 @@ import yaml
 from bots.config import ConfigError, TrainConfig, dump_config, load_config, parse_config
 
 FOLDER = Path(__file__).parents[2] / "configs"
-CONFIGS = sorted(path for path in FOLDER.glob("*.yaml") if not path.stem.endswith("_anchors"))
+# Those of the train job; other jobs have configurations of their own.
+CONFIGS = sorted(path for path in FOLDER.glob("*.yaml") if "learner" in yaml.safe_load(path.read_text()))
 LAB = FOLDER / "lab.yaml"
 
 

@@ -1,0 +1,111 @@
+"""A study's configuration: which runs of the train job it is made of, each known by pool, arm and seed."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import yaml
+from pydantic import Field, model_validator
+
+from bots.config import Count, Section, TrainConfig, parse_config, read_tree
+
+Key = tuple[str, str, int]
+"""Pool, arm and seed: what a run of the study is known by."""
+
+
+class Part(Section):
+    """Arms compared with one another on some pools."""
+
+    name: str
+    """Heading of its tables."""
+    pools: list[str] = Field(min_length=1)
+    """Names of pools."""
+    arms: list[str] = Field(min_length=1)
+    """Names of arms."""
+    seeds: Count
+    """Seeds 0 … seeds - 1."""
+    paper: dict[str, dict[str, float | str]] = Field(default_factory=dict)
+    """What the paper has for an arm, by figure, to be shown beside ours."""
+
+
+class StudyConfig(Section):
+    """A study: every run is the base configuration with the overrides of its pool and its arm."""
+
+    base: Path
+    """A train job's configuration, beside this file."""
+    results: Path
+    """Where tables, pictures and Parquet files are kept."""
+    folder: Path = Path("runs/study")
+    """Where the runs lie while they run."""
+    baseline: str
+    """The arm that the others are compared with; it is in every part."""
+    common: list[str] = Field(default_factory=list)
+    """Overrides of every run."""
+    pools: dict[str, list[str]] = Field(min_length=1)
+    """Overrides of each pool."""
+    arms: dict[str, list[str]] = Field(min_length=2)
+    """Overrides of each arm."""
+    parts: list[Part] = Field(min_length=1)
+    """In the order in which they are run."""
+
+    @model_validator(mode="after")
+    def _names_are_known(self) -> StudyConfig:
+        for part in self.parts:
+            for kind, names, known in (
+                ("pool", part.pools, self.pools),
+                ("arm", [*part.arms, self.baseline], self.arms),
+            ):
+                if unknown := sorted(set(names) - set(known)):
+                    raise ValueError(
+                        f"part {part.name!r} has the unknown {kind} {unknown}; known: {sorted(known)}"
+                    )
+            if self.baseline not in part.arms:
+                raise ValueError(f"part {part.name!r} lacks the baseline {self.baseline!r}")
+        return self
+
+    def plan(self) -> Iterator[Key]:
+        """Every run once: part by part, seed by seed."""
+        seen = set()
+        for part in self.parts:
+            for seed in range(part.seeds):
+                for pool in part.pools:
+                    for arm in part.arms:
+                        if (key := (pool, arm, seed)) not in seen:
+                            seen.add(key)
+                            yield key
+
+    def run(self, key: Key) -> TrainConfig:
+        """The configuration of one run. Raises ConfigError as the train job does."""
+        pool, arm, seed = key
+        overrides = [*self.common, *self.pools[pool], *self.arms[arm], f"run.seed={seed}"]
+        tree = read_tree(self.base, overrides)
+        tree["run"] |= {"folder": str(self.folder), "name": f"{pool}-{_slug(arm)}-{seed}"}
+        return parse_config(TrainConfig, tree, f"{self.base} for {pool}, {arm}, seed {seed}")
+
+
+def load_study(path: str | Path, overrides: list[str]) -> StudyConfig:
+    """Read a study and check every run's configuration. Raises ConfigError before anything runs."""
+    tree = read_tree(path, overrides)
+    if isinstance(tree.get("base"), str):
+        tree["base"] = str(Path(path).parent / tree["base"])
+    study = parse_config(StudyConfig, tree, str(path))
+    for key in study.plan():
+        study.run(key)
+    return study
+
+
+def fingerprint(config: TrainConfig) -> str:
+    """Of what was configured, other than where the run is kept.
+
+    Keys at their default don't count, so that a key added later leaves finished runs valid; the commit that is
+    kept with each run tells which defaults it had.
+    """
+    tree = config.model_dump(mode="json", exclude_defaults=True)
+    tree["run"] = {k: v for k, v in tree["run"].items() if k not in ("folder", "name")}
+    return hashlib.sha256(yaml.safe_dump(tree).encode()).hexdigest()[:16]
+
+
+def _slug(name: str) -> str:
+    return "".join(c if c.isalnum() else "_" for c in name.replace("*", "star").replace(".", ""))

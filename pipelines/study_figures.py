@@ -1,0 +1,96 @@
+"""A study's figures: each arm against the baseline on the same seeds, with interval and corrected test."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from bots.metrics import Interval, best_so_far, mean_interval, time_to_best
+from bots.significance import holm, signed_rank_test
+from pipelines.study_results import StudyResults, StudyRun
+
+COSTS = ("steps", "tokens", "seconds")
+TTB, BSF = (0.5, 0.75, 1.0), (0.25, 0.5, 1.0)
+LEVEL = 0.05
+
+
+@dataclass(frozen=True)
+class Figure:
+    """One figure of one arm.
+
+    values: (S,), one a seed. interval: of their mean; for a ratio of costs (TTB) of their geometric mean, which a
+    ratio and its inverse share. p: of the signed-rank test against the baseline, corrected for the number of arms;
+    nan for a figure that is not tested.
+    """
+
+    values: np.ndarray
+    interval: Interval
+    p: float = math.nan
+
+    @property
+    def holds(self) -> bool:
+        """Whether the difference from the baseline holds beyond chance."""
+        return self.p < LEVEL
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The arms of one part on one pool. figures: by arm, then by name ("TTB50/steps", "ETR" …)."""
+
+    pool: str
+    seeds: dict[str, int]
+    figures: dict[str, dict[str, Figure]]
+
+
+def compare_arms(results: StudyResults, pool: str, arms: list[str], baseline: str, seeds: int) -> Comparison:
+    """Compare what has been run; an arm and a seed without its baseline count for nothing."""
+    pairs: dict[str, list[tuple[StudyRun, StudyRun]]] = {}
+    for arm in arms:
+        found = ((results.run((pool, arm, s)), results.run((pool, baseline, s))) for s in range(seeds))
+        pairs[arm] = [(run, base) for run, base in found if run is not None and base is not None]
+    pairs = {arm: both for arm, both in pairs.items() if both}
+    figures = {arm: _figures(both) for arm, both in pairs.items()}
+    tested = [arm for arm in figures if arm != baseline]
+    for name in _ratios():
+        corrected = holm([figures[arm][name].p for arm in tested])
+        for arm, p in zip(tested, corrected, strict=True):
+            figures[arm][name] = Figure(figures[arm][name].values, figures[arm][name].interval, p)
+    return Comparison(pool, {arm: len(both) for arm, both in pairs.items()}, figures)
+
+
+def _ratios() -> list[str]:
+    shares = [f"TTB{share:.0%}" for share in TTB] + [f"BSF{share:.0%}" for share in BSF]
+    return [f"{share.removesuffix('%')}/{cost}" for cost in COSTS for share in shares]
+
+
+def _figures(pairs: list[tuple[StudyRun, StudyRun]]) -> dict[str, Figure]:
+    figures = {}
+    for cost in COSTS:
+        for share in TTB:
+            ratios = np.array([time_to_best(r.against[cost], b.against[cost], share) for r, b in pairs])
+            # Undefined where the baseline itself never rose: such a pair says nothing.
+            ratios = ratios[~np.isnan(ratios)]
+            figures[f"TTB{round(share * 100)}/{cost}"] = _figure(ratios, geometric=True)
+        for share in BSF:
+            ratios = np.array([best_so_far(r.against[cost], b.against[cost], share) for r, b in pairs])
+            figures[f"BSF{round(share * 100)}/{cost}"] = _figure(ratios)
+    for name, values in (
+        ("ETR", [run.etr.mean() for run, _ in pairs]),
+        ("Brier", [np.nanmean(run.brier) for run, _ in pairs]),
+        ("best score", [run.against["steps"].scores.max() for run, _ in pairs]),
+    ):
+        figures[name] = Figure(np.array(values), mean_interval(values))
+    return figures
+
+
+def _figure(ratios: np.ndarray, geometric: bool = False) -> Figure:
+    if not len(ratios):
+        return Figure(ratios, Interval(math.nan, math.nan, math.nan, 0, 0), 1.0)
+    p = signed_rank_test(np.log(ratios), np.zeros(len(ratios)))
+    if not geometric:
+        return Figure(ratios, mean_interval(ratios), p)
+    logs = mean_interval(np.log(ratios))
+    bounds = [math.exp(value) for value in (logs.mean, logs.low, logs.high)]
+    return Figure(ratios, Interval(*bounds, logs.seeds, logs.never), p)

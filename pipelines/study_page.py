@@ -1,0 +1,146 @@
+"""The study's page: tables and pictures made from its Parquet files, no number typed by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from bots.metrics import mean_interval
+from pipelines.study_config import Part, StudyConfig
+from pipelines.study_figures import BSF, COSTS, TTB, Comparison, Figure, compare_arms
+from pipelines.study_results import StudyResults
+
+UNITS = {"steps": "steps", "tokens": "generated tokens", "seconds": "training seconds"}
+HEAD = """\
+# The study
+
+Made by `bots study {config}` from `{results}/*.parquet`; no number here was typed by hand. Every run is the lab's real
+training (vLLM engines, DeepSpeed learner) as `{base}` configures it, paired by seed with `{baseline}`.
+
+- TTB(x): what a run spends until it reaches x % of the baseline's best gain, over what the baseline spends; below 1 is
+  faster. Geometric mean over seeds; "never k" where k runs did not get there, and then the median.
+- BSF(x): the best score within x % of the budget, over the baseline's; above 1 is better.
+- ETR: share of a batch's tasks whose answers differ in reward. Brier: of the selected tasks' predicted pass rates.
+- [a, b] is the 95 % interval of the mean (Student). **Bold**: the difference from `{baseline}` holds at 5 % by an exact
+  signed-rank test over seeds, corrected for the number of arms in the table (Holm). Fewer than six seeds can't be bold.
+
+{done} of {planned} runs are there, of commits {commits}, on {machines}. Seconds are only as quiet as the machine was.
+"""
+
+
+def write_page(study: StudyConfig, config: str, page: Path) -> None:
+    """Write the page and its pictures, which lie in the results' folder."""
+    results = StudyResults(study.results)
+    planned = list(study.plan())
+    runs = results.runs.to_pylist()
+    text = HEAD.format(
+        config=config,
+        results=study.results,
+        base=study.base,
+        baseline=study.baseline,
+        done=sum(results.fingerprint(key) is not None for key in planned),
+        planned=len(planned),
+        commits=", ".join(sorted({run["commit"][:10] for run in runs})) or "none",
+        machines=", ".join(sorted({run["machine"] for run in runs})) or "none",
+    )
+    for part in study.parts:
+        comparisons = [
+            compare_arms(results, pool, part.arms, study.baseline, part.seeds) for pool in part.pools
+        ]
+        for comparison in comparisons:
+            if len(comparison.figures) > 1:
+                text += _section(study, part, comparison, results, page.parent)
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text(text)
+
+
+def _section(
+    study: StudyConfig, part: Part, comparison: Comparison, results: StudyResults, beside: Path
+) -> str:
+    picture = study.results / f"{part.name}-{comparison.pool}.png".replace(" ", "_")
+    _draw(results, comparison, part, picture)
+    lines = [f"\n## {part.name[0].upper()}{part.name[1:]}: {comparison.pool}\n"]
+    lines.append(f"![learning curves]({picture.absolute().relative_to(beside.absolute())})\n")
+    for cost in COSTS:
+        names = [f"TTB{round(s * 100)}/{cost}" for s in TTB] + [f"BSF{round(s * 100)}/{cost}" for s in BSF]
+        extra = ["ETR", "Brier", "best score"] if cost == COSTS[0] else []
+        heads = [name.split("/")[0] for name in names] + extra
+        lines.append(f"On {UNITS[cost]}:\n")
+        lines.append(f"| arm | seeds | {' | '.join(heads)} |")
+        lines.append("|---" * (len(heads) + 2) + "|")
+        for arm, figures in comparison.figures.items():
+            cells = ["1" if arm == study.baseline else _cell(figures[name]) for name in names]
+            cells += [_cell(figures[name]) for name in extra]
+            lines.append(f"| {arm} | {comparison.seeds[arm]} | {' | '.join(cells)} |")
+            if cost == COSTS[0] and arm in part.paper:
+                paper = part.paper[arm]
+                cells = [str(paper.get(head, "")) for head in heads]
+                lines.append(f"| *{arm}, the paper's* | | {' | '.join(cells)} |")
+        lines.append("")
+    return "\n".join(lines)
+
+
+def _cell(figure: Figure) -> str:
+    interval = figure.interval
+    if interval.never:
+        # Not a mean: one infinity would hide the others.
+        middle = float(np.median(figure.values))
+        text = (
+            f"{middle:.2f} (never {interval.never})" if math.isfinite(middle) else f"never {interval.never}"
+        )
+    elif math.isnan(interval.mean):
+        return "–"
+    elif math.isnan(interval.low):
+        text = f"{interval.mean:.2f}"
+    else:
+        text = f"{interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+    return f"**{text}**" if figure.holds else text
+
+
+def _draw(results: StudyResults, comparison: Comparison, part: Part, path: Path) -> None:
+    """Mean score over seeds against each cost, and ETR; the band is the 95 % interval."""
+    figure, axes = plt.subplots(1, 4, figsize=(17, 4.4), layout="constrained")
+    for number, (arm, count) in enumerate(comparison.seeds.items()):
+        found = (results.run((comparison.pool, arm, seed)) for seed in range(part.seeds))
+        runs = [run for run in found if run is not None][:count]
+        colour = matplotlib.colormaps["tab10"](number % 10)
+        for axis, cost in zip(axes, COSTS, strict=False):
+            at = np.mean([run.against[cost].at for run in runs], axis=0)
+            _band(axis, at, np.stack([run.against[cost].scores for run in runs]), colour, arm)
+            axis.set(xlabel=UNITS[cost])
+        etr = np.stack([_smooth(run.etr) for run in runs])
+        _band(axes[3], np.arange(1, etr.shape[1] + 1), etr, colour, arm)
+    axes[0].set(ylabel="held-out score")
+    axes[3].set(xlabel="steps", ylabel="effective task ratio (mean of 10)", ylim=(0, 1))
+    axes[0].legend(frameon=False, fontsize=8)
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25)
+    figure.suptitle(f"{part.name}, {comparison.pool} tasks; bands are 95 % intervals over seeds")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def _band(axis: plt.Axes, at: np.ndarray, values: np.ndarray, colour: tuple[float, ...], name: str) -> None:
+    intervals = [mean_interval(column) for column in values.T]
+    axis.plot(at, [i.mean for i in intervals], color=colour, label=f"{name} ({len(values)})", lw=1.6)
+    if len(values) > 1:
+        axis.fill_between(
+            at, [i.low for i in intervals], [i.high for i in intervals], color=colour, alpha=0.15, lw=0
+        )
+
+
+def _smooth(values: np.ndarray, width: int = 10) -> np.ndarray:
+    """Mean of the last `width` values at each."""
+    sums = np.cumsum(np.concatenate([np.zeros(1), values]))
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(0, ends - width)
+    return (sums[ends] - sums[starts]) / (ends - starts)

@@ -1,0 +1,125 @@
+"""What a study has found so far: one row for each run and one for each of its steps, as Parquet."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from bots.metrics import Curve
+from pipelines.study_config import Key
+from pipelines.summary import read_metrics, training_seconds
+
+RUNS = pa.schema(
+    [
+        ("pool", pa.string()),
+        ("arm", pa.string()),
+        ("seed", pa.int32()),
+        ("fingerprint", pa.string()),
+        ("commit", pa.string()),
+        ("machine", pa.string()),
+        ("config", pa.string()),
+        ("wall_seconds", pa.float64()),
+    ]
+)
+STEPS = pa.schema(
+    [
+        ("pool", pa.string()),
+        ("arm", pa.string()),
+        ("seed", pa.int32()),
+        ("step", pa.int32()),
+        ("score", pa.float64()),
+        ("tokens", pa.float64()),
+        ("seconds", pa.float64()),
+        ("etr", pa.float64()),
+        ("brier", pa.float64()),
+        ("select_wait_seconds", pa.float64()),
+    ]
+)
+
+
+@dataclass(frozen=True)
+class StudyRun:
+    """A finished run's curves.
+
+    against: scores over "steps", generated "tokens" and training "seconds". etr, brier: float64 (steps,), the
+    latter NaN where nothing was predicted.
+    """
+
+    against: dict[str, Curve]
+    etr: np.ndarray
+    brier: np.ndarray
+
+
+class StudyResults:
+    """The study's two tables, `runs.parquet` and `steps.parquet`, in one folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.runs = _read(folder / "runs.parquet", RUNS)
+        self.steps = _read(folder / "steps.parquet", STEPS)
+
+    def fingerprint(self, key: Key) -> str | None:
+        """Of the configuration that a run had, None if there is no such run."""
+        found = self.runs.filter(_is(key))
+        return found["fingerprint"][0].as_py() if found.num_rows else None
+
+    def add(self, key: Key, folder: Path, about: dict[str, Any]) -> None:
+        """Take in a finished run's folder, in place of an earlier run of the same key; on disk on return.
+
+        about: the columns of `RUNS` beside the key.
+        """
+        pool, arm, seed = key
+        self.runs = self._with(self.runs, key, [{"pool": pool, "arm": arm, "seed": seed, **about}])
+        rows = []
+        tokens = seconds = 0.0
+        for record in read_metrics(folder):
+            tokens += record.get("tokens", 0.0)
+            seconds += training_seconds(record)
+            given = {name: record.get(name) for name in ("step", "score", "etr", "select_wait_seconds")}
+            brier = record.get("posterior/batch/brier")
+            spent = {"tokens": tokens, "seconds": seconds}
+            rows.append({"pool": pool, "arm": arm, "seed": seed, **given, **spent, "brier": brier})
+        self.steps = self._with(self.steps, key, rows)
+        self._write()
+
+    def run(self, key: Key) -> StudyRun | None:
+        """A run's curves, None if it has not been run."""
+        steps = self.steps.filter(_is(key)).sort_by("step")
+        if not steps.num_rows:
+            return None
+        scored = steps.filter(pc.is_valid(steps["score"]))
+        scores = scored["score"].to_numpy()
+        against = {
+            what: Curve(scored[column].to_numpy().astype(float), scores)
+            for what, column in (("steps", "step"), ("tokens", "tokens"), ("seconds", "seconds"))
+        }
+        training = steps.filter(pc.greater(steps["step"], 0))
+        return StudyRun(against, training["etr"].to_numpy(), training["brier"].to_numpy())
+
+    @staticmethod
+    def _with(table: pa.Table, key: Key, rows: list[dict[str, Any]]) -> pa.Table:
+        others = table.filter(pc.invert(_is(key)))
+        return pa.concat_tables([others, pa.Table.from_pylist(rows, schema=table.schema)])
+
+    def _write(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for name, table in (("runs", self.runs), ("steps", self.steps)):
+            temporary = self.folder / f"{name}.parquet.tmp"
+            pq.write_table(table, temporary)
+            os.replace(temporary, self.folder / f"{name}.parquet")
+
+
+def _is(key: Key) -> pc.Expression:
+    pool, arm, seed = key
+    return (pc.field("pool") == pool) & (pc.field("arm") == arm) & (pc.field("seed") == seed)
+
+
+def _read(path: Path, schema: pa.Schema) -> pa.Table:
+    return pq.read_table(path, schema=schema) if path.exists() else schema.empty_table()

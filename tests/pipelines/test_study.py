@@ -1,0 +1,103 @@
+"""A small study with real training: it resumes, and its figures are those of `bots.metrics`."""
+
+import shutil
+
+import numpy as np
+import pytest
+import yaml
+
+from bots.config import ConfigError
+from bots.metrics import time_to_best
+from pipelines import study
+from pipelines.study_config import fingerprint, load_study
+from pipelines.study_figures import compare_arms
+from pipelines.study_page import write_page
+from pipelines.study_results import StudyResults
+
+SMALL = [
+    "run.steps=2", "run.checkpoint_every=0", "pool.sources.0.size=200", "selection.tasks=8", "rollout.samples=4",
+    "rollout.engines=1", "learner.ranks=1", "evaluation.every=1", "evaluation.pool.sources.0.size=60",
+]  # fmt: skip
+
+
+def study_file(tmp_path, **changes):
+    tree = {
+        "base": "lab.yaml",
+        "results": str(tmp_path / "results"),
+        "folder": str(tmp_path / "runs"),
+        "baseline": "random",
+        "common": SMALL,
+        "pools": {"mixed": [], "math": ["pool.sources.0.domains=[math]"]},
+        "arms": {"random": ["selection.selector=random"], "bots": [], "rho 1": ["selection.rho=1"]},
+        "parts": [{"name": "selectors", "pools": ["mixed"], "arms": ["random", "bots"], "seeds": 2}],
+    } | changes
+    shutil.copy("configs/lab.yaml", tmp_path)
+    path = tmp_path / "study.yaml"
+    path.write_text(yaml.safe_dump(tree))
+    return path
+
+
+def test_runs_come_once_each_and_seed_by_seed(tmp_path):
+    parts = [
+        {"name": "selectors", "pools": ["mixed", "math"], "arms": ["random", "bots"], "seeds": 2},
+        {"name": "ρ", "pools": ["mixed"], "arms": ["random", "bots", "rho 1"], "seeds": 1},
+    ]
+    config = load_study(study_file(tmp_path, parts=parts), [])
+    plan = list(config.plan())
+    first = [("mixed", "random", 0), ("mixed", "bots", 0), ("math", "random", 0), ("math", "bots", 0)]
+    assert plan[:5] == [*first, ("mixed", "random", 1)]
+    assert len(plan) == len(set(plan)) == 9
+    assert config.run(("math", "rho 1", 3)).selection.rho == 1
+    prints = {fingerprint(config.run(key)) for key in plan}
+    assert len(prints) == 9  # every run is another configuration, wherever it is kept
+    moved = load_study(study_file(tmp_path, parts=parts, folder="/elsewhere"), [])
+    assert fingerprint(moved.run(plan[0])) == fingerprint(config.run(plan[0]))
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"baseline": "offline"}, "unknown arm .'offline'."),
+        ({"parts": [{"name": "a", "pools": ["code"], "arms": ["random"], "seeds": 1}]}, "unknown pool .'code'."),
+        ({"parts": [{"name": "a", "pools": ["mixed"], "arms": ["bots"], "seeds": 1}]}, "lacks the baseline 'random'"),
+        ({"arms": {"random": [], "bots": ["selection.rho=7"]}}, "selection.rho"),
+        ({"seeds": 3}, "seeds"),
+    ],
+)  # fmt: skip
+def test_refuses(tmp_path, changes, what):
+    with pytest.raises(ConfigError, match=what):
+        load_study(study_file(tmp_path, **changes), [])
+
+
+@pytest.mark.slow
+def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
+    path, page = str(study_file(tmp_path)), tmp_path / "study.md"
+    arguments = [path, "--page", str(page)]
+    assert study.main([*arguments, "--minutes", "0"]) == 0
+    assert "4 runs are left" in capsys.readouterr().out
+    one_seed = [*arguments, "parts.0.seeds=1"]
+    assert study.main(one_seed) == 0
+    assert "2 runs to go" in capsys.readouterr().out
+    before = StudyResults(tmp_path / "results")
+    assert before.runs.num_rows == 2
+    assert before.steps.num_rows == 6
+    assert study.main(one_seed) == 0
+    assert "0 runs to go" in capsys.readouterr().out
+    assert study.main([*arguments, "--page-only"]) == 0
+    text = page.read_text()
+    assert "2 of 4 runs are there" in text
+    assert "| bots | 1 |" in text
+    assert (tmp_path / "results" / "selectors-mixed.png").stat().st_size > 10_000
+
+    random, bots = (before.run(("mixed", arm, 0)) for arm in ("random", "bots"))
+    assert random.against["steps"].at.tolist() == [0, 1, 2]
+    compared = compare_arms(before, "mixed", ["random", "bots"], "random", 2)
+    expected = time_to_best(bots.against["tokens"], random.against["tokens"])
+    found = compared.figures["bots"]["TTB100/tokens"].values
+    np.testing.assert_array_equal(found, [expected] if not np.isnan(expected) else [])
+
+
+def test_an_empty_study_has_a_page_too(tmp_path):
+    config = load_study(study_file(tmp_path), [])
+    write_page(config, "study.yaml", tmp_path / "study.md")
+    assert "0 of 4 runs are there, of commits none" in (tmp_path / "study.md").read_text()
