@@ -26,9 +26,9 @@ COLUMNS = {
     "ttb100": "TTB 100%",
     "bsf25": "BSF 25%",
     "bsf100": "BSF 100%",
-    "brier": "Brier",
     "log_loss": "log loss",
     "auc": "AUC",
+    "overconfidence": "error/σ",
 }
 
 
@@ -79,11 +79,13 @@ class Results:
         return pa.concat_tables(parts)
 
     def write(self, folder: Path) -> None:
-        """`results.parquet`, `curves.parquet`, `steps.parquet` and `summary.json` (means and intervals)."""
+        """`results.parquet`, `curves.parquet`, `steps.parquet`, and means with intervals as `summary.json` and
+        `table.md`."""
         for name, table in (("results", self.table()), ("curves", self.curves()), ("steps", self.steps())):
             temporary = folder / f"{name}.tmp"
             pq.write_table(table, temporary)
             os.replace(temporary, folder / f"{name}.parquet")
+        (folder / "table.md").write_text(markdown(self.table()))
         temporary = folder / "summary.json.tmp"
         temporary.write_text(json.dumps(summary(self.table()), indent=2) + "\n")
         os.replace(temporary, folder / "summary.json")

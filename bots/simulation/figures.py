@@ -12,8 +12,8 @@ def figures(trace: Trace, random: Trace) -> dict[str, float]:
     """The comparison figures of one run, by name; TTB is inf where the run never got there.
 
     etr, signal: means over the steps. score: the last, best_score: the best, mean_score: the learning curve's
-    mean, held out. ttb50, ttb100, bsf25, bsf100: against the baseline. brier, log_loss, correlation, auc: of the
-    one-step-ahead predictions. lam, rho, p_star: means over the second half, which an adaptor may have moved.
+    mean, held out. ttb50, ttb100, bsf25, bsf100: against the baseline. brier, log_loss, correlation, auc,
+    overconfidence: of the one-step-ahead predictions. lam, rho, p_star: means over the second half, which an adaptor may have moved.
     """
     fit = trace.calibration()
     late = slice(len(trace.etr) // 2, None)
@@ -31,6 +31,7 @@ def figures(trace: Trace, random: Trace) -> dict[str, float]:
         "log_loss": fit.log_loss,
         "correlation": fit.correlation,
         "auc": fit.auc,
+        "overconfidence": trace.overconfidence(),
         "lam": float(np.mean(trace.lam[late])),
         "rho": float(np.mean(trace.rho[late])),
         "p_star": float(np.mean(trace.p_star[late])),

@@ -52,7 +52,7 @@ class Trace:
     curve: held-out score at the evaluated steps, the first at 0. etr: (S,) effective task ratio.
     signal: (S,) mean of 4·p(1−p) over the batch, with the true p: 1 is a perfect batch.
     predicted, observed: (S, B) the beliefs' means when the batch was selected, and the pass rates found.
-    lam, rho, p_star: (S,) as used. belief_sd: (S,) mean standard deviation of the selected tasks' beliefs.
+    rollouts: n. lam, rho, p_star: (S,) as used. belief_sd: (S,) mean standard deviation of the selected tasks' beliefs.
     """
 
     curve: Curve
@@ -64,10 +64,20 @@ class Trace:
     lam: Floats
     rho: Floats
     p_star: Floats
+    rollouts: int
 
     def calibration(self, start: int = 0) -> Calibration:
         """Of the one-step-ahead predictions from step `start` on."""
         return calibration(self.predicted[start:].ravel(), self.observed[start:].ravel())
+
+    def overconfidence(self) -> float:
+        """Root-mean-square error of the predictions over the beliefs' own standard deviation; 1 is honest.
+
+        The sampling noise of n binary rewards is taken out of the error (of fractional ones, too much).
+        """
+        error = (self.predicted - self.observed) ** 2
+        noise = self.observed * (1 - self.observed) / (self.rollouts - 1)
+        return float(np.sqrt(max(0.0, float(np.mean(error - noise)))) / self.belief_sd.mean())
 
 
 def simulate(simulation: Simulation, seed: int) -> Trace:
@@ -100,4 +110,4 @@ def simulate(simulation: Simulation, seed: int) -> Trace:
             at.append(step + 1)
             scores.append(learner.score())
     curve = Curve(np.array(at, np.float64), np.array(scores))
-    return Trace(curve, etr, signal, predicted, observed, sd, lam, rho, p_star)
+    return Trace(curve, etr, signal, predicted, observed, sd, lam, rho, p_star, simulation.rollouts)

@@ -52,6 +52,7 @@ def test_lam_0_is_overconfident(bots):
     stubborn = runs(lam=0.0)
     for run, default in zip(stubborn, bots, strict=True):
         assert run.belief_sd[-100:].mean() < default.belief_sd[-100:].mean()
+        assert run.overconfidence() > default.overconfidence() + 0.3
         assert run.calibration(200).log_loss > default.calibration(200).log_loss
 
 
