@@ -8,11 +8,13 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import torch
 from transformers import AutoTokenizer
-from vllm import LLM, RequestOutput, SamplingParams
+from vllm import LLM, CompletionOutput, RequestOutput, SamplingParams
+from vllm.sampling_params import RequestOutputKind
 
 from actors import weight_transfer
 from actors.weight_format import Bucket, Checksum
 from bots.config import RolloutConfig
+from bots.learning.requests import Request, RequestKey, Sampling
 from bots.learning.rollouts import Rollout
 
 
@@ -53,6 +55,9 @@ class Engine:
         self.tokenizer = AutoTokenizer.from_pretrained(model)
         self.version = -1
         self.checksum = ""
+        self._checksums = {-1: ""}
+        self._open: dict[str, tuple[RequestKey, str]] = {}
+        self._count = 0
 
     def generate(
         self,
@@ -68,45 +73,83 @@ class Engine:
 
         seeds: one for each prompt; answers then do not depend on what else is in the batch.
         """
-        settings = [
-            SamplingParams(
-                n=samples,
-                temperature=temperature,
-                top_p=top_p,
-                max_tokens=max_tokens,
-                logprobs=0,
-                flat_logprobs=True,
-                # Decoding a whole answer at the end is cheaper than piece by piece as it grows.
-                detokenize=False,
-                seed=None if seeds is None else int(seeds[i]),
-            )
-            for i in range(len(prompts))
-        ]
-        requests = [{"prompt_token_ids": prompt.tolist()} for prompt in prompts]
-        outputs = self.llm.generate(requests, settings, use_tqdm=False)
-        texts = self.tokenizer.batch_decode(
-            [answer.token_ids for output in outputs for answer in output.outputs],
-            skip_special_tokens=True,
-            clean_up_tokenization_spaces=False,
+        settings = Sampling(samples, max_tokens, temperature, top_p)
+        for place, prompt in enumerate(prompts):
+            seed = None if seeds is None else int(seeds[place])
+            self.submit(Request(("prompt", 0, place), prompt, settings, seed))
+        answers: dict[RequestKey, list[Rollout]] = {}
+        while self.unfinished:
+            answers |= self.step()
+        return [answers["prompt", 0, place] for place in range(len(prompts))]
+
+    def submit(self, request: Request) -> None:
+        """Take a prompt into the running batch; `step` gives its answers under the request's key."""
+        sampling = request.sampling
+        settings = SamplingParams(
+            n=sampling.samples,
+            temperature=sampling.temperature,
+            top_p=sampling.top_p,
+            max_tokens=sampling.max_tokens,
+            logprobs=0,
+            flat_logprobs=True,
+            # Decoding a whole answer at the end is cheaper than piece by piece as it grows.
+            detokenize=False,
+            seed=request.seed,
+            output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        decoded = iter(texts)
-        return [self._rollouts(output, decoded) for output in outputs]
+        self._count += 1
+        name = str(self._count)
+        prompt = {"prompt_token_ids": request.prompt.tolist()}
+        # The engine's own name of the request; outputs carry ours.
+        internal = self.llm.llm_engine.add_request(name, prompt, settings)
+        self._open[name] = request.key, internal
+
+    def step(self) -> dict[RequestKey, list[Rollout]]:
+        """Let every running answer grow by a token; returns the groups that this has completed."""
+        done = [output for output in self.llm.llm_engine.step() if output.finished]
+        if not done:
+            return {}
+        texts = iter(
+            self.tokenizer.batch_decode(
+                [answer.token_ids for output in done for answer in output.outputs],
+                skip_special_tokens=True,
+                clean_up_tokenization_spaces=False,
+            )
+        )
+        return {self._open.pop(output.request_id)[0]: self._rollouts(output, texts) for output in done}
+
+    @property
+    def unfinished(self) -> int:
+        """Prompts submitted and not yet answered."""
+        return len(self._open)
+
+    def abort(self) -> None:
+        """Forget everything that was submitted."""
+        self.llm.llm_engine.abort_request([internal for _, internal in self._open.values()], internal=True)
+        self._open.clear()
 
     def _rollouts(self, output: RequestOutput, texts: Iterator[str]) -> list[Rollout]:
-        return [
-            Rollout(
-                token_ids=np.asarray(answer.token_ids, np.int32),
-                logprobs=np.asarray(answer.logprobs.logprobs, np.float32),
-                text=next(texts),
-                finished=answer.finish_reason == "stop",
-                version=self.version,
-                weights=self.checksum,
-            )
-            for answer in output.outputs
-        ]
+        return [self._rollout(answer, next(texts)) for answer in output.outputs]
+
+    def _rollout(self, answer: CompletionOutput, text: str) -> Rollout:
+        spans = tuple((_number(span.version), span.end - span.start) for span in answer.weight_versions or ())
+        oldest = spans[0][0] if spans else self.version
+        return Rollout(
+            token_ids=np.asarray(answer.token_ids, np.int32),
+            logprobs=np.asarray(answer.logprobs.logprobs, np.float32),
+            text=text,
+            finished=answer.finish_reason == "stop",
+            version=oldest,
+            weights=self._checksums[oldest],
+            spans=spans,
+        )
 
     def load(self, buckets: Sequence[Bucket], version: int) -> str:
         """Replace all weights and drop the prefix cache; returns the checksum of what was loaded.
+
+        Called between two steps. Answers that are under way keep their tokens and the log-probabilities under
+        the policy that sampled each; the keys and values of all their tokens are computed anew under the new
+        weights before the next token is sampled, so that every token is of one policy alone.
 
         buckets: parameters in checkpoint names and shapes.
         Raises RuntimeError if the prefix cache, which holds keys of the old weights, can't be dropped.
@@ -121,12 +164,18 @@ class Engine:
             raise RuntimeError(f"vLLM refused to drop its prefix cache before policy version {version}")
         self.version = version
         self.checksum = checksum.hexdigest()
+        self._checksums[version] = self.checksum
         return self.checksum
 
     @property
     def vocab_size(self) -> int:
         """Rows of the engine's embedding."""
         return int(self.llm.llm_engine.model_config.get_vocab_size())
+
+
+def _number(label: str) -> int:
+    """Policy version from vLLM's label of the weights, which is "default" before any were loaded."""
+    return -1 if label == "default" else int(label)
 
 
 def prepare_process() -> None:

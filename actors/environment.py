@@ -48,7 +48,7 @@ def driver_environment() -> dict[str, str]:
         # Asked of a dashboard that an embedded Ray does not have.
         "RAY_TRAIN_ENABLE_STATE_ACTOR_RECONCILIATION": "0",
         "RAY_TRAIN_METRICS_ENABLED": "0",
-        # One process less to start; checkpoints are not taken on a preemption notice yet.
+        # One process less to start where no node is taken away; `pipelines.train` turns it on for a cluster.
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 
 import ray
@@ -12,7 +13,8 @@ from bots.graders.workers import Result, Workers
 from bots.sandbox import Limits
 
 
-@ray.remote
+# An answer that was not graded when its actor died is graded again by whoever asked (`actors.grader_pool`).
+@ray.remote(max_restarts=-1)
 class Grader:
     """Grades samples in `workers` processes on its node. Ask for `num_cpus=workers` when you make it.
 
@@ -56,6 +58,10 @@ class Grader:
     def stats(self) -> dict[str, float]:
         """graded, failures, timeouts, deaths, restarts, busy_seconds (see `workers.Stats`), workers."""
         return self._workers.stats()
+
+    def pid(self) -> int:
+        """Process id of the actor, which changes when it is restarted."""
+        return os.getpid()
 
     def ready(self) -> bool:
         """True: the constructor has come through."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,14 @@ class PosteriorActor:
         for event in self.log.replay():
             self._apply(event)
 
-    def select(self, step: int, tasks: int) -> tuple[Rows, float]:
-        """Rows of the pool for a step, and the seconds it took to choose them."""
+    def select(self, step: int, tasks: int, exclude: Sequence[int] = ()) -> tuple[Rows, float]:
+        """Rows of the pool for a step, and the seconds it took to choose them.
+
+        exclude: rows that must not be among them, because their answers are still under way.
+        """
         started = time.perf_counter()
         if step not in self.selected:
-            self._record({"do": "select", "step": step, "tasks": tasks})
+            self._record({"do": "select", "step": step, "tasks": tasks, "exclude": list(exclude)})
         return self.selected[step], time.perf_counter() - started
 
     def observe(self, step: int, rows: Rows, rewards: npt.NDArray[np.float64]) -> dict[str, float]:
@@ -89,6 +93,12 @@ class PosteriorActor:
         for event in self.log.replay():
             self._apply(event)
 
+    def reset(self) -> None:
+        """Go back to the beginning: a learner that died before its first checkpoint starts there."""
+        (self.folder / "snapshot.arrow").unlink(missing_ok=True)
+        self.log.clear()
+        self._load()
+
     def pid(self) -> int:
         """Process id of the actor, which changes when Ray restarts it."""
         return os.getpid()
@@ -117,7 +127,8 @@ class PosteriorActor:
         match event["do"]:
             case "select":
                 # Only the newest matters: the loop asks for one step ahead.
-                self.selected = {step: self.bots.select(event["tasks"], step=step)}
+                exclude = event.get("exclude", [])
+                self.selected = {step: self.bots.select(event["tasks"], step=step, exclude=exclude)}
             case "selected":
                 self.selected = {step: np.array(event["rows"], np.int64)}
             case "observe":

@@ -1,58 +1,172 @@
-"""The rollout actor: a vLLM engine on the cluster."""
+"""The rollout actor: a vLLM engine on the cluster, whose step loop runs in a thread of its own.
+
+Requests join the running batch between two engine steps, groups leave it as they complete, and new weights
+come in between two steps too; so an engine is never idle while it has a request, and never waits for its
+longest answer.
+"""
 
 from __future__ import annotations
 
+import os
+import threading
 import time
-from collections.abc import Sequence
+import traceback
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import ray
 
 from bots.config import RolloutConfig
+from bots.learning.requests import Request, RequestKey
 from bots.learning.rollouts import Rollout
 
+if TYPE_CHECKING:
+    from actors.engine import Engine
 
-@ray.remote
+
+@dataclass(frozen=True, slots=True)
+class Collected:
+    """What an engine has to tell.
+
+    groups: completed since the last time. steps: engine steps so far; they stand still in an engine that hangs.
+    busy_seconds: time spent in them so far. unfinished: prompts that the engine has.
+    """
+
+    groups: list[tuple[RequestKey, list[Rollout]]]
+    steps: int
+    busy_seconds: float
+    unfinished: int
+
+
+# Several calls at a time: one waits for groups while others hand in requests and weights.
+@ray.remote(max_concurrency=8, max_restarts=-1)
 class RolloutActor:
-    """Answers prompts and takes new weights. Its settings are the configuration's `rollout` section."""
+    """Answers prompts and takes new weights. Its settings are the configuration's `rollout` section.
+
+    An engine that fails says so at every call from then on: whoever drives it restarts the actor.
+    """
 
     def __init__(self, name: str, model: str, config: RolloutConfig, seed: int) -> None:
-        # vLLM is imported here, in the actor's process, under the environment made for it.
-        from actors.engine import Engine, prepare_process
-
-        prepare_process()
         self.name = name
-        self.config = config
-        self.engine = Engine(model, config, seed)
-        self.busy_seconds = 0.0
+        self._changed = threading.Condition()
+        self._calls: deque[tuple[Callable[[Engine], Any], Future[Any]]] = deque()
+        self._groups: list[tuple[RequestKey, list[Rollout]]] = []
+        self._steps = 0
+        self._busy_seconds = 0.0
+        self._unfinished = 0
+        self._failure = ""
+        self._turn = ""
+        threading.Thread(target=self._run, args=(model, config, seed), name="engine", daemon=True).start()
+
+    def pid(self) -> int:
+        """Process id of the actor, which changes when it is restarted. Answers at once, also while vLLM loads."""
+        return os.getpid()
 
     def ready(self) -> tuple[str, int]:
         """Return the actor's name and the engine's vocabulary size, once the engine is up."""
-        return self.name, self.engine.vocab_size
+        return self.name, self._between_steps(lambda engine: engine.vocab_size)
 
-    def generate(
-        self,
-        prompts: Sequence[np.ndarray],
-        samples: int,
-        temperature: float,
-        seeds: Sequence[int] | None,
-    ) -> tuple[list[list[Rollout]], float]:
-        """Draw `samples` answers to each prompt; also return the seconds that this took."""
-        started = time.perf_counter()
-        rollouts = self.engine.generate(
-            prompts,
-            samples,
-            max_tokens=self.config.max_tokens,
-            temperature=temperature,
-            top_p=self.config.top_p,
-            seeds=seeds,
-        )
-        seconds = time.perf_counter() - started
-        self.busy_seconds += seconds
-        return rollouts, seconds
+    def begin(self, turn: str) -> None:
+        """Forget all requests and groups; from now on only calls of this turn count.
+
+        What an earlier caller still has on the way can then neither put requests in nor take groups out.
+        """
+
+        def forget(engine: Engine) -> None:
+            engine.abort()
+            with self._changed:
+                self._turn = turn
+                self._groups = []
+                self._unfinished = 0
+                self._changed.notify_all()
+
+        self._between_steps(forget)
+
+    def submit(self, turn: str, requests: Sequence[Request]) -> None:
+        """Take requests into the running batch; `collect` gives their answers."""
+
+        def add(engine: Engine) -> None:
+            if turn == self._turn:
+                for request in requests:
+                    engine.submit(request)
+                self._unfinished += len(requests)
+
+        self._post(add)
+
+    def collect(self, turn: str, seconds: float) -> Collected:
+        """Wait until a group is complete, but at most this long, and return all that are.
+
+        Raises RuntimeError with the engine's own words if it has failed.
+        """
+        with self._changed:
+            self._changed.wait_for(lambda: self._groups or self._failure or turn != self._turn, seconds)
+            self._raise_failure()
+            if turn != self._turn:
+                return Collected([], self._steps, self._busy_seconds, self._unfinished)
+            groups, self._groups = self._groups, []
+            return Collected(groups, self._steps, self._busy_seconds, self._unfinished)
 
     def load(self, buckets: list[ray.ObjectRef], version: int) -> tuple[str, str, float]:
         """Load a policy version from the object store: the actor's name, the checksum and the seconds."""
         started = time.perf_counter()
-        checksum = self.engine.load(ray.get(buckets), version)
+        weights = ray.get(buckets)
+        checksum = self._between_steps(lambda engine: engine.load(weights, version))
         return self.name, checksum, time.perf_counter() - started
+
+    def _post(self, call: Callable[[Engine], Any]) -> Future[Any]:
+        done: Future[Any] = Future()
+        with self._changed:
+            self._raise_failure()
+            self._calls.append((call, done))
+            self._changed.notify_all()
+        return done
+
+    def _between_steps(self, call: Callable[[Engine], Any]) -> Any:
+        return self._post(call).result()
+
+    def _raise_failure(self) -> None:
+        if self._failure:
+            raise RuntimeError(f"{self.name} has failed: {self._failure}")
+
+    def _run(self, model: str, config: RolloutConfig, seed: int) -> None:
+        """The engine's own thread: nothing else touches vLLM."""
+        try:
+            # vLLM is imported here, in the actor's process, under the environment made for it.
+            from actors.engine import Engine, prepare_process
+
+            prepare_process()
+            engine = Engine(model, config, seed)
+            while True:
+                self._take_calls(engine)
+                started = time.perf_counter()
+                groups = engine.step()
+                with self._changed:
+                    self._steps += 1
+                    self._busy_seconds += time.perf_counter() - started
+                    if groups:
+                        self._groups += groups.items()
+                        self._unfinished -= len(groups)
+                        self._changed.notify_all()
+        except BaseException as error:  # noqa: BLE001 (told to whoever calls next)
+            with self._changed:
+                self._failure = f"{error!r}\n{traceback.format_exc(limit=-4)}"
+                for _, done in self._calls:
+                    done.set_exception(RuntimeError(f"{self.name} has failed: {self._failure}"))
+                self._changed.notify_all()
+
+    def _take_calls(self, engine: Engine) -> None:
+        """Do what was asked for; sleep as long as there is neither a call nor an answer to grow."""
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._calls or engine.unfinished)
+                if not self._calls:
+                    return
+                call, done = self._calls.popleft()
+            try:
+                done.set_result(call(engine))
+            except BaseException as error:
+                done.set_exception(error)
+                raise

@@ -19,6 +19,10 @@ class WeightBroker:
             self.version, self.buckets = version, []
         self.buckets.append(ray.put(bucket))
 
+    def forget(self) -> None:
+        """Drop everything: a learner group that starts anew may publish a version that is here, or half of it."""
+        self.version, self.buckets = -1, []
+
     def references(self) -> tuple[int, list[ray.ObjectRef]]:
         """The newest version and its buckets."""
         return self.version, self.buckets

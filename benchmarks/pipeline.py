@@ -25,7 +25,7 @@ from actors.engine import Engine, prepare_process
 from actors.environment import engine_environment
 from bots.config import RolloutConfig, load_config
 from bots.event_log import EventLog
-from pipelines.crew import request_seed
+from bots.learning.requests import request_seed
 from pipelines.preparation import prepare
 from pipelines.summary import read_metrics
 from pipelines.train import train

@@ -1,4 +1,4 @@
-"""One checkpoint holds the learner's shards and the posterior, and Ray Train commits it as a whole."""
+"""One checkpoint holds the learner's shards, the posterior and the tasks under way; Ray Train commits it as a whole."""
 
 from __future__ import annotations
 
@@ -19,28 +19,38 @@ POSTERIOR = "posterior.arrow"
 PROGRESS = "progress.pkl"
 
 
-def save(learner: Learner, crew: Crew | None, step: int) -> None:
-    """Write a checkpoint after `step`. All ranks call it; the one with the crew adds the posterior."""
+def save(learner: Learner, crew: Crew | None, step: int, score: float | None) -> None:
+    """Write a checkpoint after `step`. All ranks call it; the one with the crew adds what the actors hold.
+
+    score: the last evaluation's, for `run.keep_best`. Tasks under way are kept by name: a restored run answers
+    them anew. Ray Train writes its record of the checkpoint last, when all ranks' files are in place.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         learner.save(folder)
         if crew:
-            snapshot, selected = ray.get(crew.posterior.snapshot.remote())
+            snapshot, selected, ledger = ray.get(crew.coordinator.checkpoint.remote())
             (folder / POSTERIOR).write_bytes(snapshot)
-            (folder / PROGRESS).write_bytes(pickle.dumps({"step": step, "selected": selected}))
+            progress = {"step": step, "selected": selected, "ledger": ledger}
+            (folder / PROGRESS).write_bytes(pickle.dumps(progress))
         ray.train.report(
-            {"step": step},
+            {"step": step, "score": float("-inf") if score is None else score},
             checkpoint=ray.train.Checkpoint.from_directory(name),
             checkpoint_dir_name=f"step_{step:06d}",
         )
 
 
 def restore(learner: Learner, crew: Crew | None) -> int:
-    """Go back to the newest committed checkpoint; returns its step, 0 if there is none."""
+    """Go back to the newest committed checkpoint; returns its step, 0 if there is none.
+
+    Posterior, journal and coordinator go back with the learner, to the very same step: what they did after it
+    is undone, whether this process died, or a rank, or the coordinator.
+    """
     newest = ray.train.get_checkpoint()
     if newest is None:
         if crew:
-            ray.get(crew.journal.rewind.remote(-1))
+            ray.get(crew.posterior.reset.remote())
+            ray.get([crew.journal.rewind.remote(-1), crew.coordinator.restore.remote(None)])
         return 0
     with newest.as_directory() as name:
         folder = Path(name)
@@ -48,5 +58,6 @@ def restore(learner: Learner, crew: Crew | None) -> int:
         progress = pickle.loads((folder / PROGRESS).read_bytes())
         if crew:
             ray.get(crew.posterior.restore.remote((folder / POSTERIOR).read_bytes(), progress["selected"]))
-            ray.get(crew.journal.rewind.remote(progress["step"]))
+            rewound = crew.journal.rewind.remote(progress["step"])
+            ray.get([rewound, crew.coordinator.restore.remote(progress["ledger"])])
     return int(progress["step"])

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import ray
 import ray.train
 import torch
@@ -14,10 +13,8 @@ import torch.distributed as dist
 from actors.weight_format import Checksum
 from bots.config import TrainConfig
 from bots.learning.batching import Shard, make_shards
-from bots.learning.rollouts import Group
-from bots.metrics import effective_task_ratio
 from pipelines import checkpoint
-from pipelines.crew import Conductor, Crew
+from pipelines.crew import Crew
 from pipelines.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -26,123 +23,102 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Job:
-    """What the driver hands to every rank; pools are references into the object store."""
+    """What the driver hands to every rank. preemptible: whether nodes may be announced to go away."""
 
     config: TrainConfig
     model: str
     crew: Crew
-    train: ray.ObjectRef
-    evaluation: ray.ObjectRef
+    preemptible: bool
 
 
 def train_loop(settings: dict[str, Any]) -> None:
-    """Train until `run.steps`, from the newest checkpoint if there is one."""
+    """Train until `run.steps`, from the newest checkpoint if there is one.
+
+    Rank 0 asks the coordinator for batches and hands it new weights; selection, generation and grading go on
+    in the coordinator meanwhile, up to `rollout.max_staleness` policy versions ahead.
+    """
     # Only the ranks need DeepSpeed; the driver imports this module too.
     from actors.learner import Learner
 
     job: Job = settings["job"]
-    config, crew = job.config, job.crew
-    torch.manual_seed(config.run.seed)
+    config, run = job.config, job.config.run
+    torch.manual_seed(run.seed)
     torch.set_num_threads(config.learner.threads)
     learner = Learner(job.model, config.model, config.learner, config.rollout.temperature)
-    first = learner.rank == 0
-    conductor = Conductor(crew, config, *ray.get([job.train, job.evaluation])) if first else None
-    done = checkpoint.restore(learner, crew if first else None)
+    # The others only learn: what they are told by rank 0, they are told through the group.
+    crew = job.crew if learner.rank == 0 else None
+    done = checkpoint.restore(learner, crew)
+    sync_weights(learner, crew, version=done)
+    score = last_score(crew)
+    if crew and done == 0:
+        scores = ray.get(crew.coordinator.evaluate.remote())
+        score = scores.get("score")
+        ray.get(crew.journal.write.remote({"step": 0, **scores}))
 
-    if conductor:
-        conductor.prefetch_selection(done + 1)
-    sync_weights(learner, conductor, version=done)
-    if conductor and done == 0:
-        ray.get(crew.journal.write.remote({"step": 0, **conductor.evaluate()}))
-
-    for step in range(done + 1, config.run.steps + 1):
+    saved_for: set[str] = set()
+    for step in range(done + 1, run.steps + 1):
         watch = Stopwatch()
-        record: dict[str, float] = {}
+        record: dict[str, Any] = {}
         shards: list[Shard] | None = None
-        if conductor:
-            shards, record, observed = experience(conductor, step, config, watch)
+        if crew:
+            shards, record = next_batch(crew, config, step, watch)
         with watch("learn"):
             figures = learner.update(scatter(shards), step)
         with watch("sync"):
-            synced = sync_weights(learner, conductor, version=step)
-        if conductor:
+            synced = sync_weights(learner, crew, version=step)
+        if crew:
             record |= figures | synced
-            if step % config.evaluation.every == 0 or step == config.run.steps:
+            if step % config.evaluation.every == 0 or step == run.steps:
                 with watch("evaluate"):
-                    record |= conductor.evaluate()
-            record |= ray.get(observed)
-        every = config.run.checkpoint_every
-        if every and (step % every == 0 or step == config.run.steps):
+                    record |= ray.get(crew.coordinator.evaluate.remote())
+                score = record.get("score", score)
+            record |= ray.get(crew.coordinator.observed.remote())
+        leaving = nodes_leaving(job)
+        every = run.checkpoint_every
+        if every and (step % every == 0 or step == run.steps or not leaving <= saved_for):
             with watch("checkpoint"):
-                checkpoint.save(learner, crew if first else None, step)
-        if first:
-            ray.get(
-                crew.journal.write.remote({"step": step, "policy_version": step, **record, **watch.record()})
-            )
+                checkpoint.save(learner, crew, step, score)
+            saved_for |= leaving
+        if crew:
+            line = {"step": step, "policy_version": step, **record, **watch.record()}
+            ray.get(crew.journal.write.remote(line))
 
 
-def experience(
-    conductor: Conductor, step: int, config: TrainConfig, watch: Stopwatch
-) -> tuple[list[Shard], dict[str, float], ray.ObjectRef]:
-    """Rank 0's half of a step: tasks → answers → rewards → beliefs → batch."""
-    with watch("select"):
-        rows, select_seconds, select_wait = conductor.selection()
-    with watch("generate"):
-        groups, busy = conductor.rollouts(step, rows)
-    with watch("grade"):
-        conductor.grade(groups, conductor.train)
-        # A partial group would bias its advantage, so one that could not be graded is dropped whole.
-        graded = [group for group in groups if group.graded]
-        if not graded:
-            raise RuntimeError(f"no group of step {step} could be graded: {groups[0].reasons[0]}")
-    if config.run.keep_rollouts:
-        conductor.keep_rollouts(step, groups)
-    # The beliefs need the rewards, not the new weights: the next tasks are drawn while this batch trains.
-    observed = conductor.observe(step, graded)
-    conductor.prefetch_selection(step + 1)
+def next_batch(
+    crew: Crew, config: TrainConfig, step: int, watch: Stopwatch
+) -> tuple[list[Shard], dict[str, Any]]:
+    """A step's groups from the coordinator, shared out over the ranks, and the figures that came with them."""
     with watch("batch"):
+        groups, record, waited = ray.get(crew.coordinator.next_batch.remote(step))
         shards = make_shards(
-            graded,
+            groups,
             config.learner.loss,
             config.learner.ranks,
             config.learner.tokens_per_micro_batch,
             config.rollout.max_tokens,
         )
-    generate_seconds = watch.record()["seconds/generate"]
-    record = batch_figures(graded) | {
-        "dropped_groups": len(groups) - len(graded),
-        "staleness": max(step - 1 - r.version for g in groups for r in g.rollouts),
-        "select_seconds": select_seconds,
-        "select_wait_seconds": select_wait,
-        "engine_busy_share": sum(busy) / (len(busy) * generate_seconds),
-    }
-    return shards, record, observed
+    # The batch itself took what is left after the waiting for selection, engines and graders.
+    for phase, seconds in waited.items():
+        watch.move("batch", phase, seconds)
+    return shards, record
 
 
-def batch_figures(groups: list[Group]) -> dict[str, float]:
-    """What a batch of graded groups shows of itself."""
-    rewards = np.stack([group.rewards for group in groups])
-    rollouts = [rollout for group in groups for rollout in group.rollouts]
-    return {
-        "etr": effective_task_ratio(rewards),
-        "reward": float(rewards.mean()),
-        "tokens": sum(len(rollout.token_ids) for rollout in rollouts),
-        "finished_share": float(np.mean([rollout.finished for rollout in rollouts])),
-    }
+def sync_weights(learner: Learner, crew: Crew | None, version: int) -> dict[str, Any]:
+    """Publish the learner's weights; every engine loads them between two of its steps. All ranks call it.
 
-
-def sync_weights(learner: Learner, conductor: Conductor | None, version: int) -> dict[str, Any]:
-    """Bring the learner's weights into every engine. All ranks call it; rank 0 gets the checksum."""
+    Rank 0 gets the checksum, which the engines' own must equal. The learner does not wait for the engines.
+    """
     checksum = Checksum()
     published = []
     for bucket in learner.weight_buckets():
-        if conductor:
-            published.append(conductor.publish(version, bucket, checksum))
-    if not conductor:
+        if crew:
+            checksum.add(bucket)
+            published.append(crew.broker.publish.remote(version, bucket))
+    if not crew:
         return {}
     ray.get(published)
-    seconds = conductor.load_weights(version, checksum.hexdigest())
-    return {"weights": checksum.hexdigest(), "weights_load_seconds": seconds}
+    ray.get(crew.coordinator.new_weights.remote(version, checksum.hexdigest()))
+    return {"weights": checksum.hexdigest()}
 
 
 def scatter(shards: list[Shard] | None) -> Shard:
@@ -152,3 +128,15 @@ def scatter(shards: list[Shard] | None) -> Shard:
     if mine[0] is None:
         raise RuntimeError("rank 0 sent no shard")
     return mine[0]
+
+
+def last_score(crew: Crew | None) -> float | None:
+    """The newest evaluation's score that the journal holds."""
+    records = ray.get(crew.journal.since.remote(0)) if crew else []
+    return next((record["score"] for record in reversed(records) if "score" in record), None)
+
+
+def nodes_leaving(job: Job) -> set[str]:
+    """Nodes of this group that are announced to be taken away; there is time for a checkpoint."""
+    info = ray.train.get_preemption_info() if job.preemptible else None
+    return set(info.preempted_node_ids) if info is not None else set()

@@ -30,11 +30,15 @@ class Demand:
 
 
 def plan(config: TrainConfig) -> list[Demand]:
-    """What the run asks. Posterior, graders, broker and journal ask nothing: they are idle most of the time."""
+    """What the run asks to start. The other actors ask nothing: they are idle most of the time."""
     rollout, learner = config.rollout, config.learner
     return [
         Demand(
-            "rollout engine", rollout.engines, rollout.cpus, rollout.gpus, "rollout.engines, rollout.cpus"
+            "rollout engine",
+            rollout.engines_to_start,
+            rollout.cpus,
+            rollout.gpus,
+            f"rollout.{'engines' if rollout.min_engines is None else 'min_engines'}, rollout.cpus",
         ),
         Demand("learner rank", learner.ranks, learner.cpus, learner.gpus, "learner.ranks, learner.cpus"),
     ]

@@ -11,9 +11,10 @@ import numpy as np
 from transformers import AutoConfig, AutoTokenizer
 
 from bots.config import ConfigError, TrainConfig, dump_config
+from bots.encoded import EncodedPool
 from bots.pool import PoolError
 from pipelines.pool import build_pool
-from pipelines.prompts import EncodedPool, encode
+from pipelines.prompts import encode
 
 LAB = "lab:"
 
@@ -53,9 +54,11 @@ def prepare(config: TrainConfig) -> Prepared:
     longest = config.rollout.max_model_len - config.rollout.max_tokens
     pool = build_pool(config.pool, tokenizer)
     pool.require("prompt", "answer", "grader")
-    if config.selection.tasks > len(pool):
+    waves = config.rollout.max_staleness + 1
+    if config.selection.tasks * waves > len(pool):
+        under_way = f" x (rollout.max_staleness + 1) = {config.selection.tasks * waves}" if waves > 1 else ""
         raise ConfigError(
-            f"selection.tasks is {config.selection.tasks}, but the pool has only {len(pool)} tasks"
+            f"selection.tasks is {config.selection.tasks}{under_way}, but the pool has only {len(pool)} tasks"
         )
     train = encode(pool, tokenizer, config.pool.template, longest)
     if config.evaluation.pool is None:

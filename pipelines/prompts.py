@@ -4,22 +4,12 @@ from __future__ import annotations
 
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
-import numpy.typing as npt
 from transformers import PreTrainedTokenizerBase
 
+from bots.encoded import EncodedPool, Prompts
 from bots.pool import PoolError, TaskPool
 from bots.templates import PromptEncoder, prompt_text
-
-
-@dataclass(frozen=True)
-class EncodedPool:
-    """A pool with the token ids of its prompts, int32, in row order."""
-
-    pool: TaskPool
-    prompts: list[npt.NDArray[np.int32]]
 
 
 def encode(
@@ -41,7 +31,7 @@ def encode(
                 f"prompt of row {row} (id {pool.ids([row])[0]}) has {len(prompt)} tokens; at most {longest} leave "
                 "room for an answer: raise rollout.max_model_len, or set pool.max_prompt_tokens to leave it out"
             )
-    return EncodedPool(pool, prompts)
+    return EncodedPool(pool, Prompts(prompts))
 
 
 def _check_characters(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, pool: TaskPool) -> None:

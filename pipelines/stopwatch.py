@@ -23,6 +23,11 @@ class Stopwatch:
         finally:
             self._phases[phase] = self._phases.get(phase, 0.0) + time.perf_counter() - started
 
+    def move(self, phase: str, to: str, seconds: float) -> None:
+        """Count some of a phase's time towards another one."""
+        self._phases[phase] -= seconds
+        self._phases[to] = self._phases.get(to, 0.0) + seconds
+
     def record(self) -> dict[str, float]:
         """`seconds/PHASE` of each phase, and `seconds`, the whole time so far."""
         phases = {f"seconds/{phase}": seconds for phase, seconds in self._phases.items()}

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from actors.environment import driver_environment, engine_environment, learner_environment
+from actors.environment import driver_environment, learner_environment
 
 os.environ.update({k: v for k, v in driver_environment().items() if k not in os.environ})
 
@@ -24,18 +24,12 @@ import ray
 import ray.train
 from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
-from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from rich.console import Console
 
-from actors.grader import Grader
-from actors.journal import Journal
-from actors.posterior import PosteriorActor, write_pool
-from actors.rollout import RolloutActor
-from actors.weights import WeightBroker
 from bots.config import TrainConfig, dump_config, load_config
 from pipelines import plan
 from pipelines.command import run_job
-from pipelines.crew import Crew
+from pipelines.crew import Crew, dismiss, hire, hire_more_engines
 from pipelines.loop import Job, train_loop
 from pipelines.preparation import Prepared, claim_folder, prepare
 from pipelines.progress import Progress
@@ -59,14 +53,14 @@ def train(
     with _ray():
         plan.wait_until_possible(plan.plan(config), config.run.wait_for_nodes_s)
         started = time.time()
-        crew = _hire(prepared, folder)
+        crew = hire(prepared, folder)
         try:
             _fit(prepared, crew, folder, console)
         finally:
             ray.get(crew.journal.close.remote(), timeout=10)
             beliefs = ray.get(crew.posterior.table.remote(), timeout=60)
             summary = summarise(folder, beliefs, time.time() - started)
-            _dismiss(crew)
+            dismiss(crew)
     return summary
 
 
@@ -79,6 +73,8 @@ def _ray() -> Iterator[None]:
     embedded = "RAY_ADDRESS" not in os.environ
     # An embedded Ray needs no dashboard; a cluster has its own.
     options: dict[str, Any] = {"include_dashboard": False} if embedded else {}
+    # Nodes of a cluster may be taken away with a notice; the one in here is not.
+    os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0" if embedded else "1"
     on_request_to_end = signal.getsignal(signal.SIGTERM)
     ray.init(namespace=NAMESPACE, logging_level="error", log_to_driver=False, **options)
     if threading.current_thread() is threading.main_thread():
@@ -90,48 +86,16 @@ def _ray() -> Iterator[None]:
         ray.shutdown()
 
 
-def _hire(prepared: Prepared, folder: Path) -> Crew:
-    """Start every actor but the learner ranks. The driver owns them, so they outlive a learner's restart."""
-    config, run = prepared.config, prepared.config.run
-    rollout = config.rollout
-    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    pool = folder / "pool.arrow"
-    write_pool(prepared.train.pool, pool)
-    engines = [
-        RolloutActor.options(
-            name=f"{run.name}/rollout-{i}",
-            num_cpus=rollout.cpus,
-            num_gpus=rollout.gpus,
-            runtime_env={"env_vars": engine_environment(rollout.threads, rollout.gpus > 0)},
-        ).remote(f"rollout-{i}", prepared.model, rollout, run.seed + i)
-        for i in range(rollout.engines)
-    ]
-    grading = config.grading
-    pools = [prepared.train, *([prepared.evaluation] if prepared.evaluation else [])]
-    used = sorted({name for encoded in pools for name in encoded.pool.table["grader"].unique().to_pylist()})
-    graders = [
-        Grader.options(name=f"{run.name}/grader-{i}", num_cpus=0).remote(
-            grading.workers,
-            time_limit=grading.timeout_s,
-            memory_limit=int(grading.memory_gib * 2**30),
-            graders=used,
-            unsafe_code_without_sandbox=grading.unsafe_code_without_sandbox,
-        )
-        for i in range(grading.actors)
-    ]
-    settings = config.selection.settings(rollout.samples, run.seed)
-    posterior = PosteriorActor.options(name=f"{run.name}/posterior", scheduling_strategy=here).remote(
-        str(pool), prepared.train.pool.anchor_columns, settings, str(folder / "posterior")
-    )
-    journal = Journal.options(name=f"{run.name}/journal", scheduling_strategy=here).remote(str(folder))
-    return Crew(engines, graders, posterior, WeightBroker.remote(), journal)
+def _preemptible() -> bool:
+    """Whether Ray Train watches for nodes that are about to be taken away, as `_ray` has set it."""
+    return os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "1") != "0"
 
 
 def _fit(prepared: Prepared, crew: Crew, folder: Path, console: Console) -> None:
     config = prepared.config
     learner = config.learner
     on_gpu = learner.gpus > 0
-    job = Job(config, prepared.model, crew, ray.put(prepared.train), ray.put(prepared.evaluation))
+    job = Job(config, prepared.model, crew, preemptible=_preemptible())
     trainer = TorchTrainer(
         train_loop,
         train_loop_config={"job": job},
@@ -145,7 +109,10 @@ def _fit(prepared: Prepared, crew: Crew, folder: Path, console: Console) -> None
             name="checkpoints",
             storage_path=str(folder),
             failure_config=FailureConfig(max_failures=learner.max_failures),
-            checkpoint_config=CheckpointConfig(num_to_keep=config.run.checkpoints_kept),
+            checkpoint_config=CheckpointConfig(
+                num_to_keep=config.run.checkpoints_kept,
+                checkpoint_score_attribute="score" if config.run.keep_best else None,
+            ),
             worker_runtime_env={"env_vars": learner_environment(learner.threads, on_gpu)},
         ),
     )
@@ -157,6 +124,7 @@ def _fit(prepared: Prepared, crew: Crew, folder: Path, console: Console) -> None
         except BaseException as error:  # noqa: BLE001 (handed to the main thread, which raises it)
             failures.append(error)
 
+    waiting_for_learner = True
     # In a thread of its own, so that this one shows progress and an interrupt ends everything at once.
     thread = threading.Thread(target=fit, name="ray-train", daemon=True)
     with Progress(crew.journal, config.run.steps, config.run.name, console) as progress:
@@ -164,14 +132,11 @@ def _fit(prepared: Prepared, crew: Crew, folder: Path, console: Console) -> None
         while thread.is_alive():
             thread.join(0.5)
             progress.poll()
+            if waiting_for_learner and ray.get(crew.coordinator.attached.remote()):
+                waiting_for_learner = False
+                hire_more_engines(prepared, crew)
     if failures:
         raise failures[0]
-
-
-def _dismiss(crew: Crew) -> None:
-    """End the actors now rather than when the last handle is gone."""
-    for actor in [*crew.engines, *crew.graders, crew.posterior, crew.broker, crew.journal]:
-        ray.kill(actor)
 
 
 def main(arguments: list[str] | None = None) -> int:

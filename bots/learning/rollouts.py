@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from bots.metrics import effective_task_ratio
+
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
@@ -18,8 +20,9 @@ class Rollout:
     logprobs: float32 (L,), log-probability of each token under the policy that sampled it.
     text: the decoded answer without special tokens.
     finished: whether it ended by itself; False if it ran into the token limit.
-    version: policy version that sampled it.
+    version: policy version that sampled it; the oldest, where new weights came while it grew.
     weights: checksum of that version's weights, as the engine took it when it loaded them.
+    spans: (version, tokens) of each policy version that sampled a part of it, in order.
     """
 
     token_ids: npt.NDArray[np.int32]
@@ -28,6 +31,12 @@ class Rollout:
     finished: bool
     version: int
     weights: str
+    spans: tuple[tuple[int, int], ...] = ()
+
+    @property
+    def newest_version(self) -> int:
+        """Policy version of its last token."""
+        return self.spans[-1][0] if self.spans else self.version
 
 
 @dataclass(slots=True)
@@ -57,7 +66,8 @@ def rollout_table(step: int, ids: Sequence[str], groups: Sequence[Group]) -> pa.
     """What was answered at one step, a row for each rollout, to be read by people and programs.
 
     ids: the groups' task ids. A reward is null where the answer could not be graded.
-    Columns: step, task, answer, reward, reason, tokens, mean_logprob, finished, policy_version, weights.
+    Columns: step, task, answer, reward, reason, tokens, mean_logprob, finished, policy_version (of the
+    oldest token), newest_policy_version, weights.
     """
     answers = [(task, g, i) for task, g in zip(ids, groups, strict=True) for i in range(len(g.rollouts))]
     rollouts = [group.rollouts[i] for _, group, i in answers]
@@ -72,6 +82,19 @@ def rollout_table(step: int, ids: Sequence[str], groups: Sequence[Group]) -> pa.
             "mean_logprob": [float(rollout.logprobs.mean()) for rollout in rollouts],
             "finished": [rollout.finished for rollout in rollouts],
             "policy_version": pa.array([rollout.version for rollout in rollouts], pa.int32()),
+            "newest_policy_version": pa.array([rollout.newest_version for rollout in rollouts], pa.int32()),
             "weights": [rollout.weights for rollout in rollouts],
         }
     )
+
+
+def batch_figures(groups: Sequence[Group]) -> dict[str, float]:
+    """What a batch of graded groups shows of itself: ETR, mean reward, tokens, share of finished answers."""
+    rewards = np.stack([group.rewards for group in groups])
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    return {
+        "etr": effective_task_ratio(rewards),
+        "reward": float(rewards.mean()),
+        "tokens": sum(len(rollout.token_ids) for rollout in rollouts),
+        "finished_share": float(np.mean([rollout.finished for rollout in rollouts])),
+    }

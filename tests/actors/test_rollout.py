@@ -1,5 +1,7 @@
 """A real vLLM engine in a real actor, held against transformers."""
 
+import time
+
 import numpy as np
 import pytest
 import ray
@@ -12,6 +14,7 @@ from actors.weight_format import Checksum, buckets_of
 from bots.config import RolloutConfig
 from bots.lab.checkpoints import checkpoint_path
 from bots.lab.pool import lab_table
+from bots.learning.requests import Request, Sampling
 
 pytestmark = pytest.mark.slow
 CONFIG = RolloutConfig(samples=4, max_tokens=48, max_model_len=128, dtype="float32", cpus=0.5)
@@ -33,8 +36,25 @@ def prompts():
     return [np.array(ids, np.int32) for ids in tokenizer(texts)["input_ids"]]
 
 
+def requests(prompts, seeds=None, max_tokens=CONFIG.max_tokens):
+    sampling = Sampling(4, max_tokens)
+    return [
+        Request(("train", 1, i), prompt, sampling, None if seeds is None else seeds[i])
+        for i, prompt in enumerate(prompts)
+    ]
+
+
+def collect(engine, turn, count):
+    groups = {}
+    while len(groups) < count:
+        groups |= ray.get(engine.collect.remote(turn, 5.0)).groups
+    return [groups["train", 1, i] for i in range(count)]
+
+
 def generate(engine, prompts, seeds=None):
-    return ray.get(engine.generate.remote(prompts, 4, 1.0, seeds))[0]
+    ray.get(engine.begin.remote("turn"))
+    ray.get(engine.submit.remote("turn", requests(prompts, seeds)))
+    return collect(engine, "turn", len(prompts))
 
 
 def transformers_logprobs(model, prompt, rollout):
@@ -50,28 +70,72 @@ def largest_difference(model, prompts, answers):
     return max(np.abs(transformers_logprobs(model, p, r) - r.logprobs).max() for p, r in pairs)
 
 
-def test_logprobs_are_those_of_transformers_before_and_after_new_weights(engine, prompts):
+def moved(seed):
+    """The base model with noise on its weights, and those in the object store, with their checksum."""
     model = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32).eval()
-    assert largest_difference(model, prompts, generate(engine, prompts)) < 1e-4
-
-    torch.manual_seed(1)
+    torch.manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
             parameter.add_(torch.randn_like(parameter) * 0.02)
     parameters = [(name, p.detach()) for name, p in model.named_parameters()]
     assert not any(name.startswith("lm_head") for name, _ in parameters), "tied: the trap of a stale head"
-    checksum = Checksum()
-    references = []
+    checksum, references = Checksum(), []
     for bucket in buckets_of(parameters, limit=2**19):
         checksum.add(bucket)
         references.append(ray.put(bucket))
     assert len(references) > 1
-    name, loaded, _ = ray.get(engine.load.remote(references, 7))
-    assert (name, loaded) == ("rollout-0", checksum.hexdigest())
+    return model, references, checksum.hexdigest()
 
+
+def test_logprobs_are_those_of_transformers_before_and_after_new_weights(engine, prompts):
+    model = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32).eval()
+    assert largest_difference(model, prompts, generate(engine, prompts)) < 1e-4
+    model, references, checksum = moved(seed=1)
+    name, loaded, _ = ray.get(engine.load.remote(references, 7))
+    assert (name, loaded) == ("rollout-0", checksum)
     answers = generate(engine, prompts)
     assert largest_difference(model, prompts, answers) < 1e-4
     assert {(r.version, r.weights) for group in answers for r in group} == {(7, loaded)}
+
+
+def test_weights_that_come_while_answers_grow_change_only_what_follows(engine, prompts):
+    before, references, old = moved(seed=1)
+    ray.get(engine.load.remote(references, 7))
+    ray.get(engine.begin.remote("turn"))
+    ray.get(engine.submit.remote("turn", requests(prompts)))
+    after, references, _ = moved(seed=2)
+    while ray.get(engine.collect.remote("other", 0.0)).steps % 10 < 4:
+        time.sleep(0.001)
+    ray.get(engine.load.remote(references, 8))
+    answers = collect(engine, "turn", len(prompts))
+
+    mixed = 0
+    for prompt, rollout in ((p, r) for p, group in zip(prompts, answers, strict=True) for r in group):
+        assert sum(tokens for _, tokens in rollout.spans) == len(rollout.token_ids)
+        assert rollout.version == rollout.spans[0][0]
+        first = rollout.spans[0][1] if rollout.version == 7 else 0
+        expected = np.concatenate(
+            [transformers_logprobs(before, prompt, rollout)[:first],
+             transformers_logprobs(after, prompt, rollout)[first:]]
+        )  # fmt: skip
+        assert np.abs(expected - rollout.logprobs).max() < 1e-4, "each token under the policy that sampled it"
+        if rollout.version == 7:
+            assert rollout.weights == old
+            mixed += rollout.newest_version == 8
+    assert mixed > 10
+
+
+def test_an_earlier_caller_can_neither_put_requests_in_nor_take_groups_out(engine, prompts):
+    ray.get(engine.begin.remote("old"))
+    ray.get(engine.submit.remote("old", requests(prompts)))
+    waiting = engine.collect.remote("old", 30.0)
+    ray.get(engine.begin.remote("new"))
+    left = ray.get(waiting).groups
+    assert len(left) < len(prompts)
+    ray.get(engine.submit.remote("old", requests(prompts)))
+    ray.get(engine.submit.remote("new", requests(prompts[:2])))
+    assert len(collect(engine, "new", 2)) == 2
+    assert ray.get(engine.collect.remote("new", 0.2)).groups == []
 
 
 def test_seeded_answers_do_not_depend_on_the_batch(engine, prompts):

@@ -1,0 +1,371 @@
+"""The coordinator: the whole way from selection to graded groups, off the learner's critical path.
+
+    select → generate → grade → ready;  a step takes B ready groups, observes them, and selects the next wave
+
+The learner asks it for batches and hands it new weights; engines and graders may come, die and come back
+meanwhile, and a learner that dies does not touch them. Which groups make up a step's batch, and how far
+generation may run ahead, is the ledger's rule (`bots.ledger`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Coroutine, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import ray
+
+from actors.engine_pool import EnginePool, Weights
+from actors.grader_pool import GraderPool, GradingError
+from bots.config import TrainConfig
+from bots.encoded import EncodedPool
+from bots.graders.worker import Item
+from bots.learning.requests import Request, RequestKey, Sampling, request_seed
+from bots.learning.rollouts import Group, Rollout, batch_figures, rollout_table
+from bots.ledger import EMPTY, Key, Ledger
+from bots.templates import prompt_text
+
+TRAIN, EVALUATE = "train", "evaluate"
+MOST_LOSSES = 5
+"""A task over which so many engines were lost is dropped, with that reason: it may be what ends them."""
+
+
+# Restarted after a crash, it knows nothing: the learner's next call fails, and its group comes back with it from
+# the newest checkpoint.
+@ray.remote(num_cpus=0, max_restarts=-1)
+class Coordinator:
+    """Owns selection, generation, grading and observation of a run. One per run, on the driver's node.
+
+    train, evaluation: pools with encoded prompts. posterior, broker, journal: handles of these actors. engines,
+    graders: names and handles. folder: the run's folder, for `ledger.jsonl`.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        train: EncodedPool,
+        evaluation: EncodedPool | None,
+        posterior: Any,
+        broker: Any,
+        journal: Any,
+        engines: Sequence[tuple[str, Any]],
+        graders: Sequence[tuple[str, Any]],
+        folder: str,
+    ) -> None:
+        self.config = config
+        self.train, self.evaluation = train, evaluation
+        self.posterior, self.broker, self.journal = posterior, broker, journal
+        rollout = config.rollout
+        self.ledger = Ledger(config.selection.tasks, rollout.max_staleness, Path(folder) / "ledger.jsonl")
+        self._sampling = Sampling(rollout.samples, rollout.max_tokens, rollout.temperature, rollout.top_p)
+        self._engine_handles, self._grader_handles = list(engines), list(graders)
+        self._started = False
+
+    async def restore(self, state: dict[str, Any] | None) -> None:
+        """Begin, or begin again, from a checkpoint's ledger; None: from nothing. Ends what was under way.
+
+        The posterior must have been restored before.
+        """
+        if not self._started:
+            self._start()
+        for task in self._chores:
+            task.cancel()
+        self._chores.clear()
+        self._tell(RuntimeError("the run went back to a checkpoint"))
+        self._failure = None
+        self.engines.clear()
+        self.graders.clear()
+        self._groups: dict[Key, Group] = {}
+        self._ungraded: list[Group] = []
+        self._evaluating: dict[RequestKey, asyncio.Future[Group]] = {}
+        self._observed: asyncio.Task[dict[str, float]] | None = None
+        await self.broker.forget.remote()
+        self._version = -1
+        self._select_seconds = 0.0
+        self.ledger.restore(state or EMPTY)
+        self._gated = self.ledger.at("waiting")
+        self._selecting = asyncio.Lock()
+        self._chore(self._select())
+
+    def pid(self) -> int:
+        """Process id of the coordinator."""
+        return os.getpid()
+
+    def attached(self) -> bool:
+        """Whether a learner group has come."""
+        return self._started
+
+    def add_engines(self, engines: Sequence[tuple[str, Any]]) -> None:
+        """Take more engines into the run; each is used as soon as it is up."""
+        self._engine_handles += engines
+        if self._started:
+            self.engines.add(engines)
+
+    async def new_weights(self, version: int, checksum: str) -> None:
+        """A policy version lies with the broker: engines load it between two of their steps.
+
+        checksum: the learner's; an engine that finds another one is taken for lost.
+        """
+        published, buckets = await self.broker.references.remote()
+        if published != version:
+            raise RuntimeError(f"the weight broker holds policy version {published}, not {version}")
+        self._version = version
+        self.engines.set_weights(Weights(version, buckets, checksum))
+        self._open_gate()
+
+    async def next_batch(self, step: int) -> tuple[list[Group], dict[str, float], dict[str, float]]:
+        """A step's graded groups, in the order of their selection; figures; seconds waited, by what for.
+
+        Raises RuntimeError if no group can be graded, EngineError if there is no engine any more.
+        """
+        self._raise_failure()
+        if step != self.ledger.step + 1:
+            raise RuntimeError(f"step {step} was asked for, but the step after {self.ledger.step} is due")
+        waited: dict[str, float] = {}
+        while (due := self.ledger.due()) is None:
+            started, blocked_by = time.perf_counter(), self._blocked_by()
+            await self._news()
+            waited[blocked_by] = waited.get(blocked_by, 0.0) + time.perf_counter() - started
+        if not due:
+            raise RuntimeError(f"no group of step {step} could be graded: {self.ledger.dropped[0]}")
+        figures = self._figures()
+        figures["dropped_groups"] = len(self.ledger.dropped)
+        self.ledger.train(due)
+        groups = [self._groups.pop(key) for key in due]
+        versions = np.array([r.version for group in groups for r in group.rollouts])
+        figures |= batch_figures(groups) | {
+            "staleness": int(step - 1 - versions.min()),
+            "staleness_mean": float(step - 1 - versions.mean()),
+            "select_seconds": self._select_seconds,
+            "select_wait_seconds": waited.get("select", 0.0),
+        }
+        if self.config.run.keep_rollouts:
+            kept = groups + self._ungraded
+            ids = self.train.pool.ids([group.row for group in kept])
+            self.journal.keep.remote(step, rollout_table(step, ids, kept))
+        self._ungraded = []
+        # The beliefs need the rewards, not the new weights: the next tasks are drawn while this batch trains.
+        self._observed = self._chore(self._observe(due, groups))
+        self._chore(self._select(after=self._observed))
+        return groups, figures, waited
+
+    async def observed(self) -> dict[str, float]:
+        """What the posterior made of the last batch: the figures of `BOTS.metrics`."""
+        return await asyncio.shield(self._observed) if self._observed is not None else {}
+
+    async def evaluate(self) -> dict[str, float]:
+        """Mean reward of the newest policy on the held-out tasks, in all and by domain."""
+        if self.evaluation is None:
+            return {}
+        pool, settings = self.evaluation, self.config.evaluation
+        rollout = self.config.rollout
+        sampling = Sampling(settings.samples, rollout.max_tokens, settings.temperature, rollout.top_p)
+        # The same seeds at every evaluation: what differs between two scores is the policy alone.
+        requests = [self._request(EVALUATE, 0, row, pool, sampling) for row in range(len(pool.pool))]
+        loop = asyncio.get_running_loop()
+        self._evaluating = {request.key: loop.create_future() for request in requests}
+        answers = list(self._evaluating.values())
+        self.engines.submit(requests, first=True)
+        while not all(answer.done() for answer in answers):
+            await self._news()
+        means = np.array([_mean_reward(answer.result()) for answer in answers])
+        ungraded = int(np.isnan(means).sum())
+        if ungraded == len(means):
+            raise RuntimeError("not one answer to the evaluation tasks could be graded")
+        scores = {"score": float(np.nanmean(means)), "evaluation_ungraded": float(ungraded)}
+        for code, domain in enumerate(pool.pool.domains):
+            of_domain = means[pool.pool.domain_codes == code]
+            scores[f"score/{domain}"] = (
+                float(np.nanmean(of_domain)) if not np.isnan(of_domain).all() else np.nan
+            )
+        return scores
+
+    async def checkpoint(self) -> tuple[bytes, dict[int, list[int]], dict[str, Any]]:
+        """The posterior's snapshot, the selections it keeps, and the ledger, all as after the last batch."""
+        while any(task.get_name() in ("_observe", "_select") for task in self._chores):
+            await self._news()
+        snapshot, selected = await self.posterior.snapshot.remote()
+        return snapshot, selected, self.ledger.state()
+
+    # Selection
+
+    async def _select(self, after: asyncio.Task[Any] | None = None) -> None:
+        """Draw every wave that may be drawn."""
+        if after is not None:
+            await after
+        async with self._selecting:
+            while self.ledger.wants_wave:
+                wave = self.ledger.wave + 1
+                call = self.posterior.select.remote(wave, self.config.selection.tasks, self.ledger.rows)
+                rows, self._select_seconds = await call
+                self.ledger.select(wave, rows)
+                self._gated += [(wave, int(row)) for row in rows]
+                self._open_gate()
+
+    async def _observe(self, keys: Sequence[Key], groups: Sequence[Group]) -> dict[str, float]:
+        """Tell the posterior what a batch showed, wave by wave."""
+        figures: dict[str, float] = {}
+        for wave in sorted({wave for wave, _ in keys}):
+            of_wave = [group for (w, _), group in zip(keys, groups, strict=True) if w == wave]
+            rows = np.array([group.row for group in of_wave], np.int64)
+            rewards = np.stack([group.rewards for group in of_wave])
+            figures = await self.posterior.observe.remote(wave, rows, rewards)
+        return figures
+
+    # Generation
+
+    def _open_gate(self) -> None:
+        """Hand the engines what the newest policy version allows."""
+        able = [key for key in self._gated if self.ledger.may_begin(key, self._version)]
+        self._gated = self._gated[len(able) :]
+        self.engines.submit(self._request(TRAIN, *key, self.train, self._sampling) for key in able)
+
+    def _request(self, purpose: str, wave: int, row: int, pool: EncodedPool, sampling: Sampling) -> Request:
+        seed = request_seed(self.config.run.seed, wave, row) if self.config.rollout.seeded else None
+        return Request((purpose, wave, row), pool.prompts[row], sampling, seed)
+
+    def _begun(self, key: RequestKey, version: int) -> None:
+        purpose, wave, row = key
+        if purpose == TRAIN:
+            self.ledger.generate((wave, row), version)
+
+    def _answered(self, key: RequestKey, rollouts: list[Rollout]) -> None:
+        purpose, wave, row = key
+        pool = self.train if purpose == TRAIN else self.evaluation
+        group = Group(row, pool.prompts[row], rollouts)
+        if purpose == TRAIN:
+            self.ledger.answered((wave, row), min(rollout.version for rollout in rollouts))
+        self._chore(self._grade(key, group, pool))
+
+    def _lost_engine(self, name: str, reason: str, requests: Sequence[Request]) -> Iterable[Request]:
+        tasks = [request.key[1:] for request in requests if request.key[0] == TRAIN]
+        self.ledger.note_loss(name, reason, tasks)
+        again = []
+        for request in requests:
+            purpose, wave, row = request.key
+            if purpose == TRAIN and self.ledger.again((wave, row)) >= MOST_LOSSES:
+                self._drop(
+                    (wave, row), f"{MOST_LOSSES} engines were lost while they answered it; {name} {reason}"
+                )
+            else:
+                again.append(request)
+        return again
+
+    # Grading
+
+    async def _grade(self, key: RequestKey, group: Group, pool: EncodedPool) -> None:
+        try:
+            results = await self.graders.grade(_items(group, pool))
+            group.rewards = np.array([np.nan if r.reward is None else r.reward for r in results])
+            group.reasons = [r.reason for r in results]
+        except GradingError as error:
+            group.rewards = np.full(len(group.rollouts), np.nan)
+            group.reasons = [str(error)] * len(group.rollouts)
+        purpose, wave, row = key
+        if purpose == EVALUATE:
+            self._evaluating[key].set_result(group)
+        elif group.graded:
+            self.ledger.graded((wave, row))
+            self._groups[wave, row] = group
+        else:
+            # A partial group would bias its advantage, so one that could not be graded is dropped whole.
+            hole = int(np.flatnonzero(np.isnan(group.rewards))[0])
+            self._ungraded.append(group)
+            self._drop((wave, row), group.reasons[hole])
+        self._tell()
+
+    def _drop(self, key: Key, reason: str) -> None:
+        self.ledger.drop(key, reason)
+        self._tell()
+
+    # The event loop
+
+    def _start(self) -> None:
+        self._started = True
+        self._waiters: list[asyncio.Future[None]] = []
+        self._chores: set[asyncio.Task[Any]] = set()
+        self._failure: BaseException | None = None
+        self._last_figures = (time.monotonic(), 0.0)
+        self.engines = EnginePool(
+            self.config.rollout, self._begun, self._answered, self._lost_engine, self._fail
+        )
+        self.graders = GraderPool(
+            self.config.grading,
+            lambda name, reason, jobs: self.ledger.note_loss(name, reason, []),
+        )
+        self.engines.add(self._engine_handles)
+        self.graders.add(self._grader_handles)
+
+    def _chore(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Have something done in the background; if it fails, so does the learner's next call."""
+        task = asyncio.create_task(work, name=work.__name__)
+        self._chores.add(task)
+        task.add_done_callback(self._finish_chore)
+        return task
+
+    def _finish_chore(self, task: asyncio.Task[Any]) -> None:
+        self._chores.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._fail(error)
+        self._tell()
+
+    def _fail(self, error: BaseException) -> None:
+        self._failure = self._failure or error
+        self._tell()
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _tell(self, error: BaseException | None = None) -> None:
+        """Wake whoever waits for news."""
+        waiters, self._waiters = self._waiters, []
+        for waiter in waiters:
+            if waiter.done():
+                continue
+            if error is not None:
+                waiter.set_exception(error)
+            else:
+                waiter.set_result(None)
+
+    async def _news(self) -> None:
+        """Sleep until something has changed. Raises what went wrong meanwhile."""
+        waiter = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        await waiter
+        self._raise_failure()
+
+    def _blocked_by(self) -> str:
+        if not len(self.ledger):
+            return "select"
+        return "generate" if self.ledger.blocked_by() == "generating" else "grade"
+
+    def _figures(self) -> dict[str, float]:
+        """Engines and queues since the last batch."""
+        now, busy = time.monotonic(), self.engines.busy_seconds
+        since, busy_before = self._last_figures
+        self._last_figures = now, busy
+        counts = self.ledger.counts()
+        return {
+            "engines": self.engines.up,
+            "engine_busy_share": (busy - busy_before) / ((now - since) * max(1, self.engines.up)),
+            "engine_losses": self.engines.losses,
+            "grader_losses": self.graders.losses,
+            "weights_load_seconds": self.engines.load_seconds,
+            **{f"queue/{place}": float(count) for place, count in counts.items()},
+        }
+
+
+def _items(group: Group, pool: EncodedPool) -> list[Item]:
+    """(grader, prompt, answer, completion) of each answer."""
+    (task,) = pool.pool.take(np.array([group.row], np.int64), ["grader", "prompt", "answer"])
+    prompt = prompt_text(task["prompt"])
+    return [(task["grader"], prompt, task["answer"], rollout.text) for rollout in group.rollouts]
+
+
+def _mean_reward(group: Group) -> float:
+    return float(np.nanmean(group.rewards)) if not np.isnan(group.rewards).all() else np.nan

@@ -1,0 +1,150 @@
+"""The grader pool: shares answers out over the grader actors, and outlives each of them."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.exceptions import RayActorError, RayError
+
+from actors.within import within
+from bots.config import GradingConfig
+from bots.graders.worker import Item
+from bots.graders.workers import Result
+
+_RETRY_SECONDS = 0.5
+_MOST_JOBS = 64
+_START_SECONDS = 120.0
+
+
+class GradingError(RuntimeError):
+    """Answers over which too many graders were lost, with the last reason."""
+
+
+@dataclass(eq=False)
+class _Job:
+    items: Sequence[Item]
+    done: asyncio.Future[list[Result]]
+    losses: int = 0
+
+
+class GraderPool:
+    """Drives the grader actors from an event loop.
+
+    lost(name, reason, jobs): a grader was lost while it had that many jobs.
+
+    A grader that dies is restarted by Ray, one that exceeds the time that its grades may take in all, or whose
+    processes fail, is restarted from here. What it had is graded again elsewhere, each job for itself, so that
+    one which takes graders down does not take others with it; at the third loss it is given up.
+    """
+
+    most_losses = 3
+
+    def __init__(self, config: GradingConfig, lost: Callable[[str, str, int], None]) -> None:
+        self.config = config
+        self._lost = lost
+        self._waiting: deque[_Job] = deque()
+        self._news = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.losses = 0
+        self.running = 0
+
+    @property
+    def waiting(self) -> int:
+        """Jobs that no grader has yet."""
+        return len(self._waiting)
+
+    def add(self, graders: Sequence[tuple[str, Any]]) -> None:
+        """Take more graders, by name and handle."""
+        for name, actor in graders:
+            self._tasks.append(asyncio.create_task(self._serve(name, actor), name=name))
+
+    def clear(self) -> None:
+        """Forget everything that waits."""
+        for job in self._waiting:
+            job.done.cancel()
+        self._waiting.clear()
+
+    async def grade(self, items: Sequence[Item]) -> list[Result]:
+        """Score answers in order. What a grader could not score is tried once more, then reward None.
+
+        Raises GradingError if every grader that tried was lost.
+        """
+        results = await self._grade(items)
+        holes = [place for place, result in enumerate(results) if result.reward is None]
+        if holes:
+            again = await self._grade([items[place] for place in holes])
+            for place, result in zip(holes, again, strict=True):
+                results[place] = result
+        return results
+
+    async def _grade(self, items: Sequence[Item]) -> list[Result]:
+        job = _Job(items, asyncio.get_running_loop().create_future())
+        self._waiting.append(job)
+        self._news.set()
+        return await job.done
+
+    async def _serve(self, name: str, actor: Any) -> None:
+        while True:
+            jobs = await self._take()
+            self.running += len(jobs)
+            try:
+                await self._work(actor, jobs)
+            except (RayError, TimeoutError) as error:
+                self._lose(name, jobs, error)
+                if not isinstance(error, RayActorError):
+                    ray.kill(actor, no_restart=False)
+                await self._wait_for(actor)
+            finally:
+                self.running -= len(jobs)
+
+    async def _take(self) -> list[_Job]:
+        """The longest-waiting jobs: a fair share of all; one that has seen a loss goes alone."""
+        while not self._waiting:
+            self._news.clear()
+            await self._news.wait()
+        share = min(_MOST_JOBS, math.ceil(len(self._waiting) / len(self._tasks)))
+        jobs = [self._waiting.popleft()]
+        while len(jobs) < share and not jobs[0].losses and not self._waiting[0].losses:
+            jobs.append(self._waiting.popleft())
+        return jobs
+
+    async def _work(self, actor: Any, jobs: list[_Job]) -> None:
+        items = [item for job in jobs for item in job.items]
+        # Every grade has its own limit; this one is for the actor around them.
+        limit = _START_SECONDS + self.config.timeout_s * math.ceil(len(items) / self.config.workers)
+        results = iter(await within(limit, actor.grade.remote(items)))
+        for job in jobs:
+            graded = [next(results) for _ in job.items]
+            if not job.done.done():
+                job.done.set_result(graded)
+
+    def _lose(self, name: str, jobs: list[_Job], error: BaseException) -> None:
+        self.losses += 1
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no answer in time"
+        self._lost(name, reason, len(jobs))
+        for job in reversed(jobs):
+            job.losses += 1
+            if job.done.done():
+                continue
+            if job.losses >= self.most_losses:
+                job.done.set_exception(
+                    GradingError(f"{job.losses} graders were lost over it; {name}: {reason}")
+                )
+            else:
+                self._waiting.appendleft(job)
+        self._news.set()
+
+    async def _wait_for(self, actor: Any) -> None:
+        while True:
+            await asyncio.sleep(_RETRY_SECONDS)
+            try:
+                await within(_START_SECONDS, actor.ready.remote())
+            except (RayError, TimeoutError):
+                continue
+            return

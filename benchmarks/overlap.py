@@ -1,0 +1,81 @@
+"""On-policy against asynchronous training: engine busy share and tokens a second, same work, one invocation.
+
+    python -m benchmarks.overlap [--staleness 0 1 2] [--steps 30] [section.key=value …]
+
+Trains the lab (configs/lab.yaml, no evaluation or checkpoints) once for each value of `rollout.max_staleness`, with the
+same seed, tasks, engines and learner. Prints, over the steps after the third:
+  busy       share of the time that the engines spent in engine steps
+  tokens/s   generated tokens that were trained on, by wall-clock time
+  step s     seconds a step; wait s: of them, the learner's waiting for its batch
+  staleness  mean over the samples, in policy versions; KL: mean between the sampling engine and the learner
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from bots.config import load_config
+from pipelines.summary import read_metrics
+from pipelines.train import train
+
+LAB = Path(__file__).parents[1] / "configs" / "lab.yaml"
+WARM_UP = 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--staleness", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=30)
+    parser.add_argument("overrides", nargs="*")
+    options = parser.parse_args()
+    results = []
+    print(f"{'k':>3}{'busy':>8}{'tokens/s':>10}{'step s':>8}{'wait s':>8}{'staleness':>11}{'KL':>10}")
+    for k in options.staleness:
+        with tempfile.TemporaryDirectory() as folder:
+            fixed = [
+                f"rollout.max_staleness={k}",
+                f"run.steps={options.steps}",
+                f"run.folder={folder}",
+                "run.checkpoint_every=0",
+                "evaluation.pool=null",
+            ]
+            config = load_config(LAB, [*options.overrides, *fixed])
+            train(config)
+            records = [record for record in read_metrics(config.run.path) if record["step"] > WARM_UP]
+        result = summarise(k, records)
+        results.append(result)
+        print(
+            f"{k:>3}{result['busy']:>8.0%}{result['tokens/s']:>10,.0f}{result['step s']:>8.2f}"
+            f"{result['wait s']:>8.2f}{result['staleness']:>11.2f}{result['KL']:>10.1e}",
+            flush=True,
+        )
+    print(json.dumps(results))
+
+
+def summarise(k: int, records: list[dict[str, Any]]) -> dict[str, float]:
+    """Means over the steps; shares weighted by the steps' length."""
+    seconds = sum(record["seconds"] for record in records)
+
+    def mean(key: str) -> float:
+        return sum(record[key] for record in records) / len(records)
+
+    waits = ("seconds/select", "seconds/generate", "seconds/grade")
+    return {
+        "k": k,
+        "busy": sum(record["engine_busy_share"] * record["seconds"] for record in records) / seconds,
+        "tokens/s": sum(record["tokens"] for record in records) / seconds,
+        "step s": seconds / len(records),
+        "wait s": sum(record.get(phase, 0.0) for record in records for phase in waits) / len(records),
+        "staleness": mean("staleness_mean"),
+        "KL": mean("mismatch_kl"),
+    }
+
+
+if __name__ == "__main__":
+    main()
