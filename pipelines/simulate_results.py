@@ -43,7 +43,7 @@ class Results:
         """One row for each arm and seed with its figures; a TTB that was never reached is infinite."""
         random = self.traces["random"]
         rows = [
-            {"arm": arm, "seed": seed, **figures(trace, baseline)}
+            {"arm": arm, "seed": seed, **figures(trace, baseline.curve)}
             for arm, traces in self.traces.items()
             for seed, trace, baseline in zip(self.seeds, traces, random, strict=True)
         ]

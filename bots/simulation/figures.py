@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
-from bots.metrics import best_so_far, time_to_best
+from bots.metrics import Curve, best_so_far, time_to_best
 from bots.simulation.run import Trace
 
 
-def figures(trace: Trace, random: Trace) -> dict[str, float]:
+def figures(trace: Trace, random: Curve) -> dict[str, float]:
     """The comparison figures of one run, by name; TTB is inf where the run never got there.
 
     etr, signal: means over the steps. score: the last, best_score: the best, mean_score: the learning curve's
-    mean, held out. ttb50, ttb100, bsf25, bsf100: against the baseline. brier, log_loss, correlation, auc,
-    overconfidence: of the one-step-ahead predictions. lam, rho, p_star: means over the second half, which an adaptor may have moved.
+    mean, held out. ttb50, ttb100, bsf25, bsf100: against `random`, the baseline's learning curve. brier, log_loss,
+    correlation, auc, overconfidence: of the one-step-ahead predictions. lam, rho, p_star: means over the second
+    half, which an adaptor may have moved.
     """
     fit = trace.calibration()
     late = slice(len(trace.etr) // 2, None)
@@ -23,10 +24,10 @@ def figures(trace: Trace, random: Trace) -> dict[str, float]:
         "score": float(trace.curve.scores[-1]),
         "best_score": float(trace.curve.scores.max()),
         "mean_score": float(trace.curve.scores.mean()),
-        "ttb50": time_to_best(trace.curve, random.curve, 0.5),
-        "ttb100": time_to_best(trace.curve, random.curve, 1.0),
-        "bsf25": best_so_far(trace.curve, random.curve, 0.25),
-        "bsf100": best_so_far(trace.curve, random.curve, 1.0),
+        "ttb50": time_to_best(trace.curve, random, 0.5),
+        "ttb100": time_to_best(trace.curve, random, 1.0),
+        "bsf25": best_so_far(trace.curve, random, 0.25),
+        "bsf100": best_so_far(trace.curve, random, 1.0),
         "brier": fit.brier,
         "log_loss": fit.log_loss,
         "correlation": fit.correlation,
