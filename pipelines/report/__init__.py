@@ -1,0 +1,49 @@
+"""The report of one or several runs: `bots report RUN…` writes one self-contained HTML file."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+
+from pipelines.command import run_job
+
+
+def report(folders: Sequence[Path], output: Path) -> None:
+    """Write the report of the runs in `folders`.
+
+    Raises ReportError for folders that hold no run, runs that cannot be compared, and no place to write to.
+    """
+    from pipelines.report.page import render, write
+    from pipelines.report.run import ReportError
+    from pipelines.report.sections import build
+    from pipelines.report.settings import group, read_runs
+
+    if output.is_dir() or not output.parent.is_dir():
+        what = "is a folder" if output.is_dir() else f"cannot be written: there is no folder {output.parent}"
+        raise ReportError(f"the output {output} {what}; name a file")
+    write(render(build(group(read_runs(folders)))), output)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line of the job."""
+    parser = argparse.ArgumentParser(prog="bots report", description=__doc__)
+    parser.add_argument(
+        "runs", nargs="+", type=Path, metavar="RUN", help="a run's folder, for example runs/lab"
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="the file to write; default: report.html in the run's folder, or here for several",
+    )
+    options = parser.parse_args(arguments)
+    alone = options.runs[0] if len(options.runs) == 1 and options.runs[0].is_dir() else Path()
+    output = options.output or alone / "report.html"
+
+    def job(console: Console) -> None:
+        report(options.runs, output)
+        console.print(f"{output} ({output.stat().st_size / 1e6:.1f} MB)", highlight=False, soft_wrap=True)
+
+    return run_job("report", job)

@@ -1,0 +1,200 @@
+// The page: sections in order. Those of one run are drawn anew when another run is chosen.
+
+const data = JSON.parse(document.getElementById("data").textContent);
+const main = document.getElementById("main");
+const OWN = { bots: 0, random: 1 };
+const settingColours = (() => {
+  const taken = new Set(data.settings.map((s) => OWN[s.label]).filter(known));
+  const free = [...Array(8).keys()].filter((i) => !taken.has(i));
+  return data.settings.map((s) => `var(--c${known(OWN[s.label]) ? OWN[s.label] : free.length ? free.shift() : 7})`);
+})();
+const PHASES = { generate: "--c0", wait: "--c6", learn: "--c1", grade: "--c2", sync: "--c3", evaluate: "--c7", checkpoint: "--c4", select: "--c5", batch: "--c6" };
+const SAID = { other: "other", outside: "outside the steps", sync: "weights to engines" };
+const phaseColours = new Proxy({}, { get: (_, name) => name === "outside" ? "light-dark(#cfcabd,#454c56)" : name === "other" ? "light-dark(#8d8a82,#7d848d)" : `var(${PHASES[name] || "--c4"})` });
+const several = data.runs.length > 1;
+
+function section(id, title, lead, ...content) {
+  document.getElementById("nav").append(el("a", { href: `#${id}` }, title));
+  const node = el("section", { id }, el("h2", {}, title), lead ? el("p", { class: "lead" }, lead) : null, content);
+  main.append(node);
+  return node;
+}
+
+function switcher(options, chosen, label, act) {
+  const buttons = options.map(([value, text]) => el("button", { type: "button", "aria-pressed": String(value === chosen), onclick: (event) => {
+    buttons.forEach((button) => button.setAttribute("aria-pressed", String(button === event.currentTarget)));
+    act(value);
+  } }, text));
+  return el("span", { class: "switch", role: "group", "aria-label": label }, buttons);
+}
+
+const interval = (cell, digits) => {
+  if (!cell || !("mean" in cell)) return "–";
+  if (cell.never) return cell.of === 1 ? "never" : `never in ${cell.never} of ${cell.of}`;
+  return fixed(cell.mean, digits) + (known(cell.low) ? ` (${fixed(cell.low, digits)}–${fixed(cell.high, digits)})` : "");
+};
+
+function stateOf(run) {
+  const at = `step ${whole(run.key.steps)} of ${whole(run.planned_steps)}`;
+  if (run.state === "finished") return `finished, ${whole(run.key.steps)} steps`;
+  if (run.state === "ended early") return `ended early at ${at}`;
+  return `not ended: ${at}, last written ${duration(run.quiet_seconds)} before this report`;
+}
+
+function head() {
+  const first = data.runs[0], k = first.key;
+  const title = several ? `${data.settings.map((s) => s.label).join(" · ")}` : first.label;
+  document.title = `${title} – BOTS report`;
+  main.append(el("h1", {}, title), el("p", { class: "lead" }, several
+    ? `${data.runs.length} runs in ${data.settings.length} setting${data.settings.length > 1 ? "s" : ""}, compared on the same held-out tasks. Report made ${data.made}.`
+    : `${k.selector} selection, ${k.model}, ${k.batch} a step, loss ${k.loss}, seed ${first.seed}; ${stateOf(first)}. Report made ${data.made}.`));
+  if (!several) {
+    const item = (name, value, note) => el("div", {}, el("dt", {}, name), el("dd", {}, value, note ? el("small", {}, note) : null));
+    main.append(el("dl", { class: "keys" },
+      item("best score", fixed(k.best_score, 3), known(k.best_step) ? `at step ${whole(k.best_step)}` : "not evaluated"),
+      item("first → last score", known(k.first_score) ? `${fixed(k.first_score, 3)}→${fixed(k.last_score, 3)}` : "–", `${k.evaluated} evaluations`),
+      item("effective task ratio", fixed(k.etr, 2), "mean of all steps"),
+      item("generated tokens", short(k.tokens), known(k.tokens) && k.training_seconds ? `${short(k.tokens / k.training_seconds)} a training second` : null),
+      item("training time", duration(k.training_seconds), "without evaluation and checkpoints"),
+      item("wall-clock", duration(k.wall_seconds), known(k.wall_seconds) ? null : "not written yet"),
+      item("selection's price", percent(k.selection_share, 3), "of the training time")));
+  } else {
+    main.append(grid(["setting", "run", "seed", "state", "best score", "at step", "last score", "ETR", "tokens", "training time", "selection's share"],
+      data.runs.map((run) => [el("span", {}, el("span", { class: "swatch square", style: `--s:${settingColours[run.setting]}` }), " ", data.settings[run.setting].label), run.label, String(run.seed), run.state,
+        fixed(run.key.best_score, 3), whole(run.key.best_step), fixed(run.key.last_score, 3), fixed(run.key.etr, 2), short(run.key.tokens), duration(run.key.training_seconds), percent(run.key.selection_share, 3)])));
+    const keys = Object.keys(data.settings[0].differences);
+    if (keys.length) main.append(el("h3", {}, "What the settings differ in"), grid(["key", ...data.settings.map((s) => s.label)], keys.map((key) => [key, ...data.settings.map((s) => s.differences[key])])));
+    if (data.settings.some((s) => s.runs.length > 1 && new Set(s.runs.map((label) => data.runs.find((r) => r.label === label).seed)).size < s.runs.length)) {
+      main.append(missing("Some runs of one setting have the same seed: they are not independent, and bands over them are too narrow."));
+    }
+  }
+  main.append(el("div", { class: "screen" }, data.runs.map((run) => el("details", {}, el("summary", {}, several ? `Configuration of ${run.label}` : "Configuration"), el("pre", {}, run.config)))));
+}
+
+function learning() {
+  const node = section("learning", "Learning", several
+    ? "Held-out score against what it cost. Seconds are those of training steps, without evaluation and checkpoints."
+    : "Held-out score against what it cost. One seed is one draw; a claim needs several.");
+  const scores = [...new Set(data.curves.map((c) => c.score))];
+  if (!scores.length) {
+    node.append(missing("No run was evaluated: there is no evaluation.pool in the configuration, or no evaluation has ended yet."));
+    return;
+  }
+  const state = { cost: "steps", score: "score" };
+  const holder = el("div", {});
+  const label = { steps: "step", tokens: "generated tokens", seconds: "training seconds" };
+  const update = () => {
+    const { lines } = data.curves.find((c) => c.score === state.score && c.cost === state.cost);
+    const banded = lines.some((line) => line.seeds.length > 1);
+    holder.replaceChildren(lineChart({
+      title: state.score === "score" ? "Held-out score" : `Held-out score, ${state.score.slice(6)}`, height: 340, wide: true,
+      xLabel: label[state.cost], yLabel: "score",
+      caption: banded ? "Lines are means over the seeds, bands their 95 % intervals (Student's t), thin lines the seeds." : null,
+      series: lines.map((line) => ({ label: data.settings[line.setting].label, colour: settingColours[line.setting], x: line.x, y: line.mean, low: line.low, high: line.high, dots: true, thin: line.seeds.length > 1 ? line.seeds : [] })),
+    }));
+  };
+  node.append(el("div", { class: "filters" }, switcher([["steps", "steps"], ["tokens", "tokens"], ["seconds", "time"]], "steps", "Abscissa", (cost) => { state.cost = cost; update(); }),
+    scores.length > 1 ? switcher(scores.map((s) => [s, s === "score" ? "all tasks" : s.slice(6)]), "score", "Tasks", (score) => { state.score = score; update(); }) : null), holder);
+  update();
+  if (data.comparison) {
+    const names = Object.keys(data.comparison.rows[0].cells);
+    node.append(el("h3", {}, `Against ${data.comparison.baseline} selection`), grid(["setting", "on", "pairs", ...names],
+      data.comparison.rows.map((row) => [row.setting, row.cost === "seconds" ? "training seconds" : row.cost, String(row.pairs), ...names.map((name) => interval(row.cells[name], 2))]),
+      "TTB x %: cost to reach the first score plus x % of the baseline's best gain, over the baseline's; below 1 is cheaper. BSF x %: best score within x % of the budget, over the baseline's; above 1 is better. Paired by seed, with 95 % intervals where there are several."));
+  } else if (data.settings.length > 1) node.append(el("p", { class: "note" }, "TTB and BSF are given where one of the settings is random selection and a seed is shared with it."));
+}
+
+function smoothed({ x, y }, smooth, raw) {
+  const width = smooth ? Math.max(1, Math.round(y.length / 20)) : 1;
+  return { x, y: runningMean(y, width), raw: width > 1 && raw ? y : null };
+}
+
+/* Mean over the seeds of one setting at the steps that all of them have; the seeds as thin lines. */
+function meanOf(seeds) {
+  const places = seeds.map((seed) => new Map(seed.x.map((step, i) => [step, i])));
+  const x = seeds[0].x.filter((step) => places.every((place) => place.has(step)));
+  return { x, y: x.map((step) => seeds.reduce((sum, seed, k) => sum + seed.y[places[k].get(step)], 0) / seeds.length), thin: seeds };
+}
+
+/* A line chart of figures by step: of one run, keys: [[key, name, colour, dash]]; without options.runs of every setting, keys: key. */
+function overSteps(keys, options) {
+  const series = options.runs ? keys.flatMap(([key, name, colour, dash]) => options.runs.filter((run) => run.figures[key]).map((run) => ({ ...smoothed(run.figures[key], options.smooth, true), label: name, colour, dash })))
+    : data.settings.flatMap((setting, i) => {
+      const seeds = data.runs.filter((run) => run.setting === i && run.figures[keys]).map((run) => smoothed(run.figures[keys], options.smooth, data.runs.length <= 2));
+      if (!seeds.length) return [];
+      return [{ ...(seeds.length === 1 ? seeds[0] : meanOf(seeds)), label: setting.label, colour: settingColours[i] }];
+    });
+  return series.length ? lineChart({ xLabel: "step", series, ...options }) : el("figure", {}, el("h3", {}, options.title), missing(options.absent || "The run has not written this figure."));
+}
+
+function effective() {
+  section("effective", "Effective tasks", "Share of each batch whose answers were neither all right nor all wrong: only these groups teach a group-relative loss anything.",
+    el("div", { class: "pair" },
+      overSteps("etr", { title: "Effective task ratio", yLabel: "ETR", yRange: [0, 1], smooth: true, caption: data.settings.some((s) => s.runs.length > 1) ? "Running means: thick of a setting, thin of its seeds." : "Running mean; dots are steps." }),
+      overSteps("reward", { title: "Mean reward of the batches", yLabel: "reward", yRange: [0, 1], smooth: true, caption: "Not a measure of learning: selection decides which tasks it is the mean of." })));
+}
+
+const domainOf = (key) => key.split("/").slice(3).join("/") || "all tasks";
+
+function ofRun(run) {
+  const parts = [];
+  parts.push(["beliefs", "Beliefs", `What the posterior held about the pool's tasks, and where it picked.${run.beliefs_from ? ` Taken from ${run.beliefs_from}.` : ""}`,
+    typeof run.heat === "string" ? [missing(run.heat)] : [heatMap(run.heat), el("div", { class: "pair", style: "margin-top:1.2rem" }, beliefHistogram(run.heat),
+      typeof run.calibration === "string" ? missing(run.calibration) : calibrationChart(run.calibration, run.quality))]]);
+  if (typeof run.heat === "string" && typeof run.calibration !== "string") parts[0][3].push(el("div", { class: "pair" }, calibrationChart(run.calibration, run.quality)));
+  const capabilities = Object.keys(run.figures).filter((key) => key.startsWith("posterior/evidence/capability"));
+  parts.push(["tuning", "Capability and tuning", "μ̃ places the policy between the weak reference model (0) and the strong one (1); λ is how fast evidence is forgotten, ρ how much of it is implied by other tasks.",
+    [el("div", { class: "pair" },
+      overSteps(capabilities.map((key, i) => [key, domainOf(key), `var(--c${i % 8})`]), { title: "Capability μ̃", yLabel: "μ̃", runs: [run], absent: "This run's evidence has no capability coefficient." }),
+      overSteps([["posterior/lam", "λ", "var(--c0)"], ["posterior/rho", "ρ", "var(--c1)", "6 3"], ["posterior/p_star", "p*", "var(--c7)", "2 3"]], { title: "λ, ρ and p*", runs: [run], yRange: [0, 1], caption: "Constant unless an adaptor tunes them." }))]]);
+  parts.push(["engines", "Engines and staleness", null, [el("div", { class: "pair" },
+    overSteps([["staleness", "oldest answer", "var(--c1)"], ["staleness_mean", "mean", "var(--c0)"]], { title: "Staleness", yLabel: "policy versions behind", runs: [run], yRange: [0, Math.max(1, ...(run.figures.staleness ? run.figures.staleness.y : [])) * 1.05], yTicks: "whole", caption: "0: strictly on-policy." }),
+    overSteps([["engine_busy_share", "busy", "var(--c0)"]], { title: "Engines' busy share", yLabel: "share of time", yRange: [0, 1], runs: [run], smooth: true }),
+    typeof run.phases === "string" ? missing(run.phases) : phaseAreas(run.phases, phaseColours, SAID),
+    overSteps([["tokens", "tokens", "var(--c0)"]], { title: "Generated tokens a step", yLabel: "tokens", runs: [run], smooth: true }))]]);
+  parts.push(["learner", "Learner", null, [el("div", { class: "pair" },
+    overSteps([["loss", "loss", "var(--c0)"]], { title: "Policy loss", runs: [run], smooth: true }),
+    overSteps([["grad_norm", "norm", "var(--c0)"]], { title: "Gradient norm before clipping", runs: [run], smooth: true }),
+    overSteps([["mismatch_kl", "KL", "var(--c0)"]], { title: "Sampler against learner, KL", runs: [run], smooth: true, caption: "Between the engines' log-probabilities and the learner's; far from 0 means that they compute different policies." }),
+    overSteps([["finished_share", "finished", "var(--c0)"]], { title: "Finished answers", yLabel: "share", yRange: [0, 1], runs: [run], smooth: true, caption: "The others ran into the token limit." }))]]);
+  parts.push(["tasks", "Tasks", "With the model's commonest answers at their first and last selection. Dots: observed pass rates; line: the belief, with one standard deviation.", taskCards(run)]);
+  parts.push(["table", "All selected tasks", null, taskTable(run)]);
+  return parts;
+}
+
+function time() {
+  const rows = data.runs.filter((run) => typeof run.phases !== "string").map((run) => ({ label: run.label, totals: run.phases.totals }));
+  const notes = data.runs.filter((run) => typeof run.phases !== "string").flatMap((run) => run.phases.notes.map((note) => missing(several ? `${run.label}: ${note}` : note)));
+  section("time", "Time", null, rows.length ? [phaseBars(rows, phaseColours, SAID), notes] : missing("No run has finished a step yet."));
+}
+
+function runs() {
+  let nodes = {};
+  const show = (run) => {
+    for (const [id, title, lead, content] of ofRun(run)) {
+      if (!nodes[id]) nodes[id] = section(id, title, lead, content);
+      else nodes[id].replaceChildren(...[el("h2", {}, title), lead ? el("p", { class: "lead" }, lead) : null, ...content].flat(Infinity).filter(Boolean));
+    }
+    document.querySelectorAll(".which").forEach((node) => (node.textContent = run.label));
+  };
+  if (several) {
+    const select = el("select", { id: "run", onchange: (event) => show(data.runs[Number(event.target.value)]) }, data.runs.map((run, i) => el("option", { value: i }, run.label)));
+    main.append(el("h2", {}, "One run: ", el("span", { class: "which" })), el("p", { class: "lead" }, "The sections that follow show one run at a time."), el("div", { class: "filters" }, el("label", {}, "run", select)));
+  }
+  show(data.runs[0]);
+}
+
+const THEMES = ["auto", "light", "dark"];
+document.getElementById("theme").addEventListener("click", (event) => {
+  const root = document.documentElement, next = THEMES[(THEMES.indexOf(root.dataset.theme) + 1) % 3];
+  root.dataset.theme = next;
+  event.currentTarget.textContent = `Theme: ${next}`;
+});
+document.getElementById("print").addEventListener("click", () => window.print());
+
+head();
+learning();
+effective();
+time();
+runs();
+main.append(el("footer", {}, `Made by bots report ${data.version}, ${data.made}. Definitions of ETR, TTB, BSF and calibration: bots.metrics. This file asks for nothing from the network.`));

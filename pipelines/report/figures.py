@@ -1,0 +1,46 @@
+"""A run's figures by step, as the page draws them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from pipelines.report.run import Run
+
+POINTS = 400
+FIGURES = (
+    "etr",
+    "reward",
+    "tokens",
+    "finished_share",
+    "staleness",
+    "staleness_mean",
+    "engine_busy_share",
+    "loss",
+    "grad_norm",
+    "lr",
+    "mismatch_kl",
+    "truncated_share",
+    "dropped_groups",
+    "posterior/lam",
+    "posterior/rho",
+    "posterior/p_star",
+    "posterior/batch/brier",
+)
+
+
+def figures(run: Run) -> dict[str, dict[str, Any]]:
+    """Series by name, without step 0; long ones as means of at most POINTS equal stretches."""
+    out = {}
+    for key in (*FIGURES, *run.keys("posterior/evidence/capability"), *run.keys("posterior/adaptor/")):
+        steps, values = run.series(key)
+        keep = (steps > 0) & np.isfinite(values)
+        steps, values = steps[keep], values[keep]
+        if len(steps):
+            parts = np.array_split(np.arange(len(steps)), min(len(steps), POINTS))
+            out[key] = {
+                "x": [float(steps[part[-1]]) for part in parts],
+                "y": [float(values[part].mean()) for part in parts],
+            }
+    return out

@@ -1,0 +1,90 @@
+"""The beliefs of a past run, computed again from the rewards that it kept."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from bots import BOTS, TaskPool
+from bots.belief_bins import batch_bins, pool_bins
+from bots.config import SelectionConfig
+from pipelines.report.answers import Groups
+from pipelines.report.run import Floats, Run
+
+TRACKED_POINTS = 60
+LARGEST = 3_000_000_000
+"""Task updates (tasks x steps) up to which a replay takes about a minute."""
+
+
+@dataclass(frozen=True)
+class Replay:
+    """What was believed at each step.
+
+    records: as `bots.belief_bins` writes them, by step. predicted, observed, rollouts: (G,), of every group before
+    it was observed. at: (T,), steps at which the tracked tasks' beliefs were taken. mean, deviation: (tasks, T).
+    """
+
+    records: list[dict[str, object]]
+    predicted: Floats
+    observed: Floats
+    rollouts: npt.NDArray[np.int64]
+    at: list[int]
+    mean: Floats
+    deviation: Floats
+    alpha: Floats
+    beta: Floats
+
+    def differs(self, beliefs: pa.Table) -> float:
+        """Largest relative difference of α or β to the beliefs that the run itself wrote at its end."""
+        pairs = ((self.alpha, beliefs["alpha"].to_numpy()), (self.beta, beliefs["beta"].to_numpy()))
+        return max(float(np.max(np.abs(ours - theirs) / theirs)) for ours, theirs in pairs)
+
+
+def replay(run: Run, pool: TaskPool, groups: Groups, tracked: npt.NDArray[np.int64]) -> Replay:
+    """Tell a fresh posterior with the run's settings what the run observed, step by step.
+
+    Selection draws random numbers, the update none, so the beliefs come out as they were. Raises ValueError for
+    settings that `bots.BOTS` refuses, and for a pool and a run so large that this would take long.
+    """
+    steps = len(np.unique(groups.step))
+    if len(pool) * steps > LARGEST:
+        raise ValueError(f"{len(pool):,} tasks x {steps:,} steps would take long to compute again")
+    settings = SelectionConfig.model_validate(run.config.get("selection", {}))
+    samples = int(run.config.get("rollout", {}).get("samples", 16))
+    bots = BOTS(pool, **settings.settings(samples, run.seed))
+    records: list[dict[str, object]] = [{"step": 0, **pool_bins(bots.alpha, bots.beta)}]
+    every = max(1, round(steps / TRACKED_POINTS))
+    predicted, at, means, deviations = [], [0], [], []
+    _track(bots, tracked, means, deviations)
+    for number, (step, rows, rewards) in enumerate(groups.by_step(), 1):
+        before = bots.predict_mean(rows)
+        rates = np.array([reward.mean() for reward in rewards])
+        predicted.append(before)
+        bots.observe(rows, rewards, step=step)
+        record = {"step": step, **batch_bins(before, rates)}
+        if number % every == 0 or number == steps:
+            record |= pool_bins(bots.alpha, bots.beta)
+            at.append(step)
+            _track(bots, tracked, means, deviations)
+        records.append(record)
+    return Replay(
+        records=records,
+        predicted=np.concatenate(predicted),
+        observed=groups.rate,
+        rollouts=np.array([len(reward) for reward in groups.rewards]),
+        at=at,
+        mean=np.array(means).T,
+        deviation=np.array(deviations).T,
+        alpha=bots.alpha.copy(),
+        beta=bots.beta.copy(),
+    )
+
+
+def _track(bots: BOTS, rows: npt.NDArray[np.int64], means: list[Floats], deviations: list[Floats]) -> None:
+    mass = bots.alpha[rows] + bots.beta[rows]
+    mean = bots.alpha[rows] / mass
+    means.append(mean)
+    deviations.append(np.sqrt(mean * (1 - mean) / (mass + 1)))

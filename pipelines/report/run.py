@@ -1,0 +1,152 @@
+"""A run's folder as it lies on disk: finished, still growing, or cut off."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import yaml
+
+Floats = npt.NDArray[np.float64]
+State = Literal["finished", "ended early", "still going"]
+OUTSIDE_TRAINING = ("seconds/evaluate", "seconds/checkpoint")
+"""Phases that are no part of the method's price (as in `pipelines.comparison`)."""
+
+
+class ReportError(ValueError):
+    """A run that cannot be reported, naming the folder and the way out."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    label: its name, or its path where several runs have that name. config: the resolved configuration's tree.
+    records: the journal's lines, one a step; step 0 holds the first score. summary: what the run wrote when it
+    ended, None before. quiet_seconds: since the last line was written.
+    """
+
+    label: str
+    folder: Path
+    config: dict[str, Any]
+    records: list[dict[str, Any]]
+    summary: dict[str, Any] | None
+    quiet_seconds: float
+
+    @property
+    def name(self) -> str:
+        """`run.name`."""
+        return str(self.config["run"]["name"])
+
+    @property
+    def seed(self) -> int:
+        """`run.seed`."""
+        return int(self.config["run"].get("seed", 0))
+
+    @property
+    def planned_steps(self) -> int:
+        """`run.steps`."""
+        return int(self.config["run"]["steps"])
+
+    @cached_property
+    def steps(self) -> list[dict[str, Any]]:
+        """The training steps' records."""
+        return [record for record in self.records if record["step"] > 0]
+
+    @property
+    def last_step(self) -> int:
+        """The latest step written, 0 before the first."""
+        return int(self.steps[-1]["step"]) if self.steps else 0
+
+    @property
+    def state(self) -> State:
+        """Whether it reached its last step, ended before, or may still be going.
+
+        A run writes its summary when it ends, by itself or by an interrupt; one that was killed writes none.
+        """
+        if self.last_step >= self.planned_steps:
+            return "finished"
+        if self.summary is not None and self.summary.get("steps") == len(self.steps):
+            return "ended early"
+        return "still going"
+
+    def series(self, key: str) -> tuple[Floats, Floats]:
+        """Steps and values of the records that hold a number under `key`."""
+        pairs = [(r["step"], r[key]) for r in self.records if isinstance(r.get(key), int | float)]
+        table = np.array(pairs, np.float64).reshape(-1, 2)
+        return table[:, 0], table[:, 1]
+
+    def keys(self, prefix: str) -> list[str]:
+        """Sorted names of the figures that begin with `prefix`."""
+        return sorted({key for record in self.records for key in record if key.startswith(prefix)})
+
+    @cached_property
+    def spent(self) -> dict[str, Floats]:
+        """Steps, generated tokens and training seconds after each training step, each beginning with 0.
+
+        Seconds are those of the training steps without evaluation and checkpoints.
+        """
+        seconds = [r["seconds"] - sum(r.get(phase, 0.0) for phase in OUTSIDE_TRAINING) for r in self.steps]
+        return {
+            "steps": np.array([0.0, *(r["step"] for r in self.steps)]),
+            "tokens": np.cumsum([0.0, *(r["tokens"] for r in self.steps)]),
+            "seconds": np.cumsum([0.0, *seconds]),
+        }
+
+
+def read_run(folder: Path) -> Run:
+    """Read a run's folder. Raises ReportError for what is none."""
+    if not folder.exists():
+        raise ReportError(f"there is no run at {folder}")
+    if not (folder / "config.yaml").is_file():
+        inside = sorted(str(path.parent) for path in folder.glob("*/config.yaml"))
+        hint = f"; runs lie in it: {' '.join(inside)}" if inside else ""
+        raise ReportError(f"{folder} is not a run's folder: it holds no config.yaml{hint}")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    if not isinstance(config, dict) or not {"name", "steps"} <= set(config.get("run", {})):
+        raise ReportError(
+            f"{folder / 'config.yaml'} is not a train job's configuration: it has no run.name or run.steps"
+        )
+    metrics = folder / "metrics.jsonl"
+    written = metrics if metrics.exists() else folder / "config.yaml"
+    return Run(
+        label=str(config["run"]["name"]),
+        folder=folder,
+        config=config,
+        records=_records(metrics),
+        summary=_summary(folder / "summary.json"),
+        quiet_seconds=max(0.0, time.time() - written.stat().st_mtime),
+    )
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    if not path.exists():
+        return []
+    records = []
+    for number, line in enumerate(path.read_text().splitlines(keepends=True), 1):
+        if not line.endswith("\n"):
+            break  # half a line: the run is writing it now, or was killed while it did
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise ReportError(f"line {number} of {path} is not JSON: {error}") from error
+        if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+            raise ReportError(f"line {number} of {path} is not the record of a step: {line[:80]!r}")
+        records.append(record)
+    return records
+
+
+def _summary(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        summary: dict[str, Any] = json.loads(path.read_text())
+    except json.JSONDecodeError as error:
+        raise ReportError(f"{path} is not JSON: {error}") from error
+    return summary

@@ -1,0 +1,161 @@
+"""Everything that the page shows of a set of runs, as one JSON tree. What is missing is a sentence saying why."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import yaml
+
+from pipelines.report import beliefs, tasks
+from pipelines.report.answers import Groups, read_beliefs, read_groups, read_pool, rollouts
+from pipelines.report.curves import against_random, learning_curves
+from pipelines.report.figures import figures
+from pipelines.report.replay import Replay, replay
+from pipelines.report.run import Run
+from pipelines.report.settings import Setting
+from pipelines.report.timing import phases
+
+TABLE_ROWS = 12_000
+"""Rows of all task tables of a page together."""
+SAME = 1e-6
+"""Relative difference up to which replayed beliefs count as the run's own."""
+NO_ROLLOUTS = "The run kept no answers. With run.keep_rollouts=true a run keeps them."
+NO_STEPS = "The run has not finished a step yet."
+
+
+def build(settings: Sequence[Setting]) -> dict[str, Any]:
+    """The page's data."""
+    runs = [run for setting in settings for run in setting.runs]
+    return {
+        "made": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "version": version("bots-rft"),
+        "settings": [
+            {"label": s.label, "differences": s.differences, "runs": [run.label for run in s.runs]}
+            for s in settings
+        ],
+        "curves": learning_curves(settings),
+        "comparison": against_random(settings),
+        "runs": [
+            _run(run, number, TABLE_ROWS // len(runs)) for number, s in enumerate(settings) for run in s.runs
+        ],
+    }
+
+
+def _run(run: Run, setting: int, table_rows: int) -> dict[str, Any]:
+    shared = {
+        "label": run.label,
+        "setting": setting,
+        "seed": run.seed,
+        "state": run.state,
+        "quiet_seconds": run.quiet_seconds,
+        "planned_steps": run.planned_steps,
+        "config": yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
+        "key": _key_figures(run),
+        "figures": figures(run),
+        "phases": phases(run) or NO_STEPS,
+    }
+    return shared | _posterior(run, table_rows)
+
+
+def _key_figures(run: Run) -> dict[str, Any]:
+    steps, scores = run.series("score")
+    best = int(np.argmax(scores)) if len(scores) else None
+    training = float(run.spent["seconds"][-1])
+    waited = sum(r.get("select_wait_seconds", 0.0) for r in run.steps)
+    etr = run.series("etr")[1]
+    config = run.config
+    tasks_a_step = config.get("selection", {}).get("tasks", "?")
+    samples = config.get("rollout", {}).get("samples", "?")
+    return {
+        "steps": run.last_step,
+        "first_score": None if best is None else scores[0],
+        "last_score": None if best is None else scores[-1],
+        "best_score": None if best is None else scores[best],
+        "best_step": None if best is None else int(steps[best]),
+        "evaluated": len(scores),
+        "etr": float(etr.mean()) if len(etr) else None,
+        "tokens": float(run.spent["tokens"][-1]),
+        "training_seconds": training,
+        "wall_seconds": None if run.summary is None else run.summary.get("wall_seconds"),
+        "selection_share": waited / training if training > 0 else None,
+        "model": str(config.get("model", {}).get("path", "")),
+        "selector": str(config.get("selection", {}).get("selector", "")),
+        "batch": f"{tasks_a_step} tasks × {samples} answers",
+        "loss": str(config.get("learner", {}).get("loss", "")),
+    }
+
+
+def _posterior(run: Run, table_rows: int) -> dict[str, Any]:
+    """Beliefs, calibration and tasks."""
+    if not run.steps:
+        return dict.fromkeys(("heat", "calibration", "cards", "table"), NO_STEPS)
+    pool, kept = read_pool(run), rollouts(run)
+    p_star = run.series("posterior/p_star")
+    out: dict[str, Any] = {}
+    replayed: Replay | str = NO_ROLLOUTS
+    if pool is not None and kept is not None:
+        groups = read_groups(kept, pool)
+        replayed = _tasks(run, pool, kept, groups, table_rows, out)
+    else:
+        out["cards"] = out["table"] = NO_ROLLOUTS if kept is None else "The run's folder holds no pool.arrow."
+    recorded = any("beliefs/pool" in record for record in run.records)
+    written = any("beliefs/selected" in record for record in run.records)
+    by_replay = isinstance(replayed, Replay)
+    none = f"The run did not write its beliefs down, and they cannot be computed again. {'' if by_replay else replayed}"
+    source = run.records if recorded or not by_replay else replayed.records
+    batches = run.records if written or not by_replay else replayed.records
+    out["heat"] = beliefs.over_time(source, p_star) or none
+    out["calibration"] = beliefs.diagram(batches) or none
+    out["quality"] = beliefs.quality(replayed) if by_replay else None
+    out["beliefs_from"] = (
+        "the run's own record" if recorded else "a replay of the kept rewards" if by_replay else None
+    )
+    return out
+
+
+def _tasks(
+    run: Run, pool: Any, kept: Any, groups: Groups, table_rows: int, out: dict[str, Any]
+) -> Replay | str:
+    """Fill in cards and table; returns the replay, or why there is none."""
+    tried = tasks.Tried(groups)
+    final = read_beliefs(run)
+    if final is not None and final.num_rows == len(pool):
+        alpha, beta = final["alpha"].to_numpy(), final["beta"].to_numpy()
+        mean = alpha / (alpha + beta)
+    else:
+        mean = np.full(len(pool), np.nan)
+        mean[tried.row] = [groups.rate[places].mean() for places in tried.places]
+    chosen = tasks.choose(tried, mean)
+    places = np.unique(np.concatenate(list(chosen.values())))
+    replayed = _replayed(run, pool, groups, tried.row[places], final)
+    shown, missing = tasks.cards(run, pool, kept, groups, tried, places)
+    for number, card in enumerate(shown):
+        if isinstance(replayed, Replay):
+            card["track"] = {
+                "x": replayed.at,
+                "y": replayed.mean[number].round(4),
+                "low": np.clip(replayed.mean[number] - replayed.deviation[number], 0, 1).round(4),
+                "high": np.clip(replayed.mean[number] + replayed.deviation[number], 0, 1).round(4),
+            }
+    where = {int(place): number for number, place in enumerate(places)}
+    kinds = {kind: [where[int(place)] for place in picked] for kind, picked in chosen.items()}
+    out["cards"] = {"tasks": shown, "kinds": kinds, "missing": missing}
+    out["table"] = tasks.table(pool, groups, tried, mean, table_rows) | {"belief_known": final is not None}
+    return replayed
+
+
+def _replayed(run: Run, pool: Any, groups: Groups, tracked: Any, final: Any) -> Replay | str:
+    try:
+        replayed = replay(run, pool, groups, tracked)
+    except ValueError as error:
+        return f"The beliefs could not be computed again: {error}"
+    if final is not None and (difference := replayed.differs(final)) > SAME:
+        return (
+            f"Computed again from the kept answers, the beliefs differ from those that the run wrote by up to "
+            f"{difference:.2g}, so they are not shown."
+        )
+    return replayed
