@@ -373,7 +373,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("config", help="a YAML file with the sections run, pool, weak, strong, rollout")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="laid over the file")
     parser.add_argument("--overwrite", action="store_true", help="start anew, replacing the job's folder")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     console = Console()
     try:
         config = load_anchors_config(options.config, options.overrides)

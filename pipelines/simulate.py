@@ -87,7 +87,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--check", nargs="+", type=Path, metavar="RUN", default=[], help="only compared with")
     parser.add_argument("--into", type=Path, default=Path("runs/fit"), help="folder of the fit's results")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
 
     def job(console: Console) -> None:
         if options.fit:

@@ -78,7 +78,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--page", type=Path, default=Path("docs/study.md"), help="where the tables go")
     parser.add_argument("--minutes", type=float, help="start no new run after so long")
     parser.add_argument("--page-only", action="store_true", help="make the page from what is there")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
 
     def job(console: Console) -> None:
         study = load_study(options.config, options.overrides)
