@@ -187,7 +187,7 @@ function heatMap(heat) {
     title: "Beliefs over time",
     wide: true,
     caption: "Each column: how the posterior means of the whole pool are spread. Between the thin orange lines lie the middle 80 % of the selected tasks' means just before they were observed; the thick one is their median.",
-    legend: legendOf([["pool, darker for more tasks", "var(--heat)", true], ["selected tasks", "var(--mark)"], ["p*, the target", "var(--ink)"]]),
+    legend: legendOf([["pool, stronger where more tasks lie", "var(--heat)", true], ["selected tasks", "var(--mark)"], ["p*, the target", "var(--ink)"]]),
     label: `Heat map of posterior means at ${steps.length} points of the run, with the selected tasks' range`,
     numbers: () => [["step", "pool below .2", "pool .2 to .8", "pool above .8", "selected: 10 %", "median", "90 %", "p*"],
       columns.map((c) => {

@@ -1,0 +1,73 @@
+"""A run's figures in the terminal: `bots watch RUN`, until the run ends."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from pathlib import Path
+
+from rich.console import Console
+from rich.live import Live
+
+from pipelines.command import run_job
+from pipelines.report.run import Run, read_run
+from pipelines.terminal import view
+
+EVERY = 2.0
+"""Seconds between two looks at the run's folder."""
+
+
+def watch(folder: Path, console: Console, *, once: bool = False, every: float = EVERY) -> None:
+    """Show the run in `folder` until it ends; once only if it has ended or `once` says so.
+
+    Where the output is no terminal, a view is printed at each evaluation and at the end.
+    Raises ReportError for a folder that holds no run.
+    """
+    run = read_run(folder)
+    if once or run.state != "still going":
+        console.print(view(run, console.width))
+    elif console.is_terminal:
+        _live(folder, console, every)
+    else:
+        _lines(folder, console, every)
+
+
+def _live(folder: Path, console: Console, every: float) -> None:
+    with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
+        while True:
+            run = read_run(folder)
+            live.update(view(run, console.width), refresh=True)
+            if run.state != "still going":
+                return
+            time.sleep(every)
+
+
+def _lines(folder: Path, console: Console, every: float) -> None:
+    shown = -1
+    while True:
+        run = read_run(folder)
+        evaluations = _evaluations(run)
+        if evaluations > shown or run.state != "still going":
+            shown = evaluations
+            console.print(view(run, console.width))
+        if run.state != "still going":
+            return
+        time.sleep(every)
+
+
+def _evaluations(run: Run) -> int:
+    return len(run.series("score")[0])
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line of the job."""
+    parser = argparse.ArgumentParser(prog="bots watch", description=__doc__)
+    parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder, for example runs/lab")
+    parser.add_argument("--once", action="store_true", help="print the figures as they are now, and stop")
+    options = parser.parse_args(arguments)
+    return run_job("watch", lambda console: watch(options.run, console, once=options.once))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
