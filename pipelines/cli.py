@@ -11,6 +11,8 @@ JOBS = {
     "study": ("pipelines.study", "paired runs over many seeds, with tables, intervals and tests"),
     "simulate": ("pipelines.simulate", "compare ways of selecting against a simulated learner, in seconds"),
     "tune": ("pipelines.tune", "sweep a search space with simulated or real training, on Ray Tune"),
+    "report": ("pipelines.report", "one HTML file that shows a run, or several side by side"),
+    "watch": ("pipelines.watch", "a run's figures in the terminal while it goes on"),
     "anchors": ("pipelines.anchors", "measure the pass rates of a weak and a strong model on a pool"),
 }
 
