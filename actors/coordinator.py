@@ -95,9 +95,9 @@ class Coordinator:
         """Process id of the coordinator."""
         return os.getpid()
 
-    def attached(self) -> bool:
-        """Whether a learner group has come."""
-        return self._started
+    def drives(self) -> int:
+        """How many engines it drives or waits for; 0 before a learner group has come."""
+        return len(self._engine_handles) if self._started else 0
 
     def add_engines(self, engines: Sequence[tuple[str, Any]]) -> None:
         """Take more engines into the run; each is used as soon as it is up."""
@@ -296,6 +296,7 @@ class Coordinator:
         self.graders = GraderPool(
             self.config.grading,
             lambda name, reason, jobs: self.ledger.note_loss(name, reason, []),
+            self._fail,
         )
         self.engines.add(self._engine_handles)
         self.graders.add(self._grader_handles)

@@ -177,8 +177,10 @@ class EnginePool:
         # As long as its node takes to come: until then the actor is pending.
         while True:
             try:
-                await engine.actor.pid.remote()
+                await within(self.config.timeout_s, engine.actor.pid.remote())
                 break
+            except TimeoutError:
+                continue
             except RayActorError as error:
                 self._last_reason = f"{engine.name}: {_first_line(error)}"
                 await asyncio.sleep(_RETRY_SECONDS)

@@ -36,7 +36,7 @@ class _Job:
 class GraderPool:
     """Drives the grader actors from an event loop.
 
-    lost(name, reason, jobs): a grader was lost while it had that many jobs.
+    lost(name, reason, jobs): a grader was lost while it had that many jobs. failed(error): the pool itself is broken.
 
     A grader that dies is restarted by Ray, one that exceeds the time that its grades may take in all, or whose
     processes fail, is restarted from here. What it had is graded again elsewhere, each job for itself, so that
@@ -45,9 +45,14 @@ class GraderPool:
 
     most_losses = 3
 
-    def __init__(self, config: GradingConfig, lost: Callable[[str, str, int], None]) -> None:
+    def __init__(
+        self,
+        config: GradingConfig,
+        lost: Callable[[str, str, int], None],
+        failed: Callable[[BaseException], None],
+    ) -> None:
         self.config = config
-        self._lost = lost
+        self._lost, self._failed = lost, failed
         self._waiting: deque[_Job] = deque()
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
@@ -62,7 +67,9 @@ class GraderPool:
     def add(self, graders: Sequence[tuple[str, Any]]) -> None:
         """Take more graders, by name and handle."""
         for name, actor in graders:
-            self._tasks.append(asyncio.create_task(self._serve(name, actor), name=name))
+            task = asyncio.create_task(self._serve(name, actor), name=name)
+            task.add_done_callback(self._check)
+            self._tasks.append(task)
 
     def clear(self) -> None:
         """Forget everything that waits."""
@@ -88,6 +95,10 @@ class GraderPool:
         self._waiting.append(job)
         self._news.set()
         return await job.done
+
+    def _check(self, task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._failed(error)
 
     async def _serve(self, name: str, actor: Any) -> None:
         while True:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import ray
+from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.coordinator import Coordinator
@@ -28,6 +29,7 @@ class Crew:
     broker: Any
     journal: Any
     workers: list[Any] = field(default_factory=list)
+    more_engines: list[tuple[str, Any]] = field(default_factory=list)
 
 
 def hire(prepared: Prepared, folder: Path) -> Crew:
@@ -63,21 +65,27 @@ def hire(prepared: Prepared, folder: Path) -> Crew:
     return Crew(coordinator, posterior, broker, journal, workers)
 
 
-def hire_more_engines(prepared: Prepared, crew: Crew) -> None:
-    """Ask for the engines beyond those that the run needs to start; each joins when its node has come.
+def complete(prepared: Prepared, crew: Crew) -> None:
+    """Hire the engines beyond those that the run needs to start; each joins when its node has come.
 
-    Called once the learner group has its place, which they would otherwise take.
+    Does nothing before the learner group has its place, which they would otherwise take. To be called now and then:
+    a coordinator that came back after a crash is told of them again.
     """
     rollout = prepared.config.rollout
-    more = [_engine(prepared, i) for i in range(rollout.engines_to_start, rollout.engines)]
-    if more:
-        crew.workers.extend(actor for _, actor in more)
-        ray.get(crew.coordinator.add_engines.remote(more))
+    try:
+        driven = ray.get(crew.coordinator.drives.remote())
+    except RayActorError:
+        return  # it is being restarted
+    if 0 < driven < rollout.engines:
+        for number in range(rollout.engines_to_start + len(crew.more_engines), rollout.engines):
+            crew.more_engines.append(_engine(prepared, number))
+        crew.coordinator.add_engines.remote(crew.more_engines[driven - rollout.engines_to_start :])
 
 
 def dismiss(crew: Crew) -> None:
     """End the actors now rather than when the last handle is gone."""
-    for actor in [crew.coordinator, *crew.workers, crew.posterior, crew.broker, crew.journal]:
+    more = [actor for _, actor in crew.more_engines]
+    for actor in [crew.coordinator, *crew.workers, *more, crew.posterior, crew.broker, crew.journal]:
         ray.kill(actor)
 
 

@@ -29,7 +29,7 @@ from rich.console import Console
 from bots.config import TrainConfig, dump_config, load_config
 from pipelines import plan
 from pipelines.command import run_job
-from pipelines.crew import Crew, dismiss, hire, hire_more_engines
+from pipelines.crew import Crew, complete, dismiss, hire
 from pipelines.loop import Job, train_loop
 from pipelines.preparation import Prepared, claim_folder, prepare
 from pipelines.progress import Progress
@@ -124,7 +124,6 @@ def _fit(prepared: Prepared, crew: Crew, folder: Path, console: Console) -> None
         except BaseException as error:  # noqa: BLE001 (handed to the main thread, which raises it)
             failures.append(error)
 
-    waiting_for_learner = True
     # In a thread of its own, so that this one shows progress and an interrupt ends everything at once.
     thread = threading.Thread(target=fit, name="ray-train", daemon=True)
     with Progress(crew.journal, config.run.steps, config.run.name, console) as progress:
@@ -132,9 +131,7 @@ def _fit(prepared: Prepared, crew: Crew, folder: Path, console: Console) -> None
         while thread.is_alive():
             thread.join(0.5)
             progress.poll()
-            if waiting_for_learner and ray.get(crew.coordinator.attached.remote()):
-                waiting_for_learner = False
-                hire_more_engines(prepared, crew)
+            complete(prepared, crew)
     if failures:
         raise failures[0]
 
