@@ -1,0 +1,328 @@
+"""Sweeps on Ray Tune: simulated or real training over a search space, with early stopping or populations.
+
+`bots tune tune_configs/sim_grid.yaml` writes all trials, the best configuration and pictures to `runs/sim_grid`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import shutil
+import signal
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from actors.environment import driver_environment
+
+os.environ.update({k: v for k, v in driver_environment().items() if k not in os.environ})
+# Often enough that a killed sweep loses little; Ray's own choice adapts to the time that saving takes.
+os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")
+
+import ray
+import yaml
+from ray import tune
+from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Tuner
+from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialScheduler
+from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
+from rich.console import Console
+
+from bots.config import ConfigError, TrainConfig
+from pipelines.command import run_job
+from pipelines.tune_config import PASSED_ON, Sweep, load_sweep
+from pipelines.tune_pictures import draw
+from pipelines.tune_plan import trial_demand
+from pipelines.tune_results import SweepResults, read_results
+from pipelines.tune_trials import baselines, simulate_trial, train_trial
+from pipelines.tune_turns import Turns
+
+MARK = "sweep.yaml"
+STATE = "tune"
+TRIALS = "trials"
+
+
+def run_sweep(
+    sweep: Sweep, console: Console, *, resume: bool = False, overwrite: bool = False
+) -> SweepResults:
+    """Run all trials of a sweep and write its results; returns them.
+
+    resume: go on with the sweep in the folder; finished trials are kept. overwrite: replace it.
+    Raises ConfigError or ResourceError before any trial starts.
+    """
+    config = sweep.config
+    base = sweep.job({})
+    if isinstance(base, TrainConfig):
+        from pipelines.preparation import prepare  # loads the models' code, which a simulation has no use for
+
+        prepare(base)
+    demand = trial_demand(sweep)
+    with _ray():
+        resources = ray.cluster_resources()
+        at_a_time = demand.concurrent(resources, config.search.concurrent)
+        folder = claim_sweep(sweep, resume=resume, overwrite=overwrite)
+        console.print(demand.describe(resources, config.search.concurrent), highlight=False, soft_wrap=True)
+        tuner = _restored(sweep, folder, at_a_time) if resume else None
+        grid = (tuner or _tuner(sweep, folder, at_a_time)).fit()
+        results = read_results(sweep, grid, _budget(sweep))
+    results.write(folder)
+    pictures = draw(results, folder)
+    console.print(results.show())
+    for path in (folder / "trials.parquet", folder / "best.yaml", folder / "summary.json", *pictures):
+        if path.exists():
+            console.print(f"  {path}", highlight=False, soft_wrap=True)
+    return results
+
+
+@contextmanager
+def _ray() -> Iterator[None]:
+    """Ray for the time of the sweep: the cluster at hand, else one in here."""
+    if ray.is_initialized():
+        yield
+        return
+    # An embedded Ray needs no dashboard; a cluster has its own.
+    options: dict[str, Any] = {} if "RAY_ADDRESS" in os.environ else {"include_dashboard": False}
+    on_request_to_end = signal.getsignal(signal.SIGTERM)
+    ray.init(namespace="bots", logging_level="error", log_to_driver=False, **options)
+    if threading.current_thread() is threading.main_thread():
+        # Ray puts a handler of its own in place, under which the sweep could not clean up.
+        signal.signal(signal.SIGTERM, on_request_to_end)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def claim_sweep(sweep: Sweep, *, resume: bool, overwrite: bool) -> Path:
+    """Make the sweep's folder, or take the existing one as the flags allow.
+
+    Raises ConfigError for a folder that exists (without a flag), of another sweep, or of something else.
+    """
+    folder, known = sweep.config.sweep.path, sweep.config.sweep.path / MARK
+    ours = described(sweep)
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other")
+    if resume:
+        if not known.exists():
+            raise ConfigError(f"nothing to resume in {folder}")
+        _refuse_other_sweep(yaml.safe_load(known.read_text()), ours, known)
+        return folder
+    if folder.exists() and any(folder.iterdir()):
+        if not known.exists():
+            raise ConfigError(f"{folder} exists and is not a sweep's folder; choose another sweep.name")
+        if not overwrite:
+            raise ConfigError(
+                f"sweep folder {folder} exists; continue it with --resume, replace it with --overwrite, "
+                "or choose another sweep.name"
+            )
+        shutil.rmtree(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / TRIALS).mkdir()
+        temporary = known.with_suffix(".tmp")
+        temporary.write_text(yaml.safe_dump(ours, sort_keys=False, allow_unicode=True))
+        os.replace(temporary, known)
+    except OSError as error:
+        raise ConfigError(f"sweep folder {folder} cannot be written: {error.strerror}") from error
+    return folder
+
+
+def described(sweep: Sweep) -> dict[str, Any]:
+    """The sweep and the job that it varies, with all defaults: what `sweep.yaml` holds."""
+    return {
+        "tune": sweep.config.model_dump(mode="json", exclude_none=True),
+        "job": sweep.resolved({}),
+    }
+
+
+def _refuse_other_sweep(before: dict[str, Any], now: dict[str, Any], known: Path) -> None:
+    free = {"tune.sweep.folder", "tune.search.concurrent", "tune.base"}
+    old, new = _flat(before), _flat(now)
+    for key in sorted(set(old) | set(new)):
+        if old.get(key) != new.get(key) and key not in free:
+            raise ConfigError(
+                f"{known} is of another sweep: {key} was {old.get(key)!r}, now it is {new.get(key)!r}; "
+                "a resumed sweep must keep it"
+            )
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict) or not tree:
+        return {prefix.rstrip("."): tree}
+    return {k: v for key, value in tree.items() for k, v in _flat(value, f"{prefix}{key}.").items()}
+
+
+def _budget(sweep: Sweep) -> int:
+    """What `step` a trial that is not stopped reports last: the job's steps, or a simulation's seeds."""
+    run = sweep.job({}).run
+    return run.steps if sweep.config.target == "train" else run.seeds
+
+
+def _tuner(sweep: Sweep, folder: Path, at_a_time: int) -> Tuner:
+    config = sweep.config
+    algorithm = _searcher(sweep, at_a_time)
+    grid = config.search.method == "grid"
+    pbt = config.scheduler.kind == "pbt"
+    space = None if config.search.method == "optuna" else {k: r.domain(grid) for k, r in config.space.items()}
+    return Tuner(
+        _trainable(sweep, folder, at_a_time),
+        param_space=space,
+        tune_config=tune.TuneConfig(
+            metric=config.search.metric,
+            mode="min" if sweep.minimised else "max",
+            num_samples=1 if grid else config.search.trials,
+            search_alg=algorithm,
+            scheduler=_scheduler(sweep),
+            max_concurrent_trials=at_a_time if config.search.method == "optuna" else None,
+            reuse_actors=config.target == "simulate",
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=RunConfig(
+            name=STATE,
+            storage_path=str(folder),
+            verbose=0,
+            failure_config=FailureConfig(max_failures=0),
+            checkpoint_config=CheckpointConfig(num_to_keep=2 if pbt else None),
+        ),
+    )
+
+
+def _trial_name(trial: Any) -> str:
+    return str(trial.trial_id)
+
+
+def _trainable(sweep: Sweep, folder: Path, at_a_time: int) -> Any:
+    config = sweep.config
+    if config.target == "train":
+        pbt = config.scheduler.kind == "pbt"
+        bound = tune.with_parameters(
+            train_trial,
+            tree=sweep.tree,
+            folder=str(folder / TRIALS),
+            interval=config.scheduler.interval if pbt else None,
+            # Its trials must all be alive at once, so they can't be limited by Tune itself.
+            turns=Turns.remote(at_a_time) if pbt else None,
+        )
+        # The job takes its resources itself; the trial's own process only waits for it.
+        return tune.with_resources(bound, {"CPU": 0.01})
+    only_selection = all(key.startswith("selection.") for key in config.space)
+    random = baselines(sweep.job({})) if only_selection else None
+    bound = tune.with_parameters(simulate_trial, tree=sweep.tree, metric=config.search.metric, random=random)
+    return tune.with_resources(bound, {"CPU": config.search.cpus})
+
+
+def _searcher(sweep: Sweep, at_a_time: int) -> Searcher | SearchAlgorithm:
+    config = sweep.config
+    first = sweep.default_point()
+    if config.search.method == "optuna":
+        from optuna.samplers import TPESampler
+        from ray.tune.search.optuna import OptunaSearch
+
+        return OptunaSearch(
+            space={key: _optuna(one) for key, one in config.space.items()},
+            metric=config.search.metric,
+            mode="min" if sweep.minimised else "max",
+            sampler=TPESampler(seed=config.sweep.seed, n_startup_trials=max(5, at_a_time)),
+            points_to_evaluate=[first] if first else None,
+        )
+    start = [first] if first and config.search.method == "random" else None
+    # Takes the number itself: Tune's own setting does not reach this searcher.
+    return BasicVariantGenerator(
+        points_to_evaluate=start,
+        random_state=config.sweep.seed,
+        max_concurrent=0 if config.scheduler.kind == "pbt" else at_a_time,
+    )
+
+
+def _optuna(one: Any) -> Any:
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+
+    if one.values is not None:
+        return CategoricalDistribution(one.values)
+    if one.integer:
+        return IntDistribution(*one.integer)
+    return FloatDistribution(*(one.uniform or one.loguniform), log=one.loguniform is not None)
+
+
+def _scheduler(sweep: Sweep) -> TrialScheduler | None:
+    settings = sweep.config.scheduler
+    if settings.kind == "asha":
+        return ASHAScheduler(
+            time_attr="step",
+            max_t=_budget(sweep),
+            grace_period=min(settings.grace, _budget(sweep)),
+            reduction_factor=settings.reduction,
+        )
+    if settings.kind == "pbt":
+        random.seed(sweep.config.sweep.seed)  # the scheduler draws from Python's own generator
+        return PopulationBasedTraining(
+            time_attr="step",
+            perturbation_interval=settings.interval,
+            hyperparam_mutations={key: one.domain(grid=False) for key, one in sweep.config.space.items()},
+            quantile_fraction=settings.quantile,
+            custom_explore_fn=_InsideSpace(sweep),
+            synch=True,
+        )
+    return None
+
+
+class _InsideSpace:
+    """PBT multiplies values by 0.8 or 1.2; one that leaves its range goes back to the range's end."""
+
+    def __init__(self, sweep: Sweep) -> None:
+        self.space = {key: one for key, one in sweep.config.space.items() if key in PASSED_ON}
+
+    def __call__(self, point: dict[str, Any]) -> dict[str, Any]:
+        return {
+            key: self.space[key].nearest(value) if key in self.space else value
+            for key, value in point.items()
+        }
+
+
+def _restored(sweep: Sweep, folder: Path, at_a_time: int) -> Tuner | None:
+    """The tuner as it was when the sweep was killed; None if it had not begun."""
+    if not Tuner.can_restore(str(folder / STATE)):
+        return None
+    tuner = Tuner.restore(str(folder / STATE), _trainable(sweep, folder, at_a_time), restart_errored=True)
+    # The cluster may be another one by now.
+    settings = tuner._local_tuner._tune_config
+    if settings.max_concurrent_trials:
+        settings.max_concurrent_trials = at_a_time
+    elif sweep.config.scheduler.kind != "pbt":
+        settings.search_alg.max_concurrent = at_a_time
+    return tuner
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """The command line of the job."""
+    parser = argparse.ArgumentParser(prog="bots tune", description=__doc__.splitlines()[0])
+    parser.add_argument("config", help="a YAML file, see tune_configs/")
+    parser.add_argument(
+        "overrides",
+        nargs="*",
+        metavar="section.key=value",
+        help="laid over the file; base.section.key=value over the job",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the sweep and its plan, and stop")
+    parser.add_argument("--resume", action="store_true", help="go on with a sweep that was interrupted")
+    parser.add_argument("--overwrite", action="store_true", help="replace the sweep's folder")
+    options = parser.parse_args(arguments)
+
+    def job(console: Console) -> None:
+        sweep = load_sweep(options.config, options.overrides)
+        if options.dry_run:
+            text = yaml.safe_dump(described(sweep), sort_keys=False, allow_unicode=True)
+            console.print(text, markup=False, highlight=False, end="", soft_wrap=True)
+            for line in trial_demand(sweep).describe().splitlines():
+                console.print(f"# {line}", highlight=False, soft_wrap=True)
+            return
+        run_sweep(sweep, console, resume=options.resume, overwrite=options.overwrite)
+
+    return run_job("tune", job)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,192 @@
+"""The configuration of a sweep: the job, the search space, the searcher and the scheduler."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, model_validator
+
+from bots.config import ConfigError, Count, Section, TrainConfig, parse_config, read_tree
+from pipelines.simulate_config import SimulationConfig
+from pipelines.tune_space import Range, check, lay, value_at
+
+SIMULATED_METRICS = (
+    "mean_score",
+    "best_score",
+    "score",
+    "etr",
+    "signal",
+    "ttb50",
+    "ttb100",
+    "bsf25",
+    "bsf100",
+)
+TRAINED_METRICS = ("best_score", "mean_score", "score", "etr")
+
+
+class SweepConfig(Section):
+    """The sweep itself."""
+
+    name: str
+    """Name of the sweep; its results are in `folder/name`."""
+    folder: Path = Path("runs")
+    """Where sweeps are kept; on a cluster, storage that all nodes see."""
+    seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Seeds the searcher. Trials have the seeds of the base job: they are paired."""
+
+    @property
+    def path(self) -> Path:
+        """The sweep's folder, absolute."""
+        return (self.folder / self.name).absolute()
+
+
+class SearchConfig(Section):
+    """Where the next trial comes from."""
+
+    method: Literal["grid", "random", "optuna"] = "grid"
+    """grid: every combination. random. optuna: the tree-structured Parzen estimator (TPE)."""
+    trials: Count = 20
+    """How many trials random and optuna draw, the base's own values first; a grid has its own number. With PBT:
+    the population."""
+    metric: str = "mean_score"
+    """What is maximised: of a simulation mean_score, best_score, score, etr, signal, bsf25, bsf100, or ttb50 and
+    ttb100, which are minimised; of training best_score, mean_score, score or etr."""
+    concurrent: Count | None = None
+    """Trials at a time; none: as many as the cluster's resources carry."""
+    cpus: Annotated[float, Field(gt=0)] = 1.0
+    """CPUs of one simulated trial; a train job says itself what it needs."""
+
+
+class SchedulerConfig(Section):
+    """Which trials go on."""
+
+    kind: Literal["none", "asha", "pbt"] = "none"
+    """asha: bad ones stop early (arXiv 1810.05934). pbt: bad ones take a good one's state over and vary its values
+    (arXiv 1711.09846). A simulation's budget is its seeds, a train job's its steps."""
+    grace: Count = 1
+    """asha: seeds or steps before a trial may be stopped."""
+    reduction: Annotated[float, Field(gt=1)] = 3
+    """asha: one of so many goes on at each rung."""
+    interval: Count = 10
+    """pbt: steps between two decisions; the run stops, is checkpointed and resumed there."""
+    quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
+    """pbt: share of the population that is replaced, and that it is replaced from."""
+
+
+class TuneConfig(Section):
+    """A whole sweep."""
+
+    sweep: SweepConfig
+    target: Literal["simulate", "train"]
+    """Which job is varied."""
+    base: Path
+    """Its configuration file; a relative path is taken from the sweep's file."""
+    overrides: dict[str, Any] = {}  # noqa: RUF012
+    """`section.key: value` pairs laid over the base."""
+    space: dict[str, Range]
+    """`section.key` of the job, and what it varies over."""
+    search: SearchConfig = SearchConfig()
+    scheduler: SchedulerConfig = SchedulerConfig()
+
+    @model_validator(mode="after")
+    def _possible_together(self) -> TuneConfig:
+        allowed = SIMULATED_METRICS if self.target == "simulate" else TRAINED_METRICS
+        if self.search.metric not in allowed:
+            raise ValueError(
+                f"search.metric is {self.search.metric!r}; target {self.target} has {', '.join(allowed)}"
+            )
+        if not self.space:
+            raise ValueError("space is empty; name at least one key to vary")
+        continuous = [key for key, one in self.space.items() if one.values is None]
+        if self.search.method == "grid" and continuous:
+            raise ValueError(
+                f"search.method is grid, but {', '.join(continuous)} has no values; "
+                "list some, or search by random or optuna"
+            )
+        if self.scheduler.kind == "pbt":
+            if self.target != "train":
+                raise ValueError("scheduler.kind is pbt, which passes checkpoints on; a simulation has none")
+            if self.search.method != "random":
+                raise ValueError(
+                    f"search.method is {self.search.method}; pbt varies the values itself and starts at random"
+                )
+            frozen = [key for key in self.space if not key.startswith(PASSED_ON)]
+            if frozen:
+                raise ValueError(
+                    f"space has {', '.join(frozen)}, which a running job cannot change; "
+                    f"pbt may vary {', '.join(PASSED_ON)}"
+                )
+        return self
+
+
+PASSED_ON = ("selection.lam", "selection.rho", "selection.p_star", "learner.lr")
+"""What a job can take another value of when it is resumed from another job's checkpoint."""
+
+
+class Sweep:
+    """A checked sweep: its configuration and the tree of the job that it varies."""
+
+    def __init__(self, config: TuneConfig, tree: dict[str, Any]) -> None:
+        self.config, self.tree = config, tree
+        base = self.job({})
+        check(config.space, tree, self._build)
+        if isinstance(base, TrainConfig):
+            if base.evaluation.pool is None:
+                raise ConfigError("base: evaluation.pool is not set, so that trials would have no score")
+            if config.scheduler.kind == "pbt" and base.run.steps <= config.scheduler.interval:
+                raise ConfigError(
+                    f"scheduler.interval is {config.scheduler.interval} and run.steps {base.run.steps}: "
+                    "there would be no decision; lower the interval"
+                )
+        elif value_at(self.resolved({}), "run.seeds") < 2:
+            raise ConfigError("base: run.seeds is 1; one seed is one draw, a sweep needs at least 2")
+
+    def job(self, point: dict[str, Any]) -> TrainConfig | SimulationConfig:
+        """The job's configuration at a point of the space."""
+        return self._build(lay(self.tree, point))
+
+    def resolved(self, point: dict[str, Any]) -> dict[str, Any]:
+        """The job's configuration at a point as a tree, with all defaults."""
+        return self.job(point).model_dump(mode="json")
+
+    def default_point(self) -> dict[str, Any] | None:
+        """The base's own values, where all of them lie in the space."""
+        tree = self.resolved({})
+        point = {key: value_at(tree, key) for key in self.config.space}
+        inside = all(self.config.space[key].holds(value) for key, value in point.items())
+        return point if inside else None
+
+    @property
+    def minimised(self) -> bool:
+        """Whether the metric is better when smaller."""
+        return self.config.search.metric.startswith("ttb")
+
+    def _build(self, tree: dict[str, Any]) -> TrainConfig | SimulationConfig:
+        kind = TrainConfig if self.config.target == "train" else SimulationConfig
+        return parse_config(kind, tree, str(self.config.base))
+
+
+def load_sweep(path: str | Path, overrides: list[str] | None = None) -> Sweep:
+    """Read a sweep's file, lay overrides over it, and check it with the job it varies.
+
+    Overrides: `section.key=value` of the sweep; `base.section.key=value` of the job;
+    `space.section.key=[0.1, 0.2]` of the space, where `null` takes a key out. Raises ConfigError for every fault.
+    """
+    of: dict[str, list[str]] = {"base.": [], "space.": [], "": []}
+    for override in overrides or []:
+        prefix = next(prefix for prefix in of if override.startswith(prefix))
+        of[prefix].append(override.removeprefix(prefix))
+    tree = read_tree(path, of[""])
+    for override in of["space."]:
+        key, _, text = override.partition("=")
+        tree.setdefault("space", {})[key] = yaml.safe_load(text)
+    if isinstance(tree.get("space"), dict):
+        tree["space"] = {key: one for key, one in tree["space"].items() if one is not None}
+    config = parse_config(TuneConfig, tree, str(path))
+    base = config.base if config.base.is_absolute() else Path(path).parent / config.base
+    config = config.model_copy(update={"base": base.resolve()})
+    given = {override.partition("=")[0] for override in of["base."]}
+    laid = {key: value for key, value in config.overrides.items() if key not in given}
+    return Sweep(config, lay(read_tree(base, of["base."]), laid))

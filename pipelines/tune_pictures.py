@@ -1,0 +1,156 @@
+"""The pictures of a sweep: heat map over λ × ρ, parallel coordinates, learning curves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from pipelines.tune_results import SweepResults, Trial
+
+LAM, RHO = "selection.lam", "selection.rho"
+SYMBOLS = {
+    LAM: "λ",
+    RHO: "ρ",
+    "selection.p_star": "p*",
+    "selection.evidence_options.gamma": "γ",
+    "learner.lr": "lr",
+}
+DEFAULT = "#c2571a"
+MAP = "viridis"
+
+
+def draw(results: SweepResults, folder: Path) -> list[Path]:
+    """Write the PNGs that the sweep has data for; returns their paths."""
+    known = [t for t in results.trials if np.isfinite(results.value(t))]
+    if not known:
+        return []
+    paths = [folder / "parallel.png", folder / "curves.png"]
+    draw_parallel(results, known, paths[0])
+    draw_curves(results, known, paths[1])
+    if {LAM, RHO} <= set(results.sweep.config.space):
+        paths.insert(0, folder / "heatmap.png")
+        draw_heatmap(results, known, paths[0])
+    return paths
+
+
+def draw_heatmap(results: SweepResults, trials: list[Trial], path: Path) -> None:
+    """Metric over λ and ρ: cells where both have few values (means over all other keys), else points."""
+    figure = Figure(figsize=(6.4, 5.2), layout="constrained")
+    axis = figure.subplots()
+    lam, rho = (sorted({t.point[key] for t in trials}) for key in (LAM, RHO))
+    space = results.sweep.config.space
+    if space[LAM].values and space[RHO].values:
+        cells = np.full((len(lam), len(rho)), np.nan)
+        for i, x in enumerate(lam):
+            for j, y in enumerate(rho):
+                found = [results.value(t) for t in trials if t.point[LAM] == x and t.point[RHO] == y]
+                cells[i, j] = np.mean(found) if found else np.nan
+        image = axis.imshow(cells, cmap=MAP, origin="lower", aspect="auto")
+        middle = (np.nanmin(cells) + np.nanmax(cells)) / 2
+        for (i, j), value in np.ndenumerate(cells):
+            if np.isfinite(value):
+                ink = "white" if value < middle else "black"
+                axis.text(j, i, f"{value:.3f}", ha="center", va="center", color=ink, fontsize=9)
+        axis.set_xticks(range(len(rho)), [f"{y:g}" for y in rho])
+        axis.set_yticks(range(len(lam)), [f"{x:g}" for x in lam])
+        default = results.sweep.default_point()
+        if default and default[LAM] in lam and default[RHO] in rho:
+            place = rho.index(default[RHO]) - 0.5, lam.index(default[LAM]) - 0.5
+            _frame(axis, place)
+            axis.set_title("framed: the default", fontsize=9, loc="right", color=DEFAULT)
+    else:
+        values = [results.value(t) for t in trials]
+        points = [(t.point[RHO], t.point[LAM]) for t in trials]
+        image = axis.scatter(*zip(*points, strict=True), c=values, cmap=MAP, s=46, edgecolor="white", lw=0.5)
+        best = results.ranked()
+        if best:
+            axis.scatter(
+                best[0].point[RHO], best[0].point[LAM], marker="o", s=150, fc="none", ec=DEFAULT, lw=1.8
+            )
+            axis.set_title("circled: the best", fontsize=9, loc="right", color=DEFAULT)
+        axis.grid(alpha=0.25)
+    axis.set(xlabel="ρ, share of implicit evidence", ylabel="λ, forgetting")
+    axis.set_title(f"{results.metric}, {results.sweep.config.sweep.name}", loc="left", fontsize=10)
+    figure.colorbar(image, ax=axis, label=results.metric)
+    figure.savefig(path, dpi=110)
+
+
+def _frame(axis: Any, corner: tuple[float, float]) -> None:
+    from matplotlib.patches import Rectangle
+
+    axis.add_patch(Rectangle(corner, 1, 1, fill=False, ec=DEFAULT, lw=2.5, clip_on=False, zorder=5))
+
+
+def draw_parallel(results: SweepResults, trials: list[Trial], path: Path) -> None:
+    """One line a trial across its values to its metric, the best on top."""
+    keys = list(results.sweep.config.space)
+    figure = Figure(figsize=(2.2 + 1.7 * (len(keys) + 1), 4.6), layout="constrained")
+    axis = figure.subplots()
+    columns = [[_number(t.point[key], [o.point[key] for o in trials]) for t in trials] for key in keys]
+    columns.append([results.value(t) for t in trials])
+    names = [SYMBOLS.get(key, key.rpartition(".")[2]) for key in keys] + [results.metric]
+    scaled, ticks = [], []
+    for column in columns:
+        low, high = min(column), max(column)
+        span = (high - low) or 1.0
+        scaled.append([(value - low) / span if high > low else 0.5 for value in column])
+        ticks.append((low, high))
+    norm = Normalize(*ticks[-1])
+    order = np.argsort(columns[-1])
+    for i in order if not results.sweep.minimised else order[::-1]:
+        colour = colormaps[MAP](norm(columns[-1][i]))
+        axis.plot(range(len(columns)), [column[i] for column in scaled], color=colour, alpha=0.75, lw=1.3)
+    for x, (key, (low, high)) in enumerate(zip([*keys, None], ticks, strict=True)):
+        axis.axvline(x, color="black", lw=0.8)
+        labels = _end_labels(key, trials, low, high)
+        axis.text(x, -0.04, labels[0], ha="center", va="top", fontsize=8)
+        axis.text(x, 1.03, labels[1], ha="center", va="bottom", fontsize=8)
+    axis.set_xticks(range(len(columns)), names)
+    axis.tick_params(axis="x", length=0, pad=16)
+    axis.set(yticks=[], ylim=(-0.02, 1.02), xlim=(-0.15, len(columns) - 0.85))
+    axis.spines[:].set_visible(False)
+    figure.suptitle(f"{results.sweep.config.sweep.name}: {len(trials)} trials", fontsize=10)
+    figure.colorbar(ScalarMappable(norm, MAP), ax=axis, label=results.metric)
+    figure.savefig(path, dpi=110)
+
+
+def _number(value: Any, all_values: list[Any]) -> float:
+    """A place on the axis: the number itself, or of a name its place in the list of names."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    return float(sorted({str(v) for v in all_values}).index(str(value)))
+
+
+def _end_labels(key: str | None, trials: list[Trial], low: float, high: float) -> tuple[str, str]:
+    if key is not None and not all(isinstance(t.point[key], int | float) for t in trials):
+        names = sorted({str(t.point[key]) for t in trials})
+        return names[0], names[-1]
+    return f"{low:.3g}", f"{high:.3g}"
+
+
+def draw_curves(results: SweepResults, trials: list[Trial], path: Path) -> None:
+    """Held-out score by step, coloured by the metric; stopped trials end early, dotted."""
+    figure = Figure(figsize=(8, 4.6), layout="constrained")
+    axis = figure.subplots()
+    values = [results.value(t) for t in trials]
+    norm = Normalize(min(values), max(values))
+    default = results.default()
+    for t in sorted(trials, key=results.value, reverse=results.sweep.minimised):
+        style = "-" if t.status == "finished" else ":"
+        colour = colormaps[MAP](norm(results.value(t)))
+        axis.plot(t.curve["step"], t.curve["score"], color=colour, ls=style, lw=1.2, alpha=0.8)
+    if default is not None:
+        axis.plot(default.curve["step"], default.curve["score"], color=DEFAULT, lw=2, label="default")
+        axis.legend(frameon=False, loc="upper left")
+    axis.set(xlabel="step", ylabel="held-out score")
+    axis.set_title(f"{results.sweep.config.sweep.name}: {len(trials)} trials", fontsize=10)
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(alpha=0.25)
+    figure.colorbar(ScalarMappable(norm, MAP), ax=axis, label=results.metric)
+    figure.savefig(path, dpi=110)

@@ -1,0 +1,217 @@
+"""The results of a sweep: one Parquet table of all trials, and the best configuration ready to run."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from ray.tune import ResultGrid
+from rich.table import Table
+
+from bots.metrics import Interval, paired_difference
+from pipelines.tune_config import Sweep
+from pipelines.tune_space import lay
+from pipelines.tune_trials import CURVE, PER_SEED
+
+FIGURES = (
+    "step",
+    "etr",
+    "signal",
+    "score",
+    "best_score",
+    "mean_score",
+    "ttb50",
+    "ttb100",
+    "bsf25",
+    "bsf100",
+    "tokens",
+)
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial.
+
+    point: its values in the space. figures: its last report. per_seed: the metric by seed, of simulations.
+    curve: {"step": …, "score": …}. status: finished, stopped (by the scheduler) or failed.
+    """
+
+    name: str
+    point: dict[str, Any]
+    figures: dict[str, float]
+    per_seed: list[float]
+    curve: dict[str, list[float]]
+    status: str
+    seconds: float
+    error: str | None
+
+
+@dataclass(frozen=True)
+class SweepResults:
+    """All trials of a sweep, in the order in which they were made."""
+
+    sweep: Sweep
+    trials: Sequence[Trial]
+
+    @property
+    def metric(self) -> str:
+        """Name of the figure that is maximised, or minimised."""
+        return self.sweep.config.search.metric
+
+    def value(self, trial: Trial) -> float:
+        """The metric of a trial; nan where it never reported."""
+        return trial.figures.get(self.metric, float("nan"))
+
+    def ranked(self) -> list[Trial]:
+        """Trials that were not stopped and did not fail, best first: a stopped one had a smaller budget."""
+        whole = [t for t in self.trials if t.status == "finished" and np.isfinite(self.value(t))]
+        return sorted(whole, key=self.value, reverse=not self.sweep.minimised)
+
+    def default(self) -> Trial | None:
+        """The trial at the base's own values, if it was one of them."""
+        point = self.sweep.default_point()
+        return next((t for t in self.trials if t.point == point), None)
+
+    def best_against_default(self) -> Interval | None:
+        """Best minus default, paired by seed; None where the default was no whole trial or has no seeds.
+
+        The best was chosen by the same seeds, which flatters it.
+        """
+        ranked, default = self.ranked(), self.default()
+        if not ranked or default is None or default.status != "finished":
+            return None
+        ours, theirs = ranked[0].per_seed, default.per_seed
+        return paired_difference(ours, theirs) if ours and len(ours) == len(theirs) else None
+
+    def table(self) -> pa.Table:
+        """One row a trial: its values as `section.key` columns, its figures, status, seconds and error."""
+        rows = [
+            {
+                "trial": t.name,
+                **t.point,
+                **{
+                    name: t.figures.get(name)
+                    for name in FIGURES
+                    if any(name in o.figures for o in self.trials)
+                },
+                "per_seed": t.per_seed,
+                "status": t.status,
+                "seconds": t.seconds,
+                "error": t.error,
+            }
+            for t in self.trials
+        ]
+        return pa.Table.from_pylist(rows)
+
+    def curves(self) -> pa.Table:
+        """Learning curves in long form: trial, step, score."""
+        rows = [
+            {"trial": t.name, "step": int(step), "score": float(score)}
+            for t in self.trials
+            for step, score in zip(t.curve["step"], t.curve["score"], strict=True)
+        ]
+        schema = pa.schema([("trial", pa.string()), ("step", pa.int64()), ("score", pa.float64())])
+        return pa.Table.from_pylist(rows, schema)
+
+    def best_yaml(self) -> str:
+        """The best trial as a configuration for `bots train` or `bots simulate`.
+
+        Raises ValueError if no trial finished.
+        """
+        ranked = self.ranked()
+        if not ranked:
+            raise ValueError("no trial finished; trials.parquet says why")
+        config = self.sweep.config
+        name = f"{config.sweep.name}_best"
+        tree = self.sweep.job({**ranked[0].point, "run.name": name}).model_dump(mode="json")
+        if config.target == "train":  # simulations write there too, but are not bound to a folder
+            tree = lay(tree, {"run.folder": "runs"})
+        where = ", ".join(f"{key} = {value}" for key, value in ranked[0].point.items())
+        found = f"{self.metric} {self.value(ranked[0]):.4f}, the best of {len(self.trials)} trials"
+        header = f"# {where}\n# {found} of the sweep {config.sweep.name}.\n# bots {config.target} best.yaml\n"
+        return header + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
+
+    def write(self, folder: Path) -> None:
+        """`trials.parquet`, `curves.parquet`, `best.yaml` and `summary.json`."""
+        for name, table in (("trials", self.table()), ("curves", self.curves())):
+            temporary = folder / f"{name}.tmp"
+            pq.write_table(table, temporary)
+            os.replace(temporary, folder / f"{name}.parquet")
+        if self.ranked():
+            _write(folder / "best.yaml", self.best_yaml())
+        _write(folder / "summary.json", json.dumps(self.summary(), indent=2) + "\n")
+
+    def summary(self) -> dict[str, Any]:
+        """The sweep in a few numbers."""
+        ranked, default, gain = self.ranked(), self.default(), self.best_against_default()
+        statuses = [t.status for t in self.trials]
+        return {
+            "trials": len(self.trials),
+            **{status: statuses.count(status) for status in ("finished", "stopped", "failed")},
+            "metric": self.metric,
+            "best": {"point": ranked[0].point, "value": self.value(ranked[0])} if ranked else None,
+            "default": None if default is None else {"point": default.point, "value": self.value(default)},
+            "best_minus_default": None if gain is None else vars(gain),
+        }
+
+    def show(self, most: int = 12) -> Table:
+        """The best trials and the default, for the terminal."""
+        keys = list(self.sweep.config.space)
+        default = self.default()
+        out = Table(title=f"{len(self.trials)} trials, by {self.metric}", title_justify="left", box=None)
+        for title in ("trial", *keys, self.metric, "status", ""):
+            out.add_column(
+                title, justify="left" if title in ("trial", "status", "") else "right", no_wrap=True
+            )
+        ranked = self.ranked()
+        others = [t for t in self.trials if t not in ranked]
+        shown = (ranked + others)[:most]
+        if default is not None and default not in shown:
+            shown.append(default)
+        for t in shown:
+            value = "" if np.isnan(self.value(t)) else f"{self.value(t):.4f}"
+            note = "default" if t is default else ""
+            out.add_row(t.name, *(_short(t.point[key]) for key in keys), value, t.status, note)
+        return out
+
+
+def read_results(sweep: Sweep, grid: ResultGrid, budget: float) -> SweepResults:
+    """What Ray Tune has of every trial. budget: reported `step` of a trial that was not stopped early."""
+    trials = []
+    for result in grid:
+        metrics = result.metrics or {}
+        figures = {name: float(metrics[name]) for name in FIGURES if metrics.get(name) is not None}
+        reached = figures.get("step", 0.0) >= budget
+        status = "failed" if result.error else "finished" if reached else "stopped"
+        name = metrics.get("trial_id") or Path(result.path).name
+        trials.append(
+            Trial(
+                name,
+                {key: result.config[key] for key in sweep.config.space},
+                figures,
+                list(metrics.get(PER_SEED) or []),
+                metrics.get(CURVE) or {"step": [], "score": []},
+                status,
+                float(metrics.get("time_total_s", 0.0)),
+                str(result.error).strip().splitlines()[-1] if result.error else None,
+            )
+        )
+    return SweepResults(sweep, trials)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_suffix(".tmp")
+    temporary.write_text(text)
+    os.replace(temporary, path)

@@ -1,0 +1,163 @@
+"""Simulated sweeps from end to end on a real Ray Tune: results, early stopping, resuming after a kill."""
+
+import io
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import ray
+from rich.console import Console
+
+from bots.metrics import mean_interval
+from bots.simulation import simulate
+from pipelines.plan import ResourceError
+from pipelines.simulate_config import load_simulation
+from pipelines.tune import run_sweep
+from pipelines.tune_config import load_sweep
+from pipelines.tune_turns import Turns
+
+GRID, OPTUNA = "tune_configs/sim_grid.yaml", "tune_configs/sim_optuna.yaml"
+QUICK = ["base.run.steps=30", "base.run.seeds=3", "base.world.tasks=400", "base.run.evaluate_every=10"]
+
+
+def run(sweep, **flags):
+    return run_sweep(sweep, Console(file=io.StringIO()), **flags)
+
+
+def is_png(path):
+    return path.read_bytes()[:4] == b"\x89PNG"
+
+
+def test_a_grid_gives_all_points_the_best_configuration_and_pictures(cluster, tmp_path):
+    given = [
+        *QUICK,
+        f"sweep.folder={tmp_path}",
+        "space.selection.lam=[0.0, 0.1]",
+        "space.selection.rho=[0.0, 0.1]",
+    ]
+    sweep = load_sweep(GRID, given)
+    results = run(sweep)
+    folder = tmp_path / "sim_grid"
+    table = pq.read_table(folder / "trials.parquet").to_pylist()
+    points = {(row["selection.lam"], row["selection.rho"]) for row in table}
+    assert points == {(a, b) for a in (0.0, 0.1) for b in (0.0, 0.1)}
+    assert {row["status"] for row in table} == {"finished"}
+
+    # What Ray's trials found is what the simulator gives without Ray.
+    for row in table:
+        point = {key: row[key] for key in sweep.config.space}
+        config = sweep.job(point)
+        alone = [
+            simulate(config.simulation(config.selection), seed).curve.scores.mean() for seed in config.seeds
+        ]
+        assert row["per_seed"] == pytest.approx(alone, abs=1e-12)
+        assert row["mean_score"] == pytest.approx(np.mean(alone))
+
+    best = load_simulation(folder / "best.yaml")
+    winner = max(table, key=lambda row: row["mean_score"])
+    assert (best.selection.lam, best.selection.rho) == (winner["selection.lam"], winner["selection.rho"])
+    assert best.law == sweep.job({}).law
+    assert best.run.steps == 30
+    assert results.default().point == {"selection.lam": 0.1, "selection.rho": 0.1}
+    if winner["selection.lam"] == winner["selection.rho"] == 0.1:
+        assert results.best_against_default().mean == 0
+    default = next(r for r in table if r["selection.lam"] == r["selection.rho"] == 0.1)
+    difference = np.subtract(winner["per_seed"], default["per_seed"])
+    assert results.best_against_default() == mean_interval(difference)
+
+    curves = pq.read_table(folder / "curves.parquet").to_pandas()
+    assert sorted(set(curves["step"])) == [0, 10, 20, 30]
+    assert all(is_png(folder / name) for name in ("heatmap.png", "parallel.png", "curves.png"))
+
+
+def test_optuna_searches_and_asha_stops_on_seeds(cluster, tmp_path):
+    given = [
+        *QUICK,
+        f"sweep.folder={tmp_path}",
+        "search.trials=9",
+        "scheduler.grace=1",
+        "search.concurrent=3",
+    ]
+    results = run(load_sweep(OPTUNA, given))
+    assert len(results.trials) == 9
+    assert results.trials[0].point == results.sweep.default_point(), "the default is tried first"
+    points = {tuple(t.point.values()) for t in results.trials}
+    assert len(points) == 9
+    for t in results.trials:
+        assert 0.3 <= t.point["selection.p_star"] <= 0.7
+        assert len(t.per_seed) == t.figures["step"]
+    statuses = [t.status for t in results.trials]
+    assert "finished" in statuses
+    assert "stopped" in statuses
+    assert all(t.figures["step"] < 3 for t in results.trials if t.status == "stopped")
+    best = load_simulation(tmp_path / "sim_optuna" / "best.yaml")
+    assert (
+        best.selection.evidence_options["gamma"]
+        == results.ranked()[0].point["selection.evidence_options.gamma"]
+    )
+
+
+def test_a_trial_that_fails_is_named_and_the_others_go_on(cluster, tmp_path):
+    # No pool of the simulator has such a column, which only the evidence itself can find out.
+    given = [*QUICK, f"sweep.folder={tmp_path}", "space.selection.rho=null", "space.selection.lam=null"]
+    given += ["space.selection.evidence=[interpolation, neighbours]"]
+    results = run(load_sweep(GRID, given))
+    status = {t.point["selection.evidence"]: t for t in results.trials}
+    assert status["interpolation"].status == "finished"
+    assert status["neighbours"].status == "failed"
+    assert "column" in status["neighbours"].error
+    assert len(results.ranked()) == 1
+
+
+def test_more_than_the_cluster_has_is_refused_at_once(cluster, tmp_path):
+    with pytest.raises(ResourceError, match=r"asks for 500 CPU = 1 x 500 \(simulation\); the cluster has 8"):
+        run(load_sweep(GRID, [f"sweep.folder={tmp_path}", "search.cpus=500"]))
+    assert not (tmp_path / "sim_grid").exists()
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_resumes_with_what_it_had(cluster, tmp_path):
+    given = ["base.run.steps=1500", "base.run.seeds=3", f"sweep.folder={tmp_path}", "search.concurrent=1"]
+    given += ["space.selection.rho=[0.1]", "search.trials=6"]
+    command = [sys.executable, "-m", "pipelines.cli", "tune", GRID, *given]
+    environment = {**os.environ, "TUNE_GLOBAL_CHECKPOINT_S": "0.2", "OMP_NUM_THREADS": "1"}
+    process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
+    state = tmp_path / "sim_grid" / "tune"
+    deadline = time.monotonic() + 120
+    while len(finished(state)) < 2 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.1)
+    assert process.poll() is None, "it was killed in the middle"
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    before = {path: path.read_text() for path in finished(state)}
+    assert 2 <= len(before) < 6
+
+    sweep = load_sweep(GRID, given)
+    results = run(sweep, resume=True)
+    assert sorted(t.point["selection.lam"] for t in results.trials) == [0.0, 0.05, 0.1, 0.2, 0.5, 1.0]
+    assert {t.status for t in results.trials} == {"finished"}
+    kept = [path for path, text in before.items() if path.read_text() == text]
+    # The state on disk may be older than the newest result, whose trial is then run again.
+    assert len(kept) >= len(before) - 1
+    assert (tmp_path / "sim_grid" / "best.yaml").exists()
+
+
+def finished(state: Path) -> list[Path]:
+    """Result files of trials that have reported all three seeds."""
+    return [path for path in state.glob("*/result.json") if len(path.read_text().splitlines()) >= 3]
+
+
+def test_turns_are_limited_and_those_of_the_dead_come_free(cluster):
+    turns = Turns.remote(2, lease_seconds=0.3)
+    take = lambda name: ray.get(turns.take.remote(name))  # noqa: E731
+    assert [take("a"), take("b"), take("c"), take("a")] == [True, True, False, True]
+    ray.get(turns.give.remote("b"))
+    assert take("c")
+    time.sleep(0.4)
+    assert [take("d"), take("e"), take("a")] == [True, True, False]

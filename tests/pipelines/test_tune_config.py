@@ -1,0 +1,125 @@
+"""A sweep's configuration: what is refused, and with which words, before Ray starts."""
+
+from pathlib import Path
+
+import pytest
+import ray
+
+from bots.config import ConfigError
+from pipelines.cli import main
+from pipelines.plan import ResourceError
+from pipelines.tune import claim_sweep
+from pipelines.tune_config import load_sweep
+from pipelines.tune_plan import trial_demand
+from pipelines.tune_space import Range, points
+
+SWEEPS = sorted(Path("tune_configs").glob("*.yaml"))
+GRID, LAB, PBT = (f"tune_configs/{name}.yaml" for name in ("sim_grid", "lab_asha", "pbt"))
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
+def test_every_sweep_that_is_shipped_is_valid_and_tries_the_default(path):
+    sweep = load_sweep(path)
+    assert sweep.default_point() is not None
+    assert sweep.config.sweep.name == path.stem
+    trial_demand(sweep)
+
+
+@pytest.mark.parametrize(
+    ("path", "override", "said"),
+    [
+        (GRID, "space.selection.lambda=[0.1]", r"selection.lambda: no such key"),
+        (GRID, "space.selection.lam=[]", r"space.selection.lam: values is empty"),
+        (GRID, "space.selection.lam={uniform: [0.5, 0.5]}", r"uniform is \[0.5, 0.5\], an empty range"),
+        (GRID, "space.selection.lam={loguniform: [0, 1]}", r"the first must be above 0"),
+        (GRID, "space.selection.lam={integer: [3, 1]}", r"integer is \[3, 1\], an empty range"),
+        (
+            GRID,
+            "space.selection.lam={uniform: [0, 1]}",
+            r"method is grid, but selection.lam has no values",
+        ),
+        (GRID, "space.selection.lam={between: [0, 1]}", r"between: no such key"),
+        (GRID, "space.selection.lam=[0.1, 1.5]", r"space.selection.lam: 1.5 is not possible"),
+        (GRID, "space.selection.lam=[0.1, 0.1]", r"each may be there once"),
+        (GRID, "space.selection.lam=null; space.selection.rho=null", r"space is empty"),
+        (
+            GRID,
+            "space.selection.evidence_options.gama=[0.9]",
+            r"gama: no such key; evidence 'interpolation' takes",
+        ),
+        (GRID, "space.run.name=[a, b]", r"the sweep names its trials itself"),
+        (GRID, "search.metric=accuracy", r"search.metric is 'accuracy'; target simulate has mean_score"),
+        (GRID, "scheduler.kind=pbt", r"a simulation has none"),
+        (GRID, "base.run.seeds=1", r"one seed is one draw"),
+        (GRID, "base.law.speed=1", r"speed: no such key"),
+        (LAB, "space.learner.ranks=[2, 300]", r"(?s)300 is not possible.*learner.ranks = 300"),
+        (LAB, "base.evaluation.pool=null", r"evaluation.pool is not set"),
+        (PBT, "space.selection.tasks=[8, 16]", r"a running job cannot change"),
+        (PBT, "scheduler.interval=200", r"there would be no decision"),
+    ],
+)
+def test_refusals_name_the_key_the_value_and_what_is_allowed(path, override, said):
+    with pytest.raises(ConfigError, match=said):
+        load_sweep(path, override.split("; "))
+
+
+def test_the_command_line_refuses_before_ray_starts(capsys):
+    before = ray.is_initialized()
+    assert main(["tune", GRID, "search.metric=accuracy"]) == 2
+    assert "search.metric" in capsys.readouterr().err
+    assert main(["tune", "tune_configs/nothing.yaml"]) == 2
+    assert ray.is_initialized() == before
+
+
+def test_a_dry_run_prints_the_sweep_the_job_and_the_plan(capsys):
+    assert main(["tune", "tune_configs/guru_math_1.5b.yaml", "--dry-run"]) == 0
+    out = capsys.readouterr().out
+    assert "loguniform" not in out
+    assert "max_tokens: 8192" in out
+    assert "one trial: in all 8 CPU, 8 GPU" in out
+
+
+def test_concurrency_follows_from_the_resources():
+    demand = trial_demand(load_sweep("tune_configs/guru_math_1.5b.yaml"))
+    assert demand.concurrent({"CPU": 64, "GPU": 32}, None) == 4
+    assert demand.concurrent({"CPU": 64, "GPU": 31}, None) == 3
+    assert demand.concurrent({"CPU": 64, "GPU": 32}, 2) == 2
+    with pytest.raises(
+        ResourceError, match=r"8 GPU = 4 x 1 \(rollout engine\) \+ 4 x 1 \(learner rank\).* 4\."
+    ):
+        demand.concurrent({"CPU": 64, "GPU": 4}, None)
+    # The largest trial counts, engines that would join later included.
+    varied = load_sweep(LAB, ["base.rollout.min_engines=1", "space.rollout.engines=[2, 6]"])
+    assert trial_demand(varied).total == {"CPU": 4.0, "GPU": 0.0}
+    assert load_sweep(GRID).config.target == "simulate"
+    assert trial_demand(load_sweep(GRID)).concurrent({"CPU": 6}, None) == 6
+
+
+def test_points_cover_every_combination_or_every_value():
+    small = {"a": Range(values=[1, 2]), "b": Range(uniform=(0.0, 1.0))}
+    assert len(list(points(small))) == 4
+    large = {str(i): Range(values=list(range(20))) for i in range(5)}
+    assert len(list(points(large))) == 100
+
+
+def test_folders_of_others_are_left_alone(tmp_path):
+    given = [f"sweep.folder={tmp_path}"]
+    sweep = load_sweep(GRID, given)
+    with pytest.raises(ConfigError, match="nothing to resume"):
+        claim_sweep(sweep, resume=True, overwrite=False)
+    folder = claim_sweep(sweep, resume=False, overwrite=False)
+    with pytest.raises(ConfigError, match=r"--resume.*--overwrite"):
+        claim_sweep(sweep, resume=False, overwrite=False)
+    assert (
+        claim_sweep(load_sweep(GRID, [*given, "search.concurrent=1"]), resume=True, overwrite=False) == folder
+    )
+    for change, said in (
+        ("search.metric=score", "tune.search.metric was 'mean_score', now it is 'score'"),
+        ("base.run.steps=7", "job.run.steps was 150, now it is 7"),
+    ):
+        with pytest.raises(ConfigError, match=f"of another sweep: {said}"):
+            claim_sweep(load_sweep(GRID, [*given, change]), resume=True, overwrite=False)
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "thesis.tex").write_text("years of work")
+    with pytest.raises(ConfigError, match="not a sweep's folder"):
+        claim_sweep(load_sweep(GRID, [*given, "sweep.name=mine"]), resume=False, overwrite=True)
