@@ -81,8 +81,9 @@ def measure(engines: int, tasks: int, seconds: float, folder: Path) -> dict[str,
     handles = hosted(engines, Law(), hosts=4)
     prompt = np.zeros(PROMPT_TOKENS, np.int32)
     encoded = EncodedPool(pool, Prompts([prompt] * tasks))
+    shared = ray.put(encoded)
     coordinator = Coordinator.remote(
-        config, ray.put(encoded), None, posterior, broker, journal, handles,
+        config, shared, None, posterior, broker, journal, handles,
         [(f"grader-{i}", grader) for i, grader in enumerate(graders)], str(folder),
     )  # fmt: skip
     ray.get(coordinator.restore.remote(None))

@@ -157,7 +157,7 @@ class Ledger:
         At k = 0 that is the whole wave.
         """
         size = max(0, self.tasks - len(self._dropped))
-        if self._ready < min(size, len(self._entries)):
+        if self.wave <= self.step or self._ready < min(size, len(self._entries)):
             return None
         oldest = self.step - self.max_staleness
         must, ready = [], []

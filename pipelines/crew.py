@@ -22,12 +22,16 @@ from pipelines.preparation import Prepared
 
 @dataclass(frozen=True)
 class Crew:
-    """Handles of the actors that the learner ranks and the driver talk to, and of those to be ended."""
+    """Handles of the actors that the learner ranks and the driver talk to, and of those to be ended.
+
+    pools: the coordinator's arguments, held here so that they are there when it must be started again.
+    """
 
     coordinator: Any
     posterior: Any
     broker: Any
     journal: Any
+    pools: tuple[Any, Any]
     workers: list[Any] = field(default_factory=list)
     more_engines: list[tuple[str, Any]] = field(default_factory=list)
 
@@ -50,10 +54,10 @@ def hire(prepared: Prepared, folder: Path) -> Crew:
     )
     journal = Journal.options(name=f"{run.name}/journal", scheduling_strategy=here).remote(str(folder))
     broker = WeightBroker.options(name=f"{run.name}/broker", scheduling_strategy=here).remote()
+    pools = ray.put(prepared.train), ray.put(prepared.evaluation)
     coordinator = Coordinator.options(name=f"{run.name}/coordinator", scheduling_strategy=here).remote(
         config,
-        ray.put(prepared.train),
-        ray.put(prepared.evaluation),
+        *pools,
         posterior,
         broker,
         journal,
@@ -62,7 +66,7 @@ def hire(prepared: Prepared, folder: Path) -> Crew:
         str(folder),
     )
     workers = [actor for _, actor in engines + graders]
-    return Crew(coordinator, posterior, broker, journal, workers)
+    return Crew(coordinator, posterior, broker, journal, pools, workers)
 
 
 def complete(prepared: Prepared, crew: Crew) -> None:

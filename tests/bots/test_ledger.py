@@ -27,6 +27,7 @@ def test_on_policy_a_batch_is_the_whole_wave(tmp_path):
     ledger.train(ledger.due())
     assert ledger.wants_wave
     assert len(ledger) == 0
+    assert ledger.due() is None, "the next wave is still to be drawn"
 
 
 def test_a_dropped_task_leaves_its_place_empty():
