@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
 import shutil
 import signal
 import sys
@@ -27,16 +26,15 @@ import ray
 import yaml
 from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Tuner
-from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialScheduler
-from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
 from rich.console import Console
 
 from bots.config import ConfigError, TrainConfig
 from pipelines.command import run_job
-from pipelines.tune_config import PASSED_ON, Sweep, load_sweep
+from pipelines.tune_config import Sweep, load_sweep
 from pipelines.tune_pictures import draw
 from pipelines.tune_plan import trial_demand
 from pipelines.tune_results import SweepResults, read_results
+from pipelines.tune_search import make_scheduler, make_searcher
 from pipelines.tune_trials import baselines, simulate_trial, train_trial
 from pipelines.tune_turns import Turns
 
@@ -163,7 +161,7 @@ def _budget(sweep: Sweep) -> int:
 
 def _tuner(sweep: Sweep, folder: Path, at_a_time: int) -> Tuner:
     config = sweep.config
-    algorithm = _searcher(sweep, at_a_time)
+    algorithm = make_searcher(sweep, at_a_time)
     grid = config.search.method == "grid"
     pbt = config.scheduler.kind == "pbt"
     space = None if config.search.method == "optuna" else {k: r.domain(grid) for k, r in config.space.items()}
@@ -175,7 +173,7 @@ def _tuner(sweep: Sweep, folder: Path, at_a_time: int) -> Tuner:
             mode="min" if sweep.minimised else "max",
             num_samples=1 if grid else config.search.trials,
             search_alg=algorithm,
-            scheduler=_scheduler(sweep),
+            scheduler=make_scheduler(sweep, _budget(sweep)),
             max_concurrent_trials=at_a_time if config.search.method == "optuna" else None,
             reuse_actors=config.target == "simulate",
             trial_dirname_creator=_trial_name,
@@ -185,7 +183,9 @@ def _tuner(sweep: Sweep, folder: Path, at_a_time: int) -> Tuner:
             storage_path=str(folder),
             verbose=0,
             failure_config=FailureConfig(max_failures=0),
-            checkpoint_config=CheckpointConfig(num_to_keep=2 if pbt else None),
+            # Else the last decision would come after the last step, and replace a run that has ended.
+            stop={"step": _budget(sweep)} if pbt else None,
+            checkpoint_config=CheckpointConfig(num_to_keep=3 if pbt else None),
         ),
     )
 
@@ -212,74 +212,6 @@ def _trainable(sweep: Sweep, folder: Path, at_a_time: int) -> Any:
     random = baselines(sweep.job({})) if only_selection else None
     bound = tune.with_parameters(simulate_trial, tree=sweep.tree, metric=config.search.metric, random=random)
     return tune.with_resources(bound, {"CPU": config.search.cpus})
-
-
-def _searcher(sweep: Sweep, at_a_time: int) -> Searcher | SearchAlgorithm:
-    config = sweep.config
-    first = sweep.default_point()
-    if config.search.method == "optuna":
-        from optuna.samplers import TPESampler
-        from ray.tune.search.optuna import OptunaSearch
-
-        return OptunaSearch(
-            space={key: _optuna(one) for key, one in config.space.items()},
-            metric=config.search.metric,
-            mode="min" if sweep.minimised else "max",
-            sampler=TPESampler(seed=config.sweep.seed, n_startup_trials=max(5, at_a_time)),
-            points_to_evaluate=[first] if first else None,
-        )
-    start = [first] if first and config.search.method == "random" else None
-    # Takes the number itself: Tune's own setting does not reach this searcher.
-    return BasicVariantGenerator(
-        points_to_evaluate=start,
-        random_state=config.sweep.seed,
-        max_concurrent=0 if config.scheduler.kind == "pbt" else at_a_time,
-    )
-
-
-def _optuna(one: Any) -> Any:
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    if one.values is not None:
-        return CategoricalDistribution(one.values)
-    if one.integer:
-        return IntDistribution(*one.integer)
-    return FloatDistribution(*(one.uniform or one.loguniform), log=one.loguniform is not None)
-
-
-def _scheduler(sweep: Sweep) -> TrialScheduler | None:
-    settings = sweep.config.scheduler
-    if settings.kind == "asha":
-        return ASHAScheduler(
-            time_attr="step",
-            max_t=_budget(sweep),
-            grace_period=min(settings.grace, _budget(sweep)),
-            reduction_factor=settings.reduction,
-        )
-    if settings.kind == "pbt":
-        random.seed(sweep.config.sweep.seed)  # the scheduler draws from Python's own generator
-        return PopulationBasedTraining(
-            time_attr="step",
-            perturbation_interval=settings.interval,
-            hyperparam_mutations={key: one.domain(grid=False) for key, one in sweep.config.space.items()},
-            quantile_fraction=settings.quantile,
-            custom_explore_fn=_InsideSpace(sweep),
-            synch=True,
-        )
-    return None
-
-
-class _InsideSpace:
-    """PBT multiplies values by 0.8 or 1.2; one that leaves its range goes back to the range's end."""
-
-    def __init__(self, sweep: Sweep) -> None:
-        self.space = {key: one for key, one in sweep.config.space.items() if key in PASSED_ON}
-
-    def __call__(self, point: dict[str, Any]) -> dict[str, Any]:
-        return {
-            key: self.space[key].nearest(value) if key in self.space else value
-            for key, value in point.items()
-        }
 
 
 def _restored(sweep: Sweep, folder: Path, at_a_time: int) -> Tuner | None:

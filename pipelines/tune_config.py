@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -130,6 +131,8 @@ class Sweep:
 
     def __init__(self, config: TuneConfig, tree: dict[str, Any]) -> None:
         self.config, self.tree = config, tree
+        if config.search.method == "optuna" and find_spec("optuna") is None:
+            raise ConfigError("search.method is optuna, which is not installed: pip install optuna")
         base = self.job({})
         check(config.space, tree, self._build)
         if isinstance(base, TrainConfig):
