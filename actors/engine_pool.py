@@ -57,7 +57,7 @@ class _Engine:
     load: int = 0
     steps: int = -1
     progressed: float = 0.0
-    busy_seconds: float = 0.0
+    busy_seconds: float | None = None
     news: asyncio.Event = field(default_factory=asyncio.Event)
     outdated: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -199,7 +199,8 @@ class EnginePool:
                 limit + _POLL_SECONDS, engine.actor.collect.remote(engine.turn, _POLL_SECONDS)
             )
             now = time.monotonic()
-            self.busy_seconds += max(0.0, told.busy_seconds - engine.busy_seconds)
+            if engine.busy_seconds is not None:
+                self.busy_seconds += told.busy_seconds - engine.busy_seconds
             engine.busy_seconds = told.busy_seconds
             for key, rollouts in told.groups:
                 request = engine.open.pop(key)
@@ -262,7 +263,7 @@ class EnginePool:
 
     def _reset(self, engine: _Engine) -> None:
         engine.up, engine.version, engine.load, engine.steps = False, None, 0, -1
-        engine.busy_seconds = 0.0
+        engine.busy_seconds = None
         engine.open, engine.outbox = {}, []
         engine.news.clear()
         engine.outdated.clear()

@@ -124,15 +124,28 @@ def claim_folder(config: TrainConfig, *, resume: bool, overwrite: bool) -> Path:
     return folder
 
 
+MAY_CHANGE = {
+    "run": {
+        "steps", "checkpoint_every", "checkpoints_kept", "keep_best", "wait_for_nodes_s", "folder", "keep_rollouts",
+    },
+    "rollout": {
+        "engines", "min_engines", "max_staleness", "max_num_seqs", "cpus", "threads", "kv_cache_gib",
+        "gpu_memory_utilization", "timeout_s", "resources",
+    },
+    "grading": {"actors", "workers", "timeout_s", "memory_gib"},
+    "learner": {"ranks", "cpus", "threads", "max_failures", "timeout_s", "resources"},
+}  # fmt: skip
+"""What a resumed run may be given anew: how long and where it runs. The rest makes it another experiment."""
+
+
 def _refuse_other_run(known: Path, config: TrainConfig) -> None:
-    """A resumed run may be given more steps or another cadence, but must remain the same experiment."""
+    """A resumed run may be given more steps, another cadence or other machines, but remains the same experiment."""
     from bots.config import load_config
 
     before, now = load_config(known).model_dump(), config.model_dump()
-    free = {"steps", "checkpoint_every", "checkpoints_kept", "wait_for_nodes_s", "folder", "keep_rollouts"}
     for section in before:
         for key, value in before[section].items():
-            if now[section][key] != value and not (section == "run" and key in free):
+            if now[section][key] != value and key not in MAY_CHANGE.get(section, ()):
                 raise ConfigError(
                     f"{known} was started with {section}.{key} = {value!r}, now it is {now[section][key]!r}; "
                     "a resumed run must keep it"
