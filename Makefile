@@ -11,12 +11,12 @@ unexport PYTHONDONTWRITEBYTECODE
 # wheel in a folder says so with PIP_FIND_LINKS.
 TORCH_FROM := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
 
-.PHONY: demo test check sandbox setup lock format clean
+.PHONY: demo test check sandbox browser setup lock format clean
 
 demo: $(READY)
 	$(BIN)/bots demo
 
-test: check sandbox
+test: check sandbox browser
 	$(BIN)/python -m pytest
 
 check: $(READY)
@@ -29,6 +29,12 @@ sandbox:
 	@command -v bwrap >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 		&& apt-get update -qq && apt-get install -y -qq bubblewrap >/dev/null; } \
 		|| echo "bubblewrap is not installed: tests of the code sandbox will be skipped (docs/sandbox.md)"
+
+# The tests of the report's page need Chromium; likewise.
+browser:
+	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
+		&& apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
+		|| echo "Chromium is not installed: tests of the report's page will be skipped"
 
 setup: $(READY)
 

@@ -1,0 +1,107 @@
+"""A small run's folder as the real journal and the real posterior write it; only the model is made up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from actors.journal import Journal
+from actors.posterior import PosteriorActor, write_pool
+from bots.config import dump_config, load_config
+from bots.learning.rollouts import Group, Rollout, batch_figures, rollout_table
+from bots.pool import TaskPool
+from bots.sources.open import read_pool
+from pipelines.summary import summarise
+
+LAB = Path(__file__).parents[2] / "configs" / "lab.yaml"
+HOSTILE = [
+    "</script><script>document.title = 'owned'</script>",
+    "<img src=http://192.0.2.1/x onerror=\"document.title='owned'\"> & \u202e reversed \u0007",
+    "@DATA@ @SCRIPT@ \u2028 --> <!-- <script> ${1+1} {{7*7}}",
+]
+
+
+def make_run(
+    folder: Path,
+    *,
+    name: str = "small",
+    selector: str = "bots",
+    seed: int = 0,
+    steps: int = 12,
+    planned: int | None = None,
+    keep: bool = True,
+    ended: bool = True,
+    evaluated: bool = True,
+    overrides: tuple[str, ...] = (),
+) -> Path:
+    """Write a run and return its folder.
+
+    planned: `run.steps` where the run came less far. keep: the rollouts. ended: whether it wrote its summary.
+    """
+    config = load_config(
+        LAB,
+        [
+            f"run.folder={folder}",
+            f"run.name={name}",
+            f"run.steps={planned or steps}",
+            f"run.seed={seed}",
+            f"run.keep_rollouts={str(keep).lower()}",
+            "pool.sources.0.size=120",
+            "selection.tasks=8",
+            "rollout.samples=4",
+            f"selection.selector={selector}",
+            *overrides,
+        ],
+    )
+    path = config.run.path
+    path.mkdir(parents=True)
+    (path / "config.yaml").write_text(dump_config(config))
+    pool = read_pool(config.pool)
+    write_pool(pool, path / "pool.arrow")
+    # The actors' own classes in this process: what they write needs no cluster.
+    journal = Journal.__ray_metadata__.modified_class(str(path))
+    posterior = PosteriorActor.__ray_metadata__.modified_class(
+        str(path / "pool.arrow"),
+        pool.anchor_columns,
+        config.selection.settings(4, seed),
+        str(path / "posterior"),
+    )
+    model = np.random.default_rng(seed)
+    journal.write({"step": 0} | ({"score": 0.4, "score/math": 0.3, "score/code": 0.5} if evaluated else {}))
+    for step in range(1, steps + 1):
+        rows, select_seconds = posterior.select(step, 8)
+        groups = [_answered(pool, int(row), step, model) for row in rows]
+        record = batch_figures(groups) | {"policy_version": step, "staleness": 0, "engine_busy_share": 0.9}
+        record |= {"select_wait_seconds": select_seconds, "loss": 0.01, "grad_norm": 0.3, "dropped_groups": 0}
+        if keep:
+            journal.keep(step, rollout_table(step, pool.ids([group.row for group in groups]), groups))
+        record |= posterior.observe(step, rows, np.stack([group.rewards for group in groups]))
+        if evaluated and step % 4 == 0:
+            score = 0.4 + 0.01 * step + 0.002 * seed
+            record |= {"score": score, "score/math": score - 0.1, "score/code": score + 0.1}
+        phases = {"seconds/generate": 0.4, "seconds/learn": 0.3, "seconds/evaluate": 0.2, "seconds": 1.0}
+        journal.write({"step": step, **record, **phases})
+    journal.close()
+    if ended:
+        summarise(path, posterior.table(), 1.0 * steps + 5)
+    return path
+
+
+def _answered(pool: TaskPool, row: int, step: int, model: np.random.Generator) -> Group:
+    """A group of a model that goes from the weak reference model to the strong one."""
+    rate = float(np.clip(pool.weak[row] + step / 12 * (pool.strong[row] - pool.weak[row]), 0.05, 0.95))
+    rewards = (model.random(4) < rate).astype(float)
+    answers = [
+        Rollout(
+            token_ids=np.arange(5, dtype=np.int32),
+            logprobs=np.full(5, -0.1, np.float32),
+            text=f"answer {step}.{i} {HOSTILE[(row + i) % len(HOSTILE)]}",
+            finished=True,
+            version=step - 1,
+            weights="0" * 12,
+        )
+        for i in range(4)
+    ]
+    reasons = ["right" if reward else f"wrong {HOSTILE[0]}" for reward in rewards]
+    return Group(row, np.arange(3, dtype=np.int32), answers, rewards, reasons)

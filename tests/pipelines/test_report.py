@@ -1,0 +1,226 @@
+"""The report: its figures from real-format folders, its page in a real browser."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pyarrow.ipc as ipc
+import pytest
+
+from pipelines.report import main
+from pipelines.report.page import to_json
+from pipelines.report.run import read_run
+from pipelines.report.sections import build
+from pipelines.report.settings import group, read_runs
+from tests.pipelines.browser import CHROMIUM, browser
+from tests.pipelines.small_run import make_run
+
+needs_chromium = pytest.mark.skipif(
+    CHROMIUM is None, reason="no Chromium to show the page in; apt install chromium"
+)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """Two settings, two seeds each."""
+    folder = tmp_path_factory.mktemp("runs")
+    return [
+        make_run(folder, name=f"{selector}-{seed}", selector=selector, seed=seed)
+        for selector in ("bots", "random")
+        for seed in (0, 1)
+    ]
+
+
+@pytest.fixture(scope="module")
+def page(runs, tmp_path_factory):
+    """The report of all four."""
+    output = tmp_path_factory.mktemp("page") / "report.html"
+    assert main([*map(str, runs), "--output", str(output)]) == 0
+    return output
+
+
+def data_of(*folders):
+    return json.loads(to_json(build(group(read_runs(list(folders))))))
+
+
+def test_seeds_of_one_setting_become_one_line_with_a_band(runs):
+    data = data_of(*runs)
+    assert [s["label"] for s in data["settings"]] == ["bots", "random"]
+    assert data["settings"][0]["differences"]["selection.selector"] == "bots"
+    curves = next(c for c in data["curves"] if c["score"] == "score" and c["cost"] == "steps")
+    line = curves["lines"][0]
+    assert line["x"] == [0, 4, 8, 12]
+    # Two seeds, .02·seed/10 apart: mean and t interval with one degree of freedom, 12.706 · s/√2.
+    assert line["mean"][1] == pytest.approx(0.441)
+    assert line["high"][1] - line["mean"][1] == pytest.approx(12.706 * 0.001, rel=1e-3)
+    assert {row["cost"] for row in data["comparison"]["rows"]} == {"steps", "tokens", "seconds"}
+    # Both settings have the same scores at the same steps.
+    steps = next(row for row in data["comparison"]["rows"] if row["cost"] == "steps")
+    assert steps["pairs"] == 2
+    assert steps["cells"]["TTB 100%"]["mean"] == pytest.approx(1)
+
+
+def test_phases_add_up_to_the_wall_clock(runs):
+    phases = data_of(runs[0])["runs"][0]["phases"]
+    totals = phases["totals"]
+    assert totals["generate"] == pytest.approx(4.8)
+    assert totals["other"] == pytest.approx(1.2)
+    assert totals["outside"] == pytest.approx(5)
+    assert sum(totals.values()) == pytest.approx(phases["wall"])
+    assert phases["notes"] == []
+
+
+def test_phases_that_do_not_add_up_are_said_to(runs, tmp_path):
+    copy = shutil.copytree(runs[0], tmp_path / "copy")
+    lines = (copy / "metrics.jsonl").read_text().replace('"seconds/learn": 0.3', '"seconds/learn": 0.9')
+    (copy / "metrics.jsonl").write_text(lines)
+    assert "more than the steps'" in data_of(copy)["runs"][0]["phases"]["notes"][0]
+
+
+def test_replayed_beliefs_are_those_that_the_run_wrote(runs):
+    run = data_of(runs[0])["runs"][0]
+    beliefs = ipc.open_file(runs[0] / "posterior" / "beliefs.arrow").read_all()
+    mean = np.divide(beliefs["alpha"], np.add(beliefs["alpha"], beliefs["beta"]))
+    counted = np.histogram(mean, bins=20, range=(0, 1))[0]
+    assert run["heat"]["columns"][-1]["pool"] == counted.tolist()
+    assert sum(sum(c["selected"] or []) for c in run["heat"]["columns"]) == 12 * 8
+    assert sum(point["tasks"] for point in run["calibration"]["whole run"]) == 12 * 8
+    last = dict(zip(run["table"]["columns"]["id"], run["table"]["columns"]["belief"], strict=True))
+    place = beliefs["id"].to_pylist().index(run["table"]["columns"]["id"][0])
+    assert last[run["table"]["columns"]["id"][0]] == pytest.approx(mean[place], abs=1e-3)
+
+
+def test_beliefs_that_a_replay_does_not_reach_are_not_shown(runs, tmp_path):
+    copy = shutil.copytree(runs[0], tmp_path / "copy")
+    (copy / "rollouts" / "000005.parquet").unlink()
+    lines = [json.loads(line) for line in (copy / "metrics.jsonl").read_text().splitlines()]
+    unrecorded = [{k: v for k, v in line.items() if not k.startswith("beliefs/")} for line in lines]
+    (copy / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in unrecorded))
+    run = data_of(copy)["runs"][0]
+    assert "the beliefs differ from those that the run wrote" in run["heat"]
+    assert "the beliefs differ" in run["calibration"]
+
+
+def test_a_run_that_is_going_or_was_cut_off_can_be_reported(tmp_path):
+    going = make_run(tmp_path, name="going", steps=5, planned=50, ended=False)
+    with (going / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 6, "etr"')  # the run is writing it now
+    run = data_of(going)["runs"][0]
+    assert run["state"] == "still going"
+    assert run["key"]["steps"] == 5
+    assert "has not written its summary" in run["phases"]["notes"][0]
+    assert not run["table"]["belief_known"]
+    early = make_run(tmp_path, name="early", steps=5, planned=50)
+    assert read_run(early).state == "ended early"
+
+
+def test_missing_data_is_said_in_a_sentence(tmp_path):
+    bare = make_run(tmp_path, name="bare", keep=False, evaluated=False)
+    run = data_of(bare)["runs"][0]
+    assert "run.keep_rollouts=true" in run["cards"]
+    assert "run.keep_rollouts=true" in run["table"]
+    fresh = make_run(tmp_path, name="fresh", steps=1, planned=9, ended=False)
+    (fresh / "metrics.jsonl").unlink()
+    run = data_of(fresh)["runs"][0]
+    assert {run[key] for key in ("phases", "heat", "calibration", "cards", "table")} == {
+        "The run has not finished a step yet."
+    }
+
+
+def test_bad_input_is_refused_with_the_way_out(runs, tmp_path, capsys):
+    def refused(*arguments):
+        assert main([str(argument) for argument in arguments]) == 2
+        return capsys.readouterr().err
+
+    assert f"there is no run at {tmp_path / 'nowhere'}" in refused(tmp_path / "nowhere")
+    assert "is not a run's folder" in refused(tmp_path)
+    assert str(runs[0]) in refused(runs[0].parent), "the runs that lie in a folder are named"
+    assert "is given twice" in refused(runs[0], runs[0])
+    assert "name a file" in refused(runs[0], "--output", tmp_path)
+    assert "there is no folder" in refused(runs[0], "--output", tmp_path / "no" / "where.html")
+    other = make_run(tmp_path, name="other", overrides=("evaluation.samples=5",))
+    said = refused(runs[0], other)
+    assert "cannot be compared" in said
+    assert "evaluation.samples is 2 and 5" in said
+    (other / "metrics.jsonl").write_text('{"step": 0}\nnonsense\n')
+    assert "line 2 of" in refused(other)
+
+
+def test_hostile_text_stays_data(page):
+    text = page.read_text()
+    assert text.count("<script") == 2, "the data and the page's own script"
+    data = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.DOTALL).group(1)
+    assert "<" not in data
+    assert "\u202e" not in data
+    assert "@DATA@" in json.dumps(json.loads(data)["runs"][0]["cards"])
+    assert not re.search(r'(src|href)="https?://', text)
+
+
+@needs_chromium
+def test_page_in_a_browser(page, tmp_path):
+    with browser(tmp_path / "profile") as shown:
+        shown.open(page)
+        assert "owned" not in shown.value("document.title")
+        assert shown.value("document.querySelectorAll('img').length") == 0
+        figures = "[...document.querySelectorAll('figure')]"
+        assert shown.value(f"{figures}.every((f) => f.querySelector('svg') || f.querySelector('.missing'))")
+        # Sorting: by belief, falling, then rising.
+        rows = "[...document.querySelectorAll('#tasks-table tbody tr')]"
+        heads = "[...document.querySelectorAll('#tasks-table th button')]"
+        press = f"{heads}.find((b) => b.textContent === 'belief').click()"
+        beliefs = f"{rows}.map((row) => Number(row.lastChild.textContent))"
+        shown.value(press)
+        falling = shown.value(beliefs)
+        shown.value(press)
+        rising = shown.value(beliefs)
+        assert falling == sorted(falling, reverse=True)
+        assert rising == sorted(rising)
+        assert rising[0] < falling[0]
+        # Filtering: by a part of the id.
+        shown.value("document.getElementById('task-filter').focus()")
+        shown.call("Input.insertText", text="LAB/MATH")
+        found = shown.value(f"{rows}.map((row) => row.firstChild.textContent)")
+        assert found
+        assert all(task.startswith("lab/math/") for task in found)
+        # Another abscissa, another run.
+        switch = "[...document.querySelectorAll('#learning .switch button')]"
+        shown.value(f"{switch}.find((b) => b.textContent === 'tokens').click()")
+        assert "generated tokens" in shown.value("document.querySelector('#learning svg').textContent")
+        choose = "s.value = 3, s.dispatchEvent(new Event('change'))"
+        shown.value(f"((s) => ({choose}))(document.getElementById('run'))")
+        assert shown.value("document.querySelector('.which').textContent") == "random-1"
+        # A line hidden by its legend; the values at a point by the keyboard.
+        lines = "document.querySelectorAll('#learning figure svg path').length"
+        before = shown.value(lines)
+        shown.value("document.querySelector('#learning .legend button').click()")
+        assert shown.value(lines) < before
+        shown.value("document.querySelector('#learning svg rect[tabindex]').focus()")
+        tip = "document.querySelector('.tip').textContent"
+        last = shown.value(tip)
+        shown.press("ArrowLeft")
+        assert shown.value(tip) != last
+        assert "generated tokens" in last
+        assert [url for url in shown.requests if not url.startswith(("file:", "data:"))] == []
+        assert shown.complaints == []
+
+
+@needs_chromium
+def test_page_in_dark_on_a_phone_and_on_paper(page, tmp_path):
+    background = "getComputedStyle(document.body).backgroundColor"
+    with browser(tmp_path / "profile") as shown:
+        shown.open(page)
+        light = shown.value(background)
+        shown.open(page, dark=True)
+        dark = shown.value(background)
+        assert light != dark
+        for expected in (light, dark):  # auto → light → dark
+            shown.value("document.getElementById('theme').click()")
+            assert shown.value(background) == expected
+        shown.open(page, width=390, height=800)
+        assert shown.value("document.documentElement.scrollWidth") <= 390, (
+            "nothing sticks out of a phone's screen"
+        )
+        shown.screenshot(tmp_path / "phone.png")
+        assert shown.pdf(tmp_path / "page.pdf").startswith(b"%PDF")
+        assert shown.complaints == []
