@@ -11,6 +11,7 @@ import shutil
 import signal
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from typing import Any
 from actors.environment import driver_environment
 
 os.environ.update({k: v for k, v in driver_environment().items() if k not in os.environ})
+# Its TensorBoard files know no infinite TTB and complain; the sweep writes tables of its own.
+os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 # Often enough that a killed sweep loses little; Ray's own choice adapts to the time that saving takes.
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")
 
@@ -26,6 +29,7 @@ import ray
 import yaml
 from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Tuner
+from ray.tune.logger import JsonLoggerCallback
 from rich.console import Console
 
 from bots.config import ConfigError, TrainConfig
@@ -58,6 +62,7 @@ def run_sweep(
 
         prepare(base)
     demand = trial_demand(sweep)
+    started = time.monotonic()
     with _ray():
         resources = ray.cluster_resources()
         at_a_time = demand.concurrent(resources, config.search.concurrent)
@@ -69,6 +74,7 @@ def run_sweep(
     results.write(folder)
     pictures = draw(results, folder)
     console.print(results.show())
+    console.print(f"{len(results.trials)} trials in {time.monotonic() - started:.0f} s", highlight=False)
     for path in (folder / "trials.parquet", folder / "best.yaml", folder / "summary.json", *pictures):
         if path.exists():
             console.print(f"  {path}", highlight=False, soft_wrap=True)
@@ -182,6 +188,7 @@ def _tuner(sweep: Sweep, folder: Path, at_a_time: int) -> Tuner:
             name=STATE,
             storage_path=str(folder),
             verbose=0,
+            callbacks=[JsonLoggerCallback()],
             failure_config=FailureConfig(max_failures=0),
             # Else the last decision would come after the last step, and replace a run that has ended.
             stop={"step": _budget(sweep)} if pbt else None,
@@ -210,7 +217,13 @@ def _trainable(sweep: Sweep, folder: Path, at_a_time: int) -> Any:
         return tune.with_resources(bound, {"CPU": 0.01})
     only_selection = all(key.startswith("selection.") for key in config.space)
     random = baselines(sweep.job({})) if only_selection else None
-    bound = tune.with_parameters(simulate_trial, tree=sweep.tree, metric=config.search.metric, random=random)
+    bound = tune.with_parameters(
+        simulate_trial,
+        tree=sweep.tree,
+        metric=config.search.metric,
+        each_seed=config.scheduler.kind != "none",
+        random=random,
+    )
     return tune.with_resources(bound, {"CPU": config.search.cpus})
 
 

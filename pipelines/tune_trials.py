@@ -37,10 +37,15 @@ def baselines(config: SimulationConfig) -> list[Curve]:
 
 
 def simulate_trial(
-    point: dict[str, Any], tree: dict[str, Any], metric: str, random: Sequence[Curve] | None = None
+    point: dict[str, Any],
+    tree: dict[str, Any],
+    metric: str,
+    each_seed: bool,
+    random: Sequence[Curve] | None = None,
 ) -> None:
-    """Simulate a point of the space, seed by seed, reporting the means over the seeds so far after each.
+    """Simulate a point of the space, seed by seed, and report the means over the seeds.
 
+    each_seed: report those so far after each, for a scheduler to stop the trial; it takes longer than a short run.
     random: the baselines; None where the space varies more than the selection, which changes them too.
     """
     config = parse_config(SimulationConfig, lay(tree, point), "the trial")
@@ -52,6 +57,8 @@ def simulate_trial(
         trace = simulate(simulation, seed)
         found.append(figures(trace, baseline))
         scores.append(trace.curve.scores)
+        if not each_seed and len(found) < len(config.seeds):
+            continue
         means = {name: float(np.mean([one[name] for one in found])) for name in REPORTED}
         curve = {"step": trace.curve.at.tolist(), "score": np.mean(scores, axis=0).tolist()}
         tune.report({**means, "step": len(found), PER_SEED: [one[metric] for one in found], CURVE: curve})

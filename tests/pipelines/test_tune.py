@@ -149,8 +149,8 @@ def test_a_killed_sweep_resumes_with_what_it_had(cluster, tmp_path):
 
 
 def finished(state: Path) -> list[Path]:
-    """Result files of trials that have reported all three seeds."""
-    return [path for path in state.glob("*/result.json") if len(path.read_text().splitlines()) >= 3]
+    """Result files of trials that have reported."""
+    return [path for path in state.glob("*/result.json") if path.read_text().endswith("\n")]
 
 
 def test_turns_are_limited_and_those_of_the_dead_come_free(cluster):
