@@ -6,7 +6,7 @@ import os
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from math import sqrt
+from math import ceil, sqrt
 
 import numpy as np
 import numpy.typing as npt
@@ -24,10 +24,11 @@ SAMPLE = 1024
 class Thompson(Selector):
     """Draws θ ~ Beta(α, β) for every task and takes those with the least |θ - p*|, nearest first.
 
-    Only tasks with θ in a narrow window [p*-ε, p*+ε] matter. ε is set so that a few more than B are expected,
-    by the mean density at p* of a random sample of tasks; those in the window are found by thinning
-    (see `thompson_kernels.thin`). If they are fewer than B, the others are drawn given that they lie outside.
-    Where the window would be wide, every task is drawn. Each way is exact in distribution.
+    Only tasks with θ in a window [p*-ε, p*+ε] matter. ε is set so that a few more than B are expected, by the
+    mean density at p* of a random sample of tasks, or, where hardly any belief reaches p*, by draws for the
+    sample; those in the window are found by thinning (see `thompson_kernels.thin`). If they are fewer than B,
+    the others are drawn given that they lie outside. Where the window would not fit into (0, 1), every task
+    is drawn. Each way is exact in distribution.
 
     method: "auto", or "draw" to draw every task always.
     """
@@ -82,11 +83,11 @@ class Thompson(Selector):
 
     def _reach(self, beliefs: Beliefs, request: Request, seed: np.uint64) -> float | None:
         """ε of the window, or None where drawing every task is cheaper."""
-        from bots.selection.thompson_kernels import density_bound, sample_density
+        from bots.selection.thompson_kernels import sample_density, sample_distances
 
         if len(beliefs) < 4 * SAMPLE:
             return None
-        mean, error = sample_density(
+        sampled = (
             beliefs.alpha,
             beliefs.beta,
             beliefs.blocked,
@@ -96,15 +97,18 @@ class Thompson(Selector):
             seed,
             SAMPLE,
         )
+        widest = min(request.p_star, 1 - request.p_star)
+        mean, error = sample_density(*sampled)
         density = max(mean - 2 * error, mean / 4)
         expected = request.batch + 5 * sqrt(request.batch) + 10
-        if density * len(beliefs) * min(request.p_star, 1 - request.p_star) < expected:
-            return None
-        reach: float = expected / (2 * density * len(beliefs))
-        low, high = request.p_star - reach, request.p_star + reach
-        # A candidate costs about twice a draw.
-        worst: float = density_bound(float(beliefs.block_mass.max()), low, high) * 2 * reach
-        return reach if worst < 0.5 else None
+        # A density at p* says little about a window so wide.
+        if density * len(beliefs) * widest / 4 > expected:
+            reach: float = expected / (2 * density * len(beliefs))
+            return reach
+        # So many of the sample that the pool has more than B with near certainty.
+        place = ceil(2 * SAMPLE * expected / len(beliefs)) + 8
+        distances = sample_distances(*sampled)
+        return float(distances[place]) if place < SAMPLE and distances[place] < 0.99 * widest else None
 
     def _draw_all(
         self,

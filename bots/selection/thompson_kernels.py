@@ -14,6 +14,12 @@ from bots.selection.random_numbers import beta_draw, stream, uniform
 Rows = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
 
+SKIPPED = 0.1
+"""Rows are skipped over where fewer than this share can be candidates, and looked at one by one elsewhere."""
+LOG_HALF, LOG_2PI = log(0.5), log(2.0 * pi)
+LEAST = -38.0
+"""Below the logarithm of every uniform number, whose least is 2^-53: such a chance never comes up."""
+
 
 @compiled
 def log_density(a: float, b: float, x: float) -> float:
@@ -63,6 +69,81 @@ def sample_density(
 
 
 @compiled
+def sample_distances(
+    alpha: Float64,
+    beta: Float64,
+    blocked: npt.NDArray[np.uint8],
+    codes: npt.NDArray[np.int16],
+    domain: int,
+    p_star: float,
+    seed: np.uint64,
+    count: int,
+) -> Float64:
+    """|θ - p*| of draws for `count` random rows, rising; inf for rows not to be selected."""
+    state = stream(seed, -2)
+    distances = np.full(count, np.inf)
+    for i in range(count):
+        k = int(uniform(state) * len(alpha))
+        if not blocked[k] and (domain < 0 or codes[k] == domain):
+            distances[i] = abs(beta_draw(state, alpha[k], beta[k]) - p_star)
+    return np.sort(distances)
+
+
+@compiled
+def scales(p_star: float, reach: float, mass: float) -> tuple[float, float]:
+    """The logarithms of 2·reach over the window's least v = x(1-x), and of that times √(M·¼/2π) for the mass M."""
+    low, high = p_star - reach, p_star + reach
+    log_scale = log(2.0 * reach) - log(min(low * (1.0 - low), high * (1.0 - high)))
+    return log_scale, log_scale + 0.5 * log(mass / (8.0 * pi))
+
+
+@compiled
+def draw_within(
+    state: npt.NDArray[np.uint64],
+    a: float,
+    b: float,
+    p_star: float,
+    reach: float,
+    log_most: float,
+    log_scale: float,
+) -> float:
+    """θ ~ Beta(a, b) if it lies within `reach` of p*, else -1: exact, and mostly without a draw.
+
+    By √(M·m(1-m)/2π)/v · exp(-M·KL(m‖x)) ≥ f(x) (see `density_bound`) the chance to lie in the window is at most
+    2·reach times that at the window's end nearest to m, with the least v of the window. Two such bounds are tried,
+    the first with m(1-m) ≤ ¼ and KL(m‖x) ≥ (m-x)²/2v', v' being the largest t(1-t) between m and x (Taylor).
+    log_most, log_scale: see `scales`.
+    """
+    mass = a + b
+    mean = a / mass
+    gap = abs(mean - p_star) - reach
+    height = 1.0
+    end = p_star - reach if mean < p_star else p_star + reach
+    if gap > 0.0:
+        spread = 0.25 if (mean < 0.5) != (end < 0.5) else max(mean * (1.0 - mean), end * (1.0 - end))
+        log_chance = log_most - mass * gap * gap / (2.0 * spread)
+        if log_chance < LEAST:
+            return -1.0
+        if log_chance < LOG_HALF:
+            height = log(uniform(state))
+            if log_chance < height:
+                return -1.0
+    log_a, log_b, log_mass = log(a), log(b), log(mass)
+    log_chance = 0.5 * (log_a + log_b - log_mass - LOG_2PI) + log_scale
+    if gap > 0.0:
+        log_chance -= a * (log_a - log_mass - log(end)) + b * (log_b - log_mass - log1p(-end))
+    if height > 0.0:
+        if log_chance > LOG_HALF:
+            x = beta_draw(state, a, b)
+            return x if abs(x - p_star) <= reach else -1.0
+        height = log(uniform(state))
+    if log_chance < height:
+        return -1.0
+    x = p_star + reach * (2.0 * uniform(state) - 1.0)
+    return x if log_density(a, b, x) + log(2.0 * reach) >= height else -1.0
+
+
+@compiled
 def thin(
     alpha: Float64,
     beta: Float64,
@@ -82,18 +163,24 @@ def thin(
 
     Every density of a block is at most D on the window, so each row is a candidate with chance q = D·2·reach,
     found by geometric skips; a candidate gets x uniform in the window and is accepted with chance f(x)/D. That
-    makes (accepted, x) exactly (θ in the window, θ). Blocks with q > ½ are drawn row by row.
-    Pushes accepted rows into the heap (scores, rows), and notes the first len(found) of them in row order.
+    makes (accepted, x) exactly (θ in the window, θ). In blocks with q > `SKIPPED` every row is looked at, and
+    thinned by a bound of its own (`draw_within`).
+    Pushes accepted rows into the heap (scores, rows), and notes the first len(found) of them in row order. Once the
+    heap is full the window narrows to what can still enter it.
     Returns how many were accepted, or -1 if a density was above its bound.
     """
     state = stream(seed, 0)
-    low, high = p_star - reach, p_star + reach
     accepted, size, length = 0, 0, len(alpha)
     for number in range(len(block_mass)):
+        if size == len(scores):
+            # What lies farther away than all that was found can't come among them.
+            reach = min(reach, scores[0])
+        low, high = p_star - reach, p_star + reach
+        log_scale, log_most = scales(p_star, reach, block_mass[number])
         start, stop = number * block, min(length, (number + 1) * block)
         bound = density_bound(block_mass[number], low, high)
         chance = bound * 2.0 * reach
-        direct = chance > 0.5
+        direct = chance > SKIPPED
         log_bound = log(bound)
         log_miss = log1p(-chance) if not direct else -1.0
         k = start - 1
@@ -109,8 +196,8 @@ def thin(
             if direct:
                 if blocked[k] or (domain >= 0 and codes[k] != domain):
                     continue
-                x = beta_draw(state, alpha[k], beta[k])
-                if abs(x - p_star) > reach:
+                x = draw_within(state, alpha[k], beta[k], p_star, reach, log_most, log_scale)
+                if x < 0.0:
                     continue
             else:
                 x = low + 2.0 * reach * uniform(state)
@@ -133,6 +220,9 @@ def thin(
                 found[accepted] = k
             accepted += 1
             size = push(scores, rows, size, abs(x - p_star), k)
+            if direct and size == len(scores) and scores[0] < reach:
+                reach = scores[0]
+                log_scale, log_most = scales(p_star, reach, block_mass[number])
     return accepted
 
 

@@ -46,6 +46,9 @@ def beliefs_of(kind, rng):
         if kind == "skewed":
             # The sharp ones are far from p*; a few hundred are not.
             mean = np.where(rng.random(TASKS) < 0.01, mean, rng.uniform(0.01, 0.1, TASKS))
+        if kind == "hopeless":
+            # None is near p*, and none is alike.
+            mean, mass = rng.uniform(0.001, 0.2, TASKS), rng.choice([8.0, 18.0, 160.0], TASKS)
         alpha, beta = mean * mass, (1 - mean) * mass
     pool = TaskPool(pa.table({"x": np.zeros(TASKS, np.int8), "domain": ["a", "b"] * (TASKS // 2)}))
     beliefs = Beliefs(pool, Prior(pool, (1.0, 1.0)))
@@ -71,7 +74,9 @@ CASES = [
     ("mixed", 0.7, Thompson, "thinned"),
     ("mixed", 0.5, Narrow, "completed"),
     ("mixed", 0.5, Wide, "thinned"),
-    ("skewed", 0.5, Thompson, None),
+    ("skewed", 0.5, Thompson, "thinned"),
+    ("hopeless", 0.6, Thompson, "thinned"),
+    ("hopeless", 0.6, Narrow, "completed"),
     ("tiny", 0.5, Thompson, "thinned"),
     ("tiny", 0.5, Narrow, "completed"),
 ]
