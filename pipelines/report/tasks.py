@@ -177,7 +177,7 @@ def visible(text: str) -> str:
     """The text with control and direction characters shown by their code points, cut to LONGEST characters."""
     cut = text[:LONGEST]
     shown = "".join(
-        f"⟨U+{ord(c):04X}⟩" if unicodedata.category(c) in ("Cc", "Cf", "Co", "Cn") and c not in "\n\t" else c
+        f"⟨U+{ord(c):04X}⟩" if unicodedata.category(c) in ("Cc", "Cf", "Co", "Cn", "Zl", "Zp") and c not in "\n\t" else c
         for c in cut
     )
     return shown if len(text) <= LONGEST else f"{shown} … ({len(text) - LONGEST:,} more characters)"

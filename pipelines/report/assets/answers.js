@@ -46,7 +46,7 @@ function side(title, answers) {
 function track(task) {
   const plot = el("div", { class: "plot" });
   plot.redraw = (force) => {
-    const width = printWidth ? printWidth - 40 : plot.clientWidth;
+    const width = printWidth ? printWidth / 2 - 40 : plot.clientWidth;
     if (width < 40 || (plot.firstChild && !force && plot.drawnAt === width)) return;
     plot.drawnAt = width;
     const t = task.track, last = Math.max(...task.steps, ...(t ? t.x : [0]));

@@ -37,7 +37,7 @@ const interval = (cell, digits) => {
 function stateOf(run) {
   const at = `step ${whole(run.key.steps)} of ${whole(run.planned_steps)}`;
   if (run.state === "finished") return `finished, ${whole(run.key.steps)} steps`;
-  if (run.state === "ended early") return `ended early at ${at}`;
+  if (run.state === "ended early") return `ended early at ${at}${run.stopped ? `: ${run.stopped}` : ""}`;
   return `not ended: ${at}, last written ${duration(run.quiet_seconds)} before this report`;
 }
 
@@ -68,7 +68,8 @@ function head() {
       main.append(missing("Some runs of one setting have the same seed: they are not independent, and bands over them are too narrow."));
     }
   }
-  main.append(el("div", { class: "screen" }, data.runs.map((run) => el("details", {}, el("summary", {}, several ? `Configuration of ${run.label}` : "Configuration"), el("pre", {}, run.config)))));
+  const configurations = data.runs.map((run) => el("details", {}, el("summary", {}, several ? run.label : "Configuration"), el("pre", {}, run.config)));
+  main.append(el("div", { class: "screen" }, several ? el("details", {}, el("summary", {}, "Configurations"), configurations) : configurations));
 }
 
 function learning() {
