@@ -7,6 +7,7 @@ import copy
 import logging
 import math
 from collections.abc import Iterator
+from datetime import timedelta
 from pathlib import Path
 
 import deepspeed
@@ -38,6 +39,10 @@ class NotFinite(FloatingPointError):
     """More steps in a row without a finite loss and gradient than the configuration bears."""
 
 
+class RankTimeout(TimeoutError):
+    """A rank that hangs or is gone, by number, and the phase in which it was waited for."""
+
+
 class Learner:
     """The policy under training on this rank. Needs an initialised `torch.distributed` group.
 
@@ -60,6 +65,8 @@ class Learner:
             config=_deepspeed_settings(config, model.dtype),
         )
         self.reference = reference.to(self.engine.device) if reference is not None else None
+        # Only gloo can say which rank is missing.
+        self._control = dist.new_group(backend="gloo")
 
     @property
     def rank(self) -> int:
@@ -74,8 +81,10 @@ class Learner:
         tokens, between the engine that sampled and the learner), truncated_share, clip_share, and
         skipped_updates. An optimizer step whose loss or gradient is not finite on any rank is skipped on all,
         with weights and optimizer as they were; the figures that it could not give are then missing.
-        Raises NotFinite, on all ranks, when more than `max_skipped_steps` steps in a row were skipped.
+        Raises NotFinite, on all ranks, when more than `max_skipped_steps` steps in a row were skipped, and
+        RankTimeout if a rank does not come.
         """
+        self.meet(f"learning step {step}")
         lr = self._set_learning_rate(step)
         if not shard.micro_batches:
             names = ("loss", "grad_norm", "mismatch_kl", "truncated_share", "clip_share", "skipped_updates")
@@ -179,8 +188,8 @@ class Learner:
                 f"step {step}: the {'loss' if figures['broken_micro_batches'] else 'gradient'} is not finite, for "
                 f"the {self.skipped_in_a_row}. step in a row (learner.max_skipped_steps = "
                 f"{config.max_skipped_steps}); the weights are those of the last good step. Lower learner.lr "
-                f"(it is {lr:g}), learner.grad_clip ({config.grad_clip:g}) or learner.importance_cap "
-                f"({config.importance_cap:g})"
+                f"(it is {lr:g}), learner.grad_clip ({config.grad_clip:g}), learner.importance_cap "
+                f"({config.importance_cap:g}) or learner.kl_coefficient ({config.kl_coefficient:g})"
             )
 
     def _logprobs(self, model: torch.nn.Module, token_ids: torch.Tensor) -> torch.Tensor:
@@ -202,6 +211,17 @@ class Learner:
             group["lr"] = lr
         return lr
 
+    def meet(self, phase: str) -> None:
+        """Wait until every rank has come here. Raises RankTimeout that names the missing ones and the phase."""
+        try:
+            limit = timedelta(seconds=self.config.timeout_s)
+            dist.monitored_barrier(self._control, limit, wait_all_ranks=True)
+        except RuntimeError as error:
+            raise RankTimeout(
+                f"{phase}: learner ranks did not come together within learner.timeout_s = "
+                f"{self.config.timeout_s:g} s: {error}"
+            ) from error
+
     def weight_buckets(
         self, bucket_bytes: int = 64 * 2**20, device: str | torch.device = "cpu"
     ) -> Iterator[Bucket]:
@@ -209,13 +229,16 @@ class Learner:
 
         All ranks iterate together; rank 0 gets copies of the tensors on `device`, the others empty buckets.
         Under ZeRO-3 only one bucket is whole at a time, never the whole model.
+        Raises RankTimeout if a rank does not come along.
         """
+        self.meet("gathering weights")
         parts = {part.name: part for part in published(self.engine.module)}
         sharded = self.config.zero_stage == 3
         for bucket in buckets_of([(name, part.weight) for name, part in parts.items()], bucket_bytes):
             needed = [p for name, _ in bucket for p in parts[name].parameters]
-            gather = deepspeed.zero.GatheredParameters(needed) if sharded else contextlib.nullcontext()
-            with gather:
+            if sharded:
+                self.meet("gathering weights")
+            with deepspeed.zero.GatheredParameters(needed) if sharded else contextlib.nullcontext():
                 copies = [(name, parts[name].tensor(device)) for name, _ in bucket] if self.rank == 0 else []
             yield copies
 

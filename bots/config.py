@@ -214,6 +214,9 @@ class LearnerConfig(Section):
     """GPUs of one rank, 0 or 1."""
     threads: Count = 1
     """CPU threads of one rank."""
+    timeout_s: Positive = 300.0
+    """Longest wait, while new weights are handed out, of one rank for another and for the weight broker; the
+    group then restarts from the last checkpoint, and the message names who was waited for."""
     max_failures: Annotated[int, Field(ge=-1)] = 3
     """How often Ray Train restarts the group from the last checkpoint; -1 without end."""
 

@@ -27,7 +27,7 @@ def run_job(name: str, job: Callable[[Console], None]) -> int:
     except (ValueError, ResourceError) as error:
         errors.print(f"bots {name}: {error}", markup=False, highlight=False, soft_wrap=True)
         return 2
-    except TrainingFailedError as error:
+    except (TrainingFailedError, FloatingPointError) as error:
         errors.print(f"bots {name} failed: {error}", markup=False, highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:

@@ -10,7 +10,7 @@ import ray.train
 import torch
 import torch.distributed as dist
 
-from actors.weight_format import Checksum
+from actors.weight_sync import ObjectStoreSync
 from bots.config import TrainConfig
 from bots.learning.batching import Shard, make_shards
 from pipelines import checkpoint
@@ -38,7 +38,7 @@ def train_loop(settings: dict[str, Any]) -> None:
     in the coordinator meanwhile, up to `rollout.max_staleness` policy versions ahead.
     """
     # Only the ranks need DeepSpeed; the driver imports this module too.
-    from actors.learner import Learner
+    from actors.learner import Learner, NotFinite
 
     job: Job = settings["job"]
     config, run = job.config, job.config.run
@@ -62,8 +62,15 @@ def train_loop(settings: dict[str, Any]) -> None:
         shards: list[Shard] | None = None
         if crew:
             shards, record = next_batch(crew, config, step, watch)
-        with watch("learn"):
-            figures = learner.update(scatter(shards), step)
+        try:
+            with watch("learn"):
+                figures = learner.update(scatter(shards), step)
+        except NotFinite as error:
+            # On all ranks alike. If it were raised here, Ray Train would start the group again, in vain.
+            if crew:
+                end = {"step": step, "policy_version": step - 1, **record, "stopped": str(error)}
+                ray.get(crew.journal.write.remote(end | watch.record()))
+            return
         with watch("sync"):
             synced = sync_weights(learner, crew, version=step)
         if crew:
@@ -108,17 +115,9 @@ def sync_weights(learner: Learner, crew: Crew | None, version: int) -> dict[str,
 
     Rank 0 gets the checksum, which the engines' own must equal. The learner does not wait for the engines.
     """
-    checksum = Checksum()
-    published = []
-    for bucket in learner.weight_buckets():
-        if crew:
-            checksum.add(bucket)
-            published.append(crew.broker.publish.remote(version, bucket))
-    if not crew:
-        return {}
-    ray.get(published)
-    ray.get(crew.coordinator.new_weights.remote(version, checksum.hexdigest()))
-    return {"weights": checksum.hexdigest()}
+    broker, announce = (crew.broker, crew.coordinator.new_weights.remote) if crew else (None, None)
+    checksum = ObjectStoreSync(learner, broker, announce).send(version)
+    return {"weights": checksum} if crew else {}
 
 
 def scatter(shards: list[Shard] | None) -> Shard:

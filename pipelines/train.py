@@ -44,8 +44,9 @@ def train(
     """Run a whole train job and return its summary, which is also written to `summary.json`.
 
     resume: continue the run in the folder from its newest checkpoint. overwrite: replace it.
-    Raises ConfigError, PoolError or ResourceError before anything expensive starts. On an interrupt,
-    everything that was started is ended, and the results so far stay readable.
+    Raises ConfigError, PoolError or ResourceError before anything expensive starts, and FloatingPointError if
+    more steps than `learner.max_skipped_steps` in a row had no finite loss. On an interrupt, everything that
+    was started is ended, and the results so far stay readable.
     """
     console = console or Console()
     prepared = prepare(config)
@@ -104,7 +105,11 @@ def _fit(prepared: Prepared, crew: Crew, folder: Path, console: Console) -> None
             use_gpu=on_gpu,
             resources_per_worker={"CPU": learner.cpus} | ({"GPU": learner.gpus} if on_gpu else {}),
         ),
-        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if on_gpu else "gloo"),
+        torch_config=TorchConfig(
+            backend="cpu:gloo,cuda:nccl" if on_gpu else "gloo",
+            # The other ranks wait for rank 0's batch in a collective, however long the engines take.
+            timeout_s=int(1800 + 2 * config.rollout.timeout_s),
+        ),
         run_config=RunConfig(
             name="checkpoints",
             storage_path=str(folder),
@@ -134,6 +139,9 @@ def _fit(prepared: Prepared, crew: Crew, folder: Path, console: Console) -> None
             complete(prepared, crew)
     if failures:
         raise failures[0]
+    last = ray.get(crew.journal.since.remote(-1))
+    if last and "stopped" in last[0]:
+        raise FloatingPointError(last[0]["stopped"])
 
 
 def main(arguments: list[str] | None = None) -> int:

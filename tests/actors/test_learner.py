@@ -1,18 +1,13 @@
 """The DeepSpeed group on real ranks, at every ZeRO stage, held against plain PyTorch."""
 
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
-import ray
 import ray.train
 import torch
-from ray.train import RunConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
 from transformers import AutoModelForCausalLM
 
-from actors.environment import learner_environment
 from bots.config import LearnerConfig, LoraConfig, ModelConfig
 from bots.lab.checkpoints import checkpoint_path
 from bots.learning.advantages import group_normalised
@@ -20,8 +15,6 @@ from bots.learning.batching import make_shards
 from bots.learning.rollouts import Group, Rollout
 
 pytestmark = pytest.mark.slow
-# Test modules are not installed where Ray's workers could import them.
-ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 BASE = str(checkpoint_path("base"))
 LR = 1e-3
 # (ZeRO stage, LoRA)
@@ -160,49 +153,19 @@ def one_rank(folder):
     return results
 
 
-def loop(settings):
-    results = settings["function"](settings["folder"])
-    if ray.train.get_context().get_world_rank() == 0:
-        ray.get(settings["box"].put.remote(results))
-
-
-@ray.remote(num_cpus=0)
-class Box:
-    def put(self, value):
-        self.value = value
-
-    def get(self):
-        return self.value
-
-
-def group(ranks, function, folder):
-    """Rank 0's result of a function that every rank of a fresh group runs."""
-    box = Box.remote()
-    TorchTrainer(
-        loop,
-        train_loop_config={"function": function, "folder": str(folder), "box": box},
-        scaling_config=ScalingConfig(num_workers=ranks, resources_per_worker={"CPU": 0.5}),
-        torch_config=TorchConfig(backend="gloo"),
-        run_config=RunConfig(
-            storage_path=str(folder / "ray"), worker_runtime_env={"env_vars": learner_environment(1, False)}
-        ),
-    ).fit()
-    return ray.get(box.get.remote())
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("learner")
 
 
 @pytest.fixture(scope="module")
-def pair(cluster, folder):
-    return group(2, two_ranks, folder)
+def pair(run_group, folder):
+    return run_group(2, two_ranks, str(folder))
 
 
 @pytest.fixture(scope="module")
-def single(cluster, folder, pair):
-    return group(1, one_rank, folder)
+def single(run_group, folder, pair):
+    return run_group(1, one_rank, str(folder))
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,175 @@
+"""New weights from real ranks, through the real store, into a real engine; and what is said when one hangs."""
+
+import sys
+import time
+
+import numpy as np
+import pytest
+import ray
+import ray.train
+import torch
+import torch.distributed as dist
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from actors.environment import engine_environment
+from actors.weight_format import Checksum
+from actors.weights import WeightBroker
+from bots.config import LearnerConfig, LoraConfig, ModelConfig, RolloutConfig
+from bots.lab.checkpoints import checkpoint_path
+from bots.lab.pool import lab_table
+from bots.learning.batching import make_shards
+from bots.learning.rollouts import Group
+
+pytestmark = pytest.mark.slow
+ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
+BASE = str(checkpoint_path("base"))
+
+
+@ray.remote(num_cpus=0.5)
+class EngineProcess:
+    """A real engine, and the broker's references on their way into it."""
+
+    def __init__(self):
+        from actors.engine import Engine, prepare_process
+
+        prepare_process()
+        config = RolloutConfig(samples=4, max_tokens=32, max_model_len=128, dtype="float32")
+        self.engine = Engine(BASE, config)
+
+    def load(self, broker, version):
+        found, references = ray.get(broker.references.remote())
+        assert found == version
+        return self.engine.load(ray.get(references), version)
+
+    def answer(self, prompts):
+        return self.engine.generate(prompts, 4, max_tokens=32, seeds=list(range(len(prompts))))
+
+
+@ray.remote
+class Hanging:
+    def publish(self, version, bucket):
+        time.sleep(3600)
+
+
+@ray.remote(num_cpus=0)
+class Announcements:
+    def __init__(self):
+        self.heard = []
+
+    def new_weights(self, version, checksum):
+        self.heard.append((version, checksum))
+
+    def all(self):
+        return self.heard
+
+
+def learner_of(stage, **changes):
+    from actors.learner import Learner
+
+    torch.manual_seed(0)
+    config = LearnerConfig(ranks=dist.get_world_size(), zero_stage=stage, lr=1e-3, **changes)
+    return Learner(BASE, ModelConfig(path=BASE), config, temperature=1.0)
+
+
+def prompts():
+    tokenizer = AutoTokenizer.from_pretrained(BASE)
+    return [
+        np.array(ids, np.int32) for ids in tokenizer(lab_table(16, 11)["prompt"].to_pylist())["input_ids"]
+    ]
+
+
+def answered(engine, seed):
+    """Groups with the engine's answers and made-up rewards."""
+    rewards = np.random.default_rng(seed)
+    answers = ray.get(engine.answer.remote(prompts()))
+    return [
+        Group(row, prompt, rollouts, rewards.random(4))
+        for row, (prompt, rollouts) in enumerate(zip(prompts(), answers, strict=True))
+    ]
+
+
+def train_and_sync(kinds, engine, broker, announcements):
+    """Steps on the engine's own answers, new weights after each; what the learner finds of its sampler."""
+    from actors.weight_sync import ObjectStoreSync
+
+    first = dist.get_rank() == 0
+    results = []
+    for version, (stage, lora) in enumerate(kinds):
+        learner = learner_of(stage, lora=LoraConfig(rank=4, alpha=16.0) if lora else None)
+        sync = ObjectStoreSync(
+            learner, broker if first else None, announcements.new_weights.remote if first else None
+        )
+        figures = []
+        for step in (1, 2, 3):
+            checksum = sync.send(10 * version + step)
+            loaded = ray.get(engine.load.remote(broker, 10 * version + step)) if first else None
+            shards = make_shards(answered(engine, step), "grpo", 2, 512, 32) if first else None
+            mine = [None]
+            dist.scatter_object_list(mine, shards, src=0)
+            figures.append({"sent": checksum, "loaded": loaded, **learner.update(mine[0], step)})
+        results.append(figures)
+    return results
+
+
+@pytest.fixture(scope="module")
+def engine(cluster):
+    actor = EngineProcess.options(runtime_env={"env_vars": engine_environment(1, on_gpu=False)}).remote()
+    yield actor
+    ray.kill(actor)
+
+
+def test_engine_and_learner_hold_one_policy_after_every_step(run_group, engine):
+    kinds = [(0, False), (3, False), (0, True), (3, True)]
+    broker, announcements = WeightBroker.remote(), Announcements.remote()
+    results = run_group(2, train_and_sync, kinds, engine, broker, announcements)
+    heard = ray.get(announcements.all.remote())
+    for version, (kind, steps) in enumerate(zip(kinds, results, strict=True)):
+        assert len({figures["sent"] for figures in steps}) == 3, f"{kind}: the weights did change"
+        for step, figures in enumerate(steps, start=1):
+            assert figures["loaded"] == figures["sent"]
+            assert (10 * version + step, figures["sent"]) in heard
+            # The mean KL divergence between the engine that sampled and the learner, over some 1000 tokens.
+            assert abs(figures["mismatch_kl"]) < 1e-6, (kind, step)
+            assert figures["grad_norm"] > 0
+    # Without a new policy the divergence would show: that is what the figure is for.
+    start = Checksum()
+    base = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
+    start.add((name, parameter) for name, parameter in base.named_parameters())
+    assert [steps[0]["sent"] for steps in results] == [start.hexdigest()] * 4, (
+        "untrained adapters add nothing"
+    )
+
+
+def late_rank(stage):
+    learner = learner_of(stage, timeout_s=2.0)
+    if dist.get_rank() == 1:
+        time.sleep(6)
+        return None
+    with pytest.raises(TimeoutError) as caught:
+        list(learner.weight_buckets())
+    return str(caught.value)
+
+
+def test_a_rank_that_hangs_is_named_with_the_phase(run_group):
+    said = run_group(2, late_rank, 3)
+    assert said.startswith(
+        "gathering weights: learner ranks did not come together within learner.timeout_s = 2 s"
+    )
+    assert "rank" in said.lower()
+    assert "1" in said.split("2 s", 1)[1]
+
+
+def deaf_broker(broker, announcements):
+    from actors.weight_sync import ObjectStoreSync
+
+    learner = learner_of(0, timeout_s=1.0)
+    with pytest.raises(TimeoutError) as caught:
+        ObjectStoreSync(learner, broker, announcements.new_weights.remote).send(7)
+    return str(caught.value)
+
+
+def test_a_broker_that_hangs_is_named_with_the_phase(run_group):
+    said = run_group(1, deaf_broker, Hanging.options(num_cpus=0).remote(), Announcements.remote())
+    assert (
+        "publishing policy version 7: no answer from the weight broker within learner.timeout_s = 1 s" in said
+    )
