@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 from ray.autoscaler._private.util import prepare_config, validate_config
+from ray.autoscaler.v2.instance_manager.config import FileConfigReader
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "cluster.yaml").read_text()
@@ -108,6 +109,20 @@ def test_the_gpu_set_is_the_cpu_set_but_for_the_builds():
         versions = [re.split("==| ;", found[0])[1] for found in pins]
         assert versions[0] == versions[1], name
     assert {"torch==2.13.0", "vllm==0.32.0"} <= PINNED
+
+
+@pytest.mark.parametrize("cloud", ["aws", "gcp", "azure", "on-prem"])
+def test_the_autoscaler_on_the_head_reads_the_file(cloud, tmp_path):
+    """With its own reader, which a head without a readable file would not survive."""
+    file, key = tmp_path / "ray_bootstrap_config.yaml", tmp_path / "ray_bootstrap_key.pem"
+    key.touch()
+    config = prepared(cloud)
+    config["auth"] = {"ssh_user": config["auth"]["ssh_user"], "ssh_private_key": str(key)}
+    file.write_text(yaml.safe_dump(config))
+    config = FileConfigReader(str(file)).get_cached_autoscaling_config()
+    assert config.get_idle_timeout_s() == 600
+    types = config.get_node_type_configs()
+    assert sum(node.max_worker_nodes for node in types.values()) >= config.get_max_num_worker_nodes()
 
 
 def test_a_part_with_a_mistake_is_noticed():
