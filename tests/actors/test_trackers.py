@@ -1,0 +1,150 @@
+"""Figures outside the run's folder: the gauges as Prometheus scrapes them, the trackers' own packages."""
+
+import importlib.util
+import json
+import time
+from urllib.request import urlopen
+
+import pytest
+
+from actors.trackers import MLflow, Trackers, WeightsAndBiases, gauge_of, open_trackers, require
+
+CONFIG = {"run": {"name": "mine", "steps": 3}, "selection": {"lam": 0.1}}
+RECORD = {
+    "step": 3,
+    "etr": 0.25,
+    "score": 0.5,
+    "score/math": 0.75,
+    "seconds/learn": 2.0,
+    "weights": "abc",
+    "loss": float("nan"),
+    "beliefs/pool": [1, 2],
+}
+
+
+def needs(package):
+    missing = importlib.util.find_spec(package) is None
+    return pytest.mark.skipif(missing, reason=f"{package} is not installed; pip install 'bots-rft[trackers]'")
+
+
+class Broken:
+    def log(self, step, figures):
+        raise ConnectionError("the server is away")
+
+    def close(self):
+        raise ConnectionError("the server is away")
+
+
+class Kept:
+    def __init__(self):
+        self.seen = []
+
+    def log(self, step, figures):
+        self.seen.append((step, figures))
+
+    def close(self):
+        pass
+
+
+def test_a_tracker_that_fails_ends_nothing_and_is_counted():
+    kept = Kept()
+    trackers = Trackers([Broken(), kept])
+    trackers.log(RECORD)
+    trackers.log(RECORD | {"step": 4})
+    trackers.close()
+    assert trackers.failed == 3
+    assert [step for step, _ in kept.seen] == [3, 4]
+    assert set(kept.seen[0][1]) == {"etr", "score", "score/math", "seconds/learn"}, "finite numbers only"
+
+
+def test_unknown_and_missing_trackers_are_refused():
+    with pytest.raises(ValueError, match="can hold wandb, mlflow"):
+        require(["comet"])
+    for name in ("wandb", "mlflow"):
+        if importlib.util.find_spec(name) is None:
+            with pytest.raises(ValueError, match=r"pip install 'bots-rft\[trackers\]'"):
+                require([name])
+
+
+def test_names_of_gauges():
+    assert gauge_of("etr") == ("bots_etr", {})
+    assert gauge_of("score") == ("bots_score", {"domain": ""})
+    assert gauge_of("score/math") == ("bots_score", {"domain": "math"})
+    assert gauge_of("seconds") == ("bots_seconds", {})
+    assert gauge_of("seconds/learn") == ("bots_phase_seconds", {"phase": "learn"})
+    assert gauge_of("posterior/evidence/capability/code")[1] == {"domain": "code"}
+    assert gauge_of("posterior/evidence/capability")[1] == {"domain": ""}
+    assert gauge_of("posterior/batch/brier") == ("bots_posterior_batch_brier", {})
+
+
+@pytest.mark.slow
+def test_prometheus_scrapes_the_gauges(cluster, tmp_path):
+    ray = pytest.importorskip("ray")
+
+    @ray.remote(num_cpus=0)
+    class Holder:
+        def log(self, folder):
+            self.trackers = open_trackers([], folder, CONFIG)
+            self.trackers.log(RECORD)
+            return self.trackers.failed
+
+    holder = Holder.remote()
+    assert ray.get(holder.log.remote(tmp_path)) == 0
+    node = ray.nodes()[0]
+    address = f"http://{node['NodeManagerAddress']}:{node['MetricsExportPort']}/metrics"
+    end = time.monotonic() + 60
+    while True:
+        with urlopen(address, timeout=10) as answer:
+            lines = [line for line in answer.read().decode().splitlines() if line.startswith("ray_bots_")]
+        if any(line.startswith("ray_bots_step") for line in lines):
+            break
+        assert time.monotonic() < end, "Ray exports its metrics every ten seconds"
+        time.sleep(1)
+    values = {line.split("{")[0]: float(line.rsplit(" ", 1)[1]) for line in lines if 'run="mine"' in line}
+    assert values["ray_bots_etr"] == 0.25
+    assert values["ray_bots_step"] == 3
+    assert any('domain="math"' in line and line.endswith(" 0.75") for line in lines)
+    assert any('phase="learn"' in line and line.endswith(" 2.0") for line in lines)
+    ray.kill(holder)
+
+
+@needs("wandb")
+def test_weights_and_biases_offline_goes_on_under_one_id(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    for steps in ((1, 2, 3), (2, 3)):
+        trackers = Trackers([WeightsAndBiases("mine", tmp_path, CONFIG)])
+        for step in steps:
+            trackers.log(RECORD | {"step": step})
+        trackers.close()
+        assert trackers.failed == 0
+    known = json.loads((tmp_path / "trackers.json").read_text())["wandb"]
+    written = list((tmp_path / "wandb").glob(f"offline-run-*/run-{known}.wandb"))
+    assert written
+    assert all(path.stat().st_size > 0 for path in written)
+
+
+@needs("mlflow")
+def test_mlflow_keeps_configuration_and_figures(tmp_path, monkeypatch):
+    import mlflow
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    for steps in ((1, 2), (2, 3)):  # the second time as after a resume
+        trackers = Trackers([MLflow("mine", folder, CONFIG)])
+        for step in steps:
+            trackers.log(RECORD | {"step": step, "etr": step / 10, "score/a+b": 0.5})
+        trackers.close()
+        assert trackers.failed == 0
+    client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    experiment = client.get_experiment_by_name("bots")
+    (run,) = client.search_runs([experiment.experiment_id])
+    assert run.info.run_name == "mine"
+    assert run.info.status == "FINISHED"
+    assert run.data.params["selection.lam"] == "0.1"
+    assert sorted({(m.step, m.value) for m in client.get_metric_history(run.info.run_id, "etr")}) == [
+        (1, 0.1),
+        (2, 0.2),
+        (3, 0.3),
+    ]
+    assert run.data.metrics["score/a_b"] == 0.5
