@@ -53,6 +53,14 @@ lock: $(READY)
 		--python-platform x86_64-manylinux_2_28 --no-header --no-annotate --no-emit-index-url \
 		--no-emit-find-links -o requirements/gpu.txt
 
+# The site, in an environment of its own.
+docs: $(READY)
+	$(BIN)/uv run --no-project --with-requirements requirements/docs.txt zensical build --clean
+
+# Hours of paired runs, one after the other; it goes on where it stopped. MINUTES=60 starts no run after an hour.
+study: $(READY)
+	$(BIN)/bots study configs/study.yaml $(if $(MINUTES),--minutes $(MINUTES))
+
 format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
