@@ -24,23 +24,27 @@ from pipelines.study_results import StudyResults
 from pipelines.train import train
 
 
-def run_study(study: StudyConfig, console: Console, page: Path, name: str, minutes: float | None) -> int:
-    """Run what has no result yet, in order; returns how many runs are still missing.
+def run_study(study: StudyConfig, console: Console, page: Path, name: str, minutes: float | None) -> None:
+    """Run what has no result yet, in order.
 
     minutes: no new run is started after so long. A run whose configuration is no longer the study's is made anew.
     Each finished run is on disk before the next begins; an interrupted one begins again the next time.
     """
     results, started = StudyResults(study.results), time.monotonic()
-    missing = [key for key in study.plan() if results.fingerprint(key) != fingerprint(study.run(key))]
+    missing = missing_runs(study, results)
     console.print(f"{len(missing)} runs to go", highlight=False)
     for number, key in enumerate(missing):
         if minutes is not None and time.monotonic() - started > 60 * minutes:
-            return len(missing) - number
+            return
         pool, arm, seed = key
         console.rule(f"{number + 1} of {len(missing)}: {pool}, {arm}, seed {seed}")
         _run(study, key, results, console)
         write_page(study, name, page)
-    return 0
+
+
+def missing_runs(study: StudyConfig, results: StudyResults) -> list[Key]:
+    """What has no result with the study's present configuration, in the order of the plan."""
+    return [key for key in study.plan() if results.fingerprint(key) != fingerprint(study.run(key))]
 
 
 def _run(study: StudyConfig, key: Key, results: StudyResults, console: Console) -> None:
@@ -82,10 +86,10 @@ def main(arguments: list[str] | None = None) -> int:
 
     def job(console: Console) -> None:
         study = load_study(options.config, options.overrides)
-        left = 0
         if not options.page_only:
-            left = run_study(study, console, options.page, options.config, options.minutes)
+            run_study(study, console, options.page, options.config, options.minutes)
         write_page(study, options.config, options.page)
+        left = len(missing_runs(study, StudyResults(study.results)))
         console.print(f"{left} runs are left; see {options.page}", highlight=False, soft_wrap=True)
 
     return run_job("study", job)

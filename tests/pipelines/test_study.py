@@ -84,6 +84,7 @@ def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
     assert study.main(one_seed) == 0
     assert "0 runs to go" in capsys.readouterr().out
     assert study.main([*arguments, "--page-only"]) == 0
+    assert "2 runs are left" in capsys.readouterr().out
     text = page.read_text()
     assert "2 of 4 runs are there" in text
     assert "| bots | 1 |" in text
