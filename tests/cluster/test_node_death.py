@@ -1,0 +1,140 @@
+"""A node goes away under a running job, with no notice and with one."""
+
+import json
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bots.ledger import audit
+from pipelines.summary import read_metrics
+
+pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parents[2]
+SMALL = [
+    "pool.sources.0.size=200", "selection.tasks=8", "rollout.samples=4", "rollout.engines=2", "rollout.cpus=1",
+    "learner.cpus=0.5", "evaluation.pool=null", "rollout.max_staleness=1", "run.wait_for_nodes_s=60",
+]  # fmt: skip
+
+
+class Node:
+    """A further node of a head's cluster: `ray start --address`."""
+
+    def __init__(self, head, cpus):
+        command = [
+            Path(sys.executable).parent / "ray",
+            "start",
+            f"--address={head.gcs}",
+            "--block",
+            f"--num-cpus={cpus}",
+        ]
+        env = head.env | {head.marker: "1"}
+        self.process = subprocess.Popen(
+            command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        )
+
+    def die(self):
+        """Everything on the node at once, as when the machine is switched off."""
+        family = [
+            *psutil.Process(self.process.pid).children(recursive=True),
+            psutil.Process(self.process.pid),
+        ]
+        for one in family:
+            one.kill()
+
+
+def job(head, folder, *overrides):
+    return subprocess.Popen(
+        [sys.executable, "-m", "pipelines.train", "configs/lab.yaml", *SMALL, f"run.folder={folder}", *overrides],
+        cwd=ROOT, env=head.env | {"RAY_ADDRESS": head.gcs}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def step_of(folder):
+    path = folder / "lab" / "metrics.jsonl"
+    records = read_metrics(folder / "lab") if path.exists() else []
+    return records[-1]["step"] if records else -1
+
+
+def test_a_run_outlives_the_node_of_an_engine_or_of_the_learner(started_head, wait_for, tmp_path):
+    with started_head(RAY_health_check_period_ms="1000") as head:
+        run = job(head, tmp_path, "run.steps=10", "run.checkpoint_every=2")
+        # Only now, so that the driver is on the head: its own node it can't outlive.
+        time.sleep(5)
+        second = Node(head, cpus=1)
+        try:
+            wait_for(lambda: step_of(tmp_path) >= 3 or run.poll() is not None, 120, "the third step")
+            assert run.poll() is None, run.stdout.read()
+            second.die()
+            Node(head, cpus=1)
+            output, _ = run.communicate(timeout=240)
+            assert run.returncode == 0, output
+        finally:
+            run.kill()
+    records = read_metrics(tmp_path / "lab")
+    assert [record["step"] for record in records] == list(range(11))
+    found = audit(tmp_path / "lab" / "ledger.jsonl")
+    assert found.selected == 8 * 12
+    assert found.losses + found.rewinds > 1, "it did hit something"
+    assert not found.dropped
+
+
+def test_a_node_that_is_announced_to_leave_has_a_checkpoint_taken(started_head, wait_for, tmp_path):
+    with started_head(RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S="1") as head:
+        run = job(
+            head,
+            tmp_path,
+            "run.steps=100000",
+            "run.checkpoint_every=100000",
+            "rollout.engines=1",
+            "learner.ranks=1",
+        )
+        try:
+            wait_for(lambda: step_of(tmp_path) >= 2 or run.poll() is not None, 120, "the second step")
+            assert run.poll() is None, run.stdout.read()
+            with urllib.request.urlopen(f"{head.dashboard}/api/v0/nodes") as answer:
+                (node,) = json.load(answer)["data"]["result"]["result"]
+            # The head itself, with an hour's notice: it stays for as long as this test takes.
+            drained = head.ray(
+                "drain-node", f"--address={head.gcs}", f"--node-id={node['node_id']}",
+                "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=the spot market",
+                "--deadline-remaining-seconds=3600",
+            )  # fmt: skip
+            assert drained.returncode == 0, drained.stderr
+            folder = tmp_path / "lab" / "checkpoints"
+            found = wait_for(lambda: sorted(folder.glob("step_*/progress.pkl")), 60, "the checkpoint")
+            assert len(found) == 1
+        finally:
+            run.kill()
+
+
+BALLAST = """
+import numpy, ray, time
+ray.init()
+held = [ray.put(numpy.ones(1_000_000)) for _ in range(9)]
+print("full", flush=True)
+time.sleep(600)
+"""
+
+
+def test_a_full_object_store_slows_a_run_but_does_not_stop_it(started_head, tmp_path):
+    with started_head(RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES="80000000") as head:
+        env = head.env | {"RAY_ADDRESS": head.gcs}
+        # 72 of 80 MB, held by another job.
+        ballast = subprocess.Popen(
+            [sys.executable, "-c", BALLAST], env=env, stdout=subprocess.PIPE, text=True
+        )
+        try:
+            assert ballast.stdout.readline() == "full\n"
+            run = job(head, tmp_path, "run.steps=8", "run.checkpoint_every=0", "rollout.cpus=0.5")
+            output, _ = run.communicate(timeout=240)
+            assert run.returncode == 0, output
+            spilled = head.ray("memory", f"--address={head.gcs}", "--stats-only").stdout
+            assert "Spilled" in spilled, spilled
+        finally:
+            ballast.kill()
+    assert [record["step"] for record in read_metrics(tmp_path / "lab")] == list(range(9))
