@@ -12,6 +12,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from bots.config import ConfigError, TrainConfig, dump_config
 from bots.encoded import EncodedPool
+from bots.learning.policy import check_policy
 from bots.pool import PoolError
 from pipelines.pool import build_pool
 from pipelines.prompts import encode
@@ -45,6 +46,7 @@ def prepare(config: TrainConfig) -> Prepared:
             f"model.path {config.model.path!r}: its tokenizer has {len(tokenizer)} tokens and its model "
             f"only {architecture.vocab_size} embeddings; they don't belong together"
         )
+    check_policy(model, config.learner.lora)
     limit = getattr(architecture, "max_position_embeddings", config.rollout.max_model_len)
     if config.rollout.max_model_len > limit:
         raise ConfigError(

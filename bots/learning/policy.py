@@ -8,9 +8,11 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -30,24 +32,46 @@ def load_policy(path: str, model: ModelConfig, lora: LoraConfig | None) -> nn.Mo
     return policy if lora is None else _with_adapters(policy, lora)
 
 
-def check_lora(path: str, lora: LoraConfig) -> None:
-    """Refuse, without loading weights, adapters that the model of folder `path` cannot carry.
+def check_policy(path: str, lora: LoraConfig | None) -> None:
+    """Refuse, without loading weights, what could not be trained or would not fit the engines.
 
-    Raises ConfigError if peft is missing or `learner.lora.targets` names no linear layer.
+    path: a folder or a hub's name; only a folder's weights are looked at.
+    Raises ConfigError if the weights have another vocabulary than the configuration says, by which the engines
+    are built; if `lora` is given and peft is missing; or if `lora.targets` names a layer that is not there.
     """
+    config = AutoConfig.from_pretrained(path)
+    said = config.get_text_config().vocab_size
+    held = _embeddings(Path(path))
+    if held is not None and held != said:
+        raise ConfigError(
+            f"model.path {path!r}: its configuration says vocab_size = {said}, by which engines are built, but its "
+            f"weights hold {held} embeddings; they don't belong together"
+        )
+    if lora is None:
+        return
     if importlib.util.find_spec("peft") is None:
         raise ConfigError("learner.lora needs the package peft: install bots-rft[lora]")
     with torch.device("meta"):
-        policy = AutoModelForCausalLM.from_config(AutoConfig.from_pretrained(path))
-    linear = sorted(
-        {name.rpartition(".")[2] for name, m in policy.named_modules() if isinstance(m, nn.Linear)}
-    )
-    unknown = [target for target in lora.targets if target not in linear]
+        policy = AutoModelForCausalLM.from_config(config)
+    names = {
+        name.rpartition(".")[2] for name, module in policy.named_modules() if isinstance(module, nn.Linear)
+    }
+    unknown = sorted(set(lora.targets) - names)
     if unknown:
         raise ConfigError(
-            f"learner.lora.targets: the model {path} has no linear layers called {', '.join(unknown)}; "
-            f"it has {', '.join(linear)}"
+            f"learner.lora.targets: the model {path!r} has no linear layers called {', '.join(unknown)}; "
+            f"it has {', '.join(sorted(names))}"
         )
+
+
+def _embeddings(folder: Path) -> int | None:
+    """Rows of the input embedding in a folder's weights, read from their headers; None where not to be found."""
+    for file in sorted(folder.glob("*.safetensors")):
+        with safe_open(file, framework="pt") as tensors:
+            for name in tensors.keys():  # noqa: SIM118 (no mapping)
+                if name.endswith(("embed_tokens.weight", "wte.weight", "word_embeddings.weight")):
+                    return int(tensors.get_slice(name).get_shape()[0])
+    return None
 
 
 def _with_adapters(policy: nn.Module, lora: LoraConfig) -> nn.Module:

@@ -36,6 +36,8 @@ def test_overrides_reach_any_key():
         ("rollout.samples=1", "rollout.samples: .*greater than or equal to 2"),
         ("rollout.max_tokens=128", "no room is left for a prompt"),
         ("learner.tokens_per_micro_batch=100", "less than one sample"),
+        ("learner.lora.rank=0", "learner.lora.rank"),
+        ("learner.max_skipped_steps=-1", "learner.max_skipped_steps"),
         ("learner.ranks=1000", "cannot be shared by learner.ranks = 1000"),
         ("learner.gpus=2", "learner.gpus is 2"),
         ("model.attention=flash_attention_2", "needs learner.gpus = 1"),
@@ -49,6 +51,12 @@ def test_overrides_reach_any_key():
 def test_impossible_values_are_refused_by_key_and_value(override, said):
     with pytest.raises(ConfigError, match=said):
         load_config(LAB, [override])
+
+
+def test_a_loss_without_trust_region_takes_one_step_a_batch():
+    load_config(LAB, ["learner.loss=grpo", "learner.updates_per_batch=2"])
+    with pytest.raises(ConfigError, match="rloo has no trust region"):
+        load_config(LAB, ["learner.loss=rloo", "learner.updates_per_batch=2"])
 
 
 def test_a_method_brings_its_own_settings_and_shows_them():

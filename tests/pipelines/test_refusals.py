@@ -69,6 +69,21 @@ def test_a_tokenizer_of_another_model(small_job, tmp_path):
         prepare(small_job(f"model.path={model}"))
 
 
+def test_weights_of_another_vocabulary_than_the_engines_are_built_for(small_job, tmp_path):
+    model = tmp_path / "model"
+    shutil.copytree(checkpoint_path("base"), model)
+    config = (model / "config.json").read_text()
+    (model / "config.json").write_text(config.replace('"vocab_size": 36', '"vocab_size": 64'))
+    with pytest.raises(ConfigError, match=r"vocab_size = 64.*hold 36 embeddings"):
+        prepare(small_job(f"model.path={model}"))
+
+
+def test_adapters_on_layers_that_are_not_there(small_job):
+    prepare(small_job("learner.lora.targets=[q_proj, v_proj]"))
+    with pytest.raises(ConfigError, match=r"no linear layers called w_q; it has .*q_proj"):
+        prepare(small_job("learner.lora.targets=[q_proj, w_q]"))
+
+
 def test_too_few_resources_are_refused_with_the_arithmetic(small_job):
     demands = plan.plan(small_job("rollout.engines=3", "rollout.cpus=1", "learner.gpus=1"))
     with pytest.raises(plan.ResourceError) as caught:

@@ -1,0 +1,278 @@
+"""Weight sync on a CPU: seconds and peak memory, against one plain copy of the same bytes.
+
+    python -m benchmarks.sync [--sizes 10 100 500] [--engine 10 100] [--ranks 1 --zero 0] [--rounds 3]
+
+For each size (millions of parameters, float32, Qwen2 architecture, random): real learner ranks, the real weight
+broker, and another process that waits for every version, checks its checksum and copies it into a model of its
+own; with `--engine` for those sizes a real vLLM engine instead. Each version differs from the one before.
+Prints, as the median over the rounds, the first one (cold pages) left out:
+  copy    every parameter cloned once in one process, by one thread;
+  send    the learner's part: gather by bucket, checksum, publish; it may go on learning then;
+  load    the receiver's part: fetch, checksum, copy into the model (or vLLM's reload);
+  ratio   (send + load) / copy;
+and the peaks above what each held before: the learner's private memory (all ranks), the object store, and the
+receiver's private memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import socket
+import statistics
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ray
+import torch
+from ray._private.internal_api import memory_summary
+from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config
+
+from actors.environment import engine_environment, learner_environment
+from actors.weight_format import Checksum
+from actors.weight_sync import ObjectStoreSync
+from actors.weights import WeightBroker
+from bots.config import LearnerConfig, ModelConfig, RolloutConfig
+from bots.lab.checkpoints import checkpoint_path
+
+MIB = 2**20
+SHAPES = {
+    10: {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 8, "vocab_size": 8192},
+    100: {"hidden_size": 768, "intermediate_size": 2304, "num_hidden_layers": 12, "vocab_size": 16384},
+    # Qwen2.5-0.5B's own shape.
+    500: {"hidden_size": 896, "intermediate_size": 4864, "num_hidden_layers": 24, "vocab_size": 151936},
+}
+
+
+class Peak:
+    """The most of some amount while a block runs, above what it was before; sampled by a thread."""
+
+    def __init__(self, amount: Callable[[], int], pause: float = 0.005) -> None:
+        self._amount, self._pause = amount, pause
+        self.bytes = 0
+
+    def __enter__(self) -> Peak:
+        self._before, self._done = self._amount(), threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(self._pause):
+            self.bytes = max(self.bytes, self._amount() - self._before)
+
+
+def private_memory() -> int:
+    """Bytes of this process that it shares with no other."""
+    found = re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) * 1024 if found else 0
+
+
+def store_memory() -> int:
+    """Bytes in the object store."""
+    summary = memory_summary(ray.get_runtime_context().gcs_address, stats_only=True)
+    found = re.search(r"Plasma memory usage (\d+) MiB", summary)
+    return int(found[1]) * MIB if found else 0
+
+
+@ray.remote(num_cpus=0)
+class Rank:
+    """A learner rank."""
+
+    def __init__(self, rank: int, ranks: int, port: int, zero: int, model: str) -> None:
+        os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(ranks)}
+        torch.set_num_threads(1)
+        address = f"tcp://127.0.0.1:{port}"
+        torch.distributed.init_process_group("gloo", init_method=address, rank=rank, world_size=ranks)
+        from actors.learner import Learner
+
+        config = LearnerConfig(ranks=ranks, zero_stage=zero)
+        self.learner = Learner(model, ModelConfig(path=model), config, temperature=1.0)
+
+    def send(self, version: int, broker: Any, announce: Any) -> tuple[float, int]:
+        """Seconds and peak bytes of one policy version's sending."""
+        self.learner.engine.module.model.norm.weight.data += 1e-3
+        first = self.learner.rank == 0
+        sync = ObjectStoreSync(
+            self.learner, broker if first else None, announce.announce.remote if first else None
+        )
+        started = time.perf_counter()
+        with Peak(private_memory) as peak:
+            sync.send(version)
+        return time.perf_counter() - started, peak.bytes
+
+    def plain_copy(self) -> float:
+        """Seconds of cloning every parameter."""
+        started = time.perf_counter()
+        copies = [parameter.detach().clone() for parameter in self.learner.engine.module.parameters()]
+        seconds = time.perf_counter() - started
+        del copies
+        return seconds
+
+
+@ray.remote(num_cpus=0)
+class Announcements:
+    """Stands where the coordinator stands in a run."""
+
+    def __init__(self) -> None:
+        self.newest = (-1, "")
+
+    def announce(self, version: int, checksum: str) -> None:
+        """Note the newest version."""
+        self.newest = (version, checksum)
+
+    def get(self) -> tuple[int, str]:
+        """The newest version and its checksum."""
+        return self.newest
+
+
+@ray.remote(num_cpus=0)
+class Receiver:
+    """Another process with the model: plain transformers, or a vLLM engine."""
+
+    def __init__(self, model: str, engine: bool) -> None:
+        torch.set_num_threads(1)
+        if engine:
+            from actors.engine import Engine
+
+            config = RolloutConfig(dtype="float32", max_model_len=64, max_tokens=32, max_num_seqs=16)
+            self._take = Engine(model, config).load
+        else:
+            policy = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
+            self._parameters = dict(policy.named_parameters())
+            self._take = self._copy
+
+    def _copy(self, buckets: list, version: int) -> str:
+        checksum = Checksum()
+        with torch.no_grad():
+            for bucket in buckets:
+                checksum.add(bucket)
+                for name, tensor in bucket:
+                    self._parameters[name].copy_(tensor)
+        return checksum.hexdigest()
+
+    def ready(self) -> bool:
+        """Whether the model is there."""
+        return True
+
+    def load(self, broker: Any, announce: Any) -> tuple[float, int]:
+        """Seconds and peak bytes of taking the newest version. Raises RuntimeError if it came over wrong."""
+        version, expected = ray.get(announce.get.remote())
+        started = time.perf_counter()
+        with Peak(private_memory) as peak:
+            _, references = ray.get(broker.references.remote())
+            found = self._take(ray.get(references), version)
+        seconds = time.perf_counter() - started
+        if found != expected:
+            raise RuntimeError(f"received {found}, the learner sent {expected}")
+        return seconds, peak.bytes
+
+
+def make_model(size: int, folder: str) -> int:
+    """Write a random model; returns its number of parameters."""
+    torch.manual_seed(size)
+    shape = SHAPES[size]
+    heads = shape["hidden_size"] // 64
+    config = Qwen2Config(
+        **shape,
+        num_attention_heads=heads,
+        num_key_value_heads=2 if heads % 2 == 0 else 1,
+        tie_word_embeddings=True,
+        max_position_embeddings=512,
+    )
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.bfloat16)
+    model.save_pretrained(folder)
+    AutoTokenizer.from_pretrained(checkpoint_path("base")).save_pretrained(folder)
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def measure(size: int, engine: bool, ranks: int, zero: int, rounds: int) -> dict[str, Any]:
+    """One line of the table."""
+    with tempfile.TemporaryDirectory() as folder:
+        parameters = make_model(size, folder)
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        environment = {"env_vars": learner_environment(1, on_gpu=False)}
+        group = [
+            Rank.options(runtime_env=environment).remote(rank, ranks, port, zero, folder)
+            for rank in range(ranks)
+        ]
+        broker, announce = WeightBroker.remote(), Announcements.remote()
+        receiver_environment = {"env_vars": engine_environment(1, on_gpu=False)}
+        receiver = Receiver.options(runtime_env=receiver_environment).remote(folder, engine)
+        ray.get(receiver.ready.remote())
+        copies, sends, loads, peaks = [], [], [], []
+        for version in range(rounds + 1):
+            with Peak(store_memory, pause=0.05) as store:
+                sent = ray.get([rank.send.remote(version, broker, announce) for rank in group])
+                seconds, receiver_peak = ray.get(receiver.load.remote(broker, announce))
+            sends.append(max(seconds for seconds, _ in sent))
+            loads.append(seconds)
+            peaks.append((sum(peak for _, peak in sent), store.bytes, receiver_peak))
+            # Under ZeRO-3 no rank has a whole parameter to clone.
+            copies.append(ray.get(group[0].plain_copy.remote()) if zero < 3 else float("nan"))
+        for actor in [*group, broker, announce, receiver]:
+            ray.kill(actor)
+    copy, send, load = (statistics.median(seconds[1:]) for seconds in (copies, sends, loads))
+    learner_mib, store_mib, receiver_mib = (max(column) / MIB for column in zip(*peaks, strict=True))
+    return {
+        "parameters": parameters,
+        "mib": parameters * 4 / MIB,
+        "receiver": "vLLM" if engine else "model",
+        "ranks": ranks,
+        "zero": zero,
+        "copy_s": copy,
+        "send_s": send,
+        "load_s": load,
+        "ratio": (send + load) / copy,
+        "learner_peak_mib": learner_mib,
+        "store_peak_mib": store_mib,
+        "receiver_peak_mib": receiver_mib,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--sizes", type=int, nargs="*", default=list(SHAPES), choices=SHAPES)
+    parser.add_argument("--engine", type=int, nargs="*", default=[10, 100], choices=SHAPES)
+    parser.add_argument("--ranks", type=int, default=1)
+    parser.add_argument("--zero", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=3)
+    options = parser.parse_args()
+    ray.init(
+        num_cpus=4,
+        object_store_memory=5 * 2**30,
+        include_dashboard=False,
+        logging_level="error",
+        log_to_driver=False,
+    )
+    print(
+        f"{'M':>5}{'MiB':>7} {'receiver':>9}{'copy s':>8}{'send s':>8}{'load s':>8}{'ratio':>7}"
+        f"{'learner MiB':>13}{'store MiB':>11}{'receiver MiB':>14}"
+    )
+    for size, engine in [(s, False) for s in options.sizes] + [(s, True) for s in options.engine]:
+        line = measure(size, engine, options.ranks, options.zero, options.rounds)
+        print(
+            f"{line['parameters'] / 1e6:5.0f}{line['mib']:7.0f} {line['receiver']:>9}{line['copy_s']:8.3f}"
+            f"{line['send_s']:8.3f}{line['load_s']:8.3f}{line['ratio']:7.1f}{line['learner_peak_mib']:13.0f}"
+            f"{line['store_peak_mib']:11.0f}{line['receiver_peak_mib']:14.0f}"
+        )
+        print(json.dumps(line), flush=True)
+    ray.shutdown()
+
+
+if __name__ == "__main__":
+    main()
