@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -27,7 +28,7 @@ class Groups:
     row: npt.NDArray[np.int64]
     rewards: list[Floats]
 
-    @property
+    @cached_property
     def rate(self) -> Floats:
         """float64 (G,), observed pass rates."""
         return np.array([rewards.mean() for rewards in self.rewards])

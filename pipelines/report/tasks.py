@@ -24,7 +24,8 @@ SHOWN = 4
 ANSWERS = 3
 LONGEST = 2000
 """Characters of a prompt or an answer that are shown."""
-Rows = npt.NDArray[np.int64]
+UNSEEN = ("Cc", "Cf", "Co", "Cn", "Zl", "Zp")
+"""Unicode categories of characters that are shown by their code points: control, format, line separators …"""
 
 
 class Tried:
@@ -175,10 +176,9 @@ def _text(prompt: Any) -> str:
 
 def visible(text: str) -> str:
     """The text with control and direction characters shown by their code points, cut to LONGEST characters."""
-    cut = text[:LONGEST]
     shown = "".join(
-        f"⟨U+{ord(c):04X}⟩" if unicodedata.category(c) in ("Cc", "Cf", "Co", "Cn", "Zl", "Zp") and c not in "\n\t" else c
-        for c in cut
+        f"⟨U+{ord(c):04X}⟩" if unicodedata.category(c) in UNSEEN and c not in "\n\t" else c
+        for c in text[:LONGEST]
     )
     return shown if len(text) <= LONGEST else f"{shown} … ({len(text) - LONGEST:,} more characters)"
 

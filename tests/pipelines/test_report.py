@@ -2,12 +2,16 @@
 
 import json
 import re
+import shlex
 import shutil
+from glob import glob
+from pathlib import Path
 
 import numpy as np
 import pyarrow.ipc as ipc
 import pytest
 
+from pipelines.cli import main as bots
 from pipelines.report import main
 from pipelines.report.page import to_json
 from pipelines.report.run import read_run
@@ -16,6 +20,7 @@ from pipelines.report.settings import group, read_runs
 from tests.pipelines.browser import CHROMIUM, browser
 from tests.pipelines.small_run import make_run
 
+DOCUMENTATION = Path(__file__).parents[2] / "docs" / "report.md"
 needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium to show the page in; apt install chromium"
 )
@@ -155,6 +160,20 @@ def test_hostile_text_stays_data(page):
     assert "\u202e" not in data
     assert "@DATA@" in json.dumps(json.loads(data)["runs"][0]["cards"])
     assert not re.search(r'(src|href)="https?://', text)
+
+
+def test_commands_of_the_page_in_the_documentation_run(tmp_path, monkeypatch, capsys):
+    for name in ("lab", "demo/bots", "demo/random", "study/a", "study/b"):
+        folder, _, last = name.rpartition("/")
+        make_run(tmp_path / "runs" / folder, name=last, steps=2)
+    monkeypatch.chdir(tmp_path)
+    commands = re.findall(r"^    bots ((?:report|watch) [^#\n]*)", DOCUMENTATION.read_text(), re.MULTILINE)
+    assert len(commands) == 5
+    for command in commands:
+        # As a shell does it: patterns become the paths that they match.
+        words = [path for word in shlex.split(command) for path in sorted(glob(word)) or [word]]
+        assert bots(words) == 0, capsys.readouterr().err
+    assert (tmp_path / "runs" / "lab" / "report.html").exists()
 
 
 @needs_chromium

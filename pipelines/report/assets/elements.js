@@ -69,11 +69,10 @@ function missing(sentence) {
   return el("p", { class: "missing" }, sentence);
 }
 
-function grid(head, rows, caption) {
+function grid(head, rows, label) {
   const numeric = head.map((_, i) => rows.length > 0 && rows.every((row) => typeof row[i] !== "string" || /^[−–\d]/.test(row[i])));
   const cell = (tag, i, content) => el(tag, { class: numeric[i] && i > 0 ? "number" : null, scope: tag === "th" ? "col" : null }, content);
-  return el("div", { class: "scroll", tabindex: 0 }, el("table", {},
-    caption ? el("caption", {}, caption) : null,
+  return el("div", { class: "scroll", tabindex: 0 }, el("table", { "aria-label": label || null },
     el("thead", {}, el("tr", {}, head.map((name, i) => cell("th", i, name)))),
     el("tbody", {}, rows.map((row) => el("tr", {}, row.map((content, i) => cell("td", i, content)))))));
 }

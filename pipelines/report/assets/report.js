@@ -99,9 +99,10 @@ function learning() {
   update();
   if (data.comparison) {
     const names = Object.keys(data.comparison.rows[0].cells);
-    node.append(el("h3", {}, `Against ${data.comparison.baseline} selection`), grid(["setting", "on", "pairs", ...names],
+    node.append(el("h3", {}, `Against ${data.comparison.baseline} selection`), el("p", { class: "note" }, "TTB x %: cost to reach the first score plus x % of the baseline's best gain, over the baseline's; below 1 is cheaper. BSF x %: best score within x % of the budget, over the baseline's; above 1 is better. Paired by seed, with 95 % intervals where there are several."),
+      grid(["setting", "on", "pairs", ...names],
       data.comparison.rows.map((row) => [row.setting, row.cost === "seconds" ? "training seconds" : row.cost, String(row.pairs), ...names.map((name) => interval(row.cells[name], 2))]),
-      "TTB x %: cost to reach the first score plus x % of the baseline's best gain, over the baseline's; below 1 is cheaper. BSF x %: best score within x % of the budget, over the baseline's; above 1 is better. Paired by seed, with 95 % intervals where there are several."));
+      "TTB and BSF"));
   } else if (data.settings.length > 1) node.append(el("p", { class: "note" }, "TTB and BSF are given where one of the settings is random selection and a seed is shared with it."));
 }
 
