@@ -1,0 +1,104 @@
+"""The main job, asynchronous, with its real parts killed one after the other: it goes on by itself."""
+
+import os
+import signal
+import threading
+import time
+
+import psutil
+import pyarrow.parquet as pq
+import pytest
+import ray
+
+from bots.ledger import audit
+from pipelines.summary import read_metrics
+from pipelines.train import train
+
+pytestmark = pytest.mark.slow
+
+
+def once_step(folder, step, seconds=240):
+    """Wait until the run has recorded a step."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if (folder / "metrics.jsonl").exists() and read_metrics(folder)[-1]["step"] >= step:
+            return
+        time.sleep(0.1)
+    raise TimeoutError(f"no step {step} within {seconds} s")
+
+
+def pid_of(name):
+    return ray.get(ray.get_actor(name, namespace="bots").pid.remote(), timeout=60)
+
+
+def a_learner_rank():
+    """A process of the learner group; only this test's own Ray is looked at."""
+    for process in psutil.Process().children(recursive=True):
+        if "RayTrainWorker" in " ".join(process.cmdline()):
+            return process.pid
+    raise LookupError("no learner rank")
+
+
+def check_ledger(config, records):
+    """What a ledger must come to after a run, whatever happened in it."""
+    steps, tasks, k = config.run.steps, config.selection.tasks, config.rollout.max_staleness
+    assert [record["step"] for record in records] == list(range(steps + 1)), "every step once"
+    found = audit(config.run.path / "ledger.jsonl")
+    assert found.selected == tasks * (steps + k + 1)
+    assert not found.dropped
+    for record in records[1:]:
+        of_step = {row for (_, row), step in found.trained.items() if step == record["step"]}
+        assert len(of_step) == tasks
+        assert record["staleness"] <= k
+        rollouts = pq.read_table(config.run.path / "rollouts" / f"{record['step']:06d}.parquet")
+        versions = rollouts["policy_version"].to_pylist()
+        assert max(record["step"] - 1 - version for version in versions) == record["staleness"]
+        assert len(set(rollouts["task"].to_pylist())) == tasks
+    return found
+
+
+def test_an_asynchronous_run_keeps_within_its_staleness(cluster, small_job):
+    config = small_job(
+        "rollout.max_staleness=2", "rollout.engines=2", "run.steps=8", "run.checkpoint_every=0", name="async"
+    )
+    train(config)
+    records = read_metrics(config.run.path)
+    found = check_ledger(config, records)
+    assert max(record["staleness"] for record in records[1:]) > 0, "generation did run ahead"
+    assert found.losses == 0
+    assert all(abs(record["mismatch_kl"]) < 0.1 for record in records[1:])
+
+
+def test_everything_may_be_killed_and_the_run_goes_on(cluster, small_job):
+    config = small_job(
+        "rollout.max_staleness=1", "rollout.engines=2", "rollout.timeout_s=25", "run.steps=16",
+        "run.checkpoint_every=3", "grading.actors=2", "learner.max_failures=4", name="killed",
+    )  # fmt: skip
+    folder, failures = config.run.path, []
+
+    def kill():
+        try:
+            once_step(folder, 2)
+            os.kill(pid_of("killed/rollout-0"), signal.SIGKILL)
+            once_step(folder, 4)
+            os.kill(pid_of("killed/grader-0"), signal.SIGKILL)
+            os.kill(pid_of("killed/posterior"), signal.SIGKILL)
+            once_step(folder, 6)
+            os.kill(a_learner_rank(), signal.SIGKILL)
+            time.sleep(1.0)
+            once_step(folder, 9)
+            os.kill(pid_of("killed/rollout-1"), signal.SIGSTOP)
+            once_step(folder, 11)
+            os.kill(pid_of("killed/coordinator"), signal.SIGKILL)
+        except BaseException as error:  # noqa: BLE001 (told to the test)
+            failures.append(error)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    summary = train(config)
+    killer.join()
+    assert not failures
+    assert summary["steps"] == 16
+    found = check_ledger(config, read_metrics(folder))
+    assert found.rewinds == 3, "the start, the rank's death and the coordinator's"
+    assert found.losses >= 2
