@@ -68,7 +68,8 @@ def simulate_job(config: SimulationConfig, console: Console, overwrite: bool = F
         f"a step, {config.run.seeds} seeds"
     )
     draw(results.traces, folder / "curves.png", title)
-    wide = Console(width=max(console.width, 170)) if not console.is_terminal else console
+    # A line is not broken where there is no terminal, or a log would hold only dots.
+    wide = console if console.is_terminal else Console(file=console.file, width=max(console.width, 170))
     wide.print(show(results.table()))
     for name in ("results.parquet", "curves.parquet", "steps.parquet", "summary.json", "curves.png"):
         console.print(f"  {folder / name}", highlight=False, soft_wrap=True)

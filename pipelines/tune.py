@@ -73,7 +73,9 @@ def run_sweep(
         results = read_results(sweep, grid, _budget(sweep))
     results.write(folder)
     pictures = draw(results, folder)
-    console.print(results.show())
+    # A line is not broken where there is no terminal, or a log would hold only dots.
+    wide = console if console.is_terminal else Console(file=console.file, width=max(console.width, 140))
+    wide.print(results.show())
     console.print(f"{len(results.trials)} trials in {time.monotonic() - started:.0f} s", highlight=False)
     for path in (folder / "trials.parquet", folder / "best.yaml", folder / "summary.json", *pictures):
         if path.exists():

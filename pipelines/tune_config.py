@@ -13,17 +13,9 @@ from bots.config import ConfigError, Count, Section, TrainConfig, parse_config, 
 from pipelines.simulate_config import SimulationConfig
 from pipelines.tune_space import Range, check, lay, value_at
 
-SIMULATED_METRICS = (
-    "mean_score",
-    "best_score",
-    "score",
-    "etr",
-    "signal",
-    "ttb50",
-    "ttb100",
-    "bsf25",
-    "bsf100",
-)
+PAIRED_METRICS = ("gain", "ttb50", "ttb100", "bsf25", "bsf100", "etr", "signal")
+"""Figures of a simulation that hardly depend on which seeds it has had so far."""
+SIMULATED_METRICS = (*PAIRED_METRICS, "mean_score", "best_score", "score")
 TRAINED_METRICS = ("best_score", "mean_score", "score", "etr")
 
 
@@ -52,8 +44,9 @@ class SearchConfig(Section):
     """How many trials random and optuna draw, the base's own values first; a grid has its own number. With PBT:
     the population."""
     metric: str = "mean_score"
-    """What is maximised: of a simulation mean_score, best_score, score, etr, signal, bsf25, bsf100, or ttb50 and
-    ttb100, which are minimised; of training best_score, mean_score, score or etr."""
+    """What is maximised: of a simulation gain (mean_score minus random's on the same seeds), bsf25, bsf100, etr,
+    signal, mean_score, best_score, score, or ttb50 and ttb100, which are minimised; of training best_score,
+    mean_score (of the learning curve), score or etr."""
     concurrent: Count | None = None
     """Trials at a time; none: as many as the cluster's resources carry."""
     cpus: Annotated[float, Field(gt=0)] = 1.0
@@ -97,6 +90,15 @@ class TuneConfig(Section):
         if self.search.metric not in allowed:
             raise ValueError(
                 f"search.metric is {self.search.metric!r}; target {self.target} has {', '.join(allowed)}"
+            )
+        if (
+            self.target == "simulate"
+            and self.scheduler.kind == "asha"
+            and self.search.metric not in PAIRED_METRICS
+        ):
+            raise ValueError(
+                f"search.metric is {self.search.metric!r}, which depends on the seeds' tasks, and asha compares trials "
+                f"after different seeds; choose {', '.join(PAIRED_METRICS)}"
             )
         if not self.space:
             raise ValueError("space is empty; name at least one key to vary")

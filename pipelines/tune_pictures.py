@@ -11,16 +11,9 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from pipelines.tune_results import SweepResults, Trial
+from pipelines.tune_results import SYMBOLS, SweepResults, Trial
 
 LAM, RHO = "selection.lam", "selection.rho"
-SYMBOLS = {
-    LAM: "λ",
-    RHO: "ρ",
-    "selection.p_star": "p*",
-    "selection.evidence_options.gamma": "γ",
-    "learner.lr": "lr",
-}
 DEFAULT = "#c2571a"
 MAP = "viridis"
 
@@ -52,11 +45,13 @@ def draw_heatmap(results: SweepResults, trials: list[Trial], path: Path) -> None
                 found = [results.value(t) for t in trials if t.point[LAM] == x and t.point[RHO] == y]
                 cells[i, j] = np.mean(found) if found else np.nan
         image = axis.imshow(cells, cmap=MAP, origin="lower", aspect="auto")
+        span = np.nanmax(cells) - np.nanmin(cells)
+        decimals = int(np.clip(2 - np.floor(np.log10(span)), 0, 6)) if span else 3
         middle = (np.nanmin(cells) + np.nanmax(cells)) / 2
         for (i, j), value in np.ndenumerate(cells):
             if np.isfinite(value):
                 ink = "white" if value < middle else "black"
-                axis.text(j, i, f"{value:.3f}", ha="center", va="center", color=ink, fontsize=9)
+                axis.text(j, i, f"{value:.{decimals}f}", ha="center", va="center", color=ink, fontsize=9)
         axis.set_xticks(range(len(rho)), [f"{y:g}" for y in rho])
         axis.set_yticks(range(len(lam)), [f"{x:g}" for x in lam])
         default = results.sweep.default_point()
@@ -135,12 +130,17 @@ def _end_labels(key: str | None, trials: list[Trial], low: float, high: float) -
 
 
 def draw_curves(results: SweepResults, trials: list[Trial], path: Path) -> None:
-    """Held-out score by step, coloured by the metric; stopped trials end early, dotted."""
+    """Held-out score by step, coloured by the metric; stopped trials end early, dotted.
+
+    A simulation that was stopped is left out: it is the mean over fewer seeds, whose tasks are others.
+    """
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     axis = figure.subplots()
     values = [results.value(t) for t in trials]
     norm = Normalize(min(values), max(values))
     default = results.default()
+    if results.sweep.config.target == "simulate":
+        trials = [t for t in trials if t.status == "finished"]
     for t in sorted(trials, key=results.value, reverse=results.sweep.minimised):
         style = "-" if t.status == "finished" else ":"
         colour = colormaps[MAP](norm(results.value(t)))

@@ -28,12 +28,22 @@ FIGURES = (
     "score",
     "best_score",
     "mean_score",
+    "gain",
     "ttb50",
     "ttb100",
     "bsf25",
     "bsf100",
     "tokens",
 )
+
+
+SYMBOLS = {
+    "selection.lam": "λ",
+    "selection.rho": "ρ",
+    "selection.p_star": "p*",
+    "selection.evidence_options.gamma": "γ",
+    "learner.lr": "lr",
+}
 
 
 @dataclass(frozen=True)
@@ -167,7 +177,7 @@ class SweepResults:
         keys = list(self.sweep.config.space)
         default = self.default()
         out = Table(title=f"{len(self.trials)} trials, by {self.metric}", title_justify="left", box=None)
-        for title in ("trial", *keys, self.metric, "status", ""):
+        for title in ("trial", *(SYMBOLS.get(key, key) for key in keys), self.metric, "status", ""):
             out.add_column(
                 title, justify="left" if title in ("trial", "status", "") else "right", no_wrap=True
             )

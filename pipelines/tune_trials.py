@@ -25,7 +25,18 @@ from pipelines.tune_space import lay
 from pipelines.tune_turns import turn
 
 POLL_SECONDS = 0.5
-REPORTED = ("etr", "signal", "score", "best_score", "mean_score", "ttb50", "ttb100", "bsf25", "bsf100")
+REPORTED = (
+    "etr",
+    "signal",
+    "score",
+    "best_score",
+    "mean_score",
+    "gain",
+    "ttb50",
+    "ttb100",
+    "bsf25",
+    "bsf100",
+)
 CURVE = "curve"
 PER_SEED = "per_seed"
 

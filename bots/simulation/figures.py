@@ -12,9 +12,9 @@ def figures(trace: Trace, random: Curve) -> dict[str, float]:
     """The comparison figures of one run, by name; TTB is inf where the run never got there.
 
     etr, signal: means over the steps. score: the last, best_score: the best, mean_score: the learning curve's
-    mean, held out. ttb50, ttb100, bsf25, bsf100: against `random`, the baseline's learning curve. brier, log_loss,
-    correlation, auc, overconfidence: of the one-step-ahead predictions. lam, rho, p_star: means over the second
-    half, which an adaptor may have moved.
+    mean, held out. gain, ttb50, ttb100, bsf25, bsf100: against `random`, the baseline's learning curve; gain is the
+    difference of the means. brier, log_loss, correlation, auc, overconfidence: of the one-step-ahead predictions.
+    lam, rho, p_star: means over the second half, which an adaptor may have moved.
     """
     fit = trace.calibration()
     late = slice(len(trace.etr) // 2, None)
@@ -24,6 +24,7 @@ def figures(trace: Trace, random: Curve) -> dict[str, float]:
         "score": float(trace.curve.scores[-1]),
         "best_score": float(trace.curve.scores.max()),
         "mean_score": float(trace.curve.scores.mean()),
+        "gain": float(trace.curve.scores.mean() - random.scores.mean()),
         "ttb50": time_to_best(trace.curve, random, 0.5),
         "ttb100": time_to_best(trace.curve, random, 1.0),
         "bsf25": best_so_far(trace.curve, random, 0.25),

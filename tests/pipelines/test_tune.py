@@ -20,6 +20,7 @@ from pipelines.plan import ResourceError
 from pipelines.simulate_config import load_simulation
 from pipelines.tune import run_sweep
 from pipelines.tune_config import load_sweep
+from pipelines.tune_trials import baselines
 from pipelines.tune_turns import Turns
 
 GRID, OPTUNA = "tune_configs/sim_grid.yaml", "tune_configs/sim_optuna.yaml"
@@ -49,18 +50,20 @@ def test_a_grid_gives_all_points_the_best_configuration_and_pictures(cluster, tm
     assert points == {(a, b) for a in (0.0, 0.1) for b in (0.0, 0.1)}
     assert {row["status"] for row in table} == {"finished"}
 
+    random = baselines(sweep.job({}))
     # What Ray's trials found is what the simulator gives without Ray.
     for row in table:
         point = {key: row[key] for key in sweep.config.space}
         config = sweep.job(point)
-        alone = [
-            simulate(config.simulation(config.selection), seed).curve.scores.mean() for seed in config.seeds
-        ]
-        assert row["per_seed"] == pytest.approx(alone, abs=1e-12)
-        assert row["mean_score"] == pytest.approx(np.mean(alone))
+        simulation = config.simulation(config.selection)
+        means = [simulate(simulation, seed).curve.scores.mean() for seed in config.seeds]
+        gains = np.subtract(means, [curve.scores.mean() for curve in random])
+        assert row["per_seed"] == pytest.approx(gains, abs=1e-12)
+        assert row["gain"] == pytest.approx(gains.mean())
+        assert row["mean_score"] == pytest.approx(np.mean(means))
 
     best = load_simulation(folder / "best.yaml")
-    winner = max(table, key=lambda row: row["mean_score"])
+    winner = max(table, key=lambda row: row["gain"])
     assert (best.selection.lam, best.selection.rho) == (winner["selection.lam"], winner["selection.rho"])
     assert best.law == sweep.job({}).law
     assert best.run.steps == 30

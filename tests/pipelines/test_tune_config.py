@@ -48,7 +48,8 @@ def test_every_sweep_that_is_shipped_is_valid_and_tries_the_default(path):
             r"gama: no such key; evidence 'interpolation' takes",
         ),
         (GRID, "space.run.name=[a, b]", r"the sweep names its trials itself"),
-        (GRID, "search.metric=accuracy", r"search.metric is 'accuracy'; target simulate has mean_score"),
+        (GRID, "search.metric=accuracy", r"search.metric is 'accuracy'; target simulate has gain"),
+        (GRID, "scheduler.kind=asha; search.metric=score", r"asha compares trials after different seeds"),
         (GRID, "scheduler.kind=pbt", r"a simulation has none"),
         (GRID, "base.run.seeds=1", r"one seed is one draw"),
         (GRID, "base.law.speed=1", r"speed: no such key"),
@@ -114,7 +115,7 @@ def test_folders_of_others_are_left_alone(tmp_path):
         claim_sweep(load_sweep(GRID, [*given, "search.concurrent=1"]), resume=True, overwrite=False) == folder
     )
     for change, said in (
-        ("search.metric=score", "tune.search.metric was 'mean_score', now it is 'score'"),
+        ("search.metric=score", "tune.search.metric was 'gain', now it is 'score'"),
         ("base.run.steps=7", "job.run.steps was 150, now it is 7"),
     ):
         with pytest.raises(ConfigError, match=f"of another sweep: {said}"):
