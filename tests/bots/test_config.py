@@ -34,6 +34,8 @@ def test_overrides_reach_any_key():
         ("learner.loss=ppo", "learner.loss: .*'grpo'.*it is 'ppo'"),
         ("learner.zero_stage=4", "learner.zero_stage"),
         ("rollout.samples=1", "rollout.samples: .*greater than or equal to 2"),
+        ("rollout.min_engines=3", "rollout.min_engines is 3, more than rollout.engines = 2"),
+        ("rollout.max_staleness=-1", "rollout.max_staleness"),
         ("rollout.max_tokens=128", "no room is left for a prompt"),
         ("learner.tokens_per_micro_batch=100", "less than one sample"),
         ("learner.lora.rank=0", "learner.lora.rank"),
@@ -51,6 +53,11 @@ def test_overrides_reach_any_key():
 def test_impossible_values_are_refused_by_key_and_value(override, said):
     with pytest.raises(ConfigError, match=said):
         load_config(LAB, [override])
+
+
+def test_the_best_checkpoints_need_a_score():
+    with pytest.raises(ConfigError, match=r"run.keep_best is true, but there is no evaluation.pool"):
+        load_config(LAB, ["run.keep_best=true", "evaluation.pool=null"])
 
 
 def test_a_loss_without_trust_region_takes_one_step_a_batch():

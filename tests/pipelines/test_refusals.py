@@ -29,6 +29,10 @@ def parquet(tmp_path, **changes):
     [
         (["model.path=./nowhere"], "there is no folder ./nowhere"),
         (["model.path=lab:huge"], "unknown lab checkpoint 'huge'"),
+        (
+            ["rollout.max_staleness=40"],
+            r"selection.tasks is 8 x \(rollout.max_staleness \+ 1\) = 328, but the pool has only 200",
+        ),
         (["selection.tasks=500"], "selection.tasks is 500, but the pool has only 200"),
         (["rollout.max_model_len=4096"], "goes up to"),
         (
