@@ -65,7 +65,7 @@ def rollouts(run: Run) -> ds.Dataset | None:
     """The kept answers up to the last step of the journal; None where none were kept."""
     files = sorted((run.folder / "rollouts").glob("*.parquet"))
     # A run that was cut off and resumed earlier can have files of steps that it has not come to again.
-    files = [file for file in files if int(file.stem) <= run.last_step]
+    files = [file for file in files if file.stem.isdigit() and int(file.stem) <= run.last_step]
     return ds.dataset(files, format="parquet") if files else None
 
 

@@ -21,6 +21,8 @@ from pipelines.report.timing import phases
 
 TABLE_ROWS = 12_000
 """Rows of all task tables of a page together."""
+MANY = 30
+"""Times that a run counted its pool from which its own record is shown rather than a replay, which counts often."""
 SAME = 1e-6
 """Relative difference up to which replayed beliefs count as the run's own."""
 NO_ROLLOUTS = "The run kept no answers. With run.keep_rollouts=true a run keeps them."
@@ -103,9 +105,10 @@ def _posterior(run: Run, table_rows: int) -> dict[str, Any]:
         replayed = _tasks(run, pool, kept, groups, table_rows, out)
     else:
         out["cards"] = out["table"] = NO_ROLLOUTS if kept is None else "The run's folder holds no pool.arrow."
-    recorded = any("beliefs/pool" in record for record in run.records)
-    written = any("beliefs/selected" in record for record in run.records)
     by_replay = isinstance(replayed, Replay)
+    counted = sum("beliefs/pool" in record for record in run.records)
+    recorded = counted >= (MANY if by_replay else 1)
+    written = any("beliefs/selected" in record for record in run.records)
     none = f"The run did not write its beliefs down, and they cannot be computed again. {'' if by_replay else replayed}"
     source = run.records if recorded or not by_replay else replayed.records
     batches = run.records if written or not by_replay else replayed.records

@@ -4,6 +4,7 @@ import json
 import re
 import shlex
 import shutil
+import xml.etree.ElementTree as ET
 from glob import glob
 from pathlib import Path
 
@@ -220,7 +221,14 @@ def test_page_in_a_browser(page, tmp_path):
         shown.press("ArrowLeft")
         assert shown.value(tip) != last
         assert "generated tokens" in last
-        assert [url for url in shown.requests if not url.startswith(("file:", "data:"))] == []
+        # A figure saved for a paper bears its colours with it.
+        keep = "URL.createObjectURL = (blob) => (window.saved = blob, make(blob))"
+        shown.value(f"((make) => {{ {keep}; }})(URL.createObjectURL)")
+        shown.value("document.querySelector('#learning .save').click()")
+        picture = shown.value("await window.saved.text()")
+        assert ET.fromstring(picture).tag == "{http://www.w3.org/2000/svg}svg"
+        assert "stroke:rgb(194, 87, 26)" in picture
+        assert [url for url in shown.requests if not url.startswith(("file:", "data:", "blob:null/"))] == []
         assert shown.complaints == []
 
 
