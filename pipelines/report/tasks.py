@@ -13,7 +13,6 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from bots.pool import TaskPool
-from bots.sources.base import SourceError
 from bots.sources.config import PoolConfig
 from bots.sources.open import plan_parts
 from pipelines.report.answers import Groups
@@ -157,7 +156,7 @@ def _prompts(run: Run, ids: list[str]) -> tuple[dict[str, tuple[str, str]], str 
                     found.setdefault(row["id"], (visible(_text(row["prompt"])), visible(str(row["answer"]))))
             if len(found) == len(ids):
                 return found, None
-    except (SourceError, ValueError, OSError) as error:
+    except (ValueError, LookupError, OSError, ImportError) as error:
         return found, f"The prompts are not shown, as the pool cannot be read again: {visible(str(error))}"
     lost = len(ids) - len(found)
     return (

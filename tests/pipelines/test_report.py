@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.ipc as ipc
 import pytest
+import yaml
 
 from pipelines.cli import main as bots
 from pipelines.report import main
@@ -132,6 +133,17 @@ def test_missing_data_is_said_in_a_sentence(tmp_path):
     assert {run[key] for key in ("phases", "heat", "calibration", "cards", "table")} == {
         "The run has not finished a step yet."
     }
+
+
+def test_a_pool_that_is_gone_costs_the_prompts_only(runs, tmp_path):
+    copy = shutil.copytree(runs[0], tmp_path / "copy")
+    config = yaml.safe_load((copy / "config.yaml").read_text())
+    config["pool"]["sources"] = [{"kind": "parquet", "path": "gone.parquet"}]
+    (copy / "config.yaml").write_text(yaml.safe_dump(config))
+    cards = data_of(copy)["runs"][0]["cards"]
+    assert "gone.parquet" in cards["missing"]
+    assert cards["tasks"][0]["prompt"] is None
+    assert cards["tasks"][0]["before"]["shown"]
 
 
 def test_bad_input_is_refused_with_the_way_out(runs, tmp_path, capsys):
