@@ -21,6 +21,7 @@ import ray
 
 from actors.engine_pool import EnginePool, Weights
 from actors.grader_pool import GraderPool, GradingError
+from actors.weight_broadcast import Channel
 from bots.config import TrainConfig
 from bots.encoded import EncodedPool
 from bots.graders.worker import Item
@@ -105,6 +106,10 @@ class Coordinator:
         if self._started:
             self.engines.add(engines)
 
+    async def invite(self, version: int, channel: Channel) -> int:
+        """Engines that are up join a broadcast of the policy version to come; returns how many they are."""
+        return self.engines.invite(version, channel)
+
     async def new_weights(self, version: int, checksum: str) -> None:
         """A policy version lies with the broker: engines load it between two of their steps.
 
@@ -168,6 +173,7 @@ class Coordinator:
         requests = [self._request(EVALUATE, 0, row, pool, sampling) for row in range(len(pool.pool))]
         loop = asyncio.get_running_loop()
         self._evaluating = {request.key: loop.create_future() for request in requests}
+        self._evaluation_losses: dict[int, int] = {}
         answers = list(self._evaluating.values())
         self.engines.submit(requests, first=True)
         while not all(answer.done() for answer in answers):
@@ -291,7 +297,12 @@ class Coordinator:
         self._failure: BaseException | None = None
         self._last_figures = (time.monotonic(), 0.0)
         self.engines = EnginePool(
-            self.config.rollout, self._begun, self._answered, self._lost_engine, self._fail
+            self.config.rollout,
+            self._begun,
+            self._answered,
+            self._lost_engine,
+            self.ledger.note_joined,
+            self._fail,
         )
         self.graders = GraderPool(
             self.config.grading,

@@ -15,6 +15,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from actors.weight_broadcast import Channel
 from actors.within import within
 from bots.config import RolloutConfig
 from bots.learning.requests import Request, RequestKey
@@ -57,7 +58,9 @@ class _Engine:
     load: int = 0
     steps: int = -1
     progressed: float = 0.0
+    lost: float = field(default_factory=time.monotonic)
     busy_seconds: float | None = None
+    receiving: Any = None
     news: asyncio.Event = field(default_factory=asyncio.Event)
     outdated: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -66,7 +69,8 @@ class EnginePool:
     """Drives the rollout actors from an event loop.
 
     begun(key, version): an engine holding `version` got the request. answered(key, rollouts): it is complete.
-    lost(name, reason, requests) → those that are to be tried again. failed(error): there is no engine any more.
+    lost(name, reason, requests) → those that are to be tried again. joined(name, seconds): an engine took its first
+    weights, that long after it was lost or hired. failed(error): there is no engine any more.
 
     New weights are loaded between two steps of an engine, without waiting for its requests: those that run
     go on under the new weights (see `Engine.load`). An engine gets new requests only while it holds the newest
@@ -80,10 +84,12 @@ class EnginePool:
         begun: Callable[[RequestKey, int], None],
         answered: Callable[[RequestKey, list[Rollout]], None],
         lost: Callable[[str, str, Sequence[Request]], Iterable[Request]],
+        joined: Callable[[str, float], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         self.config = config
-        self._begun, self._answered, self._lost, self._failed = begun, answered, lost, failed
+        self._begun, self._answered, self._lost = begun, answered, lost
+        self._joined, self._failed = joined, failed
         # A few more than run at a time, so that a place that comes free is taken at the next engine step.
         self._limit = config.max_num_seqs + max(config.samples, config.max_num_seqs // 8)
         self._engines: list[_Engine] = []
@@ -139,6 +145,17 @@ class EnginePool:
         self.load_seconds = 0.0
         for engine in self._engines:
             engine.outdated.set()
+
+    def invite(self, version: int, channel: Channel) -> int:
+        """Have the engines that are up join a broadcast of the weights to come; returns how many they are.
+
+        `set_weights` of the same version must follow. An engine that is not up then loads from the object store.
+        """
+        invited = [engine for engine in self._engines if engine.up]
+        for seat, engine in enumerate(invited, start=1):
+            seated = channel.for_seat(seat, len(invited) + 1)
+            engine.receiving = engine.actor.receive.remote(seated, version)
+        return len(invited)
 
     def clear(self) -> None:
         """Forget all requests, here and in the engines."""
@@ -227,13 +244,16 @@ class EnginePool:
             weights = self._weights
             if weights is None:
                 continue
-            call = engine.actor.load.remote(weights.buckets, weights.version)
+            call = engine.receiving or engine.actor.load.remote(weights.buckets, weights.version)
+            engine.receiving = None
             _, checksum, seconds = await within(self.config.timeout_s, call)
             if checksum != weights.checksum:
                 raise EngineError(
                     f"it loaded weights with checksum {checksum} for policy version {weights.version}; "
                     f"the learner sent {weights.checksum}"
                 )
+            if engine.version is None:
+                self._joined(engine.name, time.monotonic() - engine.lost)
             engine.version = weights.version
             self._fruitless = 0
             self.load_seconds = max(self.load_seconds, seconds)
@@ -247,6 +267,7 @@ class EnginePool:
         )
         self._last_reason = f"{engine.name} {reason}"
         self.losses += 1
+        engine.lost = time.monotonic()
         self._fruitless += not isinstance(error, RayActorError)
         if self._fruitless > _MOST_FAILURES * len(self._engines):
             # Not bad luck: they don't start, or don't take the weights.
@@ -265,6 +286,7 @@ class EnginePool:
         engine.up, engine.version, engine.load, engine.steps = False, None, 0, -1
         engine.busy_seconds = None
         engine.open, engine.outbox = {}, []
+        engine.receiving = None
         engine.news.clear()
         engine.outdated.clear()
 

@@ -23,6 +23,7 @@ from bots.event_log import EventLog
 Key = tuple[int, int]
 """(wave, row): the number of the selection, and the task's row in the pool."""
 Place = Literal["waiting", "generating", "grading", "ready"]
+PLACES: tuple[Place, ...] = ("waiting", "generating", "grading", "ready")
 
 
 class LedgerError(RuntimeError):
@@ -61,7 +62,8 @@ class Ledger:
         self.step = 0
         self.wave = 0
         self._entries: dict[Key, Entry] = {}
-        self._selected = self._completed = self._ready = 0
+        self._selected = self._completed = 0
+        self._counts: dict[Place, int] = dict.fromkeys(PLACES, 0)
         self._dropped: dict[Key, tuple[int, str]] = {}
         self._log = EventLog(path) if path is not None else None
 
@@ -92,8 +94,7 @@ class Ledger:
         self._note("selected", wave=wave, rows=rows)
         self.wave = wave
         for row in rows:
-            self._selected += 1
-            self._entries[wave, row] = Entry(self._selected)
+            self._enter((wave, row))
 
     def may_begin(self, key: Key, version: int) -> bool:
         """Whether a task may be given to an engine that holds this policy version."""
@@ -103,10 +104,9 @@ class Ledger:
         """The keys at a place, in the order in which they were selected."""
         return [key for key, entry in self._entries.items() if entry.place == place]
 
-    def counts(self) -> dict[str, int]:
+    def counts(self) -> dict[Place, int]:
         """How many tasks are at each place."""
-        places = [entry.place for entry in self._entries.values()]
-        return {place: places.count(place) for place in ("waiting", "generating", "grading", "ready")}
+        return dict(self._counts)
 
     def generate(self, key: Key, version: int) -> None:
         """An engine that holds `version` got the task."""
@@ -119,7 +119,6 @@ class Ledger:
     def graded(self, key: Key) -> None:
         """All answers have rewards."""
         self._completed += 1
-        self._ready += 1
         self._move(key, "grading", "ready").done = self._completed
 
     def again(self, key: Key) -> int:
@@ -141,7 +140,7 @@ class Ledger:
             raise LedgerError(f"{_name(key)} is dropped, but not under way")
         self._note("dropped", wave=key[0], row=key[1], step=self.step + 1, reason=reason)
         entry = self._entries.pop(key)
-        self._ready -= entry.place == "ready"
+        self._counts[entry.place] -= 1
         self._dropped[key] = entry.order, reason
 
     @property
@@ -157,7 +156,7 @@ class Ledger:
         At k = 0 that is the whole wave.
         """
         size = max(0, self.tasks - len(self._dropped))
-        if self.wave <= self.step or self._ready < min(size, len(self._entries)):
+        if self.wave <= self.step or self._counts["ready"] < min(size, len(self._entries)):
             return None
         oldest = self.step - self.max_staleness
         must, ready = [], []
@@ -174,8 +173,7 @@ class Ledger:
 
     def blocked_by(self) -> Place:
         """What the batch waits for most: tasks with an engine, or with a grader."""
-        counts = self.counts()
-        return "generating" if counts["generating"] or counts["waiting"] else "grading"
+        return "generating" if self._counts["generating"] or self._counts["waiting"] else "grading"
 
     def train(self, keys: Sequence[Key]) -> None:
         """The next step trains on these; their evidence is counted with it."""
@@ -189,7 +187,7 @@ class Ledger:
         self._note("trained", step=self.step, tasks=keys)
         for key in keys:
             del self._entries[key]
-        self._ready -= len(keys)
+        self._counts["ready"] -= len(keys)
         self._dropped = {}
 
     def state(self) -> dict[str, Any]:
@@ -205,16 +203,20 @@ class Ledger:
         """Go back to `state()`; everything under way then waits for an engine."""
         self._note("rewound", **state)
         self.step, self.wave = state["step"], state["wave"]
-        self._selected = self._completed = self._ready = 0
+        self._selected = self._completed = 0
+        self._counts = dict.fromkeys(PLACES, 0)
         self._dropped = {}
         self._entries = {}
         for wave, row in state["under_way"]:
-            self._selected += 1
-            self._entries[wave, row] = Entry(self._selected)
+            self._enter((wave, row))
 
     def note_loss(self, actor: str, reason: str, tasks: Sequence[Key]) -> None:
         """Write down that an actor was lost, and which tasks it had."""
         self._note("lost", actor=actor, reason=reason, tasks=tasks)
+
+    def note_joined(self, actor: str, seconds: float) -> None:
+        """Write down that an engine is of use, so long after it was lost or hired."""
+        self._note("joined", actor=actor, step=self.step, seconds=round(seconds, 3))
 
     def _entry(self, key: Key, place: Place) -> Entry:
         entry = self._entries.get(key)
@@ -226,7 +228,14 @@ class Ledger:
     def _move(self, key: Key, place: Place, to: Place) -> Entry:
         entry = self._entry(key, place)
         entry.place = to
+        self._counts[place] -= 1
+        self._counts[to] += 1
         return entry
+
+    def _enter(self, key: Key) -> None:
+        self._selected += 1
+        self._entries[key] = Entry(self._selected)
+        self._counts["waiting"] += 1
 
     def _note(self, event: str, **what: Any) -> None:
         if self._log is not None:

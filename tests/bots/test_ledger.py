@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from bots.ledger import EMPTY, Ledger, LedgerError, audit
+from bots.ledger import EMPTY, PLACES, Ledger, LedgerError, audit
 
 
 def bring(ledger, key, version):
@@ -91,6 +91,7 @@ def test_whatever_happens_nothing_is_too_old_and_nothing_is_lost(tmp_path, max_s
             continue
         waiting = [key for key in ledger.at("waiting") if ledger.may_begin(key, version)]
         generating, grading = ledger.at("generating"), ledger.at("grading")
+        assert ledger.counts() == {place: len(ledger.at(place)) for place in PLACES}
         dice = rng.random()
         if waiting and dice < 0.4:
             ledger.generate(waiting[0], version)
