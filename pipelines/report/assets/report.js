@@ -181,7 +181,7 @@ function runs() {
   };
   if (several) {
     const select = el("select", { id: "run", onchange: (event) => show(data.runs[Number(event.target.value)]) }, data.runs.map((run, i) => el("option", { value: i }, run.label)));
-    main.append(el("h2", {}, "One run: ", el("span", { class: "which" })), el("p", { class: "lead" }, "The sections that follow show one run at a time."), el("div", { class: "filters" }, el("label", {}, "run", select)));
+    main.append(el("h2", {}, "One run: ", el("span", { class: "which" })), el("p", { class: "lead" }, "The sections that follow show one run at a time."), el("div", { class: "filters pick" }, el("label", {}, "run", select)));
   }
   show(data.runs[0]);
 }
