@@ -60,7 +60,7 @@ class _Engine:
     progressed: float = 0.0
     lost: float = field(default_factory=time.monotonic)
     busy_seconds: float | None = None
-    receiving: Any = None
+    receiving: tuple[int, Any] = (-1, None)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     outdated: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -154,7 +154,7 @@ class EnginePool:
         invited = [engine for engine in self._engines if engine.up]
         for seat, engine in enumerate(invited, start=1):
             seated = channel.for_seat(seat, len(invited) + 1)
-            engine.receiving = engine.actor.receive.remote(seated, version)
+            engine.receiving = version, engine.actor.receive.remote(seated, version)
         return len(invited)
 
     def clear(self) -> None:
@@ -244,8 +244,9 @@ class EnginePool:
             weights = self._weights
             if weights is None:
                 continue
-            call = engine.receiving or engine.actor.load.remote(weights.buckets, weights.version)
-            engine.receiving = None
+            version, call = engine.receiving
+            if version != weights.version:
+                call = engine.actor.load.remote(weights.buckets, weights.version)
             _, checksum, seconds = await within(self.config.timeout_s, call)
             if checksum != weights.checksum:
                 raise EngineError(
@@ -286,7 +287,7 @@ class EnginePool:
         engine.up, engine.version, engine.load, engine.steps = False, None, 0, -1
         engine.busy_seconds = None
         engine.open, engine.outbox = {}, []
-        engine.receiving = None
+        engine.receiving = -1, None
         engine.news.clear()
         engine.outdated.clear()
 

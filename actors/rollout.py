@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from actors.weight_broadcast import Channel, receive
 from bots.config import RolloutConfig
 from bots.learning.requests import Request, RequestKey
 from bots.learning.rollouts import Rollout
@@ -114,6 +115,12 @@ class RolloutActor:
         started = time.perf_counter()
         weights = ray.get(buckets)
         checksum = self._between_steps(lambda engine: engine.load(weights, version))
+        return self.name, checksum, time.perf_counter() - started
+
+    def receive(self, channel: Channel, version: int) -> tuple[str, str, float]:
+        """Load a policy version from a broadcast, bucket by bucket as they come; returns as `load` does."""
+        started = time.perf_counter()
+        checksum = self._between_steps(lambda engine: engine.load(receive(channel), version))
         return self.name, checksum, time.perf_counter() - started
 
     def _post(self, call: Callable[[Engine], Any]) -> Future[Any]:

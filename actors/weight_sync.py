@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any, Protocol
 
 import ray
 from ray.exceptions import GetTimeoutError
 
+from actors.weight_broadcast import Channel, Sender, open_store
 from actors.weight_format import Bucket, Checksum
 
 if TYPE_CHECKING:
     from actors.learner import Learner
 
+logger = logging.getLogger(__name__)
 BUCKET_BYTES = 64 * 2**20
 # Buckets on their way to the broker: one travels while the next is gathered.
 _IN_FLIGHT = 2
@@ -32,6 +36,19 @@ class WeightSync(Protocol):
         When this returns, the learner may change its weights. Engines load between two of their own steps, and
         answers that they are in the midst of go on under the new weights. Only rank 0 gets the checksum.
         """
+
+
+def weight_sync_of(learner: Learner, broker: Any, coordinator: Any) -> WeightSync:
+    """The back-end that `learner.weight_sync` names.
+
+    broker, coordinator: actors that keep the weights and drive the engines; None on other ranks than 0.
+    """
+    announce, invite = (
+        (coordinator.new_weights.remote, coordinator.invite.remote) if coordinator else (None, None)
+    )
+    if learner.config.weight_sync == "broadcast":
+        return BroadcastSync(learner, broker, announce, invite)
+    return ObjectStoreSync(learner, broker, announce)
 
 
 class ObjectStoreSync:
@@ -56,11 +73,11 @@ class ObjectStoreSync:
         """As `WeightSync.send`. Raises RankTimeout or SyncTimeout with the name of who did not answer."""
         checksum = Checksum()
         under_way: deque[ray.ObjectRef] = deque()
-        for bucket in self._learner.weight_buckets(BUCKET_BYTES):
+        for bucket in self._buckets(version):
             if self._broker is None:
                 continue
             checksum.add(bucket)
-            under_way.append(self._publish(version, bucket))
+            under_way.append(self._broker.publish.remote(version, bucket))
             if len(under_way) == _IN_FLIGHT:
                 self._await(under_way.popleft(), "weight broker", f"publishing policy version {version}")
         if self._announce is None:
@@ -71,14 +88,69 @@ class ObjectStoreSync:
         self._await(self._announce(version, digest), "coordinator", f"announcing policy version {version}")
         return digest
 
-    def _publish(self, version: int, bucket: Bucket) -> ray.ObjectRef:
-        return self._broker.publish.remote(version, bucket)
+    def _buckets(self, version: int) -> Iterator[Bucket]:
+        """The new weights on the CPU."""
+        return self._learner.weight_buckets(BUCKET_BYTES)
 
-    def _await(self, reference: ray.ObjectRef, who: str, phase: str) -> None:
+    def _await(self, reference: ray.ObjectRef, who: str, phase: str) -> Any:
         try:
-            ray.get(reference, timeout=self._limit)
+            return ray.get(reference, timeout=self._limit)
         except GetTimeoutError:
             raise SyncTimeout(
                 f"{phase}: no answer from the {who} within learner.timeout_s = {self._limit:g} s; it hangs, or "
                 "the object store is full and slow to spill (`ray memory` shows what it holds)"
             ) from None
+
+
+class BroadcastSync(ObjectStoreSync):
+    """A broadcast to all engines that are up, over NCCL between GPUs and gloo between CPUs.
+
+    The store gets the weights too: an engine that starts later loads them from there. If an engine dies or hangs
+    in the middle of a broadcast, those that were in it with half of the weights restart, and do so as well. The
+    engines stand still during a broadcast, and the learner goes on when the slowest has everything.
+
+    invite(version, channel): has the engines join and returns a reference to their number; None on the other
+    ranks than 0.
+    """
+
+    def __init__(
+        self,
+        learner: Learner,
+        broker: Any,
+        announce: Callable[[int, str], ray.ObjectRef] | None,
+        invite: Callable[[int, Channel], ray.ObjectRef] | None,
+    ) -> None:
+        super().__init__(learner, broker, announce)
+        self._invite = invite
+
+    def _buckets(self, version: int) -> Iterator[Bucket]:
+        device = self._learner.engine.device
+        buckets = self._learner.weight_buckets(BUCKET_BYTES, device)
+        if self._invite is None:
+            yield from buckets
+            return
+        host = ray.util.get_node_ip_address()
+        # The other ranks wait meanwhile, up to the limit: a broadcast must break off before that.
+        store = open_store(host, self._limit / 2)
+        channel = Channel(host, store.port, device.type == "cuda", self._limit / 2)
+        engines = self._await(
+            self._invite(version, channel), "coordinator", f"broadcasting policy version {version}"
+        )
+        sender = None
+        if engines:
+            seated = channel.for_seat(0, engines + 1)
+            sender = _unless_broken(version, lambda: Sender(seated, store))
+        for bucket in buckets:
+            sender = sender and _unless_broken(version, partial(sender.send, bucket))
+            yield [(name, tensor.cpu()) for name, tensor in bucket]
+        if sender:
+            _unless_broken(version, sender.finish)
+
+
+def _unless_broken(version: int, do: Callable[[], Sender]) -> Sender | None:
+    """What `do` returns, or None once the broadcast has broken off: the store has the weights for all engines."""
+    try:
+        return do()
+    except RuntimeError as error:
+        logger.warning("the broadcast of policy version %d broke off: %s", version, error)
+        return None

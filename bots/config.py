@@ -217,6 +217,8 @@ class LearnerConfig(Section):
     timeout_s: Positive = 300.0
     """Longest wait, while new weights are handed out, of one rank for another and for the weight broker; the
     group then restarts from the last checkpoint, and the message names who was waited for."""
+    weight_sync: Literal["object_store", "broadcast"] = "object_store"
+    """How engines get new weights. broadcast: NCCL from GPU to GPU (gloo between CPUs) to all that are up."""
     max_failures: Annotated[int, Field(ge=-1)] = 3
     """How often Ray Train restarts the group from the last checkpoint; -1 without end."""
 
@@ -314,6 +316,17 @@ class TrainConfig(Section):
             )
         if self.run.keep_best and self.evaluation.pool is None:
             raise ValueError("run.keep_best is true, but there is no evaluation.pool to give a score")
+        if learner.weight_sync == "broadcast":
+            if (learner.gpus > 0) != (rollout.gpus > 0):
+                raise ValueError(
+                    f"learner.weight_sync is broadcast, but learner.gpus is {learner.gpus:g} and rollout.gpus "
+                    f"{rollout.gpus:g}: both sides must be on GPUs, or neither; object_store needs no such thing"
+                )
+            if rollout.gpus > 1:
+                raise ValueError(
+                    f"learner.weight_sync is broadcast, which reaches engines of one GPU; rollout.gpus is "
+                    f"{rollout.gpus:g}; use object_store"
+                )
         if 0 < learner.gpus != 1:
             raise ValueError(f"learner.gpus is {learner.gpus}; a rank uses 0 or 1 GPU, more by learner.ranks")
         if learner.gpus == 0 and self.model.attention == "flash_attention_2":

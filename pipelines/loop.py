@@ -10,7 +10,7 @@ import ray.train
 import torch
 import torch.distributed as dist
 
-from actors.weight_sync import ObjectStoreSync
+from actors.weight_sync import weight_sync_of
 from bots.config import TrainConfig
 from bots.learning.batching import Shard, make_shards
 from pipelines import checkpoint
@@ -115,8 +115,9 @@ def sync_weights(learner: Learner, crew: Crew | None, version: int) -> dict[str,
 
     Rank 0 gets the checksum, which the engines' own must equal. The learner does not wait for the engines.
     """
-    broker, announce = (crew.broker, crew.coordinator.new_weights.remote) if crew else (None, None)
-    checksum = ObjectStoreSync(learner, broker, announce).send(version)
+    broker, coordinator = (crew.broker, crew.coordinator) if crew else (None, None)
+    sync = weight_sync_of(learner, broker, coordinator)
+    checksum = sync.send(version)
     return {"weights": checksum} if crew else {}
 
 

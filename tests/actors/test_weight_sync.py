@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from actors import weight_broadcast
 from actors.environment import engine_environment
 from actors.weight_format import Checksum
 from actors.weights import WeightBroker
@@ -41,6 +42,9 @@ class EngineProcess:
         assert found == version
         return self.engine.load(ray.get(references), version)
 
+    def receive(self, channel, version):
+        return self.engine.load(weight_broadcast.receive(channel), version)
+
     def answer(self, prompts):
         return self.engine.generate(prompts, 4, max_tokens=32, seeds=list(range(len(prompts))))
 
@@ -53,8 +57,22 @@ class Hanging:
 
 @ray.remote(num_cpus=0)
 class Announcements:
-    def __init__(self):
+    """Stands where the coordinator stands in a run."""
+
+    def __init__(self, engine=None):
+        self.engine = engine
         self.heard = []
+        self.receiving = None
+
+    def invite(self, version, channel):
+        self.receiving = self.engine.receive.remote(channel.for_seat(1, 2), version)
+        return 1
+
+    def invite_nobody(self, version, channel):
+        return 2
+
+    async def received(self):
+        return await self.receiving
 
     def new_weights(self, version, checksum):
         self.heard.append((version, checksum))
@@ -90,19 +108,25 @@ def answered(engine, seed):
 
 def train_and_sync(kinds, engine, broker, announcements):
     """Steps on the engine's own answers, new weights after each; what the learner finds of its sampler."""
-    from actors.weight_sync import ObjectStoreSync
+    from actors.weight_sync import weight_sync_of
 
     first = dist.get_rank() == 0
     results = []
-    for version, (stage, lora) in enumerate(kinds):
-        learner = learner_of(stage, lora=LoraConfig(rank=4, alpha=16.0) if lora else None)
-        sync = ObjectStoreSync(
-            learner, broker if first else None, announcements.new_weights.remote if first else None
+    for version, (stage, lora, broadcast) in enumerate(kinds):
+        learner = learner_of(
+            stage,
+            lora=LoraConfig(rank=4, alpha=16.0) if lora else None,
+            weight_sync="broadcast" if broadcast else "object_store",
         )
+        sync = weight_sync_of(learner, *((broker, announcements) if first else (None, None)))
         figures = []
         for step in (1, 2, 3):
             checksum = sync.send(10 * version + step)
-            loaded = ray.get(engine.load.remote(broker, 10 * version + step)) if first else None
+            loaded = None
+            if first and broadcast:
+                loaded = ray.get(announcements.received.remote())
+            elif first:
+                loaded = ray.get(engine.load.remote(broker, 10 * version + step))
             shards = make_shards(answered(engine, step), "grpo", 2, 512, 32) if first else None
             mine = [None]
             dist.scatter_object_list(mine, shards, src=0)
@@ -119,8 +143,9 @@ def engine(cluster):
 
 
 def test_engine_and_learner_hold_one_policy_after_every_step(run_group, engine):
-    kinds = [(0, False), (3, False), (0, True), (3, True)]
-    broker, announcements = WeightBroker.remote(), Announcements.remote()
+    # (ZeRO stage, LoRA, broadcast)
+    kinds = [(0, False, False), (3, False, True), (0, True, True), (3, True, False)]
+    broker, announcements = WeightBroker.remote(), Announcements.remote(engine)
     results = run_group(2, train_and_sync, kinds, engine, broker, announcements)
     heard = ray.get(announcements.all.remote())
     for version, (kind, steps) in enumerate(zip(kinds, results, strict=True)):
@@ -138,6 +163,8 @@ def test_engine_and_learner_hold_one_policy_after_every_step(run_group, engine):
     assert [steps[0]["sent"] for steps in results] == [start.hexdigest()] * 4, (
         "untrained adapters add nothing"
     )
+    version, references = ray.get(broker.references.remote())
+    assert (version, bool(references)) == (33, True)
 
 
 def late_rank(stage):
@@ -157,6 +184,24 @@ def test_a_rank_that_hangs_is_named_with_the_phase(run_group):
     )
     assert "rank" in said.lower()
     assert "1" in said.split("2 s", 1)[1]
+
+
+def lonely_broadcast(broker, announcements):
+    """Two invited engines never come; what the store then holds."""
+    from actors.weight_sync import BroadcastSync
+
+    learner = learner_of(0, timeout_s=2.0)
+    invite = announcements.invite_nobody.remote
+    checksum = BroadcastSync(learner, broker, announcements.new_weights.remote, invite).send(5)
+    version, references = ray.get(broker.references.remote())
+    return checksum, version, [name for bucket in ray.get(references) for name, _ in bucket]
+
+
+def test_a_broadcast_that_breaks_off_leaves_the_weights_in_the_store(run_group):
+    announcements = Announcements.remote()
+    checksum, version, names = run_group(1, lonely_broadcast, WeightBroker.remote(), announcements)
+    assert ray.get(announcements.all.remote()) == [(version, checksum)] == [(5, checksum)]
+    assert names == [name for name, _ in AutoModelForCausalLM.from_pretrained(BASE).named_parameters()]
 
 
 def deaf_broker(broker, announcements):

@@ -39,6 +39,7 @@ def test_overrides_reach_any_key():
         ("rollout.max_tokens=128", "no room is left for a prompt"),
         ("learner.tokens_per_micro_batch=100", "less than one sample"),
         ("learner.lora.rank=0", "learner.lora.rank"),
+        ("learner.weight_sync=pigeon", "learner.weight_sync: .*'broadcast'.*it is 'pigeon'"),
         ("learner.max_skipped_steps=-1", "learner.max_skipped_steps"),
         ("learner.ranks=1000", "cannot be shared by learner.ranks = 1000"),
         ("learner.gpus=2", "learner.gpus is 2"),
@@ -58,6 +59,14 @@ def test_impossible_values_are_refused_by_key_and_value(override, said):
 def test_the_best_checkpoints_need_a_score():
     with pytest.raises(ConfigError, match=r"run.keep_best is true, but there is no evaluation.pool"):
         load_config(LAB, ["run.keep_best=true", "evaluation.pool=null"])
+
+
+def test_a_broadcast_needs_both_sides_on_the_same_kind_of_device():
+    load_config(LAB, ["learner.weight_sync=broadcast"])
+    with pytest.raises(ConfigError, match="both sides must be on GPUs, or neither"):
+        load_config(LAB, ["learner.weight_sync=broadcast", "rollout.gpus=1"])
+    with pytest.raises(ConfigError, match="reaches engines of one GPU"):
+        load_config(LAB, ["learner.weight_sync=broadcast", "rollout.gpus=2", "learner.gpus=1"])
 
 
 def test_a_loss_without_trust_region_takes_one_step_a_batch():

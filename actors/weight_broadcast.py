@@ -1,0 +1,101 @@
+"""A broadcast of weights from the learner's rank 0 to all engines at once: NCCL between GPUs, gloo between CPUs.
+
+Each policy version has a group of its own, made of the engines that are up, so one that died is not waited
+for, and one that came back is in the next. Names and shapes travel through the group's key-value store.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from datetime import timedelta
+
+import torch
+import torch.distributed as dist
+
+from actors.weight_format import Bucket
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Where a policy version is broadcast.
+
+    host, port: of rank 0's store. on_gpu: over NCCL. timeout_s: for each single step. seat, size: rank in the group,
+    the learner's rank 0 being 0, and number of its members.
+    """
+
+    host: str
+    port: int
+    on_gpu: bool
+    timeout_s: float
+    seat: int = 0
+    size: int = 1
+
+    def for_seat(self, seat: int, size: int) -> Channel:
+        """The channel as one member sees it."""
+        return replace(self, seat=seat, size=size)
+
+
+def open_store(host: str, timeout_s: float) -> dist.TCPStore:
+    """A key-value store on a free port of this node, for the learner's rank 0."""
+    limit = timedelta(seconds=timeout_s)
+    return dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=limit)
+
+
+class Sender:
+    """The learner's end. Raises RuntimeError where a member is missing or leaves.
+
+    store: of `open_store`. channel: with the seat 0.
+    """
+
+    def __init__(self, channel: Channel, store: dist.TCPStore) -> None:
+        self._store = store
+        self._group = _group(channel, store)
+        self._sent = 0
+
+    def send(self, bucket: Bucket) -> Sender:
+        """Give one bucket, on this end's device, to all engines; returns itself."""
+        self._describe([(n, str(t.dtype).removeprefix("torch."), list(t.shape)) for n, t in bucket])
+        for _, tensor in bucket:
+            self._group.broadcast(tensor, 0).wait()
+        return self
+
+    def finish(self) -> Sender:
+        """Tell that this was all, and wait until every engine has it."""
+        self._describe([])
+        # Whoever leaves the group first cuts the others off.
+        self._group.barrier().wait()
+        return self
+
+    def _describe(self, bucket: list[tuple[str, str, list[int]]]) -> None:
+        self._store.set(f"bucket/{self._sent}", json.dumps(bucket))
+        self._sent += 1
+
+
+def receive(channel: Channel) -> Iterator[Bucket]:
+    """The buckets, each in fresh memory: vLLM may keep a tensor until its layer is complete."""
+    limit = timedelta(seconds=channel.timeout_s)
+    store = dist.TCPStore(channel.host, channel.port, is_master=False, timeout=limit)
+    group = _group(channel, store)
+    device = torch.device("cuda", torch.cuda.current_device()) if channel.on_gpu else torch.device("cpu")
+    number = 0
+    while shapes := json.loads(store.get(f"bucket/{number}")):
+        bucket = []
+        for name, dtype, shape in shapes:
+            tensor = torch.empty(shape, dtype=getattr(torch, dtype), device=device)
+            group.broadcast(tensor, 0).wait()
+            bucket.append((name, tensor))
+        yield bucket
+        number += 1
+    group.barrier().wait()
+
+
+def _group(channel: Channel, store: dist.TCPStore) -> dist.ProcessGroup:
+    limit = timedelta(seconds=channel.timeout_s)
+    within = dist.PrefixStore("weights", store)
+    if not channel.on_gpu:
+        return dist.ProcessGroupGloo(within, channel.seat, channel.size, limit)
+    options = dist.ProcessGroupNCCL.Options()
+    options._timeout = limit
+    return dist.ProcessGroupNCCL(within, channel.seat, channel.size, options)
