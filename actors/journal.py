@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 from torch.utils.tensorboard import SummaryWriter
+
+from bots.files import replace_text, replacing
 
 
 @ray.remote(num_cpus=0)
@@ -30,9 +31,7 @@ class Journal:
         kept = [record for record in self.records if record["step"] <= step]
         if len(kept) < len(self.records):
             self.records = kept
-            temporary = self.path.with_suffix(".tmp")
-            temporary.write_text("".join(json.dumps(record) + "\n" for record in kept))
-            os.replace(temporary, self.path)
+            replace_text(self.path, "".join(json.dumps(record) + "\n" for record in kept))
 
     def write(self, record: dict[str, Any]) -> None:
         """Add one step's record; it is on disk when this returns."""
@@ -47,9 +46,8 @@ class Journal:
         """Write a step's rollouts to `rollouts/STEP.parquet`; a repeated step replaces its file."""
         folder = self.path.parent / "rollouts"
         folder.mkdir(exist_ok=True)
-        temporary = folder / f"{step:06d}.tmp"
-        pq.write_table(rollouts, temporary)
-        os.replace(temporary, folder / f"{step:06d}.parquet")
+        with replacing(folder / f"{step:06d}.parquet") as partial:
+            pq.write_table(rollouts, partial)
 
     def since(self, count: int) -> list[dict[str, Any]]:
         """The records after the first `count`."""

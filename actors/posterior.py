@@ -16,6 +16,7 @@ import ray
 
 from bots import BOTS, TaskPool
 from bots.event_log import EventLog
+from bots.files import replacing
 
 Rows = npt.NDArray[np.int64]
 
@@ -24,10 +25,12 @@ def write_pool(pool: TaskPool, path: Path) -> None:
     """Write what selection needs of a pool, all columns but prompts and answers, as an Arrow IPC file."""
     unused = [name for name in ("prompt", "answer") if name in pool.table.column_names]
     table = pool.table.drop_columns(unused)
-    temporary = path.with_suffix(".tmp")
-    with pa.OSFile(str(temporary), "wb") as sink, ipc.new_file(sink, table.schema) as writer:
+    with (
+        replacing(path) as partial,
+        pa.OSFile(str(partial), "wb") as sink,
+        ipc.new_file(sink, table.schema) as writer,
+    ):
         writer.write_table(table)
-    os.replace(temporary, path)
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
@@ -85,9 +88,8 @@ class PosteriorActor:
 
     def restore(self, snapshot: bytes, selected: dict[int, list[int]]) -> None:
         """Go back to a snapshot; refused with ValueError if it belongs to another pool."""
-        temporary = self.folder / "snapshot.arrow.tmp"
-        temporary.write_bytes(snapshot)
-        os.replace(temporary, self.folder / "snapshot.arrow")
+        with replacing(self.folder / "snapshot.arrow") as partial:
+            partial.write_bytes(snapshot)
         self._restart_log(selected)
         self._load()
         for event in self.log.replay():

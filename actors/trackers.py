@@ -19,6 +19,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from bots.files import replace_text
+
 log = logging.getLogger(__name__)
 PACKAGES = {"wandb": "wandb", "mlflow": "mlflow"}
 """Names of `run.trackers` and the packages that they need."""
@@ -211,9 +213,7 @@ def _id(folder: Path, tracker: str, make: Any) -> str:
         known = json.loads(path.read_text())
     if tracker not in known:
         known[tracker] = make()
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(known))
-        os.replace(temporary, path)
+        replace_text(path, json.dumps(known))
     return str(known[tracker])
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from bots.files import replace_text
+
 
 class EventLog:
     """JSON lines in one file; an event is on disk before it is acted upon.
@@ -38,6 +40,4 @@ class EventLog:
 
     def clear(self) -> None:
         """Forget all events: a snapshot holds them now."""
-        temporary = self.path.with_suffix(".tmp")
-        temporary.write_text("")
-        os.replace(temporary, self.path)
+        replace_text(self.path, "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from bots.beliefs import Beliefs
+from bots.files import replacing
 from bots.pool import TaskPool
 from bots.prior import AnchorPrior, Prior, PriorSpec
 
@@ -59,16 +59,12 @@ def write_snapshot(path: str | Path, pool: TaskPool, beliefs: Beliefs, state: di
         table = table.append_column("prior_alpha", pa.array(beliefs.prior.task_alpha))
         table = table.append_column("prior_beta", pa.array(beliefs.prior.task_beta))
     table = table.replace_schema_metadata({KEY: json.dumps(_pack(header)).encode()})
-    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
-    try:
-        with open(partial, "wb") as file:
-            with pa.ipc.new_file(file, table.schema) as writer:
-                writer.write_table(table)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with (
+        replacing(target) as partial,
+        open(partial, "wb") as file,
+        pa.ipc.new_file(file, table.schema) as writer,
+    ):
+        writer.write_table(table)
 
 
 def read_snapshot(path: str | Path, pool: TaskPool) -> Snapshot:

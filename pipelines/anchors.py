@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.environment import driver_environment, engine_environment
+from bots.files import replacing
 
 os.environ.update({k: v for k, v in driver_environment().items() if k not in os.environ})
 
@@ -351,15 +352,13 @@ def _pass_rates(rewards: pa.ListArray) -> pa.FloatArray:
 
 
 def _write_table(path: Path, table: pa.Table) -> None:
-    temporary = path.with_suffix(".tmp")
-    pq.write_table(table, temporary, compression="zstd")
-    os.replace(temporary, path)
+    with replacing(path) as partial:
+        pq.write_table(table, partial, compression="zstd")
 
 
 def _write(path: Path, content: bytes) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_bytes(content)
-    os.replace(temporary, path)
+    with replacing(path) as partial:
+        partial.write_bytes(content)
 
 
 def load_anchors_config(path: str | Path, overrides: list[str] | None = None) -> AnchorsConfig:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bots.config import ConfigError, TrainConfig, parse_config, read_tree
+from bots.files import replace_text
 from pipelines.command import run_job
 from pipelines.comparison import RunCurves, compare, draw, table
 from pipelines.train import train
@@ -43,9 +43,7 @@ def demo(overrides: list[str], console: Console) -> None:
     picture = folder / "curves.png"
     title = f"The lab's model, {RUN} and {BASELINE} task selection, seed {config.run.seed}"
     draw(curves, picture, title)
-    temporary = folder / "summary.json.tmp"
-    temporary.write_text(json.dumps(costs, indent=2) + "\n")
-    os.replace(temporary, folder / "summary.json")
+    replace_text(folder / "summary.json", json.dumps(costs, indent=2) + "\n")
     console.print(table(costs, RUN, BASELINE))
     console.print("One seed is one draw; a claim needs several.", highlight=False)
     for path in (picture, folder / "summary.json", *(folder / s / "metrics.jsonl" for s in (RUN, BASELINE))):

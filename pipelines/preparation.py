@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from bots.config import ConfigError, TrainConfig, dump_config
 from bots.encoded import EncodedPool
+from bots.files import replace_text
 from bots.learning.policy import check_policy
 from bots.pool import PoolError
 from pipelines.pool import build_pool
@@ -118,9 +118,7 @@ def claim_folder(config: TrainConfig, *, resume: bool, overwrite: bool) -> Path:
         shutil.rmtree(folder)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / "config.yaml.tmp"
-        temporary.write_text(dump_config(config))
-        os.replace(temporary, known)
+        replace_text(known, dump_config(config))
     except OSError as error:
         raise ConfigError(f"run folder {folder} cannot be written: {error.strerror}") from error
     return folder

@@ -7,7 +7,6 @@ finished train jobs.
 from __future__ import annotations
 
 import argparse
-import os
 import shutil
 import sys
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bots.config import ConfigError, dump_config
+from bots.files import replace_text
 from bots.simulation import simulate
 from pipelines.command import run_job
 from pipelines.simulate_config import BASELINE, SimulationConfig, load_simulation
@@ -57,9 +57,7 @@ def simulate_job(config: SimulationConfig, console: Console, overwrite: bool = F
     """Simulate, print the table, and write the configuration, the Parquet tables and the picture."""
     folder = config.run.path
     claim_results(folder, overwrite)
-    temporary = folder / f"{MARK}.tmp"
-    temporary.write_text(dump_config(config))
-    os.replace(temporary, folder / MARK)
+    replace_text(folder / MARK, dump_config(config))
     results = run_simulation(config, console)
     results.write(folder)
     world, batch = config.world, config.selection.tasks

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.table import Table
 
+from bots.files import replace_text, replacing
 from bots.metrics import mean_interval
 from bots.simulation import Trace
 from bots.simulation.figures import figures
@@ -82,13 +82,10 @@ class Results:
         """`results.parquet`, `curves.parquet`, `steps.parquet`, and means with intervals as `summary.json` and
         `table.md`."""
         for name, table in (("results", self.table()), ("curves", self.curves()), ("steps", self.steps())):
-            temporary = folder / f"{name}.tmp"
-            pq.write_table(table, temporary)
-            os.replace(temporary, folder / f"{name}.parquet")
+            with replacing(folder / f"{name}.parquet") as partial:
+                pq.write_table(table, partial)
         (folder / "table.md").write_text(markdown(self.table()))
-        temporary = folder / "summary.json.tmp"
-        temporary.write_text(json.dumps(summary(self.table()), indent=2) + "\n")
-        os.replace(temporary, folder / "summary.json")
+        replace_text(folder / "summary.json", json.dumps(summary(self.table()), indent=2) + "\n")
 
 
 def summary(table: pa.Table) -> dict[str, dict[str, dict[str, float | int | None]]]:

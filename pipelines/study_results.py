@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bots.files import replacing
 from bots.metrics import Curve
 from pipelines.study_config import Key
 from pipelines.summary import read_metrics, training_seconds
@@ -111,9 +111,8 @@ class StudyResults:
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         for name, table in (("runs", self.runs), ("steps", self.steps)):
-            temporary = self.folder / f"{name}.parquet.tmp"
-            pq.write_table(table, temporary)
-            os.replace(temporary, self.folder / f"{name}.parquet")
+            with replacing(self.folder / f"{name}.parquet") as partial:
+                pq.write_table(table, partial)
 
 
 def _is(key: Key) -> pc.Expression:

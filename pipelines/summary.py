@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.ipc as ipc
+
+from bots.files import replace_text
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -45,9 +46,7 @@ def summarise(folder: Path, beliefs: pa.Table, seconds: float) -> dict[str, Any]
         "dropped_groups": sum(record["dropped_groups"] for record in steps),
         "wall_seconds": seconds,
     }
-    temporary = folder / "summary.json.tmp"
-    temporary.write_text(json.dumps(summary, indent=2) + "\n")
-    os.replace(temporary, folder / "summary.json")
+    replace_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
     (folder / "posterior").mkdir(exist_ok=True)
     path = str(folder / "posterior" / "beliefs.arrow")
     with pa.OSFile(path, "wb") as sink, ipc.new_file(sink, beliefs.schema) as writer:

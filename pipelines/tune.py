@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.environment import driver_environment
+from bots.files import replace_text
 
 os.environ.update({k: v for k, v in driver_environment().items() if k not in os.environ})
 # Its TensorBoard files know no infinite TTB and complain; the sweep writes tables of its own.
@@ -128,9 +129,7 @@ def claim_sweep(sweep: Sweep, *, resume: bool, overwrite: bool) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / TRIALS).mkdir()
-        temporary = known.with_suffix(".tmp")
-        temporary.write_text(yaml.safe_dump(ours, sort_keys=False, allow_unicode=True))
-        os.replace(temporary, known)
+        replace_text(known, yaml.safe_dump(ours, sort_keys=False, allow_unicode=True))
     except OSError as error:
         raise ConfigError(f"sweep folder {folder} cannot be written: {error.strerror}") from error
     return folder

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import yaml
 from ray.tune import ResultGrid
 from rich.table import Table
 
+from bots.files import replace_text, replacing
 from bots.metrics import Interval, paired_difference
 from pipelines.tune_config import Sweep
 from pipelines.tune_space import lay
@@ -152,12 +152,11 @@ class SweepResults:
     def write(self, folder: Path) -> None:
         """`trials.parquet`, `curves.parquet`, `best.yaml` and `summary.json`."""
         for name, table in (("trials", self.table()), ("curves", self.curves())):
-            temporary = folder / f"{name}.tmp"
-            pq.write_table(table, temporary)
-            os.replace(temporary, folder / f"{name}.parquet")
+            with replacing(folder / f"{name}.parquet") as partial:
+                pq.write_table(table, partial)
         if self.ranked():
-            _write(folder / "best.yaml", self.best_yaml())
-        _write(folder / "summary.json", json.dumps(self.summary(), indent=2) + "\n")
+            replace_text(folder / "best.yaml", self.best_yaml())
+        replace_text(folder / "summary.json", json.dumps(self.summary(), indent=2) + "\n")
 
     def summary(self) -> dict[str, Any]:
         """The sweep in a few numbers."""
@@ -219,9 +218,3 @@ def read_results(sweep: Sweep, grid: ResultGrid, budget: float) -> SweepResults:
 
 def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _write(path: Path, text: str) -> None:
-    temporary = path.with_suffix(".tmp")
-    temporary.write_text(text)
-    os.replace(temporary, path)

@@ -6,12 +6,13 @@ import base64
 import hashlib
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from bots.files import replacing
 
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = ("elements.js", "charts.js", "answers.js", "report.js")
@@ -48,9 +49,8 @@ def to_json(data: Any) -> str:
 
 def write(page: str, path: Path) -> None:
     """Write the page; an old one stays whole until the new one is."""
-    temporary = path.with_name(f"{path.name}.tmp")
-    temporary.write_text(page, encoding="utf-8", errors="replace")
-    os.replace(temporary, path)
+    with replacing(path) as partial:
+        partial.write_text(page, encoding="utf-8", errors="replace")
 
 
 def _plain(value: Any) -> Any:

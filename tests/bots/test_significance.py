@@ -35,5 +35,5 @@ def test_holm_by_hand():
 
 @pytest.mark.parametrize(("a", "b"), [([1, 2], [1]), ([], []), ([np.nan], [1]), (np.zeros(21), np.ones(21))])
 def test_refuses(a, b):
-    with pytest.raises(ValueError, match="rows|NaN"):
+    with pytest.raises(ValueError, match=r"rows|NaN"):
         signed_rank_test(a, b)

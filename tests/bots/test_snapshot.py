@@ -121,7 +121,7 @@ def test_a_failed_save_leaves_the_old_one(tmp_path, monkeypatch):
     def full(*_):
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("bots.snapshot.os.fsync", full)
+    monkeypatch.setattr("bots.files.os.fsync", full)
     with pytest.raises(OSError, match="no space"):
         bots.save(path)
     assert path.read_bytes() == before
