@@ -13,6 +13,7 @@ import asyncio
 import os
 import time
 from collections.abc import Coroutine, Iterable, Sequence
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from bots.graders.worker import Item
 from bots.learning.requests import Request, RequestKey, Sampling, request_seed
 from bots.learning.rollouts import Group, Rollout, batch_figures, rollout_table
 from bots.ledger import EMPTY, Key, Ledger
+from bots.selection import DynamicFilter
 from bots.templates import prompt_text
 
 TRAIN, EVALUATE = "train", "evaluate"
@@ -61,7 +63,12 @@ class Coordinator:
         self.train, self.evaluation = train, evaluation
         self.posterior, self.broker, self.journal = posterior, broker, journal
         rollout = config.rollout
-        self.ledger = Ledger(config.selection.tasks, rollout.max_staleness, Path(folder) / "ledger.jsonl")
+        self.wave_tasks = config.selection.tasks
+        most = self.wave_tasks
+        if dynamic := config.selection.dynamic:
+            self.wave_tasks = min(ceil(dynamic.oversample * config.selection.tasks), len(train.pool))
+            most = self.wave_tasks * dynamic.rounds
+        self.ledger = Ledger(most, rollout.max_staleness, Path(folder) / "ledger.jsonl")
         self._sampling = Sampling(rollout.samples, rollout.max_tokens, rollout.temperature, rollout.top_p)
         self._engine_handles, self._grader_handles = list(engines), list(graders)
         self._started = False
@@ -131,15 +138,19 @@ class Coordinator:
         if step != self.ledger.step + 1:
             raise RuntimeError(f"step {step} was asked for, but the step after {self.ledger.step} is due")
         waited: dict[str, float] = {}
-        while (due := self.ledger.due()) is None:
-            started, blocked_by = time.perf_counter(), self._blocked_by()
-            await self._news()
-            waited[blocked_by] = waited.get(blocked_by, 0.0) + time.perf_counter() - started
+        trained = due = await self._due(waited)
+        if self.config.selection.dynamic:
+            trained = await self._with_signal(waited)
+            due = self.ledger.due() or due
         if not due:
             raise RuntimeError(f"no group of step {step} could be graded: {self.ledger.dropped[0]}")
         figures = self._figures()
         figures["dropped_groups"] = len(self.ledger.dropped)
-        self.ledger.train(due)
+        self.ledger.train(trained)
+        left_out = [key for key in due if key not in set(trained)]
+        self.ledger.leave_out(left_out, "dynamic sampling: no signal, or beyond a full batch")
+        figures["left_out_groups"] = len(left_out)
+        taught = [self._groups[key] for key in trained]
         groups = [self._groups.pop(key) for key in due]
         versions = np.array([r.version for group in groups for r in group.rollouts])
         figures |= batch_figures(groups) | {
@@ -156,7 +167,48 @@ class Coordinator:
         # The beliefs need the rewards, not the new weights: the next tasks are drawn while this batch trains.
         self._observed = self._chore(self._observe(due, groups))
         self._chore(self._select(after=self._observed))
-        return groups, figures, waited
+        return taught, figures, waited
+
+    async def _due(self, waited: dict[str, float]) -> list[Key]:
+        """The next batch once it is there; adds what was waited for, in seconds."""
+        while (due := self.ledger.due()) is None:
+            started, blocked_by = time.perf_counter(), self._blocked_by()
+            await self._news()
+            waited[blocked_by] = waited.get(blocked_by, 0.0) + time.perf_counter() - started
+        return due
+
+    async def _with_signal(self, waited: dict[str, float]) -> list[Key]:
+        """Dynamic sampling: the groups to train on, further tasks being selected while there are too few.
+
+        Where not one group has signal it is all of them: a batch without signal, as without the filter.
+        """
+        settings = self.config.selection.dynamic
+        chosen = DynamicFilter(
+            self.config.selection.tasks, settings.oversample, settings.least_deviation, settings.rounds
+        )
+        kept: list[Key] = []
+        looked_at: set[Key] = set()
+        while True:
+            due = await self._due(waited)
+            new = [key for key in due if key not in looked_at]
+            looked_at |= set(new)
+            rows = np.array([row for _, row in new], np.int64)
+            keep = chosen.add(rows, [self._groups[key].rewards for key in new])
+            kept += [key for key, good in zip(new, keep, strict=True) if good]
+            wanted = min(chosen.wanted(), len(self.train.pool) - len(chosen.seen))
+            if not (new and wanted):
+                return kept or due
+            started = time.perf_counter()
+            await self._refill(wanted, chosen)
+            waited["select"] = waited.get("select", 0.0) + time.perf_counter() - started
+
+    async def _refill(self, wanted: int, chosen: DynamicFilter) -> None:
+        wave = self.ledger.wave
+        rows, seconds = await self.posterior.select.remote(wave, wanted, chosen.seen.tolist(), chosen.round)
+        self._select_seconds += seconds
+        self.ledger.refill(rows)
+        self._gated += [(wave, int(row)) for row in rows]
+        self._open_gate()
 
     async def observed(self) -> dict[str, float]:
         """What the posterior made of the last batch: the figures of `BOTS.metrics`."""
@@ -206,7 +258,7 @@ class Coordinator:
         async with self._selecting:
             while self.ledger.wants_wave:
                 wave = self.ledger.wave + 1
-                call = self.posterior.select.remote(wave, self.config.selection.tasks, self.ledger.rows)
+                call = self.posterior.select.remote(wave, self.wave_tasks, self.ledger.rows)
                 rows, self._select_seconds = await call
                 self.ledger.select(wave, rows)
                 self._gated += [(wave, int(row)) for row in rows]

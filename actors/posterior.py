@@ -58,15 +58,19 @@ class PosteriorActor:
         for event in self.log.replay():
             self._apply(event)
 
-    def select(self, step: int, tasks: int, exclude: Sequence[int] = ()) -> tuple[Rows, float]:
+    def select(
+        self, step: int, tasks: int, exclude: Sequence[int] = (), refill: int = 0
+    ) -> tuple[Rows, float]:
         """Rows of the pool for a step, and the seconds it took to choose them.
 
         exclude: rows that must not be among them, because their answers are still under way.
+        refill: counts further selections for the same step.
         """
         started = time.perf_counter()
-        if step not in self.selected:
-            self._record({"do": "select", "step": step, "tasks": tasks, "exclude": list(exclude)})
-        return self.selected[step], time.perf_counter() - started
+        if (step, refill) not in self.selected:
+            event = {"do": "select", "step": step, "tasks": tasks, "exclude": list(exclude)}
+            self._record(event | ({"refill": refill} if refill else {}))
+        return self.selected[step, refill], time.perf_counter() - started
 
     def observe(self, step: int, rows: Rows, rewards: npt.NDArray[np.float64]) -> dict[str, float]:
         """Update every belief with a step's rewards, (len(rows), n) in [0, 1].
@@ -82,7 +86,8 @@ class PosteriorActor:
         """Everything to continue from: the beliefs' snapshot, and the selections already made."""
         path = self.folder / "snapshot.arrow"
         self.bots.save(path)
-        selected = {step: rows.tolist() for step, rows in self.selected.items()}
+        # Refills are of a step that is over by now.
+        selected = {step: rows.tolist() for (step, refill), rows in self.selected.items() if not refill}
         self._restart_log(selected)
         return path.read_bytes(), selected
 
@@ -112,7 +117,7 @@ class PosteriorActor:
     def _load(self) -> None:
         snapshot = self.folder / "snapshot.arrow"
         self.bots = BOTS.load(snapshot, self.pool) if snapshot.exists() else BOTS(self.pool, **self.settings)
-        self.selected: dict[int, Rows] = {}
+        self.selected: dict[tuple[int, int], Rows] = {}
 
     def _restart_log(self, selected: dict[int, list[int]]) -> None:
         # A crash between snapshot and this replays events that the snapshot holds: they change nothing.
@@ -130,8 +135,9 @@ class PosteriorActor:
             case "select":
                 # Only the newest matters: the loop asks for one step ahead.
                 exclude = event.get("exclude", [])
-                self.selected = {step: self.bots.select(event["tasks"], step=step, exclude=exclude)}
+                rows = self.bots.select(event["tasks"], step=step, exclude=exclude)
+                self.selected = {(step, event.get("refill", 0)): rows}
             case "selected":
-                self.selected = {step: np.array(event["rows"], np.int64)}
+                self.selected = {(step, 0): np.array(event["rows"], np.int64)}
             case "observe":
                 self.bots.observe(np.array(event["rows"], np.int64), np.array(event["rewards"]), step=step)

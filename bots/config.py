@@ -46,6 +46,17 @@ class ModelConfig(Section):
     """Recompute activations in the backward pass: less memory for about a third more time."""
 
 
+class DynamicConfig(Section):
+    """Dynamic sampling (DAPO, arXiv 2503.14476): groups without signal are left out of a batch and made up for."""
+
+    oversample: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.5
+    """First request, as a multiple of `selection.tasks`."""
+    least_deviation: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """A group is trained on if its rewards' standard deviation is greater."""
+    rounds: Count = 4
+    """After so many requests the batch goes out as it is."""
+
+
 class SelectionConfig(Section):
     """Which tasks come next. Symbols as in the BOTS paper (arXiv 2510.26374); see `bots.BOTS`.
 
@@ -84,6 +95,9 @@ class SelectionConfig(Section):
     """Tasks believed this easy rest for `recheck` steps; none: off."""
     recheck: Count = 50
     """How long a retired task rests."""
+    dynamic: DynamicConfig | None = None
+    """Leave groups whose rewards are all alike out of the batch and select others; with any selector. `{}` for
+    the defaults; none: off. Needs `rollout.max_staleness: 0`."""
 
     @model_validator(mode="before")
     @classmethod
@@ -103,7 +117,7 @@ class SelectionConfig(Section):
         return {**self._of_bots(), "prior": self.prior, "rollouts": rollouts, "seed": seed}
 
     def _of_bots(self) -> dict[str, Any]:
-        return self.model_dump(exclude={"tasks", "prior"})
+        return self.model_dump(exclude={"tasks", "prior", "dynamic"})
 
 
 class RolloutConfig(Section):
@@ -308,6 +322,11 @@ class TrainConfig(Section):
             raise ValueError(
                 f"selection.tasks x rollout.samples = {self.selection.tasks * rollout.samples} samples a step "
                 f"cannot be shared by learner.ranks = {learner.ranks}; lower learner.ranks"
+            )
+        if self.selection.dynamic and rollout.max_staleness:
+            raise ValueError(
+                f"selection.dynamic fills up the batch of one policy version, but rollout.max_staleness is "
+                f"{rollout.max_staleness}; set it to 0, or leave selection.dynamic out"
             )
         if learner.loss == "rloo" and learner.updates_per_batch > 1:
             raise ValueError(

@@ -85,16 +85,14 @@ class Ledger:
 
     def select(self, wave: int, rows: Iterable[int]) -> None:
         """A wave was drawn. Raises LedgerError for a wave out of turn or a row that is under way."""
-        rows = [int(row) for row in rows]
         if wave != self.wave + 1:
             raise LedgerError(f"wave {wave} was selected after wave {self.wave}")
-        known = set(self.rows) & set(rows)
-        if known:
-            raise LedgerError(f"row {min(known)} was selected in wave {wave} while it is under way")
-        self._note("selected", wave=wave, rows=rows)
+        self._draw(wave, rows)
         self.wave = wave
-        for row in rows:
-            self._enter((wave, row))
+
+    def refill(self, rows: Iterable[int]) -> None:
+        """More tasks were drawn for the newest wave. Raises LedgerError for a row that is under way."""
+        self._draw(self.wave, rows)
 
     def may_begin(self, key: Key, version: int) -> bool:
         """Whether a task may be given to an engine that holds this policy version."""
@@ -142,6 +140,14 @@ class Ledger:
         entry = self._entries.pop(key)
         self._counts[entry.place] -= 1
         self._dropped[key] = entry.order, reason
+
+    def leave_out(self, keys: Sequence[Key], reason: str) -> None:
+        """The last step's batch did without these ready tasks: their evidence counts, they are not trained on."""
+        for key in keys:
+            self._entry(key, "ready")
+            self._note("dropped", wave=key[0], row=key[1], step=self.step, reason=reason)
+            del self._entries[key]
+        self._counts["ready"] -= len(keys)
 
     @property
     def dropped(self) -> list[str]:
@@ -217,6 +223,14 @@ class Ledger:
     def note_joined(self, actor: str, seconds: float) -> None:
         """Write down that an engine is of use, so long after it was lost or hired."""
         self._note("joined", actor=actor, step=self.step, seconds=round(seconds, 3))
+
+    def _draw(self, wave: int, rows: Iterable[int]) -> None:
+        rows = [int(row) for row in rows]
+        if known := set(self.rows) & set(rows):
+            raise LedgerError(f"row {min(known)} was selected in wave {wave} while it is under way")
+        self._note("selected", wave=wave, rows=rows)
+        for row in rows:
+            self._enter((wave, row))
 
     def _entry(self, key: Key, place: Place) -> Entry:
         entry = self._entries.get(key)

@@ -66,7 +66,8 @@ class DynamicFilter:
 
         Groups beyond a full batch are left out too, in the order given.
         """
-        varied = np.array([np.std(np.asarray(group, np.float64)) > self.least_deviation for group in rewards])
+        deviations = [float(np.std(np.asarray(group, np.float64))) for group in rewards]
+        varied = np.array(deviations, np.float64) > self.least_deviation
         keep = varied & (np.cumsum(varied) <= self.batch - len(self.kept))
         self.kept = np.concatenate([self.kept, np.asarray(rows, np.int64)[keep]])
         self.seen = np.concatenate([self.seen, np.asarray(rows, np.int64)])

@@ -75,6 +75,12 @@ def test_a_loss_without_trust_region_takes_one_step_a_batch():
         load_config(LAB, ["learner.loss=rloo", "learner.updates_per_batch=2"])
 
 
+def test_dynamic_sampling_is_of_one_policy_version():
+    assert load_config(LAB, ["selection.dynamic={}"]).selection.dynamic.oversample == 1.5
+    with pytest.raises(ConfigError, match="fills up the batch of one policy version"):
+        load_config(LAB, ["selection.dynamic={}", "rollout.max_staleness=1"])
+
+
 def test_a_method_brings_its_own_settings_and_shows_them():
     mopps = load_config(LAB, ["selection.selector=mopps"]).selection
     assert (mopps.lam, mopps.rho, mopps.evidence) == (0.0, 0.0, "none")

@@ -9,6 +9,7 @@ import pytest
 import yaml
 
 from bots.config import TrainConfig, parse_config
+from bots.ledger import audit
 from pipelines.preparation import prepare
 from pipelines.summary import read_metrics
 from pipelines.train import train
@@ -85,6 +86,22 @@ def test_resume_continues_as_if_nothing_had_happened(cluster, small_job):
 def test_other_selectors_run_through_the_same_loop(cluster, small_job, selector):
     config = small_job(f"selection.selector={selector}", "run.steps=2", "run.checkpoint_every=0")
     assert train(config)["steps"] == 2
+
+
+def test_dynamic_sampling_trains_on_groups_with_signal_and_makes_up_for_the_others(cluster, small_job):
+    config = small_job("selection.selector=random", "selection.dynamic={oversample: 1.25}", "run.steps=2")
+    train(config)
+    ledger = audit(config.run.path / "ledger.jsonl")
+    for record in read_metrics(config.run.path)[1:]:
+        rollouts = pq.read_table(config.run.path / "rollouts" / f"{record['step']:06d}.parquet").to_pandas()
+        groups = rollouts.groupby("task")["reward"].agg(list)
+        varied = sum(len(set(rewards)) > 1 for rewards in groups)
+        trained = sum(step == record["step"] for step in ledger.trained.values())
+        assert trained == min(8, varied)
+        assert record["left_out_groups"] == len(groups) - trained
+        assert len(groups) > 10, "random tasks of the lab are mostly without signal: there was a refill"
+        assert record["tokens"] == rollouts["tokens"].sum(), "what is left out is paid for too"
+    assert all("dynamic sampling" in reason for reason in ledger.dropped.values())
 
 
 def test_the_lab_is_encoded_with_its_own_tokenizer(small_job):
