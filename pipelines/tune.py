@@ -37,7 +37,7 @@ from bots.config import ConfigError, TrainConfig
 from pipelines.command import run_job
 from pipelines.tune_config import Sweep, load_sweep
 from pipelines.tune_pictures import draw
-from pipelines.tune_plan import trial_demand
+from pipelines.tune_plan import WAITING, trial_demand
 from pipelines.tune_results import SweepResults, read_results
 from pipelines.tune_search import make_scheduler, make_searcher
 from pipelines.tune_trials import baselines, simulate_trial, train_trial
@@ -46,6 +46,10 @@ from pipelines.tune_turns import Turns
 MARK = "sweep.yaml"
 STATE = "tune"
 TRIALS = "trials"
+
+
+class SweepFailed(RuntimeError):
+    """Not one trial finished."""
 
 
 def run_sweep(
@@ -214,8 +218,7 @@ def _trainable(sweep: Sweep, folder: Path, at_a_time: int) -> Any:
             # Its trials must all be alive at once, so they can't be limited by Tune itself.
             turns=Turns.remote(at_a_time) if pbt else None,
         )
-        # The job takes its resources itself; the trial's own process only waits for it.
-        return tune.with_resources(bound, {"CPU": 0.01})
+        return tune.with_resources(bound, WAITING)
     only_selection = all(key.startswith("selection.") for key in config.space)
     random = baselines(sweep.job({})) if only_selection else None
     bound = tune.with_parameters(
@@ -265,9 +268,16 @@ def main(arguments: list[str] | None = None) -> int:
             for line in trial_demand(sweep).describe().splitlines():
                 console.print(f"# {line}", highlight=False, soft_wrap=True)
             return
-        run_sweep(sweep, console, resume=options.resume, overwrite=options.overwrite)
+        results = run_sweep(sweep, console, resume=options.resume, overwrite=options.overwrite)
+        if not results.ranked():
+            errors = {t.error for t in results.trials if t.error}
+            raise SweepFailed(f"no trial finished: {'; '.join(sorted(errors))}")
 
-    return run_job("tune", job)
+    try:
+        return run_job("tune", job)
+    except SweepFailed as error:
+        print(f"bots tune failed: {error}", file=sys.stderr)
+        return 1
 
 
 if __name__ == "__main__":

@@ -124,8 +124,8 @@ def _steps(path: Path) -> int:
 def _run(config: TrainConfig, resume: bool, turns: Any | None = None) -> dict[str, Any]:
     """Run the job in a driver of its own; returns its last report, and makes the others unless it has turns.
 
-    The trial's process lives in a placement group that holds next to nothing and would capture every actor that
-    the job starts; the driver does not. It dies with the trial, and the job's actors with it.
+    The trial's process lives in a placement group that holds no CPU or GPU and would capture every actor that the
+    job starts; the driver does not. It dies with the trial, and the job's actors with it.
     """
     driver = ray.remote(_drive).options(
         num_cpus=0,

@@ -16,6 +16,7 @@ from rich.console import Console
 
 from bots.metrics import mean_interval
 from bots.simulation import simulate
+from pipelines.cli import main
 from pipelines.plan import ResourceError
 from pipelines.simulate_config import load_simulation
 from pipelines.tune import run_sweep
@@ -116,6 +117,12 @@ def test_a_trial_that_fails_is_named_and_the_others_go_on(cluster, tmp_path):
     assert status["neighbours"].status == "failed"
     assert "column" in status["neighbours"].error
     assert len(results.ranked()) == 1
+
+
+def test_a_sweep_of_which_no_trial_finishes_has_failed(cluster, tmp_path, capsys):
+    given = [*QUICK, f"sweep.folder={tmp_path}", "space.selection.rho=null", "space.selection.lam=null"]
+    assert main(["tune", GRID, *given, "space.selection.evidence=[neighbours]"]) == 1
+    assert "no trial finished" in capsys.readouterr().err
 
 
 def test_more_than_the_cluster_has_is_refused_at_once(cluster, tmp_path):

@@ -18,6 +18,7 @@ from pipelines.train import train
 from pipelines.tune import run_sweep
 from pipelines.tune_config import load_sweep
 from pipelines.tune_exploit import adopt, newest_checkpoint, run_of_checkpoint
+from pipelines.tune_plan import trial_demand
 
 SMALL = [
     "base.run.steps=3",
@@ -38,9 +39,13 @@ def run(sweep):
 @pytest.mark.slow
 def test_asha_over_real_training(cluster, tmp_path):
     given = [*SMALL, f"sweep.folder={tmp_path}", "scheduler.grace=1", "scheduler.reduction=2"]
-    given += ["space.selection.lam=[0.1, 0.5]", "space.selection.rho=null", "search.concurrent=2"]
-    results = run(load_sweep("tune_configs/lab_asha.yaml", given))
-    assert sorted(t.point["selection.lam"] for t in results.trials) == [0.1, 0.5]
+    # Two trials take the last CPU of the cluster's eight; the third has to wait for one of them to end.
+    given += ["base.rollout.cpus=2", "base.learner.cpus=2", "base.run.steps=2"]
+    given += ["space.selection.lam=[0.1, 0.3, 0.5]", "space.selection.rho=null"]
+    sweep = load_sweep("tune_configs/lab_asha.yaml", given)
+    assert trial_demand(sweep).concurrent({"CPU": 8}, None) == 2
+    results = run(sweep)
+    assert sorted(t.point["selection.lam"] for t in results.trials) == [0.1, 0.3, 0.5]
     assert "finished" in {t.status for t in results.trials}
     for t in results.trials:
         assert t.status in ("finished", "stopped"), t.error
@@ -50,7 +55,7 @@ def test_asha_over_real_training(cluster, tmp_path):
         scores = [record["score"] for record in read_metrics(folder) if "score" in record]
         assert t.curve["score"] == scores[: len(t.curve["score"])]
         if t.status == "finished":
-            assert len(scores) == 4
+            assert len(scores) == 3
             assert t.figures["mean_score"] == pytest.approx(np.mean(scores))
     best = load_config(tmp_path / "lab_asha" / "best.yaml")
     assert best.selection.lam == results.ranked()[0].point["selection.lam"]
