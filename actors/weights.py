@@ -5,7 +5,8 @@ from __future__ import annotations
 import ray
 
 
-@ray.remote(num_cpus=0)
+# Without the variable Ray would pickle the tensors, and every engine would have to copy the whole model out.
+@ray.remote(num_cpus=0, runtime_env={"env_vars": {"RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1"}})
 class WeightBroker:
     """Keeps one policy version. A reference put by a learner rank would die with that rank."""
 

@@ -6,7 +6,7 @@ For each size (millions of parameters, float32, Qwen2 architecture, random): rea
 broker, and another process that waits for every version, checks its checksum and copies it into a model of its
 own; with `--engine` for those sizes a real vLLM engine instead. Each version differs from the one before.
 Prints, as the median over the rounds, the first one (cold pages) left out:
-  copy    every parameter cloned once in one process, by one thread;
+  copy    every parameter copied once into fresh memory, in one process, by one thread;
   send    the learner's part: gather by bucket, checksum, publish; it may go on learning then;
   load    the receiver's part: fetch, checksum, copy into the model (or vLLM's reload);
   ratio   (send + load) / copy;
@@ -112,12 +112,13 @@ class Rank:
         return time.perf_counter() - started, peak.bytes
 
     def plain_copy(self) -> float:
-        """Seconds of cloning every parameter."""
+        """Seconds of copying every parameter into fresh memory."""
+        parameters = [parameter.detach().view(-1) for parameter in self.learner.engine.module.parameters()]
         started = time.perf_counter()
-        copies = [parameter.detach().clone() for parameter in self.learner.engine.module.parameters()]
-        seconds = time.perf_counter() - started
-        del copies
-        return seconds
+        # One allocation of its own: many small ones would get warm memory back for small models only.
+        fresh = torch.empty(sum(len(parameter) for parameter in parameters))
+        torch.cat(parameters, out=fresh)
+        return time.perf_counter() - started
 
 
 @ray.remote(num_cpus=0)
