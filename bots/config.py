@@ -193,7 +193,8 @@ class LearnerConfig(Section):
     ranks: Count = 1
     """Workers of the group."""
     zero_stage: Literal[0, 1, 2, 3] = 0
-    """ZeRO: 0 replicates all; 1 shards the optimizer; 2 also the gradients; 3 also the parameters."""
+    """ZeRO: 0 replicates all; 1 shards the optimizer; 2 also the gradients; 3 also the parameters. In bfloat16 take
+    1 or more: 0 adds up gradients in bfloat16."""
     loss: Literal["grpo", "dr_grpo", "dapo", "gspo", "rloo"] = "grpo"
     """Policy loss."""
     lr: Positive = 1e-6
