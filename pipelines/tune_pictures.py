@@ -51,7 +51,8 @@ def draw_heatmap(results: SweepResults, trials: list[Trial], path: Path) -> None
         for (i, j), value in np.ndenumerate(cells):
             if np.isfinite(value):
                 ink = "white" if value < middle else "black"
-                axis.text(j, i, f"{round(value, decimals) + 0.0:.{decimals}f}", ha="center", va="center", color=ink, fontsize=9)
+                said = f"{round(value, decimals) + 0.0:.{decimals}f}"  # no minus before a zero
+                axis.text(j, i, said, ha="center", va="center", color=ink, fontsize=9)
         axis.set_xticks(range(len(rho)), [f"{y:g}" for y in rho])
         axis.set_yticks(range(len(lam)), [f"{x:g}" for x in lam])
         default = results.sweep.default_point()
