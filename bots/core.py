@@ -190,6 +190,17 @@ class BOTS:
         history.at(at).select(rows)
         return rows
 
+    def mark_selected(self, rows: npt.ArrayLike, step: int) -> None:
+        """Take note that somebody else selected these rows for a step, as `select` does of its own.
+
+        While their evidence is awaited they get no implicit evidence of that step, and cool-down knows of them.
+        Raises ValueError for unknown rows and an old step.
+        """
+        at = _whole("step", step, 0)
+        if at < self._history.oldest:
+            raise ValueError(f"step {at} is behind the oldest step still kept, {self._history.oldest}")
+        self._history.at(at).select(np.unique(check_rows(self.pool, rows)))
+
     def observe(
         self, rows: npt.ArrayLike, rewards: Sequence[npt.ArrayLike] | Float64, step: int | None = None
     ) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,23 +22,28 @@ from pipelines.report.run import Floats, Run
 class Groups:
     """One graded group a row, by step; groups with an answer that could not be graded are left out, as the run did.
 
-    step: int64 (G,). row: int64 (G,), row of the pool. rewards: G arrays of the group's rewards in [0, 1].
+    step: int64 (G,), training steps. wave: int64 (G,), number of the selection that each group's task came with,
+    the step itself where answers were not generated ahead. row: int64 (G,), row of the pool. rewards: G arrays of
+    the group's rewards in [0, 1]. selected: rows of each wave, the ungraded ones too.
     """
 
     step: npt.NDArray[np.int64]
+    wave: npt.NDArray[np.int64]
     row: npt.NDArray[np.int64]
     rewards: list[Floats]
+    selected: dict[int, npt.NDArray[np.int64]]
 
     @cached_property
     def rate(self) -> Floats:
         """float64 (G,), observed pass rates."""
         return np.array([rewards.mean() for rewards in self.rewards])
 
-    def by_step(self) -> Iterator[tuple[int, npt.NDArray[np.int64], list[Floats]]]:
-        """(step, rows, rewards) in order of the steps."""
-        starts = np.flatnonzero(np.diff(self.step, prepend=-1))
+    def observations(self) -> Iterator[tuple[int, int, npt.NDArray[np.int64], list[Floats]]]:
+        """(step, wave, rows, rewards) in the order in which the posterior was told."""
+        starts = np.flatnonzero(np.diff(self.step, prepend=-1) | np.diff(self.wave, prepend=-1))
         for start, end in zip(starts, [*starts[1:], len(self.step)], strict=True):
-            yield int(self.step[start]), self.row[start:end], self.rewards[start:end]
+            here = slice(start, end)
+            yield int(self.step[start]), int(self.wave[start]), self.row[here], self.rewards[here]
 
 
 def read_pool(run: Run) -> TaskPool | None:
@@ -69,7 +75,7 @@ def rollouts(run: Run) -> ds.Dataset | None:
     return ds.dataset(files, format="parquet") if files else None
 
 
-def read_groups(kept: ds.Dataset, pool: TaskPool) -> Groups:
+def read_groups(run: Run, kept: ds.Dataset, pool: TaskPool) -> Groups:
     """The graded groups of the kept answers. Tasks that the pool does not hold are a ValueError."""
     table = kept.to_table(columns=["step", "task", "reward"])
     row = pc.index_in(table["task"], value_set=pool.table["id"].combine_chunks())
@@ -78,11 +84,50 @@ def read_groups(kept: ds.Dataset, pool: TaskPool) -> Groups:
         raise ValueError(f"the kept answers name the task {stranger!r}, which pool.arrow does not hold")
     step, rows = table["step"].to_numpy().astype(np.int64), row.to_numpy().astype(np.int64)
     reward = table["reward"].to_numpy()
-    order = np.lexsort((rows, step))
-    step, rows, reward = step[order], rows[order], reward[order]
+    of_wave, selected = _ledger(run)
+    wave = np.array(
+        [of_wave.get(key, key[0]) for key in zip(step.tolist(), rows.tolist(), strict=True)], np.int64
+    )
+    order = np.lexsort((rows, wave, step))
+    step, wave, rows, reward = step[order], wave[order], rows[order], reward[order]
+    for number, wave_rows in _by_wave(wave, rows):
+        selected.setdefault(number, np.unique(wave_rows))
     starts = np.flatnonzero((np.diff(step, prepend=-1) != 0) | (np.diff(rows, prepend=-1) != 0))
     split = np.split(reward, starts[1:])
     graded = np.array([not np.isnan(group).any() for group in split], bool)
-    return Groups(
-        step[starts][graded], rows[starts][graded], [g for g, ok in zip(split, graded, strict=True) if ok]
-    )
+    rewards = [group for group, ok in zip(split, graded, strict=True) if ok]
+    return Groups(step[starts][graded], wave[starts][graded], rows[starts][graded], rewards, selected)
+
+
+def _by_wave(
+    wave: npt.NDArray[np.int64], rows: npt.NDArray[np.int64]
+) -> Iterator[tuple[int, npt.NDArray[np.int64]]]:
+    order = np.argsort(wave, kind="stable")
+    numbers, starts = np.unique(wave[order], return_index=True)
+    return zip(numbers.tolist(), np.split(rows[order], starts[1:]), strict=True)
+
+
+def _ledger(run: Run) -> tuple[dict[tuple[int, int], int], dict[int, npt.NDArray[np.int64]]]:
+    """The wave of each (step, row), and the rows selected by wave; empty where the run kept no ledger.
+
+    The file may be growing, so it is only read, and half a line at its end is left alone. A run that went back to a
+    checkpoint comes to a step again: what was written last is what counts.
+    """
+    path = run.folder / "ledger.jsonl"
+    waves: dict[tuple[int, int], int] = {}
+    selected: dict[int, list[int]] = {}
+    for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
+        if not line.endswith("\n"):
+            break
+        event = json.loads(line)
+        match event["event"]:
+            case "selected":
+                # Dynamic sampling selects more for the same wave.
+                selected[event["wave"]] = selected.get(event["wave"], []) + event["rows"]
+            case "trained":
+                waves |= {(event["step"], row): wave for wave, row in event["tasks"]}
+            case "dropped":
+                waves[event["step"], event["row"]] = event["wave"]
+            case "rewound":
+                selected = {wave: rows for wave, rows in selected.items() if wave <= event["wave"]}
+    return waves, {wave: np.unique(rows) for wave, rows in selected.items()}

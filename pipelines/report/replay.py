@@ -49,23 +49,25 @@ def replay(run: Run, pool: TaskPool, groups: Groups, tracked: npt.NDArray[np.int
     Selection draws random numbers, the update none, so the beliefs come out as they were. Raises ValueError for
     settings that `bots.BOTS` refuses, and for a pool and a run so large that this would take long.
     """
-    steps = len(np.unique(groups.step))
+    told = list(groups.observations())
+    steps = len({step for step, *_ in told})
     if len(pool) * steps > LARGEST:
         raise ValueError(f"{len(pool):,} tasks x {steps:,} steps would take long to compute again")
     settings = SelectionConfig.model_validate(run.config.get("selection", {}))
     samples = int(run.config.get("rollout", {}).get("samples", 16))
     bots = BOTS(pool, **settings.settings(samples, run.seed))
     records: list[dict[str, object]] = [{"step": 0, **pool_bins(bots.alpha, bots.beta)}]
-    every = max(1, round(steps / TRACKED_POINTS))
+    every = max(1, round(len(told) / TRACKED_POINTS))
     predicted, at, means, deviations = [], [0], [], []
     _track(bots, tracked, means, deviations)
-    for number, (step, rows, rewards) in enumerate(groups.by_step(), 1):
+    for number, (step, wave, rows, rewards) in enumerate(told, 1):
+        bots.mark_selected(groups.selected[wave], wave)
         before = bots.predict_mean(rows)
         rates = np.array([reward.mean() for reward in rewards])
         predicted.append(before)
-        bots.observe(rows, rewards, step=step)
+        bots.observe(rows, rewards, step=wave)
         record = {"step": step, **batch_bins(before, rates)}
-        if number % every == 0 or number == steps:
+        if number % every == 0 or number == len(told):
             record |= pool_bins(bots.alpha, bots.beta)
             at.append(step)
             _track(bots, tracked, means, deviations)

@@ -101,7 +101,7 @@ def _posterior(run: Run, table_rows: int) -> dict[str, Any]:
     out: dict[str, Any] = {}
     replayed: Replay | str = NO_ROLLOUTS
     if pool is not None and kept is not None:
-        groups = read_groups(kept, pool)
+        groups = read_groups(run, kept, pool)
         replayed = _tasks(run, pool, kept, groups, table_rows, out)
     else:
         out["cards"] = out["table"] = NO_ROLLOUTS if kept is None else "The run's folder holds no pool.arrow."
