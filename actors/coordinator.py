@@ -22,6 +22,7 @@ import ray
 
 from actors.engine_pool import EnginePool, Weights
 from actors.grader_pool import GraderPool, GradingError
+from actors.posterior import together
 from actors.weight_broadcast import Channel
 from bots.config import TrainConfig
 from bots.encoded import EncodedPool
@@ -271,7 +272,7 @@ class Coordinator:
             of_wave = [group for (w, _), group in zip(keys, groups, strict=True) if w == wave]
             rows = np.array([group.row for group in of_wave], np.int64)
             rewards = np.stack([group.rewards for group in of_wave])
-            figures = await self.posterior.observe.remote(wave, rows, rewards)
+            figures = together(figures, await self.posterior.observe.remote(wave, rows, rewards))
         return figures
 
     # Generation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import ray
 from torch.utils.tensorboard import SummaryWriter
 
+from actors.trackers import open_trackers
 from bots.files import replace_text, replacing
 
 
@@ -18,13 +20,17 @@ from bots.files import replace_text, replacing
 class Journal:
     """Writes `metrics.jsonl` (one line a step), rollouts and TensorBoard events, and tells the display.
 
-    folder: the run's folder.
+    folder: the run's folder. trackers: names of `actors.trackers` that get the figures too. config: the run's
+    resolved configuration, for them.
     """
 
-    def __init__(self, folder: str) -> None:
+    def __init__(
+        self, folder: str, trackers: Sequence[str] = (), config: Mapping[str, Any] | None = None
+    ) -> None:
         self.path = Path(folder) / "metrics.jsonl"
         self.records: list[dict[str, Any]] = _read(self.path)
         self.board = SummaryWriter(str(Path(folder) / "tensorboard"))
+        self.trackers = open_trackers(trackers, Path(folder), config or {})
 
     def rewind(self, step: int) -> None:
         """Forget records after `step`: the run continues from a checkpoint taken there."""
@@ -35,12 +41,15 @@ class Journal:
 
     def write(self, record: dict[str, Any]) -> None:
         """Add one step's record; it is on disk when this returns."""
+        if self.trackers.failed:
+            record = record | {"trackers_failed": self.trackers.failed}
         self.records.append(record)
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
         for name, value in record.items():
             if isinstance(value, int | float) and name != "step":
                 self.board.add_scalar(name, value, record["step"])
+        self.trackers.log(record)
 
     def keep(self, step: int, rollouts: pa.Table) -> None:
         """Write a step's rollouts to `rollouts/STEP.parquet`; a repeated step replaces its file."""
@@ -56,6 +65,7 @@ class Journal:
     def close(self) -> None:
         """Write out what is buffered."""
         self.board.close()
+        self.trackers.close()
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

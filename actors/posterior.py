@@ -15,6 +15,7 @@ import pyarrow.ipc as ipc
 import ray
 
 from bots import BOTS, TaskPool
+from bots.belief_bins import batch_bins, pool_bins
 from bots.event_log import EventLog
 from bots.files import replacing
 
@@ -31,6 +32,26 @@ def write_pool(pool: TaskPool, path: Path) -> None:
         ipc.new_file(sink, table.schema) as writer,
     ):
         writer.write_table(table)
+
+
+def together(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """The figures of two observations of one batch, made one after the other; `first` may be empty.
+
+    What is of the batch is added up or averaged by tasks; of the rest the newest counts.
+    """
+    if not first:
+        return second
+    out = first | second
+    tasks = [figures["posterior/batch/tasks"] for figures in (first, second)]
+    for name in second:
+        pair = first.get(name), second[name]
+        if name.startswith("beliefs/"):
+            out[name] = [round(a + b, 4) for a, b in zip(*pair, strict=True)]
+        elif name in ("observe_seconds", "posterior/batch/tasks"):
+            out[name] = sum(pair)
+        elif name.startswith("posterior/batch/"):
+            out[name] = sum(value * n for value, n in zip(pair, tasks, strict=True)) / sum(tasks)
+    return out
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
@@ -72,15 +93,21 @@ class PosteriorActor:
             self._record(event | ({"refill": refill} if refill else {}))
         return self.selected[step, refill], time.perf_counter() - started
 
-    def observe(self, step: int, rows: Rows, rewards: npt.NDArray[np.float64]) -> dict[str, float]:
+    def observe(self, step: int, rows: Rows, rewards: npt.NDArray[np.float64]) -> dict[str, Any]:
         """Update every belief with a step's rewards, (len(rows), n) in [0, 1].
 
-        Returns the figures of `BOTS.metrics` (how well the pass rates were predicted, μ̃ …) and the seconds.
+        Returns the figures of `BOTS.metrics` (how well the pass rates were predicted, μ̃ …), the batch's beliefs
+        against its outcome (`bots.belief_bins`) and the seconds.
         """
         started = time.perf_counter()
         self._record({"do": "observe", "step": step, "rows": rows.tolist(), "rewards": rewards.tolist()})
         figures = {f"posterior/{name}": value for name, value in self.bots.metrics().items()}
-        return figures | {"observe_seconds": time.perf_counter() - started}
+        expected = self.expected[step, tuple(rows.tolist())]
+        return figures | expected | {"observe_seconds": time.perf_counter() - started}
+
+    def survey(self) -> dict[str, list[int]]:
+        """How the posterior means of the whole pool are spread, `beliefs/pool`: O(K), for evaluation steps."""
+        return pool_bins(self.bots.alpha, self.bots.beta)
 
     def snapshot(self) -> tuple[bytes, dict[int, list[int]]]:
         """Everything to continue from: the beliefs' snapshot, and the selections already made."""
@@ -118,6 +145,7 @@ class PosteriorActor:
         snapshot = self.folder / "snapshot.arrow"
         self.bots = BOTS.load(snapshot, self.pool) if snapshot.exists() else BOTS(self.pool, **self.settings)
         self.selected: dict[tuple[int, int], Rows] = {}
+        self.expected: dict[tuple[int, tuple[int, ...]], dict[str, list[int] | list[float]]] = {}
 
     def _restart_log(self, selected: dict[int, list[int]]) -> None:
         # A crash between snapshot and this replays events that the snapshot holds: they change nothing.
@@ -140,4 +168,10 @@ class PosteriorActor:
             case "selected":
                 self.selected = {(step, 0): np.array(event["rows"], np.int64)}
             case "observe":
-                self.bots.observe(np.array(event["rows"], np.int64), np.array(event["rewards"]), step=step)
+                rows, rewards = np.array(event["rows"], np.int64), np.array(event["rewards"])
+                # A repeated call finds what the first one expected: by now the beliefs know the outcome.
+                batch = step, tuple(event["rows"])
+                if batch not in self.expected:
+                    before = self.bots.predict_mean(rows)
+                    self.expected = {batch: batch_bins(before, rewards.mean(axis=1))}
+                self.bots.observe(rows, rewards, step=step)

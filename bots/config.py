@@ -281,6 +281,8 @@ class RunConfig(Section):
     """Write every answer with its reward, policy version and checksum to `rollouts/STEP.parquet`."""
     checkpoint_every: Annotated[int, Field(ge=0)] = 50
     """Steps between checkpoints; 0 keeps none, and the run cannot be resumed."""
+    trackers: tuple[Literal["wandb", "mlflow"], ...] = ()
+    """Where figures go besides the run's folder, TensorBoard and Prometheus; needs `bots-rft[trackers]`."""
     wait_for_nodes_s: Annotated[float, Field(ge=0)] = 0.0
     """How long an autoscaler may take to bring the nodes that the plan needs; 0 refuses at once."""
     checkpoints_kept: Count = 2

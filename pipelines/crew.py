@@ -52,7 +52,9 @@ def hire(prepared: Prepared, folder: Path) -> Crew:
     posterior = PosteriorActor.options(name=f"{run.name}/posterior", scheduling_strategy=here).remote(
         str(pool), prepared.train.pool.anchor_columns, settings, str(folder / "posterior")
     )
-    journal = Journal.options(name=f"{run.name}/journal", scheduling_strategy=here).remote(str(folder))
+    journal = Journal.options(name=f"{run.name}/journal", scheduling_strategy=here).remote(
+        str(folder), run.trackers, config.model_dump(mode="json")
+    )
     broker = WeightBroker.options(name=f"{run.name}/broker", scheduling_strategy=here).remote()
     pools = ray.put(prepared.train), ray.put(prepared.evaluation)
     coordinator = Coordinator.options(name=f"{run.name}/coordinator", scheduling_strategy=here).remote(

@@ -53,7 +53,8 @@ def train_loop(settings: dict[str, Any]) -> None:
     if crew and done == 0:
         scores = ray.get(crew.coordinator.evaluate.remote())
         score = scores.get("score")
-        ray.get(crew.journal.write.remote({"step": 0, **scores}))
+        survey = ray.get(crew.posterior.survey.remote())
+        ray.get(crew.journal.write.remote({"step": 0, **scores, **survey}))
 
     saved_for: set[str] = set()
     for step in range(done + 1, run.steps + 1):
@@ -75,11 +76,14 @@ def train_loop(settings: dict[str, Any]) -> None:
             synced = sync_weights(learner, crew, version=step)
         if crew:
             record |= figures | synced
-            if step % config.evaluation.every == 0 or step == run.steps:
+            evaluating = step % config.evaluation.every == 0 or step == run.steps
+            if evaluating:
                 with watch("evaluate"):
                     record |= ray.get(crew.coordinator.evaluate.remote())
                 score = record.get("score", score)
             record |= ray.get(crew.coordinator.observed.remote())
+            if evaluating:
+                record |= ray.get(crew.posterior.survey.remote())
         leaving = nodes_leaving(job)
         every = run.checkpoint_every
         if every and (step % every == 0 or step == run.steps or not leaving <= saved_for):

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 from transformers import AutoConfig, AutoTokenizer
 
+from actors.trackers import require
 from bots.config import ConfigError, TrainConfig, dump_config
 from bots.encoded import EncodedPool
 from bots.files import replace_text
@@ -35,6 +36,7 @@ def prepare(config: TrainConfig) -> Prepared:
 
     Raises ConfigError or PoolError that names the key, the value and the way out.
     """
+    require(config.run.trackers)
     model = model_path(config.model.path)
     try:
         architecture = AutoConfig.from_pretrained(model)
@@ -107,6 +109,8 @@ def claim_folder(config: TrainConfig, *, resume: bool, overwrite: bool) -> Path:
         raise ConfigError(f"nothing to resume in {folder}")
     if resume:
         _refuse_other_run(known, config)
+        # It is of the part before; who watches the run would take it for ended.
+        (folder / "summary.json").unlink(missing_ok=True)
     elif folder.exists() and any(folder.iterdir()):
         if not overwrite:
             raise ConfigError(
@@ -127,6 +131,7 @@ def claim_folder(config: TrainConfig, *, resume: bool, overwrite: bool) -> Path:
 MAY_CHANGE = {
     "run": {
         "steps", "checkpoint_every", "checkpoints_kept", "keep_best", "wait_for_nodes_s", "folder", "keep_rollouts",
+        "trackers",
     },
     "rollout": {
         "engines", "min_engines", "max_staleness", "max_num_seqs", "cpus", "threads", "kv_cache_gib",

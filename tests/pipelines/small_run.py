@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from actors.journal import Journal
-from actors.posterior import PosteriorActor, write_pool
+from actors.posterior import PosteriorActor, together, write_pool
 from bots.config import dump_config, load_config
+from bots.event_log import EventLog
 from bots.learning.rollouts import Group, Rollout, batch_figures, rollout_table
 from bots.pool import TaskPool
 from bots.sources.open import read_pool
@@ -33,11 +35,13 @@ def make_run(
     keep: bool = True,
     ended: bool = True,
     evaluated: bool = True,
+    ahead: bool = False,
     overrides: tuple[str, ...] = (),
 ) -> Path:
     """Write a run and return its folder.
 
     planned: `run.steps` where the run came less far. keep: the rollouts. ended: whether it wrote its summary.
+    ahead: generated ahead, so that each pair of steps trains on halves of two waves, as its ledger says.
     """
     config = load_config(
         LAB,
@@ -68,15 +72,38 @@ def make_run(
         str(path / "posterior"),
     )
     model = np.random.default_rng(seed)
-    journal.write({"step": 0} | ({"score": 0.4, "score/math": 0.3, "score/code": 0.5} if evaluated else {}))
+    scores = {"score": 0.4, "score/math": 0.3, "score/code": 0.5} if evaluated else {}
+    journal.write({"step": 0} | posterior.survey() | scores)
+    ledger = EventLog(path / "ledger.jsonl") if ahead else None
+    under_way: dict[int, list[int]] = {}
     for step in range(1, steps + 1):
-        rows, select_seconds = posterior.select(step, 8)
-        groups = [_answered(pool, int(row), step, model) for row in rows]
+        for wave in _selected_now(step, steps, ahead):
+            exclude = [row for rows in under_way.values() for row in rows]
+            rows, select_seconds = posterior.select(wave, 8, exclude)
+            under_way[wave] = rows.tolist()
+            if ledger:
+                ledger.append({"event": "selected", "wave": wave, "rows": rows.tolist()})
+        keys = [
+            (wave, row) for wave, rows in under_way.items() for row in rows[: 4 if len(under_way) > 1 else 8]
+        ]
+        under_way = {
+            w: left for w, rows in under_way.items() if (left := [r for r in rows if (w, r) not in keys])
+        }
+        if ledger:
+            ledger.append({"event": "trained", "step": step, "tasks": keys})
+        groups = [_answered(pool, row, step, model) for _, row in keys]
         record = batch_figures(groups) | {"policy_version": step, "staleness": 0, "engine_busy_share": 0.9}
         record |= {"select_wait_seconds": select_seconds, "loss": 0.01, "grad_norm": 0.3, "dropped_groups": 0}
         if keep:
             journal.keep(step, rollout_table(step, pool.ids([group.row for group in groups]), groups))
-        record |= posterior.observe(step, rows, np.stack([group.rewards for group in groups]))
+        told: dict[str, Any] = {}
+        for wave in sorted({wave for wave, _ in keys}):
+            of_wave = [group for (w, _), group in zip(keys, groups, strict=True) if w == wave]
+            rewards = np.stack([group.rewards for group in of_wave])
+            told = together(told, posterior.observe(wave, np.array([g.row for g in of_wave]), rewards))
+        record |= told
+        if step % 4 == 0:
+            record |= posterior.survey()
         if evaluated and step % 4 == 0:
             score = 0.4 + 0.01 * step + 0.002 * seed
             record |= {"score": score, "score/math": score - 0.1, "score/code": score + 0.1}
@@ -86,6 +113,13 @@ def make_run(
     if ended:
         summarise(path, posterior.table(), 1.0 * steps + 5)
     return path
+
+
+def _selected_now(step: int, steps: int, ahead: bool) -> list[int]:
+    """Waves drawn before a step: its own, or two at every other step."""
+    if not ahead:
+        return [step]
+    return [wave for wave in (step, step + 1) if wave <= steps] if step % 2 else []
 
 
 def _answered(pool: TaskPool, row: int, step: int, model: np.random.Generator) -> Group:

@@ -13,6 +13,7 @@ import pyarrow.ipc as ipc
 import pytest
 import yaml
 
+from bots.ledger import audit
 from pipelines.cli import main as bots
 from pipelines.report import main
 from pipelines.report.page import to_json
@@ -98,12 +99,44 @@ def test_replayed_beliefs_are_those_that_the_run_wrote(runs):
     assert last[run["table"]["columns"]["id"][0]] == pytest.approx(mean[place], abs=1e-3)
 
 
+def test_beliefs_of_a_run_that_generated_ahead(tmp_path):
+    ahead = make_run(tmp_path, name="ahead", steps=12, ahead=True)
+    audit(ahead / "ledger.jsonl")  # the ledger that the test wrote is one as the coordinator writes it
+    recorded = data_of(ahead)["runs"][0]
+    assert recorded["quality"] is not None, "the replay comes to the run's own beliefs"
+    lines = [json.loads(line) for line in (ahead / "metrics.jsonl").read_text().splitlines()]
+    assert all(sum(line["beliefs/selected"]) == 8 for line in lines[1:]), "both waves of a batch are counted"
+    (ahead / "metrics.jsonl").write_text("".join(json.dumps(_unrecorded(line)) + "\n" for line in lines))
+    replayed = data_of(ahead)["runs"][0]
+    assert replayed["beliefs_from"] == "a replay of the kept rewards"
+    for part, points in recorded["calibration"].items():
+        assert [p["tasks"] for p in points] == [p["tasks"] for p in replayed["calibration"][part]]
+        for point, again in zip(points, replayed["calibration"][part], strict=True):
+            assert point == pytest.approx(again, abs=1e-3)
+
+
+def test_beliefs_are_shown_from_the_runs_own_record_where_it_kept_no_answers(runs, tmp_path):
+    kept = data_of(runs[0])["runs"][0]
+    bare = data_of(make_run(tmp_path, name="bare", keep=False))["runs"][0]
+    assert bare["beliefs_from"] == "the run's own record"
+    columns = {column["step"]: column["pool"] for column in kept["heat"]["columns"]}
+    assert [column["step"] for column in bare["heat"]["columns"]] == [0, 4, 8, 12]
+    assert all(column["pool"] == columns[column["step"]] for column in bare["heat"]["columns"])
+    assert [p["tasks"] for p in bare["calibration"]["whole run"]] == [
+        p["tasks"] for p in kept["calibration"]["whole run"]
+    ]
+
+
+def _unrecorded(line):
+    """A line as runs wrote it before they wrote their beliefs down."""
+    return {name: value for name, value in line.items() if not name.startswith("beliefs/")}
+
+
 def test_beliefs_that_a_replay_does_not_reach_are_not_shown(runs, tmp_path):
     copy = shutil.copytree(runs[0], tmp_path / "copy")
     (copy / "rollouts" / "000005.parquet").unlink()
     lines = [json.loads(line) for line in (copy / "metrics.jsonl").read_text().splitlines()]
-    unrecorded = [{k: v for k, v in line.items() if not k.startswith("beliefs/")} for line in lines]
-    (copy / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in unrecorded))
+    (copy / "metrics.jsonl").write_text("".join(json.dumps(_unrecorded(line)) + "\n" for line in lines))
     run = data_of(copy)["runs"][0]
     assert "the beliefs differ from those that the run wrote" in run["heat"]
     assert "the beliefs differ" in run["calibration"]
