@@ -127,28 +127,30 @@ def _tasks(
     """Fill in cards and table; returns the replay, or why there is none."""
     tried = tasks.Tried(groups)
     final = read_beliefs(run)
-    if final is not None and final.num_rows == len(pool):
+    if final is not None and final.num_rows != len(pool):
+        final = None  # of a pool that has grown or was replaced
+    replayed = _replayed(run, pool, groups, tried.row, final)
+    known = final is not None or isinstance(replayed, Replay)
+    if final is not None:
         alpha, beta = final["alpha"].to_numpy(), final["beta"].to_numpy()
         mean = alpha / (alpha + beta)
+    elif isinstance(replayed, Replay):
+        mean = replayed.alpha / (replayed.alpha + replayed.beta)
     else:
         mean = np.full(len(pool), np.nan)
         mean[tried.row] = [groups.rate[places].mean() for places in tried.places]
     chosen = tasks.choose(tried, mean)
     places = np.unique(np.concatenate(list(chosen.values())))
-    replayed = _replayed(run, pool, groups, tried.row[places], final)
     shown, missing = tasks.cards(run, pool, kept, groups, tried, places)
-    for number, card in enumerate(shown):
-        if isinstance(replayed, Replay):
-            card["track"] = {
-                "x": replayed.at,
-                "y": replayed.mean[number].round(4),
-                "low": np.clip(replayed.mean[number] - replayed.deviation[number], 0, 1).round(4),
-                "high": np.clip(replayed.mean[number] + replayed.deviation[number], 0, 1).round(4),
-            }
+    if isinstance(replayed, Replay):
+        for card, place in zip(shown, places, strict=True):
+            line, spread = replayed.mean[place], replayed.deviation[place]
+            low, high = np.clip((line - spread, line + spread), 0, 1).round(4)
+            card["track"] = {"x": replayed.at, "y": line.round(4), "low": low, "high": high}
     where = {int(place): number for number, place in enumerate(places)}
     kinds = {kind: [where[int(place)] for place in picked] for kind, picked in chosen.items()}
     out["cards"] = {"tasks": shown, "kinds": kinds, "missing": missing}
-    out["table"] = tasks.table(pool, groups, tried, mean, table_rows) | {"belief_known": final is not None}
+    out["table"] = tasks.table(pool, groups, tried, mean, table_rows) | {"belief_known": known}
     return replayed
 
 
