@@ -74,30 +74,35 @@ class Coordinator:
         self._engine_handles, self._grader_handles = list(engines), list(graders)
         self._started = False
 
-    async def restore(self, state: dict[str, Any] | None) -> None:
-        """Begin, or begin again, from a checkpoint's ledger; None: from nothing. Ends what was under way.
+    async def restore(self, checkpoint: tuple[bytes, dict[int, list[int]], dict[str, Any]] | None) -> None:
+        """Begin, or begin again, from what `checkpoint` gave; None: from nothing. Ends what was under way.
 
-        The posterior must have been restored before.
+        The posterior goes back too, and from here: nothing that was under way can reach it afterwards.
         """
         if not self._started:
             self._start()
+        self._life += 1
         for task in self._chores:
             task.cancel()
         self._chores.clear()
-        self._tell(RuntimeError("the run went back to a checkpoint"))
-        self._failure = None
+        self._tell()
         self.engines.clear()
         self.graders.clear()
         self._groups: dict[Key, Group] = {}
         self._ungraded: list[Group] = []
         self._evaluating: dict[RequestKey, asyncio.Future[Group]] = {}
         self._observed: asyncio.Task[dict[str, float]] | None = None
-        await self.broker.forget.remote()
         self._version = -1
         self._select_seconds = 0.0
-        self.ledger.restore(state or EMPTY)
+        await self.broker.forget.remote()
+        if checkpoint is None:
+            await self.posterior.reset.remote()
+        else:
+            await self.posterior.restore.remote(*checkpoint[:2])
+        self.ledger.restore(EMPTY if checkpoint is None else checkpoint[2])
         self._gated = self.ledger.at("waiting")
         self._selecting = asyncio.Lock()
+        self._failure = None
         self._chore(self._select())
 
     def pid(self) -> int:
@@ -148,7 +153,7 @@ class Coordinator:
         figures = self._figures()
         figures["dropped_groups"] = len(self.ledger.dropped)
         self.ledger.train(trained)
-        left_out = [key for key in due if key not in set(trained)]
+        left_out = sorted(set(due) - set(trained))
         self.ledger.leave_out(left_out, "dynamic sampling: no signal, or beyond a full batch")
         figures["left_out_groups"] = len(left_out)
         taught = [self._groups[key] for key in trained]
@@ -345,6 +350,7 @@ class Coordinator:
 
     def _start(self) -> None:
         self._started = True
+        self._life = 0
         self._waiters: list[asyncio.Future[None]] = []
         self._chores: set[asyncio.Task[Any]] = set()
         self._failure: BaseException | None = None
@@ -386,22 +392,20 @@ class Coordinator:
         if self._failure is not None:
             raise self._failure
 
-    def _tell(self, error: BaseException | None = None) -> None:
+    def _tell(self) -> None:
         """Wake whoever waits for news."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
-            if waiter.done():
-                continue
-            if error is not None:
-                waiter.set_exception(error)
-            else:
+            if not waiter.done():
                 waiter.set_result(None)
 
     async def _news(self) -> None:
         """Sleep until something has changed. Raises what went wrong meanwhile."""
-        waiter = asyncio.get_running_loop().create_future()
+        waiter, life = asyncio.get_running_loop().create_future(), self._life
         self._waiters.append(waiter)
         await waiter
+        if life != self._life:
+            raise RuntimeError("the run went back to a checkpoint")
         self._raise_failure()
 
     def _blocked_by(self) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from actors.trackers import open_trackers
 from bots.files import replace_text, replacing
 
 
-@ray.remote(num_cpus=0)
+@ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class Journal:
     """Writes `metrics.jsonl` (one line a step), rollouts and TensorBoard events, and tells the display.
 
@@ -40,7 +41,10 @@ class Journal:
             replace_text(self.path, "".join(json.dumps(record) + "\n" for record in kept))
 
     def write(self, record: dict[str, Any]) -> None:
-        """Add one step's record; it is on disk when this returns."""
+        """Add one step's record; it is on disk when this returns. A repeated step is already there."""
+        # Ray repeats the call of an actor that died in the midst of it.
+        if self.records and record["step"] <= self.records[-1]["step"]:
+            return
         if self.trackers.failed:
             record = record | {"trackers_failed": self.trackers.failed}
         self.records.append(record)
@@ -71,6 +75,6 @@ class Journal:
 def _read(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
-    lines = path.read_text().splitlines(keepends=True)
-    # A killed writer can leave half a line at the end; it was never acknowledged.
-    return [json.loads(line) for line in lines if line.endswith("\n")]
+    # A killed writer can leave half a line at the end; it was never acknowledged, and the next would join it.
+    os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
+    return [json.loads(line) for line in path.read_text().splitlines()]

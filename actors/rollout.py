@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from actors.engine import Engine
 
 
+_LINGER_SECONDS = 0.05
+
+
 @dataclass(frozen=True, slots=True)
 class Collected:
     """What an engine has to tell.
@@ -100,10 +103,17 @@ class RolloutActor:
     def collect(self, turn: str, seconds: float) -> Collected:
         """Wait until a group is complete, but at most this long, and return all that are.
 
+        A moment is given to others that are about to complete: calls cost the engine time.
         Raises RuntimeError with the engine's own words if it has failed.
         """
+
+        def over() -> bool:
+            return bool(self._failure) or turn != self._turn
+
         with self._changed:
-            self._changed.wait_for(lambda: self._groups or self._failure or turn != self._turn, seconds)
+            self._changed.wait_for(lambda: self._groups or over(), seconds)
+            if self._groups:
+                self._changed.wait_for(lambda: not self._unfinished or over(), _LINGER_SECONDS)
             self._raise_failure()
             if turn != self._turn:
                 return Collected([], self._steps, self._busy_seconds, self._unfinished)

@@ -49,7 +49,6 @@ def restore(learner: Learner, crew: Crew | None) -> int:
     newest = ray.train.get_checkpoint()
     if newest is None:
         if crew:
-            ray.get(crew.posterior.reset.remote())
             ray.get([crew.journal.rewind.remote(-1), crew.coordinator.restore.remote(None)])
         return 0
     with newest.as_directory() as name:
@@ -57,7 +56,7 @@ def restore(learner: Learner, crew: Crew | None) -> int:
         learner.load(folder)
         progress = pickle.loads((folder / PROGRESS).read_bytes())
         if crew:
-            ray.get(crew.posterior.restore.remote((folder / POSTERIOR).read_bytes(), progress["selected"]))
+            held = (folder / POSTERIOR).read_bytes(), progress["selected"], progress["ledger"]
             rewound = crew.journal.rewind.remote(progress["step"])
-            ray.get([rewound, crew.coordinator.restore.remote(progress["ledger"])])
+            ray.get([rewound, crew.coordinator.restore.remote(held)])
     return int(progress["step"])

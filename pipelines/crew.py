@@ -55,7 +55,9 @@ def hire(prepared: Prepared, folder: Path) -> Crew:
     journal = Journal.options(name=f"{run.name}/journal", scheduling_strategy=here).remote(
         str(folder), run.trackers, config.model_dump(mode="json")
     )
-    broker = WeightBroker.options(name=f"{run.name}/broker", scheduling_strategy=here).remote()
+    broker = WeightBroker.options(
+        name=f"{run.name}/broker", scheduling_strategy=here, max_restarts=-1
+    ).remote()
     pools = ray.put(prepared.train), ray.put(prepared.evaluation)
     coordinator = Coordinator.options(name=f"{run.name}/coordinator", scheduling_strategy=here).remote(
         config,

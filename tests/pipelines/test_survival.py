@@ -88,6 +88,8 @@ def test_everything_may_be_killed_and_the_run_goes_on(cluster, small_job):
             time.sleep(1.0)
             once_step(folder, 9)
             os.kill(pid_of("killed/rollout-1"), signal.SIGSTOP)
+            for name in ("killed/journal", "killed/broker"):
+                ray.kill(ray.get_actor(name, namespace="bots"), no_restart=False)
             once_step(folder, 11)
             os.kill(pid_of("killed/coordinator"), signal.SIGKILL)
         except BaseException as error:  # noqa: BLE001 (told to the test)
@@ -100,5 +102,7 @@ def test_everything_may_be_killed_and_the_run_goes_on(cluster, small_job):
     assert not failures
     assert summary["steps"] == 16
     found = check_ledger(config, read_metrics(folder))
-    assert found.rewinds == 3, "the start, the rank's death and the coordinator's"
+    assert found.rewinds >= 3, (
+        "the start, the rank's death and the coordinator's; the broker's if it was in use"
+    )
     assert found.losses >= 2
