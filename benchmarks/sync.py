@@ -5,7 +5,7 @@
 For each size (millions of parameters, float32, Qwen2 architecture, random): real learner ranks, the real weight
 broker, and another process that waits for every version, checks its checksum and copies it into a model of its
 own; with `--engine` for those sizes a real vLLM engine instead. Each version differs from the one before.
-Prints, as the median over the rounds, the first one (cold pages) left out:
+Prints the fastest of the rounds, the first one left out (other work on the machine slows single rounds):
   copy    every parameter copied once into fresh memory, in one process, by one thread;
   send    the learner's part: gather by bucket, checksum, publish; it may go on learning then;
   load    the receiver's part: fetch, checksum, copy into the model (or vLLM's reload);
@@ -21,7 +21,6 @@ import json
 import os
 import re
 import socket
-import statistics
 import tempfile
 import threading
 import time
@@ -225,7 +224,7 @@ def measure(size: int, engine: bool, ranks: int, zero: int, rounds: int) -> dict
             copies.append(ray.get(group[0].plain_copy.remote()) if zero < 3 else float("nan"))
         for actor in [*group, broker, announce, receiver]:
             ray.kill(actor)
-    copy, send, load = (statistics.median(seconds[1:]) for seconds in (copies, sends, loads))
+    copy, send, load = (min(seconds[1:]) for seconds in (copies, sends, loads))
     learner_mib, store_mib, receiver_mib = (max(column) / MIB for column in zip(*peaks, strict=True))
     return {
         "parameters": parameters,
