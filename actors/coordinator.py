@@ -72,7 +72,7 @@ class Coordinator:
         self.ledger = Ledger(most, rollout.max_staleness, Path(folder) / "ledger.jsonl")
         self._sampling = Sampling(rollout.samples, rollout.max_tokens, rollout.temperature, rollout.top_p)
         self._engine_handles, self._grader_handles = list(engines), list(graders)
-        self._started = False
+        self._started = self._stopping = False
 
     async def restore(self, checkpoint: tuple[bytes, dict[int, list[int]], dict[str, Any]] | None) -> None:
         """Begin, or begin again, from what `checkpoint` gave; None: from nothing. Ends what was under way.
@@ -112,6 +112,14 @@ class Coordinator:
     def drives(self) -> int:
         """How many engines it drives or waits for; 0 before a learner group has come."""
         return len(self._engine_handles) if self._started else 0
+
+    def stop(self) -> None:
+        """Have the learner group stop after the step that it is in, with a checkpoint."""
+        self._stopping = True
+
+    def stopping(self) -> bool:
+        """Whether the run is to stop."""
+        return self._stopping
 
     def add_engines(self, engines: Sequence[tuple[str, Any]]) -> None:
         """Take more engines into the run; each is used as soon as it is up."""

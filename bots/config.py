@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from bots.selection.presets import preset_of
 from bots.settings import resolve
@@ -147,6 +147,8 @@ class RolloutConfig(Section):
     """CPUs that one engine asks of Ray (0.5 lets it share a core with a learner rank)."""
     gpus: Annotated[float, Field(ge=0)] = 0.0
     """GPUs of one engine; more than one means tensor parallelism."""
+    resources: dict[str, Positive] = {}
+    """Other Ray resources of one engine, for example {rollout: 1}: it then runs on nodes that offer them."""
     threads: Count = 1
     """CPU threads of one engine."""
     kv_cache_gib: Positive = 0.25
@@ -227,6 +229,8 @@ class LearnerConfig(Section):
     """CPUs that one rank asks of Ray."""
     gpus: Annotated[float, Field(ge=0)] = 0.0
     """GPUs of one rank, 0 or 1."""
+    resources: dict[str, Positive] = {}
+    """Other Ray resources of one rank, for example {learner: 1}: it then runs on nodes that offer them."""
     threads: Count = 1
     """CPU threads of one rank."""
     timeout_s: Positive = 300.0
@@ -272,7 +276,7 @@ class RunConfig(Section):
     name: str
     """Name of the run; its results are in `folder/name`."""
     folder: Path = Path("runs")
-    """Where runs are kept."""
+    """Where runs are kept: a folder that the head and all learners mount, not an address such as s3://…"""
     steps: Count
     """Optimizer steps."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
@@ -289,6 +293,13 @@ class RunConfig(Section):
     """How many checkpoints stay on disk; the newest is always one of them."""
     keep_best: bool = False
     """Which: those with the best evaluation score so far, instead of the newest."""
+
+    @field_validator("folder", mode="before")
+    @classmethod
+    def _is_no_address(cls, given: Any) -> Any:
+        if isinstance(given, str) and "://" in given:
+            raise ValueError("is an address; a run needs a mounted folder, see docs/cluster.md on storage")
+        return given
 
     @property
     def path(self) -> Path:

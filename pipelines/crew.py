@@ -103,6 +103,7 @@ def _engine(prepared: Prepared, number: int) -> tuple[str, Any]:
         name=f"{run.name}/{name}",
         num_cpus=rollout.cpus,
         num_gpus=rollout.gpus,
+        resources=rollout.resources,
         runtime_env={"env_vars": engine_environment(rollout.threads, rollout.gpus > 0)},
     ).remote(name, prepared.model, rollout, run.seed + number)
     return name, actor

@@ -85,14 +85,17 @@ def train_loop(settings: dict[str, Any]) -> None:
             if evaluating:
                 record |= ray.get(crew.posterior.survey.remote())
         leaving = nodes_leaving(job)
+        stopping = asked_to_stop(crew)
         every = run.checkpoint_every
-        if every and (step % every == 0 or step == run.steps or not leaving <= saved_for):
+        if every and (step % every == 0 or step == run.steps or stopping or not leaving <= saved_for):
             with watch("checkpoint"):
                 checkpoint.save(learner, crew, step, score)
             saved_for |= leaving
         if crew:
             line = {"step": step, "policy_version": step, **record, **watch.record()}
             ray.get(crew.journal.write.remote(line))
+        if stopping:
+            return
 
 
 def next_batch(
@@ -132,6 +135,13 @@ def scatter(shards: list[Shard] | None) -> Shard:
     if mine[0] is None:
         raise RuntimeError("rank 0 sent no shard")
     return mine[0]
+
+
+def asked_to_stop(crew: Crew | None) -> bool:
+    """Whether the driver was told to stop. All ranks call it and hear from rank 0, so that none goes on alone."""
+    told = [crew is not None and ray.get(crew.coordinator.stopping.remote())]
+    dist.broadcast_object_list(told, src=0)
+    return told[0]
 
 
 def last_score(crew: Crew | None) -> float | None:

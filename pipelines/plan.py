@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import ray
 from ray.autoscaler.sdk import request_resources
@@ -20,13 +20,26 @@ class ResourceError(RuntimeError):
 
 @dataclass(frozen=True)
 class Demand:
-    """One kind of process: how many, with how much each, and the keys that say so."""
+    """One kind of process: how many, with how much each, and the keys that say so.
+
+    others: Ray resources that are neither CPUs nor GPUs, by name.
+    """
 
     what: str
     count: int
     cpus: float
     gpus: float
     keys: str
+    others: Mapping[str, float] = field(default_factory=dict)
+
+    def each(self, kind: str) -> float:
+        """How much of one of Ray's resources one process asks."""
+        return {"CPU": self.cpus, "GPU": self.gpus}.get(kind, self.others.get(kind, 0.0))
+
+    @property
+    def bundle(self) -> dict[str, float]:
+        """What one process asks, as Ray has it."""
+        return {kind: self.each(kind) for kind in ("CPU", "GPU", *self.others) if self.each(kind)}
 
 
 def plan(config: TrainConfig) -> list[Demand]:
@@ -39,27 +52,40 @@ def plan(config: TrainConfig) -> list[Demand]:
             rollout.cpus,
             rollout.gpus,
             f"rollout.{'engines' if rollout.min_engines is None else 'min_engines'}, rollout.cpus",
+            rollout.resources,
         ),
-        Demand("learner rank", learner.ranks, learner.cpus, learner.gpus, "learner.ranks, learner.cpus"),
+        Demand(
+            "learner rank",
+            learner.ranks,
+            learner.cpus,
+            learner.gpus,
+            "learner.ranks, learner.cpus",
+            learner.resources,
+        ),
     ]
 
 
 def describe(demands: list[Demand]) -> str:
     """The plan as text, a line each."""
-    lines = [f"{d.count} x {d.what}: {d.cpus:g} CPU, {d.gpus:g} GPU each" for d in demands]
-    cpus, gpus = _total(demands, "cpus"), _total(demands, "gpus")
-    return "\n".join([*lines, f"in all {cpus:g} CPU, {gpus:g} GPU"])
+    kinds = _kinds(demands)
+    lines = [
+        f"{d.count} x {d.what}: {', '.join(f'{d.each(kind):g} {kind}' for kind in kinds)} each"
+        for d in demands
+    ]
+    return "\n".join([*lines, "in all " + ", ".join(f"{_total(demands, kind):g} {kind}" for kind in kinds)])
 
 
 def check(demands: list[Demand], resources: Mapping[str, float], where: str = "the cluster has") -> None:
     """Raise ResourceError unless the resources cover the plan."""
-    for kind, name in (("cpus", "CPU"), ("gpus", "GPU")):
-        asked, there = _total(demands, kind), resources.get(name, 0.0)
+    for kind in _kinds(demands):
+        asked, there = _total(demands, kind), resources.get(kind, 0.0)
         if asked > there + 1e-9:
-            parts = " + ".join(f"{d.count} x {getattr(d, kind):g} ({d.what})" for d in demands)
-            keys = "; ".join(d.keys.replace("cpus", kind) for d in demands)
+            asking = [d for d in demands if d.each(kind) or kind in ("CPU", "GPU")]
+            parts = " + ".join(f"{d.count} x {d.each(kind):g} ({d.what})" for d in asking)
+            key = {"CPU": "cpus", "GPU": "gpus"}.get(kind, "resources")
+            keys = "; ".join(d.keys.replace("cpus", key) for d in asking)
             raise ResourceError(
-                f"the run asks for {asked:g} {name} = {parts}; {where} {there:g}. Lower {keys}, "
+                f"the run asks for {asked:g} {kind} = {parts}; {where} {there:g}. Lower {keys}, "
                 "or start it on more nodes (run.wait_for_nodes_s waits for an autoscaler)"
             )
 
@@ -71,11 +97,15 @@ def wait_until_possible(demands: list[Demand], seconds: float) -> None:
     free in any case: a job that has just ended gives its resources back a moment later.
     """
     if seconds:
-        bundles = [{"CPU": d.cpus, "GPU": d.gpus} for d in demands for _ in range(d.count)]
-        request_resources(bundles=[{k: v for k, v in b.items() if v} for b in bundles])
+        request_resources(bundles=[d.bundle for d in demands for _ in range(d.count)])
     _retry(lambda: check(demands, ray.cluster_resources()), seconds)
     free = "the cluster, where other jobs run, has free only"
     _retry(lambda: check(demands, ray.available_resources(), free), max(seconds, _SETTLING_SECONDS))
+
+
+def stop_asking() -> None:
+    """Take back what was asked of an autoscaler: it would keep the nodes for ever, whether they work or not."""
+    request_resources(bundles=[])
 
 
 def _retry(attempt: Callable[[], None], seconds: float) -> None:
@@ -89,5 +119,9 @@ def _retry(attempt: Callable[[], None], seconds: float) -> None:
             time.sleep(0.5)
 
 
+def _kinds(demands: list[Demand]) -> list[str]:
+    return ["CPU", "GPU", *sorted({kind for demand in demands for kind in demand.others})]
+
+
 def _total(demands: list[Demand], kind: str) -> float:
-    return sum(d.count * float(getattr(d, kind)) for d in demands)
+    return sum(d.count * d.each(kind) for d in demands)

@@ -37,6 +37,11 @@ class Progress:
         if self.console.is_terminal:
             self._live.stop()
 
+    @property
+    def step(self) -> int:
+        """The newest step that is known to be done; 0 before the first."""
+        return self.records[-1]["step"] if self.records else 0
+
     def poll(self) -> None:
         """Fetch what is new and show it."""
         self.records += ray.get(self.journal.since.remote(len(self.records)))

@@ -45,23 +45,31 @@ def train(
 
     resume: continue the run in the folder from its newest checkpoint. overwrite: replace it.
     Raises ConfigError, PoolError or ResourceError before anything expensive starts, and FloatingPointError if
-    more steps than `learner.max_skipped_steps` in a row had no finite loss. On an interrupt, everything that
-    was started is ended, and the results so far stay readable.
+    more steps than `learner.max_skipped_steps` in a row had no finite loss. On an interrupt the step under way
+    is finished and a checkpoint written; on a second one, or where no checkpoints are kept, everything ends at
+    once. Either way the results so far stay readable.
     """
     console = console or Console()
     prepared = prepare(config)
     folder = claim_folder(config, resume=resume, overwrite=overwrite)
     with _ray():
-        plan.wait_until_possible(plan.plan(config), config.run.wait_for_nodes_s)
-        started = time.time()
-        crew = hire(prepared, folder)
         try:
-            _fit(prepared, crew, folder, console)
+            plan.wait_until_possible(plan.plan(config), config.run.wait_for_nodes_s)
+            return _run(prepared, folder, console)
         finally:
-            ray.get(crew.journal.close.remote(), timeout=10)
-            beliefs = ray.get(crew.posterior.table.remote(), timeout=60)
-            summary = summarise(folder, beliefs, time.time() - started)
-            dismiss(crew)
+            plan.stop_asking()
+
+
+def _run(prepared: Prepared, folder: Path, console: Console) -> dict[str, Any]:
+    started = time.time()
+    crew = hire(prepared, folder)
+    try:
+        _fit(prepared, crew, folder, console)
+    finally:
+        ray.get(crew.journal.close.remote(), timeout=10)
+        beliefs = ray.get(crew.posterior.table.remote(), timeout=60)
+        summary = summarise(folder, beliefs, time.time() - started)
+        dismiss(crew)
     return summary
 
 
@@ -103,7 +111,11 @@ def _fit(prepared: Prepared, crew: Crew, folder: Path, console: Console) -> None
         scaling_config=ScalingConfig(
             num_workers=learner.ranks,
             use_gpu=on_gpu,
-            resources_per_worker={"CPU": learner.cpus} | ({"GPU": learner.gpus} if on_gpu else {}),
+            resources_per_worker={
+                "CPU": learner.cpus,
+                **({"GPU": learner.gpus} if on_gpu else {}),
+                **learner.resources,
+            },
         ),
         torch_config=TorchConfig(
             backend="cpu:gloo,cuda:nccl" if on_gpu else "gloo",
@@ -129,19 +141,34 @@ def _fit(prepared: Prepared, crew: Crew, folder: Path, console: Console) -> None
         except BaseException as error:  # noqa: BLE001 (handed to the main thread, which raises it)
             failures.append(error)
 
-    # In a thread of its own, so that this one shows progress and an interrupt ends everything at once.
+    asking, stopping = True, False
+    # In a thread of its own, so that this one shows progress and hears an interrupt at once.
     thread = threading.Thread(target=fit, name="ray-train", daemon=True)
     with Progress(crew.journal, config.run.steps, config.run.name, console) as progress:
         thread.start()
         while thread.is_alive():
-            thread.join(0.5)
-            progress.poll()
-            complete(prepared, crew)
+            try:
+                thread.join(0.5)
+                progress.poll()
+                complete(prepared, crew)
+                if asking and progress.records:
+                    # The nodes that an autoscaler was asked for are in use.
+                    plan.stop_asking()
+                    asking = False
+            except KeyboardInterrupt:
+                if stopping or not (config.run.checkpoint_every and progress.step):
+                    raise
+                stopping = True
+                console.print("stopping after this step, with a checkpoint; once more to end at once")
+                crew.coordinator.stop.remote()
     if failures:
         raise failures[0]
     last = ray.get(crew.journal.since.remote(-1))
     if last and "stopped" in last[0]:
         raise FloatingPointError(last[0]["stopped"])
+    if stopping and progress.step < config.run.steps:
+        console.print(f"checkpoint of step {progress.step}; --resume goes on from it", highlight=False)
+        raise KeyboardInterrupt
 
 
 def main(arguments: list[str] | None = None) -> int:
