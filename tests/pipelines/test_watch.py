@@ -41,14 +41,14 @@ def test_a_finished_run_is_shown_once(finished):
     assert max(len(line) for line in shown(finished, width=50).splitlines()) <= 50
 
 
-def test_watching_ends_when_the_run_does(tmp_path):
+@pytest.mark.parametrize("terminal", [True, False])
+def test_watching_ends_when_the_run_does(tmp_path, terminal):
     folder = make_run(tmp_path, name="going", steps=5, planned=6, ended=False)
     text = shown(folder, once=True)
     assert "about 0:01 left" in text
     out = io.StringIO()
-    watching = threading.Thread(
-        target=watch, args=(folder, Console(file=out, width=100)), kwargs={"every": 0.05}, daemon=True
-    )
+    console = Console(file=out, width=100, force_terminal=terminal)
+    watching = threading.Thread(target=watch, args=(folder, console), kwargs={"every": 0.05}, daemon=True)
     watching.start()
     last = json.loads((folder / "metrics.jsonl").read_text().splitlines()[-1])
     with (folder / "metrics.jsonl").open("a") as file:
