@@ -1,0 +1,131 @@
+"""Ray heads of one's own: started as a person starts them, reached over their addresses, ended by process id."""
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+import pytest
+import ray._private.services
+
+BIN = Path(sys.executable).parent
+
+
+def _free_port():
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def _wait_for(condition, seconds, what):
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
+        time.sleep(0.2)
+    return found
+
+
+def _processes_with(variable):
+    """The living processes that were started with an environment variable."""
+    found = []
+    for one in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if variable in one.environ() and one.status() != psutil.STATUS_ZOMBIE:
+                found.append(one)
+    return found
+
+
+@dataclass(frozen=True)
+class Head:
+    """A running head: where it is, and the environment of commands that talk to it."""
+
+    gcs: str
+    dashboard: str
+    env: dict
+    marker: str
+
+    def ray(self, *arguments, cwd=None, **variables):
+        """Run a `ray` command against this head; returns the finished process."""
+        env = self.env | variables
+        return subprocess.run(
+            [BIN / "ray", *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=240
+        )
+
+
+@contextlib.contextmanager
+def _started_head(autoscaling=None, token=None, **variables):
+    """`ray start --head` on ports of its own.
+
+    autoscaling: a function from the head's GCS address to the text of an autoscaling configuration. token: what
+    both sides show each other; none: neither asks, whatever the home folder of the person who runs the tests holds.
+    """
+    ip = ray._private.services.get_node_ip_address()
+    gcs, dashboard, client, agent = (_free_port() for _ in range(4))
+    marker = f"BOTS_TEST_HEAD_{gcs}"
+    kept = {k: v for k, v in os.environ.items() if k not in ("RAY_ADDRESS", "PYTHONDONTWRITEBYTECODE")}
+    env = kept | {
+        "PATH": f"{BIN}:{os.environ['PATH']}",
+        "RAY_API_SERVER_ADDRESS": f"http://127.0.0.1:{dashboard}",
+        **({"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": token} if token else {"RAY_AUTH_MODE": "disabled"}),
+    }
+    # A short path: the cluster's sockets lie in it, and their names are limited to 107 bytes.
+    folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))
+    command = [
+        BIN / "ray", "start", "--head", "--block", "--disable-usage-stats", f"--port={gcs}",
+        f"--dashboard-port={dashboard}", f"--ray-client-server-port={client}", f"--temp-dir={folder}",
+        # Where another Ray of this machine holds the usual port, no agent would take jobs.
+        f"--dashboard-agent-listen-port={agent}",
+    ]  # fmt: skip
+    if autoscaling is None:
+        command.append("--num-cpus=2")
+    else:
+        (folder / "cluster.yaml").write_text(autoscaling(f"{ip}:{gcs}"))
+        command += ["--num-cpus=0", f"--autoscaling-config={folder / 'cluster.yaml'}"]
+    log = folder / "start.log"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            command, env=env | variables | {marker: "1"}, stdout=output, stderr=output, start_new_session=True
+        )
+    try:
+
+        def up():
+            assert process.poll() is None, log.read_text()
+            with socket.socket() as one:
+                return one.connect_ex(("127.0.0.1", dashboard)) == 0
+
+        _wait_for(up, 60, "the dashboard")
+        yield Head(f"{ip}:{gcs}", env["RAY_API_SERVER_ADDRESS"], env, marker)
+    finally:
+        # Not `ray stop`, which would end every Ray on this machine. Twice, for what was being started meanwhile.
+        for _ in range(2):
+            family = _processes_with(marker)
+            for one in family:
+                with contextlib.suppress(psutil.NoSuchProcess):
+                    one.kill()
+            psutil.wait_procs(family, timeout=20)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def started_head():
+    """The context manager that starts a head."""
+    return _started_head
+
+
+@pytest.fixture(scope="session")
+def wait_for():
+    """Wait for a condition, with a bound that only a fault reaches."""
+    return _wait_for
+
+
+@pytest.fixture(scope="session")
+def processes_with():
+    """A function from an environment variable to the living processes that have it."""
+    return _processes_with
