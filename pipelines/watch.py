@@ -34,13 +34,12 @@ def watch(folder: Path, console: Console, *, once: bool = False, every: float = 
 
 
 def _live(folder: Path, console: Console, every: float) -> None:
-    with Live(console=console, auto_refresh=False, vertical_overflow="visible") as live:
-        while True:
-            run = read_run(folder)
+    # On a screen of its own: a view that is higher than the terminal could not be drawn over in place.
+    with Live(console=console, auto_refresh=False, screen=True, vertical_overflow="crop") as live:
+        while (run := read_run(folder)).state == "still going":
             live.update(view(run, console.width), refresh=True)
-            if run.state != "still going":
-                return
             time.sleep(every)
+    console.print(view(run, console.width))
 
 
 def _lines(folder: Path, console: Console, every: float) -> None:
