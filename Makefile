@@ -11,7 +11,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # wheel in a folder says so with PIP_FIND_LINKS.
 TORCH_FROM := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
 
-.PHONY: demo test check sandbox browser setup lock format clean
+.PHONY: demo test check sandbox browser setup lock format docs study clean
 
 demo: $(READY)
 	$(BIN)/bots demo
