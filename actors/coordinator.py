@@ -74,6 +74,7 @@ class Coordinator:
         self._engine_handles, self._grader_handles = list(engines), list(graders)
         self._started = self._stopping = False
 
+    @ray.method(max_task_retries=-1)
     async def restore(self, checkpoint: tuple[bytes, dict[int, list[int]], dict[str, Any]] | None) -> None:
         """Begin, or begin again, from what `checkpoint` gave; None: from nothing. Ends what was under way.
 

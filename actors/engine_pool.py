@@ -70,7 +70,7 @@ class EnginePool:
 
     begun(key, version): an engine holding `version` got the request. answered(key, rollouts): it is complete.
     lost(name, reason, requests) → those that are to be tried again. joined(name, seconds): an engine took its first
-    weights, that long after it was lost or hired. failed(error): there is no engine any more.
+    weights, that long after it was lost, hired or cleared. failed(error): there is no engine any more.
 
     New weights are loaded between two steps of an engine, without waiting for its requests: those that run
     go on under the new weights (see `Engine.load`). An engine gets new requests only while it holds the newest
@@ -164,6 +164,7 @@ class EnginePool:
         for engine in self._engines:
             self._tasks[engine.name].cancel()
             self._reset(engine)
+            engine.lost = time.monotonic()
             self._start(engine)
 
     def _start(self, engine: _Engine) -> None:

@@ -5,7 +5,9 @@
 Trains the lab (configs/lab.yaml) for some steps, then gives the same prompts with the same seeds to the same number
 of engines by nothing but `LLM.generate`, with the starting weights. Prints tokens a second of
   plain      both engines at once, nothing else running;
-  generate   the pipeline's generation phase: requests out, answers back at the coordinator;
+  engines    the pipeline's engines while they are at work (their steps' time, mean over the engines);
+  generate   its generation phase as the learner sees it: new weights in, requests out, answers back and graded
+             but for the last;
   step       whole training steps, learning and weight sync included, evaluation left out.
 """
 
@@ -109,6 +111,8 @@ def main() -> None:
     plain = tokens / seconds
     figures = {"plain": plain}
     spent = sum(record["tokens"] for record in records)
+    busy = sum(record["engine_busy_share"] * record["seconds"] for record in records)
+    figures["engines"] = spent / busy
     figures["generate"] = spent / sum(record["seconds/generate"] for record in records)
     figures["step"] = spent / sum(record["seconds"] for record in records)
     print(f"{'':10}{'tokens/s':>10}{'of plain':>10}")

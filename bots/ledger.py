@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -53,7 +54,7 @@ class Ledger:
     audited with `audit`; None keeps no record.
 
     Wave w may be given to engines from policy version w - 1 - k on. So all that was begun at version u or before
-    belongs to the waves up to u + k + 1, which the steps up to u + k + 1 use up: a group begun at version u is
+    belongs to the waves up to u + k + 1, and fits into the steps up to u + k + 1: a group begun at version u is
     trained at most k versions later, and none need be thrown away for its age.
     """
 
@@ -157,25 +158,38 @@ class Ledger:
     def due(self) -> list[Key] | None:
         """The next step's batch in the order of selection, or None while it must be waited for.
 
-        It is what would be too old at the step after (all of it, ready or not: waited for, never dropped), filled
-        up with what completed first. A task dropped since the last step leaves its place in the batch empty.
-        At k = 0 that is the whole wave.
+        The oldest versions first, and of one version what completed first. A task dropped since the last step
+        leaves its place in the batch empty. What would be too old at the step after is waited for, never dropped;
+        and so that it all fits into the steps that are left to it, at most j · B tasks may remain that are to be
+        trained within the j steps to come (j = 0 … k). At k = 0 the batch is the whole wave.
         """
         size = max(0, self.tasks - len(self._dropped))
         if self.wave <= self.step or self._counts["ready"] < min(size, len(self._entries)):
             return None
-        oldest = self.step - self.max_staleness
-        must, ready = [], []
+        # By the number of steps that are left after this one.
+        left = [0] * (self.max_staleness + 1)
+        ready = []
         for key, entry in self._entries.items():
-            if entry.version is not None and entry.version <= oldest:
-                if entry.place != "ready":
-                    return None
-                must.append(key)
-            elif entry.place == "ready":
+            if entry.version is not None:
+                left[entry.version - self.step + self.max_staleness] += 1
+            if entry.place == "ready":
                 ready.append(key)
-        ready.sort(key=lambda key: self._entries[key].done)
-        chosen = must + ready[: max(0, size - len(must))]
+        needed = [total - j * self.tasks for j, total in enumerate(accumulate(left))]
+        size = max(size, *needed)
+        ready.sort(key=lambda key: (self._version(key), self._entries[key].done))
+        chosen = ready[:size]
+        taken = [0] * (self.max_staleness + 1)
+        for key in chosen:
+            taken[self._version(key) - self.step + self.max_staleness] += 1
+        if any(have < need for have, need in zip(accumulate(taken), needed, strict=True)):
+            return None
         return sorted(chosen, key=lambda key: self._entries[key].order)
+
+    def _version(self, key: Key) -> int:
+        version = self._entries[key].version
+        if version is None:
+            raise LedgerError(f"{_name(key)} is ready, but of no version")
+        return version
 
     def blocked_by(self) -> Place:
         """What the batch waits for most: tasks with an engine, or with a grader."""

@@ -65,7 +65,7 @@ def test_the_first_completed_make_the_batch_until_one_would_grow_too_old():
     assert ledger.due() == [(1, 1), (1, 2)]
 
 
-@pytest.mark.parametrize("max_staleness", [0, 1, 3])
+@pytest.mark.parametrize("max_staleness", [0, 1, 2, 5])
 def test_whatever_happens_nothing_is_too_old_and_nothing_is_lost(tmp_path, max_staleness):
     """A random life: completions in any order, losses, drops, rewinds; the staleness bound always holds."""
     rng = np.random.default_rng(max_staleness)
@@ -73,14 +73,14 @@ def test_whatever_happens_nothing_is_too_old_and_nothing_is_lost(tmp_path, max_s
     ledger = Ledger(6, max_staleness, path)
     ledger.restore(EMPTY)
     oldest, staleness, saved = {}, [], ledger.state()
-    while ledger.step < 60:
+    while ledger.step < 400:
         version = ledger.step
         while ledger.wants_wave:
             free = np.setdiff1d(np.arange(200), ledger.rows)
             ledger.select(ledger.wave + 1, rng.choice(free, 6, replace=False))
         due = ledger.due()
         if due is not None:
-            assert len(due) <= 6
+            assert len(due) <= 6, "what must be trained now never exceeds a batch"
             if not due:  # a whole batch's worth was dropped: the job ends there, this test goes back
                 ledger.restore(saved)
                 continue
@@ -115,7 +115,7 @@ def test_whatever_happens_nothing_is_too_old_and_nothing_is_lost(tmp_path, max_s
         found.under_way == {(wave, row) for wave, row in ledger.state()["under_way"]} - found.dropped.keys()
     )
     assert found.selected == 6 * ledger.wave
-    assert sorted(set(found.trained.values())) == list(range(1, 61))
+    assert sorted(set(found.trained.values())) == list(range(1, 401))
 
 
 @pytest.mark.parametrize(
