@@ -65,6 +65,26 @@ def test_the_first_completed_make_the_batch_until_one_would_grow_too_old():
     assert ledger.due() == [(1, 1), (1, 2)]
 
 
+def test_newer_tasks_do_not_take_the_places_that_older_ones_will_need():
+    ledger = Ledger(2, 2)
+    for wave, rows in enumerate([[1, 2], [3, 4], [5, 6]], start=1):
+        ledger.select(wave, rows)
+    for key in ledger.at("waiting"):
+        ledger.generate(key, 0)
+    for key in [(1, 1), (1, 2)]:
+        ledger.answered(key, 0)
+        ledger.graded(key)
+    ledger.train(ledger.due())
+    ledger.select(4, [7, 8])
+    for key in [(4, 7), (4, 8)]:
+        bring(ledger, key, 1)
+    assert ledger.due() is None, "four tasks of version 0 are left, and steps 2 and 3 for them"
+    for key in [(2, 3), (3, 6)]:
+        ledger.answered(key, 0)
+        ledger.graded(key)
+    assert ledger.due() == [(2, 3), (3, 6)]
+
+
 @pytest.mark.parametrize("max_staleness", [0, 1, 2, 5])
 def test_whatever_happens_nothing_is_too_old_and_nothing_is_lost(tmp_path, max_staleness):
     """A random life: completions in any order, losses, drops, rewinds; the staleness bound always holds."""
