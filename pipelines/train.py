@@ -161,6 +161,7 @@ def _fit(prepared: Prepared, crew: Crew, folder: Path, console: Console) -> None
                 stopping = True
                 console.print("stopping after this step, with a checkpoint; once more to end at once")
                 crew.coordinator.stop.remote()
+        progress.poll()
     if failures:
         raise failures[0]
     last = ray.get(crew.journal.since.remote(-1))
