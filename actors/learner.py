@@ -102,11 +102,13 @@ class Learner:
     def _pass(self, shard: Shard, old: list[torch.Tensor | None]) -> dict[str, float]:
         self.engine.train()
         last = len(shard.micro_batches) - 1
-        sums = torch.zeros(6, dtype=torch.float64)
+        # On the device until the end, so that a GPU need not wait for each micro-batch.
+        sums = torch.zeros(6, dtype=torch.float64, device=self.engine.device)
         for i, micro_batch in enumerate(shard.micro_batches):
             self.engine.set_gradient_accumulation_boundary(i == last)
             old[i], part = self._backward(micro_batch, shard, old[i])
             sums += part
+        sums = sums.cpu()
         dist.all_reduce(sums)
         loss, tokens, kl, truncated, clipped, broken = sums.tolist()
         norm = self._take_step()
@@ -145,20 +147,15 @@ class Learner:
         if self.config.kl_coefficient > 0:
             kl = (reference_kl(logprobs, self._reference_logprobs(token_ids)) * mask).sum()
             loss = loss + self.config.kl_coefficient * kl / shard.scale.tokens
-        finite = math.isfinite(loss.item())
+        finite = torch.isfinite(loss.detach())
         # DeepSpeed averages the ranks' gradients; the shards' losses are parts of a sum. A loss that is not
         # finite can have a finite gradient; made NaN, it reaches all ranks, and none takes the step.
-        self.engine.backward(loss * (dist.get_world_size() if finite else math.nan))
+        self.engine.backward(loss * torch.where(finite, float(dist.get_world_size()), math.nan))
         with torch.no_grad():
             sums = mismatch_sums(old, sampler, mask, cap)
             ratio = self._ratio(logprobs.detach(), given)
-            parts = [
-                loss.detach(),
-                *sums.values(),
-                clipped_tokens(ratio, given),
-                torch.tensor(float(not finite)),
-            ]
-        return old, torch.stack([part.double().cpu() for part in parts])
+            parts = [loss.detach(), *sums.values(), clipped_tokens(ratio, given), ~finite]
+        return old, torch.stack([part.double() for part in parts])
 
     def _ratio(self, logprobs: torch.Tensor, given: LossBatch) -> torch.Tensor:
         whole = self.config.loss == "gspo"
