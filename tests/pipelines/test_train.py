@@ -7,10 +7,15 @@ import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from transformers import AutoModelForCausalLM
 
+from actors.weight_format import Checksum
 from bots.config import TrainConfig, parse_config
+from bots.lab.checkpoints import checkpoint_path
 from bots.ledger import audit
 from pipelines.preparation import prepare
+from pipelines.report.sections import build
+from pipelines.report.settings import group, read_runs
 from pipelines.summary import read_metrics
 from pipelines.train import train
 
@@ -55,6 +60,22 @@ def test_a_run_leaves_everything_that_it_promises(cluster, small_job):
     # Evidence mass of a task observed at s of three steps is bounded by n / λ (ALGORITHM section 2).
     assert evidence.max() <= config.rollout.samples / config.selection.lam
     assert (evidence > 0).any()
+
+    policy = AutoModelForCausalLM.from_pretrained(folder / "model")
+    checksum = Checksum()
+    checksum.add(policy.named_parameters())
+    assert checksum.hexdigest() == steps[-1]["weights"], "what is handed out is what the last step made"
+    tokenizers = [
+        (path / "tokenizer.json").read_bytes() for path in (folder / "model", checkpoint_path("base"))
+    ]
+    assert tokenizers[0] == tokenizers[1]
+
+    assert all(sum(record["beliefs/selected"]) == config.selection.tasks for record in steps)
+    assert [sum(record["beliefs/pool"]) for record in records if "score" in record] == [200] * 3
+    (shown,) = build(group(read_runs([folder])))["runs"]
+    assert shown["state"] == "finished"
+    assert shown["quality"] is not None, "the kept rewards lead to the beliefs that the run wrote"
+    assert sum(shown["phases"]["totals"].values()) == pytest.approx(shown["phases"]["wall"])
 
 
 def test_a_run_with_the_same_seed_is_the_same_run(cluster, small_job):
