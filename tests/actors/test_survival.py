@@ -1,0 +1,259 @@
+"""Engines, graders and the posterior killed at random, again and again: the ledger always comes out even."""
+
+import json
+import os
+import signal
+import time
+
+import numpy as np
+import pyarrow as pa
+import pytest
+import ray
+
+from actors.coordinator import Coordinator
+from actors.grader import Grader
+from actors.journal import Journal
+from actors.posterior import PosteriorActor, write_pool
+from actors.weights import WeightBroker
+from benchmarks.fake_engine import FakeEngineActor, Law
+from bots.config import TrainConfig, parse_config
+from bots.encoded import EncodedPool, Prompts
+from bots.graders.workers import Result
+from bots.ledger import audit
+from bots.pool import TaskPool
+
+KILLS = 50
+TASKS, SAMPLES, STALENESS = 16, 4, 2
+
+
+@pytest.fixture
+def crew(cluster, tmp_path):
+    """A real coordinator with a real posterior, broker, journal and graders; only the engines are fakes."""
+    made = Crew(tmp_path, [Grader.options(num_cpus=0).remote(1, graders=["exact"]) for _ in range(2)])
+    yield made
+    made.dismiss()
+
+
+class Crew:
+    """A run's actors, and what a learner does with them."""
+
+    def __init__(self, folder, graders, engines=4, staleness=STALENESS, timeout_s=20.0):
+        table = pa.table(
+            {
+                "id": [f"t{i}" for i in range(500)],
+                "prompt": ["?"] * 500,
+                "answer": ["1"] * 500,
+                "grader": ["exact"] * 500,
+            }
+        )
+        pool = TaskPool.from_arrow(table)
+        self.config = parse_config(
+            TrainConfig,
+            {
+                "run": {"name": "kills", "steps": 1000, "folder": str(folder), "keep_rollouts": False},
+                "model": {"path": "lab:base"},
+                "pool": {"sources": [{"kind": "lab", "size": 10, "seed": 1}]},
+                "selection": {"tasks": TASKS, "evidence": "none"},
+                "rollout": {
+                    "samples": SAMPLES, "max_tokens": 200, "max_staleness": staleness, "timeout_s": timeout_s,
+                    "max_num_seqs": 32, "engines": engines,
+                },
+                "grading": {"actors": len(graders)},
+            },
+            "test",
+        )  # fmt: skip
+        write_pool(pool, folder / "pool.arrow")
+        settings = self.config.selection.settings(SAMPLES, 0)
+        self.posterior = PosteriorActor.remote(
+            str(folder / "pool.arrow"), pool.anchor_columns, settings, str(folder / "posterior")
+        )
+        self.broker = WeightBroker.remote()
+        self.journal = Journal.remote(str(folder))
+        law = Law(tokens_per_second=200.0)
+        self.engines = [FakeEngineActor.remote(f"rollout-{i}", law) for i in range(engines)]
+        self.graders = graders
+        encoded = EncodedPool(pool, Prompts([np.array([1, 2], np.int32)] * 500))
+        self.pool = ray.put(encoded)
+        self.coordinator = Coordinator.remote(
+            self.config, self.pool, None, self.posterior, self.broker, self.journal,
+            [(f"rollout-{i}", engine) for i, engine in enumerate(self.engines)],
+            [(f"grader-{i}", grader) for i, grader in enumerate(self.graders)],
+            str(folder),
+        )  # fmt: skip
+
+    def dismiss(self):
+        for actor in [
+            self.coordinator,
+            self.posterior,
+            self.broker,
+            self.journal,
+            *self.engines,
+            *self.graders,
+        ]:
+            ray.kill(actor)
+
+    def restore(self, checkpoint=None):
+        ray.get(self.coordinator.restore.remote(checkpoint), timeout=60)
+
+    def publish(self, version):
+        """What a learner does after its step; the fake engines take the bucket itself for its checksum."""
+        ray.get(self.broker.publish.remote(version, f"sum{version}"))
+        ray.get(self.coordinator.new_weights.remote(version, f"sum{version}"))
+
+    def pids(self):
+        """Processes that may be killed, by name; those that are just down are left out."""
+        actors = {f"engine {i}": e for i, e in enumerate(self.engines)}
+        actors |= {f"grader {i}": g for i, g in enumerate(self.graders)} | {"posterior": self.posterior}
+        calls = {name: actor.pid.remote() for name, actor in actors.items()}
+        found = {}
+        for name, call in calls.items():
+            try:
+                found[name] = ray.get(call, timeout=0.5)
+            except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
+                continue
+        return found
+
+
+@pytest.mark.slow
+def test_fifty_kills_at_random_points_lose_nothing_and_count_nothing_twice(crew, tmp_path):
+    rng = np.random.default_rng(11)
+    crew.restore()
+    crew.publish(0)
+    kills, step, killed, staleness = 0, 0, set(), []
+    next_kill = time.monotonic() + 1.0
+    batch = None
+    while kills < KILLS or batch is not None:
+        if batch is None:
+            batch = crew.coordinator.next_batch.remote(step + 1)
+        done, _ = ray.wait([batch], timeout=max(0.0, next_kill - time.monotonic()))
+        if done:
+            groups, figures, _ = ray.get(batch)
+            batch, step = None, step + 1
+            assert 0 < len(groups) <= TASKS
+            assert figures["staleness"] <= STALENESS
+            staleness.append(figures["staleness"])
+            crew.publish(step)
+        elif kills < KILLS and (pids := crew.pids()):
+            name = rng.choice(sorted(pids))
+            os.kill(pids[name], signal.SIGKILL)
+            killed.add(name)
+            kills += 1
+            next_kill = time.monotonic() + rng.exponential(0.5)
+        assert step < 5000
+    _, _, state = ray.get(crew.coordinator.checkpoint.remote())
+
+    found = audit(tmp_path / "ledger.jsonl")
+    waves = step + STALENESS + 1
+    assert found.selected == TASKS * waves
+    assert sorted(set(found.trained.values())) == list(range(1, step + 1))
+    assert all(reason for reason in found.dropped.values())
+    assert len(found.trained) > 0.9 * TASKS * step
+    assert found.under_way == {tuple(key) for key in state["under_way"]} - found.dropped.keys()
+    assert len(killed) == 7, "every kind was hit"
+    assert found.losses >= 10
+    # Each trained task was observed once: the beliefs have seen as many groups as the ledger has trained.
+    observations = ray.get(crew.posterior.table.remote())["observations"].to_numpy()
+    trained = np.bincount([row for _, row in found.trained], minlength=500)
+    assert np.array_equal(observations, trained)
+
+
+def steps(crew, first, last):
+    """Take these steps as the learner does; the staleness of each."""
+    found = []
+    for step in range(first, last + 1):
+        groups, figures, _ = ray.get(crew.coordinator.next_batch.remote(step), timeout=60)
+        assert len(groups) == TASKS
+        found.append(figures["staleness"])
+        crew.publish(step)
+    return found
+
+
+@pytest.mark.parametrize("coordinator_dies", [False, True])
+def test_going_back_to_a_checkpoint_loses_and_repeats_nothing(crew, tmp_path, coordinator_dies):
+    crew.restore()
+    crew.publish(0)
+    steps(crew, 1, 5)
+    checkpoint = ray.get(crew.coordinator.checkpoint.remote())
+    assert checkpoint[2]["step"] == 5
+    assert len(checkpoint[2]["under_way"]) == TASKS * (STALENESS + 1)
+    beliefs = ray.get(crew.posterior.table.remote())
+    steps(crew, 6, 8)
+    pending = crew.coordinator.next_batch.remote(9)
+    if coordinator_dies:
+        os.kill(ray.get(crew.coordinator.pid.remote()), signal.SIGKILL)
+        with pytest.raises(ray.exceptions.RayActorError):
+            ray.get(pending, timeout=60)
+    crew.restore(checkpoint)
+    restored = ray.get(crew.posterior.table.remote())
+    for column in ("alpha", "beta", "observations"):
+        assert restored[column].equals(beliefs[column])
+    crew.publish(5)
+    assert max(steps(crew, 6, 9)) <= STALENESS
+    ray.get(crew.coordinator.checkpoint.remote())
+    found = audit(tmp_path / "ledger.jsonl")
+    assert found.rewinds == 2
+    assert found.selected == TASKS * (9 + STALENESS + 1)
+    assert len(found.trained) == TASKS * 9
+    observations = ray.get(crew.posterior.table.remote())["observations"].to_numpy()
+    assert np.array_equal(observations, np.bincount([row for _, row in found.trained], minlength=500))
+
+
+def test_an_engine_that_hangs_is_found_out_and_comes_back(cluster, tmp_path):
+    graders = [Grader.options(num_cpus=0).remote(1, graders=["exact"])]
+    crew = Crew(tmp_path, graders, engines=2, timeout_s=3.0)
+    crew.restore()
+    crew.publish(0)
+    steps(crew, 1, 2)
+    os.kill(ray.get(crew.engines[0].pid.remote()), signal.SIGSTOP)
+    step, figures = 2, {"engine_losses": 0, "engines": 2}
+    deadline = time.monotonic() + 60
+    while not (figures["engine_losses"] and figures["engines"] == 2):
+        assert time.monotonic() < deadline, figures
+        step += 1
+        _, figures, _ = ray.get(crew.coordinator.next_batch.remote(step), timeout=60)
+        crew.publish(step)
+    found = audit(tmp_path / "ledger.jsonl")
+    assert len(found.trained) == TASKS * step
+    events = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+    (lost,) = [event for event in events if event["event"] == "lost"]
+    assert lost["actor"] == "rollout-0"
+    assert "hangs" in lost["reason"]
+    assert lost["tasks"], "it had some, which the other one answered"
+    crew.dismiss()
+
+
+def test_without_any_engine_the_run_ends_and_says_why(cluster, tmp_path):
+    crew = Crew(tmp_path, [Fragile.remote()], engines=1, timeout_s=3.0)
+    crew.restore()
+    crew.publish(0)
+    ray.kill(crew.engines[0])
+    with pytest.raises(RuntimeError, match=r"no rollout engine for rollout.timeout_s = 3 s.*rollout-0"):
+        ray.get(crew.coordinator.next_batch.remote(1), timeout=60)
+    crew.dismiss()
+
+
+@ray.remote(num_cpus=0, max_restarts=-1)
+class Fragile:
+    """A grader whose process ends at any group without a right answer, as one with faulty native code may."""
+
+    def ready(self):
+        return True
+
+    def grade(self, items):
+        rewards = [float(completion == answer) for _, _, answer, completion in items]
+        if any(sum(rewards[i : i + SAMPLES]) == 0 for i in range(0, len(rewards), SAMPLES)):
+            os._exit(1)
+        return [Result(reward, "", 0.0) for reward in rewards]
+
+
+def test_a_task_over_which_graders_die_is_dropped_with_the_reason_and_the_others_are_not(cluster, tmp_path):
+    crew = Crew(tmp_path, [Fragile.remote()], engines=1, staleness=0)
+    crew.restore()
+    crew.publish(0)
+    groups, figures, _ = ray.get(crew.coordinator.next_batch.remote(1), timeout=120)
+    found = audit(tmp_path / "ledger.jsonl")
+    assert figures["dropped_groups"] == len(found.dropped) == TASKS - len(groups)
+    assert 0 < len(found.dropped) < TASKS
+    assert all("3 graders were lost over it; grader-0" in reason for reason in found.dropped.values())
+    assert all(group.rewards.sum() > 0 for group in groups)
+    crew.dismiss()
