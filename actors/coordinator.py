@@ -13,6 +13,7 @@ import asyncio
 import os
 import time
 from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -38,50 +39,56 @@ MOST_LOSSES = 5
 """A task over which so many engines were lost is dropped, with that reason: it may be what ends them."""
 
 
+@dataclass(frozen=True)
+class Partners:
+    """Handles of the actors that a coordinator works with; engines and graders with their names."""
+
+    posterior: Any
+    broker: Any
+    journal: Any
+    engines: Sequence[tuple[str, Any]]
+    graders: Sequence[tuple[str, Any]]
+
+
 # Restarted after a crash, it knows nothing: the learner's next call fails, and its group comes back with it from
 # the newest checkpoint.
 @ray.remote(num_cpus=0, max_restarts=-1)
 class Coordinator:
     """Owns selection, generation, grading and observation of a run. One per run, on the driver's node.
 
-    train, evaluation: pools with encoded prompts. posterior, broker, journal: handles of these actors. engines,
-    graders: names and handles. folder: the run's folder, for `ledger.jsonl`.
+    folder: the run's folder, for `ledger.jsonl`.
     """
 
-    def __init__(
-        self,
-        config: TrainConfig,
-        train: EncodedPool,
-        evaluation: EncodedPool | None,
-        posterior: Any,
-        broker: Any,
-        journal: Any,
-        engines: Sequence[tuple[str, Any]],
-        graders: Sequence[tuple[str, Any]],
-        folder: str,
-    ) -> None:
+    def __init__(self, config: TrainConfig, folder: str) -> None:
         self.config = config
-        self.train, self.evaluation = train, evaluation
-        self.posterior, self.broker, self.journal = posterior, broker, journal
         rollout = config.rollout
-        self.wave_tasks = config.selection.tasks
-        most = self.wave_tasks
+        self.wave_tasks = most = config.selection.tasks
         if dynamic := config.selection.dynamic:
-            self.wave_tasks = min(ceil(dynamic.oversample * config.selection.tasks), len(train.pool))
+            self.wave_tasks = ceil(dynamic.oversample * config.selection.tasks)
             most = self.wave_tasks * dynamic.rounds
         self.ledger = Ledger(most, rollout.max_staleness, Path(folder) / "ledger.jsonl")
         self._sampling = Sampling(rollout.samples, rollout.max_tokens, rollout.temperature, rollout.top_p)
-        self._engine_handles, self._grader_handles = list(engines), list(graders)
         self._started = self._stopping = False
+        self._engines_driven = 0
 
     @ray.method(max_task_retries=-1)
-    async def restore(self, checkpoint: tuple[bytes, dict[int, list[int]], dict[str, Any]] | None) -> None:
+    async def restore(
+        self,
+        checkpoint: tuple[bytes, dict[int, list[int]], dict[str, Any]] | None,
+        partners: Partners,
+        train: EncodedPool,
+        evaluation: EncodedPool | None,
+    ) -> None:
         """Begin, or begin again, from what `checkpoint` gave; None: from nothing. Ends what was under way.
 
-        The posterior goes back too, and from here: nothing that was under way can reach it afterwards.
+        partners, and train and evaluation, the pools with encoded prompts, are taken at the first call. (As arguments
+        of the constructor Ray would warn of them at every start, rightly: it can't know that the driver holds them.)
+        The posterior goes back too, and from here: nothing that
+        was under way can reach it afterwards.
         """
         if not self._started:
-            self._start()
+            self.train, self.evaluation = train, evaluation
+            self._start(partners)
         self._life += 1
         for task in self._chores:
             task.cancel()
@@ -112,7 +119,7 @@ class Coordinator:
 
     def drives(self) -> int:
         """How many engines it drives or waits for; 0 before a learner group has come."""
-        return len(self._engine_handles) if self._started else 0
+        return self._engines_driven
 
     def stop(self) -> None:
         """Have the learner group stop after the step that it is in, with a checkpoint."""
@@ -124,8 +131,8 @@ class Coordinator:
 
     def add_engines(self, engines: Sequence[tuple[str, Any]]) -> None:
         """Take more engines into the run; each is used as soon as it is up."""
-        self._engine_handles += engines
         if self._started:
+            self._engines_driven += len(engines)
             self.engines.add(engines)
 
     async def invite(self, version: int, channel: Channel) -> int:
@@ -273,7 +280,8 @@ class Coordinator:
         async with self._selecting:
             while self.ledger.wants_wave:
                 wave = self.ledger.wave + 1
-                call = self.posterior.select.remote(wave, self.wave_tasks, self.ledger.rows)
+                tasks = min(self.wave_tasks, len(self.train.pool))
+                call = self.posterior.select.remote(wave, tasks, self.ledger.rows)
                 rows, self._select_seconds = await call
                 self.ledger.select(wave, rows)
                 self._gated += [(wave, int(row)) for row in rows]
@@ -357,8 +365,9 @@ class Coordinator:
 
     # The event loop
 
-    def _start(self) -> None:
+    def _start(self, partners: Partners) -> None:
         self._started = True
+        self.posterior, self.broker, self.journal = partners.posterior, partners.broker, partners.journal
         self._life = 0
         self._waiters: list[asyncio.Future[None]] = []
         self._chores: set[asyncio.Task[Any]] = set()
@@ -377,8 +386,9 @@ class Coordinator:
             lambda name, reason, jobs: self.ledger.note_loss(name, reason, []),
             self._fail,
         )
-        self.engines.add(self._engine_handles)
-        self.graders.add(self._grader_handles)
+        self._engines_driven = len(partners.engines)
+        self.engines.add(partners.engines)
+        self.graders.add(partners.graders)
 
     def _chore(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Have something done in the background; if it fails, so does the learner's next call."""

@@ -22,7 +22,7 @@ import psutil
 import pyarrow as pa
 import ray
 
-from actors.coordinator import Coordinator
+from actors.coordinator import Coordinator, Partners
 from actors.grader import Grader
 from actors.journal import Journal
 from actors.posterior import PosteriorActor, write_pool
@@ -81,12 +81,10 @@ def measure(engines: int, tasks: int, seconds: float, folder: Path) -> dict[str,
     handles = hosted(engines, Law(), hosts=4)
     prompt = np.zeros(PROMPT_TOKENS, np.int32)
     encoded = EncodedPool(pool, Prompts([prompt] * tasks))
-    shared = ray.put(encoded)
-    coordinator = Coordinator.remote(
-        config, shared, None, posterior, broker, journal, handles,
-        [(f"grader-{i}", grader) for i, grader in enumerate(graders)], str(folder),
-    )  # fmt: skip
-    ray.get(coordinator.restore.remote(None))
+    pools = ray.put(encoded), ray.put(None)
+    coordinator = Coordinator.remote(config, str(folder))
+    named = [(f"grader-{i}", grader) for i, grader in enumerate(graders)]
+    ray.get(coordinator.restore.remote(None, Partners(posterior, broker, journal, handles, named), *pools))
     process = psutil.Process(ray.get(coordinator.pid.remote()))
 
     def publish(version: int) -> None:

@@ -291,6 +291,8 @@ class RunConfig(Section):
     """How long an autoscaler may take to bring the nodes that the plan needs; 0 refuses at once."""
     checkpoints_kept: Count = 2
     """How many checkpoints stay on disk; the newest is always one of them."""
+    export: bool = True
+    """Write the trained policy to `model/` at the end, for transformers and vLLM to load (LoRA merged)."""
     keep_best: bool = False
     """Which: those with the best evaluation score so far, instead of the newest."""
 

@@ -49,7 +49,12 @@ def restore(learner: Learner, crew: Crew | None) -> int:
     newest = ray.train.get_checkpoint()
     if newest is None:
         if crew:
-            ray.get([crew.journal.rewind.remote(-1), crew.coordinator.restore.remote(None)])
+            ray.get(
+                [
+                    crew.journal.rewind.remote(-1),
+                    crew.coordinator.restore.remote(None, crew.partners, *crew.pools),
+                ]
+            )
         return 0
     with newest.as_directory() as name:
         folder = Path(name)
@@ -58,5 +63,5 @@ def restore(learner: Learner, crew: Crew | None) -> int:
         if crew:
             held = (folder / POSTERIOR).read_bytes(), progress["selected"], progress["ledger"]
             rewound = crew.journal.rewind.remote(progress["step"])
-            ray.get([rewound, crew.coordinator.restore.remote(held)])
+            ray.get([rewound, crew.coordinator.restore.remote(held, crew.partners, *crew.pools)])
     return int(progress["step"])

@@ -10,7 +10,7 @@ import ray
 from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.coordinator import Coordinator
+from actors.coordinator import Coordinator, Partners
 from actors.environment import engine_environment
 from actors.grader import Grader
 from actors.journal import Journal
@@ -24,15 +24,16 @@ from pipelines.preparation import Prepared
 class Crew:
     """Handles of the actors that the learner ranks and the driver talk to, and of those to be ended.
 
-    pools: the coordinator's arguments, held here so that they are there when it must be started again.
+    partners, pools: what the coordinator is given whenever it starts; pools are references to those for training and
+    for evaluation.
     """
 
     coordinator: Any
     posterior: Any
     broker: Any
     journal: Any
+    partners: Partners
     pools: tuple[Any, Any]
-    workers: list[Any] = field(default_factory=list)
     more_engines: list[tuple[str, Any]] = field(default_factory=list)
 
 
@@ -60,17 +61,10 @@ def hire(prepared: Prepared, folder: Path) -> Crew:
     ).remote()
     pools = ray.put(prepared.train), ray.put(prepared.evaluation)
     coordinator = Coordinator.options(name=f"{run.name}/coordinator", scheduling_strategy=here).remote(
-        config,
-        *pools,
-        posterior,
-        broker,
-        journal,
-        engines,
-        graders,
-        str(folder),
+        config, str(folder)
     )
-    workers = [actor for _, actor in engines + graders]
-    return Crew(coordinator, posterior, broker, journal, pools, workers)
+    partners = Partners(posterior, broker, journal, engines, graders)
+    return Crew(coordinator, posterior, broker, journal, partners, pools)
 
 
 def complete(prepared: Prepared, crew: Crew) -> None:
@@ -92,8 +86,8 @@ def complete(prepared: Prepared, crew: Crew) -> None:
 
 def dismiss(crew: Crew) -> None:
     """End the actors now rather than when the last handle is gone."""
-    more = [actor for _, actor in crew.more_engines]
-    for actor in [crew.coordinator, *crew.workers, *more, crew.posterior, crew.broker, crew.journal]:
+    workers = [actor for _, actor in (*crew.partners.engines, *crew.partners.graders, *crew.more_engines)]
+    for actor in [crew.coordinator, *workers, crew.posterior, crew.broker, crew.journal]:
         ray.kill(actor)
 
 

@@ -30,6 +30,7 @@ from bots.config import TrainConfig, dump_config, load_config
 from pipelines import plan
 from pipelines.command import run_job
 from pipelines.crew import Crew, complete, dismiss, hire
+from pipelines.handout import fetch, write_model
 from pipelines.loop import Job, train_loop
 from pipelines.preparation import Prepared, claim_folder, prepare
 from pipelines.progress import Progress
@@ -65,6 +66,8 @@ def _run(prepared: Prepared, folder: Path, console: Console) -> dict[str, Any]:
     crew = hire(prepared, folder)
     try:
         _fit(prepared, crew, folder, console)
+        if prepared.config.run.export:
+            write_model(fetch(crew.broker), prepared.model, folder / "model")
     finally:
         ray.get(crew.journal.close.remote(), timeout=10)
         beliefs = ray.get(crew.posterior.table.remote(), timeout=60)

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pytest
 import ray
 
-from actors.coordinator import Coordinator
+from actors.coordinator import Coordinator, Partners
 from actors.grader import Grader
 from actors.journal import Journal
 from actors.posterior import PosteriorActor, write_pool
@@ -73,13 +73,15 @@ class Crew:
         self.engines = [FakeEngineActor.remote(f"rollout-{i}", law) for i in range(engines)]
         self.graders = graders
         encoded = EncodedPool(pool, Prompts([np.array([1, 2], np.int32)] * 500))
-        self.pool = ray.put(encoded)
-        self.coordinator = Coordinator.remote(
-            self.config, self.pool, None, self.posterior, self.broker, self.journal,
+        self.pools = ray.put(encoded), ray.put(None)
+        self.coordinator = Coordinator.remote(self.config, str(folder))
+        self.partners = Partners(
+            self.posterior,
+            self.broker,
+            self.journal,
             [(f"rollout-{i}", engine) for i, engine in enumerate(self.engines)],
             [(f"grader-{i}", grader) for i, grader in enumerate(self.graders)],
-            str(folder),
-        )  # fmt: skip
+        )
 
     def dismiss(self):
         for actor in [
@@ -93,7 +95,7 @@ class Crew:
             ray.kill(actor)
 
     def restore(self, checkpoint=None):
-        ray.get(self.coordinator.restore.remote(checkpoint), timeout=60)
+        ray.get(self.coordinator.restore.remote(checkpoint, self.partners, *self.pools), timeout=60)
 
     def publish(self, version):
         """What a learner does after its step; the fake engines take the bucket itself for its checksum."""
