@@ -1,15 +1,10 @@
-"""The job as a process: interrupted, and submitted to a running cluster."""
+"""The job as a process, interrupted. tests/cluster submits it to a running cluster."""
 
-import contextlib
 import json
 import os
-import re
-import shutil
 import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 from pathlib import Path
 
@@ -37,12 +32,6 @@ def wait_for(condition, seconds, what):
 
 def lines(path):
     return path.read_text().splitlines() if path.exists() else []
-
-
-def free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 def environment(**extra):
@@ -85,59 +74,3 @@ def test_an_interrupt_ends_everything_and_keeps_the_results(tmp_path, how):
         return found
 
     wait_for(lambda: not left_behind(), 15, f"the end of {left_behind()}")
-
-
-def test_ray_job_submit_runs_the_job_on_a_started_cluster(tmp_path):
-    ports = {name: free_port() for name in ("head", "dashboard", "client")}
-    address = f"127.0.0.1:{ports['head']}"
-    # Both sides without tokens: `ray start` would else want one since Ray 2.59 (see docs/cluster.md).
-    env = environment(
-        RAY_AUTH_MODE="disabled", RAY_API_SERVER_ADDRESS=f"http://127.0.0.1:{ports['dashboard']}"
-    )
-    ray = str(Path(sys.executable).parent / "ray")
-    # A short path: the cluster's sockets lie in it, and their names are limited to 107 bytes.
-    sockets = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-    start = [
-        ray, "start", "--head", f"--port={ports['head']}", f"--dashboard-port={ports['dashboard']}",
-        f"--ray-client-server-port={ports['client']}", "--num-cpus=2", f"--temp-dir={sockets}",
-        "--disable-usage-stats", "--block",
-    ]  # fmt: skip
-    head = subprocess.Popen(
-        start, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
-    )
-    try:
-
-        def alive():
-            with socket.socket() as one:
-                return one.connect_ex(("127.0.0.1", ports["dashboard"])) == 0
-
-        wait_for(alive, 60, "the dashboard")
-        command = [
-            ray, "job", "submit", "--working-dir", ".", "--", "python", "-m", "pipelines.train",
-            "configs/lab.yaml", *SMALL, "run.steps=2", f"run.folder={tmp_path / 'runs'}",
-        ]  # fmt: skip
-        submitted = {}
-
-        def taken():
-            """Whether the job was taken: the dashboard answers before the node's agent has joined it."""
-            submitted["job"] = subprocess.run(
-                command, cwd=ROOT, env=env, capture_output=True, text=True, timeout=240
-            )
-            return "No available agent" not in submitted["job"].stderr
-
-        wait_for(taken, 60, "the agent that starts jobs")
-        submit = submitted["job"]
-        said = submit.stdout + submit.stderr
-        assert submit.returncode == 0, said
-        assert re.search(r"Job '.*' succeeded", said), said
-        records = [json.loads(line) for line in lines(tmp_path / "runs" / "lab" / "metrics.jsonl")]
-        assert [record["step"] for record in records] == [0, 1, 2]
-        assert address  # the head that was started, not another one on this machine
-    finally:
-        # Not `ray stop`: it would end every Ray on this machine.
-        family = [*psutil.Process(head.pid).children(recursive=True), psutil.Process(head.pid)]
-        for one in family:
-            with contextlib.suppress(psutil.NoSuchProcess):
-                one.kill()
-        psutil.wait_procs(family, timeout=20)
-        shutil.rmtree(sockets, ignore_errors=True)
