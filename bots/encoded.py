@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import numpy.typing as npt
@@ -11,15 +12,22 @@ import numpy.typing as npt
 from bots.pool import TaskPool
 
 Prompt = npt.NDArray[np.int32]
+PIECE = 4096
+"""Prompts that are held as objects at a time."""
 
 
 class Prompts:
     """Token ids of many prompts in one array; `prompts[row]` is a view of one, int32 (P,)."""
 
     def __init__(self, prompts: Iterable[Prompt]) -> None:
-        parts = list(prompts)
-        self._ends = np.cumsum([len(part) for part in parts], dtype=np.int64)
-        self._tokens = np.concatenate(parts).astype(np.int32, copy=False) if parts else np.empty(0, np.int32)
+        flat, lengths = [np.empty(0, np.int32)], []
+        stream = iter(prompts)
+        # Piece by piece: an array object for each of a million prompts would take more than their tokens.
+        while piece := list(islice(stream, PIECE)):
+            flat.append(np.concatenate(piece).astype(np.int32, copy=False))
+            lengths.append(np.array([len(part) for part in piece], np.int64))
+        self._tokens = np.concatenate(flat)
+        self._ends = np.cumsum(np.concatenate(lengths)) if lengths else np.empty(0, np.int64)
 
     def __len__(self) -> int:
         return len(self._ends)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Sequence
+from collections.abc import Iterator
 
 from transformers import PreTrainedTokenizerBase
 
-from bots.encoded import EncodedPool, Prompts
+from bots.encoded import PIECE, EncodedPool, Prompt, Prompts
 from bots.pool import PoolError, TaskPool
 from bots.templates import PromptEncoder, prompt_text
 
@@ -20,29 +20,37 @@ def encode(
     longest: most tokens that leave room for an answer.
     Raises PoolError naming the first prompt that is too long, or that the tokenizer doesn't know.
     """
-    encoder = PromptEncoder(tokenizer, template)
-    column = pool.table["prompt"].to_pylist()
-    texts = [prompt_text(prompt) for prompt in column]
-    _check_characters(texts, tokenizer, pool)
-    prompts = encoder.encode(column)
-    for row, prompt in enumerate(prompts):
-        if len(prompt) > longest:
-            raise PoolError(
-                f"prompt of row {row} (id {pool.ids([row])[0]}) has {len(prompt)} tokens; at most {longest} leave "
-                "room for an answer: raise rollout.max_model_len, or set pool.max_prompt_tokens to leave it out"
-            )
-    return EncodedPool(pool, Prompts(prompts))
+    return EncodedPool(pool, Prompts(_encoded(pool, PromptEncoder(tokenizer, template), longest)))
 
 
-def _check_characters(texts: Sequence[str], tokenizer: PreTrainedTokenizerBase, pool: TaskPool) -> None:
-    """Raise PoolError if the tokenizer has no token for a character: some drop it without a word."""
+def _encoded(pool: TaskPool, encoder: PromptEncoder, longest: int) -> Iterator[Prompt]:
     known = set(string.whitespace)
-    for row, text in enumerate(texts):
-        for character in set(text) - known:
-            ids = tokenizer(character, add_special_tokens=False)["input_ids"]
-            if not ids or tokenizer.unk_token_id in ids:
+    for start in range(0, len(pool), PIECE):
+        column = pool.table["prompt"].slice(start, PIECE).to_pylist()
+        for row, prompt in enumerate(column, start):
+            _check_characters(prompt_text(prompt), row, encoder.tokenizer, pool, known)
+        for row, tokens in enumerate(encoder.encode(column), start):
+            if len(tokens) > longest:
                 raise PoolError(
-                    f"prompt of row {row} (id {pool.ids([row])[0]}) holds {character!r}, which the tokenizer "
-                    f"doesn't know: {text!r}; the tokenizer doesn't fit this pool"
+                    f"prompt of row {row} (id {pool.ids([row])[0]}) has {len(tokens)} tokens; at most {longest} "
+                    "leave room for an answer: raise rollout.max_model_len, or set pool.max_prompt_tokens to leave "
+                    "it out"
                 )
-            known.add(character)
+            yield tokens
+
+
+def _check_characters(
+    text: str, row: int, tokenizer: PreTrainedTokenizerBase, pool: TaskPool, known: set[str]
+) -> None:
+    """Raise PoolError if the tokenizer has no token for a character: some drop it without a word.
+
+    known: characters that it has tokens for; grows.
+    """
+    for character in set(text) - known:
+        ids = tokenizer(character, add_special_tokens=False)["input_ids"]
+        if not ids or tokenizer.unk_token_id in ids:
+            raise PoolError(
+                f"prompt of row {row} (id {pool.ids([row])[0]}) holds {character!r}, which the tokenizer "
+                f"doesn't know: {text!r}; the tokenizer doesn't fit this pool"
+            )
+        known.add(character)
