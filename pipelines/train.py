@@ -137,21 +137,25 @@ def _fit(prepared: Prepared, crew: Crew, folder: Path, console: Console) -> None
         ),
     )
     failures: list[BaseException] = []
+    ended = threading.Event()
 
     def fit() -> None:
         try:
             trainer.fit()
         except BaseException as error:  # noqa: BLE001 (handed to the main thread, which raises it)
             failures.append(error)
+        finally:
+            ended.set()
 
     asking, stopping = True, False
     # In a thread of its own, so that this one shows progress and hears an interrupt at once.
     thread = threading.Thread(target=fit, name="ray-train", daemon=True)
     with Progress(crew.journal, config.run.steps, config.run.name, console) as progress:
         thread.start()
-        while thread.is_alive():
+        while not ended.is_set():
             try:
-                thread.join(0.5)
+                # Not `thread.join`: interrupted in it, Python 3.11 takes a thread that runs for one that has ended.
+                ended.wait(0.5)
                 progress.poll()
                 complete(prepared, crew)
                 if asking and progress.records:

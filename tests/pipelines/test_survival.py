@@ -59,8 +59,9 @@ def check_ledger(config, records):
 
 def test_an_asynchronous_run_keeps_within_its_staleness(cluster, small_job):
     config = small_job(
-        "rollout.max_staleness=2", "rollout.engines=2", "run.steps=8", "run.checkpoint_every=0", name="async"
-    )
+        "rollout.max_staleness=2", "rollout.engines=2", "run.steps=8", "run.checkpoint_every=0", "learner.lr=1e-4",
+        name="async",
+    )  # fmt: skip
     train(config)
     records = read_metrics(config.run.path)
     found = check_ledger(config, records)
