@@ -15,7 +15,6 @@ import shutil
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +42,7 @@ from pipelines.anchors_config import AnchorsConfig, ReferenceConfig
 from pipelines.anchors_picture import draw
 from pipelines.pool import build_pool
 from pipelines.preparation import model_path
+from pipelines.session import ray_session
 
 MODELS = ("weak", "strong")
 BLOCK = "block"
@@ -71,7 +71,7 @@ def measure_anchors(
     rows = _chosen(config, pool)
     _check_prompts(config, models, pool, rows)
     folder = _claim_folder(config, pool, overwrite)
-    with _ray():
+    with ray_session():
         if any(models.values()):
             one = plan.Demand("reference engine", 1, config.rollout.cpus, config.rollout.gpus, "rollout.cpus")
             plan.check([one], ray.cluster_resources())  # Ray Data would wait for ever
@@ -153,20 +153,6 @@ def _claim_folder(config: AnchorsConfig, pool: TaskPool, overwrite: bool) -> Pat
 
 def _held(section: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in section.items() if key not in _FREE.get(name, set())}
-
-
-@contextmanager
-def _ray() -> Iterator[None]:
-    """The cluster at hand, else one in this process for the time of the job."""
-    if ray.is_initialized():
-        yield
-        return
-    options: dict[str, Any] = {} if "RAY_ADDRESS" in os.environ else {"include_dashboard": False}
-    ray.init(logging_level="error", log_to_driver=False, **options)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def _measure(

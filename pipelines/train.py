@@ -7,12 +7,9 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +31,8 @@ from pipelines.handout import fetch, write_model
 from pipelines.loop import Job, train_loop
 from pipelines.preparation import Prepared, claim_folder, prepare
 from pipelines.progress import Progress
+from pipelines.session import embedded, ray_session
 from pipelines.summary import summarise
-
-NAMESPACE = "bots"
 
 
 def train(
@@ -53,7 +49,10 @@ def train(
     console = console or Console()
     prepared = prepare(config)
     folder = claim_folder(config, resume=resume, overwrite=overwrite)
-    with _ray():
+    if not ray.is_initialized():
+        # Nodes of a cluster may be taken away with a notice; the one in here is not.
+        os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0" if embedded() else "1"
+    with ray_session():
         try:
             plan.wait_until_possible(plan.plan(config), config.run.wait_for_nodes_s)
             return _run(prepared, folder, console)
@@ -76,30 +75,8 @@ def _run(prepared: Prepared, folder: Path, console: Console) -> dict[str, Any]:
     return summary
 
 
-@contextmanager
-def _ray() -> Iterator[None]:
-    """Ray for the time of the job: the cluster at hand (RAY_ADDRESS, `ray job submit`), else one in here."""
-    if ray.is_initialized():
-        yield
-        return
-    embedded = "RAY_ADDRESS" not in os.environ
-    # An embedded Ray needs no dashboard; a cluster has its own.
-    options: dict[str, Any] = {"include_dashboard": False} if embedded else {}
-    # Nodes of a cluster may be taken away with a notice; the one in here is not.
-    os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0" if embedded else "1"
-    on_request_to_end = signal.getsignal(signal.SIGTERM)
-    ray.init(namespace=NAMESPACE, logging_level="error", log_to_driver=False, **options)
-    if threading.current_thread() is threading.main_thread():
-        # Ray puts a handler of its own in place, under which the job could not clean up.
-        signal.signal(signal.SIGTERM, on_request_to_end)
-    try:
-        yield
-    finally:
-        ray.shutdown()
-
-
 def _preemptible() -> bool:
-    """Whether Ray Train watches for nodes that are about to be taken away, as `_ray` has set it."""
+    """Whether Ray Train watches for nodes that are about to be taken away, as `train` has set it."""
     return os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "1") != "0"
 
 

@@ -8,12 +8,8 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
-import signal
 import sys
-import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +31,7 @@ from rich.console import Console
 
 from bots.config import ConfigError, TrainConfig
 from pipelines.command import run_job
+from pipelines.session import ray_session
 from pipelines.tune_config import Sweep, load_sweep
 from pipelines.tune_pictures import draw
 from pipelines.tune_plan import WAITING, trial_demand
@@ -68,7 +65,7 @@ def run_sweep(
         prepare(base)
     demand = trial_demand(sweep)
     started = time.monotonic()
-    with _ray():
+    with ray_session():
         resources = ray.cluster_resources()
         at_a_time = demand.concurrent(resources, config.search.concurrent)
         folder = claim_sweep(sweep, resume=resume, overwrite=overwrite)
@@ -86,25 +83,6 @@ def run_sweep(
         if path.exists():
             console.print(f"  {path}", highlight=False, soft_wrap=True)
     return results
-
-
-@contextmanager
-def _ray() -> Iterator[None]:
-    """Ray for the time of the sweep: the cluster at hand, else one in here."""
-    if ray.is_initialized():
-        yield
-        return
-    # An embedded Ray needs no dashboard; a cluster has its own.
-    options: dict[str, Any] = {} if "RAY_ADDRESS" in os.environ else {"include_dashboard": False}
-    on_request_to_end = signal.getsignal(signal.SIGTERM)
-    ray.init(namespace="bots", logging_level="error", log_to_driver=False, **options)
-    if threading.current_thread() is threading.main_thread():
-        # Ray puts a handler of its own in place, under which the sweep could not clean up.
-        signal.signal(signal.SIGTERM, on_request_to_end)
-    try:
-        yield
-    finally:
-        ray.shutdown()
 
 
 def claim_sweep(sweep: Sweep, *, resume: bool, overwrite: bool) -> Path:

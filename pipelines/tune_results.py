@@ -19,22 +19,9 @@ from bots.files import replace_text, replacing
 from bots.metrics import Interval, paired_difference
 from pipelines.tune_config import Sweep
 from pipelines.tune_space import lay
-from pipelines.tune_trials import CURVE, PER_SEED
+from pipelines.tune_trials import CURVE, PER_SEED, REPORTED
 
-FIGURES = (
-    "step",
-    "etr",
-    "signal",
-    "score",
-    "best_score",
-    "mean_score",
-    "gain",
-    "ttb50",
-    "ttb100",
-    "bsf25",
-    "bsf100",
-    "tokens",
-)
+FIGURES = ("step", *REPORTED, "tokens")
 
 
 SYMBOLS = {

@@ -106,4 +106,5 @@ def test_everything_may_be_killed_and_the_run_goes_on(cluster, small_job):
     assert found.rewinds >= 3, (
         "the start, the rank's death and the coordinator's; the broker's if it was in use"
     )
-    assert found.losses >= 2
+    # The stopped engine holds requests until its timeout; the killed one may have been idle.
+    assert found.losses >= 1

@@ -1,0 +1,38 @@
+"""Ray for the time of a job."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import ray
+
+NAMESPACE = "bots"
+
+
+def embedded() -> bool:
+    """Whether a job that starts now makes a Ray of its own, in here, rather than join a cluster."""
+    return "RAY_ADDRESS" not in os.environ
+
+
+@contextmanager
+def ray_session() -> Iterator[None]:
+    """The cluster at hand (RAY_ADDRESS, `ray job submit`), else a Ray in here; one that runs already is left alone."""
+    if ray.is_initialized():
+        yield
+        return
+    # An embedded Ray needs no dashboard; a cluster has its own.
+    options: dict[str, Any] = {"include_dashboard": False} if embedded() else {}
+    on_request_to_end = signal.getsignal(signal.SIGTERM)
+    ray.init(namespace=NAMESPACE, logging_level="error", log_to_driver=False, **options)
+    if threading.current_thread() is threading.main_thread():
+        # Ray puts a handler of its own in place, under which the job could not clean up.
+        signal.signal(signal.SIGTERM, on_request_to_end)
+    try:
+        yield
+    finally:
+        ray.shutdown()
