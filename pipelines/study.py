@@ -1,6 +1,7 @@
 """The study: paired, multi-seed runs of the train job, resumable, and the page of what they show.
 
-`bots study configs/study.yaml` runs what is missing, one run after the other, and writes the page after each.
+`bots study configs/study.yaml` runs what is missing, one run after the other, and writes the page after each. Start it
+again beside itself, here or on machines that share the results' folder, and they divide the runs among them.
 """
 
 from __future__ import annotations
@@ -12,8 +13,11 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from filelock import FileLock, Timeout
 from rich.console import Console
 
 from bots.config import dump_config
@@ -25,29 +29,56 @@ from pipelines.train import train
 
 
 def run_study(study: StudyConfig, console: Console, page: Path, name: str, minutes: float | None) -> None:
-    """Run what has no result yet, in order.
+    """Run what has no result yet and no other process is running, in order.
 
     minutes: no new run is started after so long. A run whose configuration is no longer the study's is made anew.
     Each finished run is on disk before the next begins; an interrupted one begins again the next time.
     """
-    results, started = StudyResults(study.results), time.monotonic()
-    missing = missing_runs(study, results)
-    console.print(f"{len(missing)} runs to go", highlight=False)
-    for number, key in enumerate(missing):
+    started = time.monotonic()
+    console.print(f"{len(missing_runs(study))} runs to go", highlight=False)
+    for key in study.plan():
         if minutes is not None and time.monotonic() - started > 60 * minutes:
             return
-        pool, arm, seed = key
-        console.rule(f"{number + 1} of {len(missing)}: {pool}, {arm}, seed {seed}")
-        _run(study, key, results, console)
-        write_page(study, name, page)
+        with _claimed(study, key) as ours:
+            if not ours:
+                continue
+            pool, arm, seed = key
+            console.rule(f"{pool}, {arm}, seed {seed}")
+            _run(study, key, console)
+        with FileLock(study.results / "page.lock"):
+            write_page(study, name, page)
+        console.print(f"{len(missing_runs(study))} runs to go", highlight=False)
 
 
-def missing_runs(study: StudyConfig, results: StudyResults) -> list[Key]:
+def missing_runs(study: StudyConfig) -> list[Key]:
     """What has no result with the study's present configuration, in the order of the plan."""
-    return [key for key in study.plan() if results.fingerprint(key) != fingerprint(study.run(key))]
+    results = StudyResults(study.results)
+    return [key for key in study.plan() if _is_missing(study, results, key)]
 
 
-def _run(study: StudyConfig, key: Key, results: StudyResults, console: Console) -> None:
+def _is_missing(study: StudyConfig, results: StudyResults, key: Key) -> bool:
+    return results.fingerprint(key) != fingerprint(study.run(key))
+
+
+@contextmanager
+def _claimed(study: StudyConfig, key: Key) -> Iterator[bool]:
+    """Whether the run is this process's to make. The claim of a process that dies falls with it."""
+    study.results.mkdir(parents=True, exist_ok=True)
+    claim = FileLock(study.results / f"{study.run(key).run.name}.lock", blocking=False)
+    try:
+        claim.acquire()
+    except Timeout:
+        yield False
+        return
+    try:
+        # Looked up under the claim: another process may have finished the run a moment ago.
+        yield _is_missing(study, StudyResults(study.results), key)
+    finally:
+        Path(claim.lock_file).unlink(missing_ok=True)
+        claim.release()
+
+
+def _run(study: StudyConfig, key: Key, console: Console) -> None:
     config = study.run(key)
     folder = config.run.path
     began = time.time()
@@ -59,19 +90,22 @@ def _run(study: StudyConfig, key: Key, results: StudyResults, console: Console) 
         "config": dump_config(config),
         "wall_seconds": time.time() - began,
     }
-    results.add(key, folder, about)
+    StudyResults.add(study.results, key, folder, about)
     # What the study needs of it is in the results now.
     shutil.rmtree(folder)
 
 
 def _commit() -> str:
-    """The commit that ran, marked where the tree differed from it; "unknown" outside a clone."""
-    here = Path(__file__).parent
-    said = subprocess.run(
-        ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"],
-        cwd=here, capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    return said.stdout.strip() or "unknown"
+    """The commit that ran, marked where the code differed from it; "unknown" outside a clone."""
+    root = Path(__file__).parents[1]
+
+    def git(*arguments: str) -> str:
+        command = ["git", "-C", str(root), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    changed = git("status", "--porcelain", "--", "bots", "actors", "pipelines", "configs", "requirements")
+    return (commit + ("+changes" if changed else "")) if commit else "unknown"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -89,7 +123,7 @@ def main(arguments: list[str] | None = None) -> int:
         if not options.page_only:
             run_study(study, console, options.page, options.config, options.minutes)
         write_page(study, options.config, options.page)
-        left = len(missing_runs(study, StudyResults(study.results)))
+        left = len(missing_runs(study))
         console.print(f"{left} runs are left; see {options.page}", highlight=False, soft_wrap=True)
 
     return run_job("study", job)

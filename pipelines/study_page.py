@@ -12,6 +12,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
+from bots.files import replace_text
 from bots.metrics import mean_interval
 from pipelines.study_config import Part, StudyConfig
 from pipelines.study_figures import BSF, COSTS, TTB, Comparison, Figure, compare_arms
@@ -58,7 +59,7 @@ def write_page(study: StudyConfig, config: str, page: Path) -> None:
             if len(comparison.figures) > 1:
                 text += _section(study, part, comparison, results, page.parent)
     page.parent.mkdir(parents=True, exist_ok=True)
-    page.write_text(text)
+    replace_text(page, text)
 
 
 def _section(

@@ -10,6 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from filelock import FileLock
 
 from bots.files import replacing
 from bots.metrics import Curve
@@ -70,13 +71,13 @@ class StudyResults:
         found = self.runs.filter(_is(key))
         return found["fingerprint"][0].as_py() if found.num_rows else None
 
-    def add(self, key: Key, folder: Path, about: dict[str, Any]) -> None:
-        """Take in a finished run's folder, in place of an earlier run of the same key; on disk on return.
+    @classmethod
+    def add(cls, results: Path, key: Key, folder: Path, about: dict[str, Any]) -> None:
+        """Take a finished run's folder into the tables, in place of an earlier run of the same key; on disk on return.
 
-        about: the columns of `RUNS` beside the key.
+        about: the columns of `RUNS` beside the key. Processes that add at once wait for one another.
         """
         pool, arm, seed = key
-        self.runs = self._with(self.runs, key, [{"pool": pool, "arm": arm, "seed": seed, **about}])
         rows = []
         tokens = seconds = 0.0
         for record in read_metrics(folder):
@@ -86,8 +87,12 @@ class StudyResults:
             brier = record.get("posterior/batch/brier")
             spent = {"tokens": tokens, "seconds": seconds}
             rows.append({"pool": pool, "arm": arm, "seed": seed, **given, **spent, "brier": brier})
-        self.steps = self._with(self.steps, key, rows)
-        self._write()
+        results.mkdir(parents=True, exist_ok=True)
+        with FileLock(results / "tables.lock"):
+            tables = cls(results)
+            tables.runs = cls._with(tables.runs, key, [{"pool": pool, "arm": arm, "seed": seed, **about}])
+            tables.steps = cls._with(tables.steps, key, rows)
+            tables._write()
 
     def run(self, key: Key) -> StudyRun | None:
         """A run's curves, None if it has not been run."""
@@ -109,7 +114,6 @@ class StudyResults:
         return pa.concat_tables([others, pa.Table.from_pylist(rows, schema=table.schema)])
 
     def _write(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
         for name, table in (("runs", self.runs), ("steps", self.steps)):
             with replacing(self.folder / f"{name}.parquet") as partial:
                 pq.write_table(table, partial)

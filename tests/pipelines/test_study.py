@@ -98,6 +98,19 @@ def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
     np.testing.assert_array_equal(found, [expected] if not np.isnan(expected) else [])
 
 
+def test_processes_divide_the_runs(tmp_path):
+    config = load_study(study_file(tmp_path), [])
+    one, other = list(config.plan())[:2]
+    with study._claimed(config, one) as first, study._claimed(config, one) as second:
+        assert first
+        assert not second
+        with study._claimed(config, other) as third:
+            assert third
+    with study._claimed(config, one) as again:
+        assert again
+    assert not list((tmp_path / "results").glob("*.lock"))
+
+
 def test_an_empty_study_has_a_page_too(tmp_path):
     config = load_study(study_file(tmp_path), [])
     write_page(config, "study.yaml", tmp_path / "study.md")
