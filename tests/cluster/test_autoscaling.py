@@ -161,7 +161,6 @@ def test_engines_come_with_nodes_and_work_goes_on_when_one_is_taken_away(
         joined = Counter(event["actor"] for event in events if event["event"] == "joined")
         assert set(joined) == {"rollout-0", "rollout-1", "rollout-2"}
         assert joined.total() >= 4, "one of them twice: on the node that was lost, and on the next"
-        assert account.losses >= 1
         assert not account.dropped
         assert set(Counter(account.trained.values()).values()) == {16}, "every step trains B whole groups"
         # Ray Train itself goes on asking for the learners' nodes, for up to three minutes.

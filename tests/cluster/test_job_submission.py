@@ -20,8 +20,8 @@ def train(folder, *rest):
     """The entrypoint of a small run whose results lie in `folder`."""
     return [
         "--", "python", "-m", "pipelines.train", "configs/lab.yaml", "pool.sources.0.size=200",
-        "selection.tasks=8", "rollout.samples=4", "rollout.engines=1", "evaluation.pool.sources.0.size=40",
-        "evaluation.every=100000", f"run.folder={folder}", *rest,
+        "selection.tasks=8", "rollout.samples=4", "rollout.engines=1", "learner.ranks=1",
+        "evaluation.pool.sources.0.size=40", "evaluation.every=100000", f"run.folder={folder}", *rest,
     ]  # fmt: skip
 
 

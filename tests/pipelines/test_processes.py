@@ -18,6 +18,7 @@ SMALL = [
     "selection.tasks=8",
     "rollout.samples=4",
     "rollout.engines=1",
+    "learner.ranks=1",
     "evaluation.pool.sources.0.size=40",
     "run.checkpoint_every=0",
 ]

@@ -73,7 +73,7 @@ def test_an_asynchronous_run_keeps_within_its_staleness(cluster, small_job):
 def test_everything_may_be_killed_and_the_run_goes_on(cluster, small_job):
     config = small_job(
         "rollout.max_staleness=1", "rollout.engines=2", "rollout.timeout_s=25", "run.steps=16",
-        "run.checkpoint_every=3", "grading.actors=2", "learner.max_failures=4", name="killed",
+        "run.checkpoint_every=3", "grading.actors=2", "learner.ranks=2", "learner.max_failures=4", name="killed",
     )  # fmt: skip
     folder, failures = config.run.path, []
 

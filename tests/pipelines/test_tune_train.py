@@ -73,10 +73,9 @@ def beliefs(run_folder):
 
 
 @pytest.mark.slow
-def test_an_adopted_run_has_the_donors_posterior_and_its_own_values(cluster, small_job):
-    donor = small_job("run.steps=2", "run.checkpoint_every=2", name="donor")
-    train(donor)
-    changes = ("run.steps=3", "selection.lam=0.4", "selection.rho=0.3", "learner.lr=5e-4")
+def test_an_adopted_run_has_the_donors_posterior_and_its_own_values(finished_run, small_job):
+    donor, _ = finished_run
+    changes = ("run.steps=4", "selection.lam=0.4", "selection.rho=0.3", "learner.lr=5e-4")
     own = small_job(*changes, "run.checkpoint_every=1", name="own")
     with run_of_checkpoint(donor.run.path) as source:
         copy = type(donor.run.path)(source)
@@ -92,14 +91,14 @@ def test_an_adopted_run_has_the_donors_posterior_and_its_own_values(cluster, sma
 
     train(own, resume=True)
     records = read_metrics(own.run.path)
-    assert [record["step"] for record in records] == [0, 1, 2, 3]
-    assert [r["weights"] for r in records[:3] if "weights" in r] == [
+    assert [record["step"] for record in records] == [0, 1, 2, 3, 4]
+    assert [r["weights"] for r in records[:4] if "weights" in r] == [
         r["weights"] for r in read_metrics(donor.run.path) if "weights" in r
     ]
     assert records[-1]["posterior/lam"] == 0.4
-    assert records[-1]["lr"] == pytest.approx(5e-4 * 3 / own.learner.warmup_steps)
+    assert records[-1]["lr"] == pytest.approx(5e-4 * 4 / own.learner.warmup_steps)
     lineage = json.loads((own.run.path / "lineage.jsonl").read_text())
-    assert lineage == {"from": "donor", "step": 2}
+    assert lineage == {"from": "finished", "step": 3}
     # The donor's files are untouched.
     assert beliefs(donor.run.path).lam == 0.1
 
