@@ -22,6 +22,7 @@ import numpy as np
 import ray
 
 from actors.engine_pool import EnginePool, Weights
+from actors.evaluation import EVALUATE, Evaluation
 from actors.grader_pool import GraderPool, GradingError
 from actors.posterior import together
 from actors.weight_broadcast import Channel
@@ -34,7 +35,7 @@ from bots.ledger import EMPTY, Key, Ledger
 from bots.selection import DynamicFilter
 from bots.templates import prompt_text
 
-TRAIN, EVALUATE = "train", "evaluate"
+TRAIN = "train"
 MOST_LOSSES = 5
 """A task over which so many engines were lost is dropped, with that reason: it may be what ends them."""
 
@@ -98,7 +99,7 @@ class Coordinator:
         self.graders.clear()
         self._groups: dict[Key, Group] = {}
         self._ungraded: list[Group] = []
-        self._evaluating: dict[RequestKey, asyncio.Future[Group]] = {}
+        self._evaluation: Evaluation | None = None
         self._observed: asyncio.Task[dict[str, float]] | None = None
         self._version = -1
         self._select_seconds = 0.0
@@ -236,33 +237,17 @@ class Coordinator:
         """What the posterior made of the last batch: the figures of `BOTS.metrics`."""
         return await asyncio.shield(self._observed) if self._observed is not None else {}
 
-    async def evaluate(self) -> dict[str, float]:
-        """Mean reward of the newest policy on the held-out tasks, in all and by domain."""
+    async def evaluate(self, step: int) -> dict[str, float]:
+        """Mean reward of the newest policy, that of `step`, on the held-out tasks, in all and by domain."""
         if self.evaluation is None:
             return {}
-        pool, settings = self.evaluation, self.config.evaluation
-        rollout = self.config.rollout
-        sampling = Sampling(settings.samples, rollout.max_tokens, settings.temperature, rollout.top_p)
-        # The same seeds at every evaluation: what differs between two scores is the policy alone.
-        requests = [self._request(EVALUATE, 0, row, pool, sampling) for row in range(len(pool.pool))]
-        loop = asyncio.get_running_loop()
-        self._evaluating = {request.key: loop.create_future() for request in requests}
-        self._evaluation_losses: dict[int, int] = {}
-        answers = list(self._evaluating.values())
-        self.engines.submit(requests, first=True)
-        while not all(answer.done() for answer in answers):
+        self._evaluation = evaluation = Evaluation(self.evaluation, self.config)
+        self.engines.submit(evaluation.requests(), first=True)
+        while not evaluation.done:
             await self._news()
-        means = np.array([_mean_reward(answer.result()) for answer in answers])
-        ungraded = int(np.isnan(means).sum())
-        if ungraded == len(means):
-            raise RuntimeError("not one answer to the evaluation tasks could be graded")
-        scores = {"score": float(np.nanmean(means)), "evaluation_ungraded": float(ungraded)}
-        for code, domain in enumerate(pool.pool.domains):
-            of_domain = means[pool.pool.domain_codes == code]
-            scores[f"score/{domain}"] = (
-                float(np.nanmean(of_domain)) if not np.isnan(of_domain).all() else np.nan
-            )
-        return scores
+        if self.config.run.keep_rollouts:
+            self.journal.keep.remote(step, evaluation.table(step), "evaluation")
+        return evaluation.scores()
 
     async def checkpoint(self) -> tuple[bytes, dict[int, list[int]], dict[str, Any]]:
         """The posterior's snapshot, the selections it keeps, and the ledger, all as after the last batch."""
@@ -303,11 +288,11 @@ class Coordinator:
         """Hand the engines what the newest policy version allows."""
         able = [key for key in self._gated if self.ledger.may_begin(key, self._version)]
         self._gated = self._gated[len(able) :]
-        self.engines.submit(self._request(TRAIN, *key, self.train, self._sampling) for key in able)
+        self.engines.submit(self._request(*key) for key in able)
 
-    def _request(self, purpose: str, wave: int, row: int, pool: EncodedPool, sampling: Sampling) -> Request:
+    def _request(self, wave: int, row: int) -> Request:
         seed = request_seed(self.config.run.seed, wave, row) if self.config.rollout.seeded else None
-        return Request((purpose, wave, row), pool.prompts[row], sampling, seed)
+        return Request((TRAIN, wave, row), self.train.prompts[row], self._sampling, seed)
 
     def _begun(self, key: RequestKey, version: int) -> None:
         purpose, wave, row = key
@@ -348,7 +333,7 @@ class Coordinator:
             group.reasons = [str(error)] * len(group.rollouts)
         purpose, wave, row = key
         if purpose == EVALUATE:
-            self._evaluating[key].set_result(group)
+            self._evaluation.add(row, group)
         elif group.graded:
             self.ledger.graded((wave, row))
             self._groups[wave, row] = group
@@ -453,7 +438,3 @@ def _items(group: Group, pool: EncodedPool) -> list[Item]:
     (task,) = pool.pool.take(np.array([group.row], np.int64), ["grader", "prompt", "answer"])
     prompt = prompt_text(task["prompt"])
     return [(task["grader"], prompt, task["answer"], rollout.text) for rollout in group.rollouts]
-
-
-def _mean_reward(group: Group) -> float:
-    return float(np.nanmean(group.rewards)) if not np.isnan(group.rewards).all() else np.nan

@@ -55,9 +55,9 @@ class Journal:
                 self.board.add_scalar(name, value, record["step"])
         self.trackers.log(record)
 
-    def keep(self, step: int, rollouts: pa.Table) -> None:
-        """Write a step's rollouts to `rollouts/STEP.parquet`; a repeated step replaces its file."""
-        folder = self.path.parent / "rollouts"
+    def keep(self, step: int, rollouts: pa.Table, where: str = "rollouts") -> None:
+        """Write a step's answers to `WHERE/STEP.parquet` in the run's folder; a repeated step replaces its file."""
+        folder = self.path.parent / where
         folder.mkdir(exist_ok=True)
         with replacing(folder / f"{step:06d}.parquet") as partial:
             pq.write_table(rollouts, partial)

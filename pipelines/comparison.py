@@ -99,7 +99,7 @@ def table(costs: dict[str, Any], run: str, baseline: str) -> Table:
         ("seconds", "training seconds to the target", "{:.1f}"),
         ("best_score", "best score", "{:.3f}"),
         ("mean_etr", "mean effective task ratio", "{:.2f}"),
-        ("selection_share", "selection's share of step time", "{:.3%}"),
+        ("selection_share", "share of step time spent waiting for selection", "{:.3%}"),
     ):
         ours, theirs = costs[what]["run"], costs[what]["baseline"]
         ratio = costs[what].get("ratio", ours / theirs if what in ("best_score", "mean_etr") else None)

@@ -51,7 +51,7 @@ def train_loop(settings: dict[str, Any]) -> None:
     sync_weights(learner, crew, version=done)
     score = last_score(crew)
     if crew and done == 0:
-        scores = ray.get(crew.coordinator.evaluate.remote())
+        scores = ray.get(crew.coordinator.evaluate.remote(done))
         score = scores.get("score")
         survey = ray.get(crew.posterior.survey.remote())
         ray.get(crew.journal.write.remote({"step": 0, **scores, **survey}))
@@ -79,7 +79,7 @@ def train_loop(settings: dict[str, Any]) -> None:
             evaluating = step % config.evaluation.every == 0 or step == run.steps
             if evaluating:
                 with watch("evaluate"):
-                    record |= ray.get(crew.coordinator.evaluate.remote())
+                    record |= ray.get(crew.coordinator.evaluate.remote(step))
                 score = record.get("score", score)
             record |= ray.get(crew.coordinator.observed.remote())
             if evaluating:

@@ -236,7 +236,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--dry-run", action="store_true", help="print the sweep and its plan, and stop")
     parser.add_argument("--resume", action="store_true", help="go on with a sweep that was interrupted")
     parser.add_argument("--overwrite", action="store_true", help="replace the sweep's folder")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
 
     def job(console: Console) -> None:
         sweep = load_sweep(options.config, options.overrides)

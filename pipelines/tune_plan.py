@@ -24,11 +24,9 @@ class TrialDemand:
 
     @property
     def total(self) -> dict[str, float]:
-        """CPU and GPU of one trial."""
-        return {
-            "CPU": sum(d.count * d.cpus for d in self.demands),
-            "GPU": sum(d.count * d.gpus for d in self.demands),
-        }
+        """CPU, GPU and custom resources of one trial."""
+        kinds = ("CPU", "GPU", *sorted({kind for d in self.demands for kind in d.others}))
+        return {kind: sum(d.count * d.each(kind) for d in self.demands) for kind in kinds}
 
     def concurrent(self, resources: Mapping[str, float], most: int | None) -> int:
         """Trials that fit at the same time, at most `most`.

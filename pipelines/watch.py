@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bots watch", description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder, for example runs/lab")
     parser.add_argument("--once", action="store_true", help="print the figures as they are now, and stop")
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     return run_job("watch", lambda console: watch(options.run, console, once=options.once))
 
 

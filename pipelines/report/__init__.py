@@ -38,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
         type=Path,
         help="the file to write; default: report.html in the run's folder, or here for several",
     )
-    options = parser.parse_args(arguments)
+    options = parser.parse_intermixed_args(arguments)
     alone = options.runs[0] if len(options.runs) == 1 and options.runs[0].is_dir() else Path()
     output = options.output or alone / "report.html"
 

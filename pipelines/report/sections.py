@@ -14,6 +14,7 @@ from pipelines.report import beliefs, tasks
 from pipelines.report.answers import Groups, read_beliefs, read_groups, read_pool, rollouts
 from pipelines.report.curves import against_random, learning_curves
 from pipelines.report.figures import figures
+from pipelines.report.held_out import held_out
 from pipelines.report.replay import Replay, replay
 from pipelines.report.run import Run
 from pipelines.report.settings import Setting
@@ -61,7 +62,7 @@ def _run(run: Run, setting: int, table_rows: int) -> dict[str, Any]:
         "figures": figures(run),
         "phases": phases(run) or NO_STEPS,
     }
-    return shared | _posterior(run, table_rows)
+    return shared | _posterior(run, table_rows) | {"held_out": held_out(run) if run.steps else NO_STEPS}
 
 
 def _key_figures(run: Run) -> dict[str, Any]:

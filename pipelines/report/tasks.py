@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import unicodedata
-from collections import Counter
 from typing import Any
 
 import numpy as np
@@ -13,18 +11,12 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from bots.pool import TaskPool
-from bots.sources.config import PoolConfig
-from bots.sources.open import plan_parts
 from pipelines.report.answers import Groups
 from pipelines.report.run import Run
+from pipelines.report.texts import commonest, read_texts, visible
 
 SHOWN = 4
 """Tasks of each kind that are shown with answers."""
-ANSWERS = 3
-LONGEST = 2000
-"""Characters of a prompt or an answer that are shown."""
-UNSEEN = ("Cc", "Cf", "Co", "Cn", "Zl", "Zp")
-"""Unicode categories of characters that are shown by their code points: control, format, line separators …"""
 
 
 class Tried:
@@ -103,7 +95,7 @@ def cards(
     The second value says why prompts are missing, where they are.
     """
     ids = pool.ids(tried.row[chosen])
-    prompts, missing = _prompts(run, ids)
+    texts, missing = read_texts(run.config["pool"], ids)
     answers = kept.to_table(
         columns=["step", "task", "answer", "reward", "reason", "tokens"],
         filter=pc.field("task").isin(ids),
@@ -113,73 +105,21 @@ def cards(
         places = tried.places[place]
         of_task = answers.filter(pc.equal(answers["task"], task))
         first, last = int(groups.step[tried.first[place]]), int(groups.step[tried.last[place]])
-        prompt, truth = prompts.get(task, (None, None))
+        text = texts.get(task)
         out.append(
             {
                 "id": visible(task),
                 "row": int(tried.row[place]),
                 "domain": pool.domains[pool.domain_codes[tried.row[place]]],
-                "prompt": prompt,
-                "truth": truth,
+                "prompt": text and text.prompt,
+                "truth": text and text.truth,
                 "steps": groups.step[places].tolist(),
                 "rates": _rounded(rate[places]),
-                "before": _answers(of_task, first),
-                "after": _answers(of_task, last) if last > first else None,
+                "before": commonest(of_task, first),
+                "after": commonest(of_task, last) if last > first else None,
             }
         )
     return out, missing
-
-
-def _answers(of_task: pa.Table, step: int) -> dict[str, Any]:
-    """The commonest answers of a step, each with how often it came."""
-    rows = of_task.filter(pc.equal(of_task["step"], step)).to_pylist()
-    counts = Counter((r["answer"], r["reward"], r["reason"]) for r in rows)
-    return {
-        "step": step,
-        "answers": len(rows),
-        "tokens": float(np.mean([r["tokens"] for r in rows])),
-        "shown": [
-            {"text": visible(text), "reward": reward, "reason": visible(reason), "count": count}
-            for (text, reward, reason), count in counts.most_common(ANSWERS)
-        ],
-    }
-
-
-def _prompts(run: Run, ids: list[str]) -> tuple[dict[str, tuple[str, str]], str | None]:
-    """Prompt and right answer of the tasks, read again from the pool that the configuration names."""
-    wanted, found = pa.array(ids), {}
-    try:
-        for part in plan_parts(PoolConfig.model_validate(run.config["pool"]))[1]:
-            for piece in part.read():
-                hits = piece.filter(pc.is_in(piece["id"], value_set=wanted))
-                for row in hits.select(["id", "prompt", "answer"]).to_pylist():
-                    found.setdefault(row["id"], (visible(_text(row["prompt"])), visible(str(row["answer"]))))
-            if len(found) == len(ids):
-                return found, None
-    except (ValueError, LookupError, OSError, ImportError) as error:
-        return found, f"The prompts are not shown, as the pool cannot be read again: {visible(str(error))}"
-    lost = len(ids) - len(found)
-    return (
-        found,
-        f"{lost} of the tasks are no longer in the pool that config.yaml names, so their prompts are not shown.",
-    )
-
-
-def _text(prompt: Any) -> str:
-    if isinstance(prompt, str):
-        return prompt
-    if len(prompt) == 1:
-        return str(prompt[0]["content"])
-    return "\n\n".join(f"{message['role']}: {message['content']}" for message in prompt)
-
-
-def visible(text: str) -> str:
-    """The text with control and direction characters shown by their code points, cut to LONGEST characters."""
-    shown = "".join(
-        f"⟨U+{ord(c):04X}⟩" if unicodedata.category(c) in UNSEEN and c not in "\n\t" else c
-        for c in text[:LONGEST]
-    )
-    return shown if len(text) <= LONGEST else f"{shown} … ({len(text) - LONGEST:,} more characters)"
 
 
 def _rounded(values: Any) -> list[float | int | None]:

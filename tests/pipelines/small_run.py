@@ -52,6 +52,7 @@ def make_run(
             f"run.seed={seed}",
             f"run.keep_rollouts={str(keep).lower()}",
             "pool.sources.0.size=120",
+            "evaluation.pool.sources.0.size=30",
             "selection.tasks=8",
             "rollout.samples=4",
             f"selection.selector={selector}",
@@ -72,6 +73,16 @@ def make_run(
         str(path / "posterior"),
     )
     model = np.random.default_rng(seed)
+    held_out = read_pool(config.evaluation.pool)
+
+    def keep_evaluation(step: int) -> None:
+        if keep and evaluated:
+            chance = np.random.default_rng(step)
+            groups = [_answered(held_out, row, step, chance) for row in range(len(held_out))]
+            table = rollout_table(step, held_out.ids(np.arange(len(held_out))), groups)
+            journal.keep(step, table, "evaluation")
+
+    keep_evaluation(0)
     scores = {"score": 0.4, "score/math": 0.3, "score/code": 0.5} if evaluated else {}
     journal.write({"step": 0} | posterior.survey() | scores)
     ledger = EventLog(path / "ledger.jsonl") if ahead else None
@@ -105,6 +116,7 @@ def make_run(
         if step % 4 == 0:
             record |= posterior.survey()
         if evaluated and step % 4 == 0:
+            keep_evaluation(step)
             score = 0.4 + 0.01 * step + 0.002 * seed
             record |= {"score": score, "score/math": score - 0.1, "score/code": score + 0.1}
         phases = {"seconds/generate": 0.4, "seconds/learn": 0.3, "seconds/evaluate": 0.2, "seconds": 1.0}
@@ -124,7 +136,9 @@ def _selected_now(step: int, steps: int, ahead: bool) -> list[int]:
 
 def _answered(pool: TaskPool, row: int, step: int, model: np.random.Generator) -> Group:
     """A group of a model that goes from the weak reference model to the strong one."""
-    rate = float(np.clip(pool.weak[row] + step / 12 * (pool.strong[row] - pool.weak[row]), 0.05, 0.95))
+    known = pool.weak is not None and not np.isnan(pool.weak[row])
+    weak, strong = (pool.weak[row], pool.strong[row]) if known else (0.3, 0.6)
+    rate = float(np.clip(weak + step / 12 * (strong - weak), 0.05, 0.95))
     rewards = (model.random(4) < rate).astype(float)
     answers = [
         Rollout(

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow.ipc as ipc
+import pyarrow.parquet as pq
 import pytest
 import yaml
 
@@ -163,7 +164,7 @@ def test_missing_data_is_said_in_a_sentence(tmp_path):
     fresh = make_run(tmp_path, name="fresh", steps=1, planned=9, ended=False)
     (fresh / "metrics.jsonl").unlink()
     run = data_of(fresh)["runs"][0]
-    assert {run[key] for key in ("phases", "heat", "calibration", "cards", "table")} == {
+    assert {run[key] for key in ("phases", "heat", "calibration", "cards", "table", "held_out")} == {
         "The run has not finished a step yet."
     }
 
@@ -177,6 +178,25 @@ def test_a_pool_that_is_gone_costs_the_prompts_only(runs, tmp_path):
     assert "gone.parquet" in cards["missing"]
     assert cards["tasks"][0]["prompt"] is None
     assert cards["tasks"][0]["before"]["shown"]
+
+
+def test_held_out_answers_of_the_first_and_the_last_evaluation_stand_side_by_side(runs, tmp_path):
+    first, last = (
+        pq.read_table(runs[0] / "evaluation" / f"{step:06d}.parquet").to_pandas() for step in (0, 12)
+    )
+    change = last.groupby("task")["reward"].mean() - first.groupby("task")["reward"].mean()
+    shown = data_of(runs[0])["runs"][0]["held_out"]
+    assert shown["counts"] == {"gained": (change > 0).sum(), "lost": (change < 0).sum(), "all": 30}
+    best = shown["tasks"][shown["kinds"]["gained"][0]]
+    assert change[best["id"]] == change.max()
+    assert (best["before"]["step"], best["after"]["step"]) == (0, 12)
+    assert best["prompt"], "read from the held-out pool"
+    worst = shown["tasks"][shown["kinds"]["lost"][0]]
+    assert change[worst["id"]] == change.min()
+    once = shutil.copytree(runs[0], tmp_path / "once")
+    for step in (4, 8, 12):
+        (once / "evaluation" / f"{step:06d}.parquet").unlink()
+    assert "did not keep the answers of two evaluations" in data_of(once)["runs"][0]["held_out"]
 
 
 def test_bad_input_is_refused_with_the_way_out(runs, tmp_path, capsys):
@@ -209,7 +229,7 @@ def test_hostile_text_stays_data(page):
 
 
 def test_commands_of_the_page_in_the_documentation_run(tmp_path, monkeypatch, capsys):
-    for name in ("lab", "demo/bots", "demo/random", "study/a", "study/b"):
+    for name in ("lab", "demo/bots", "demo/random", "seeds/a", "seeds/b"):
         folder, _, last = name.rpartition("/")
         make_run(tmp_path / "runs" / folder, name=last, steps=2)
     monkeypatch.chdir(tmp_path)

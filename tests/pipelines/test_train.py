@@ -46,6 +46,12 @@ def test_a_run_leaves_everything_that_it_promises(finished_run):
         assert set(rollouts["weights"].to_pylist()) == {records[record["step"] - 1]["weights"]}
         assert np.mean(rollouts["reward"].to_numpy()) == pytest.approx(record["reward"])
 
+    for record in (record for record in records if "score" in record):
+        answers = pq.read_table(folder / "evaluation" / f"{record['step']:06d}.parquet")
+        assert answers.num_rows == 40 * config.evaluation.samples
+        assert set(answers["policy_version"].to_pylist()) == {record["step"]}
+        assert np.mean(answers["reward"].to_numpy()) == pytest.approx(record["score"])
+
     assert summary == json.loads((folder / "summary.json").read_text())
     assert summary["steps"] == 3
     assert summary["tokens"] == sum(record["tokens"] for record in steps)

@@ -92,6 +92,8 @@ def test_concurrency_follows_from_the_resources():
     # The largest trial counts, engines that would join later included.
     varied = load_sweep(LAB, ["base.rollout.min_engines=1", "space.rollout.engines=[2, 6]"])
     assert trial_demand(varied).total == {"CPU": 4.0, "GPU": 0.0}
+    placed = trial_demand(load_sweep(LAB, ["base.rollout.resources={rollout: 1}", "base.rollout.engines=2"]))
+    assert placed.concurrent({"CPU": 64, "rollout": 7}, None) == 3, "so do resources of one's own"
     assert set(WAITING) <= {"memory"}, "a trial that waits takes nothing of what jobs are planned with"
     assert trial_demand(load_sweep(GRID)).concurrent({"CPU": 6}, None) == 6
 

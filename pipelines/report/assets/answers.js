@@ -1,5 +1,21 @@
 // The tasks: cards with answers before and after, and the table that sorts and filters.
 
+const CHANGES = {
+  gained: ["Gained most", "answered better after training than before"],
+  lost: ["Lost most", "answered worse"],
+};
+
+function heldOutCards(run) {
+  if (typeof run.held_out === "string") return [missing(run.held_out)];
+  const { tasks, kinds, counts } = run.held_out;
+  const parts = run.held_out.missing ? [missing(run.held_out.missing)] : [];
+  for (const [kind, [title, text]] of Object.entries(CHANGES)) {
+    parts.push(el("h3", {}, title), el("p", { class: "note" }, `${whole(counts[kind])} of ${whole(counts.all)} tasks were ${text}.`),
+      el("div", { class: "cards" }, kinds[kind].map((number) => card(tasks[number], ["First evaluation", "Last evaluation"]))));
+  }
+  return parts;
+}
+
 const KINDS = {
   learnt: ["Learnt most", "Ranked by how clearly the pass rate of a task's later selections exceeds that of its earlier ones. The largest of many differences overstate what a new measurement would show."],
   easiest: ["Easiest", "Highest final belief among the selected tasks."],
@@ -18,13 +34,13 @@ function taskCards(run) {
   return parts;
 }
 
-function card(task) {
+function card(task, [first, last] = ["First selected", "Last selected"]) {
   return el("article", { class: "card" },
-    el("header", {}, el("code", { title: task.id }, task.id), el("span", { class: "chip" }, task.domain)),
+    el("header", {}, el("code", { title: task.id }, task.id), task.domain ? el("span", { class: "chip" }, task.domain) : null),
     task.prompt ? el("div", { class: "prompt", tabindex: 0 }, el("pre", {}, task.prompt)) : null,
     truth(task.truth),
-    track(task),
-    task.after ? el("div", { class: "sides" }, side("First selected", task.before), side("Last selected", task.after)) : el("div", { class: "sides alone" }, side("Selected once", task.before)));
+    task.rates ? track(task) : null,
+    task.after ? el("div", { class: "sides" }, side(first, task.before), side(last, task.after)) : el("div", { class: "sides alone" }, side("Selected once", task.before)));
 }
 
 function truth(text) {

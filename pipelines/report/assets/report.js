@@ -160,6 +160,7 @@ function ofRun(run) {
     overSteps([["mismatch_kl", "KL", "var(--c0)"]], { title: "Sampler against learner, KL", runs: [run], smooth: true, caption: "Between the engines' log-probabilities and the learner's; far from 0 means that they compute different policies." }),
     overSteps([["finished_share", "finished", "var(--c0)"]], { title: "Finished answers", yLabel: "share", yRange: [0, 1], runs: [run], smooth: true, caption: "The others ran into the token limit." }))]]);
   parts.push(["tasks", "Tasks", "With the model's commonest answers at their first and last selection. Dots: observed pass rates; line: the belief, with one standard deviation.", taskCards(run)]);
+  parts.push(["held-out", "Held-out answers", "The model that training began with beside the trained one, on tasks that it was never trained on, sampled with the same seeds. Chosen by the change of a few answers: chance is part of the largest changes, in both directions.", heldOutCards(run)]);
   parts.push(["table", "All selected tasks", null, taskTable(run)]);
   return parts;
 }

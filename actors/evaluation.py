@@ -1,0 +1,77 @@
+"""One evaluation: the held-out tasks, answered by the newest policy and graded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+
+from bots.config import TrainConfig
+from bots.encoded import EncodedPool
+from bots.learning.requests import Request, Sampling, request_seed
+from bots.learning.rollouts import Group, rollout_table
+
+EVALUATE = "evaluate"
+"""First part of the keys of its requests."""
+
+
+class Evaluation:
+    """The groups of an evaluation as they come in; each is added once, by its row of the held-out pool.
+
+    pool: the held-out tasks with encoded prompts.
+    """
+
+    def __init__(self, pool: EncodedPool, config: TrainConfig) -> None:
+        self.pool = pool
+        self._config = config
+        self._groups: dict[int, Group] = {}
+
+    def requests(self) -> list[Request]:
+        """One for each task, the same at every evaluation: what differs between two scores is the policy alone."""
+        own, rollout = self._config.evaluation, self._config.rollout
+        sampling = Sampling(own.samples, rollout.max_tokens, own.temperature, rollout.top_p)
+        run_seed = self._config.run.seed if rollout.seeded else None
+        return [
+            Request(
+                (EVALUATE, 0, row),
+                self.pool.prompts[row],
+                sampling,
+                None if run_seed is None else request_seed(run_seed, 0, row),
+            )
+            for row in range(len(self.pool.pool))
+        ]
+
+    def add(self, row: int, group: Group) -> None:
+        """Take a graded group."""
+        self._groups[row] = group
+
+    @property
+    def done(self) -> bool:
+        """Whether all are there."""
+        return len(self._groups) == len(self.pool.pool)
+
+    def scores(self) -> dict[str, float]:
+        """Mean reward, in all (`score`) and by domain (`score/DOMAIN`), of the tasks that could be graded.
+
+        `evaluation_ungraded` counts the others. Raises RuntimeError where there are only such.
+        """
+        means = np.array([_mean_reward(self._groups[row]) for row in range(len(self.pool.pool))])
+        ungraded = int(np.isnan(means).sum())
+        if ungraded == len(means):
+            raise RuntimeError("not one answer to the evaluation tasks could be graded")
+        scores = {"score": float(np.nanmean(means)), "evaluation_ungraded": float(ungraded)}
+        for code, domain in enumerate(self.pool.pool.domains):
+            of_domain = means[self.pool.pool.domain_codes == code]
+            graded = of_domain[~np.isnan(of_domain)]
+            scores[f"score/{domain}"] = float(graded.mean()) if len(graded) else float("nan")
+        return scores
+
+    def table(self, step: int) -> pa.Table:
+        """The answers, as `rollout_table` has them."""
+        rows = sorted(self._groups)
+        ids = self.pool.pool.ids(np.array(rows, np.int64))
+        return rollout_table(step, ids, [self._groups[row] for row in rows])
+
+
+def _mean_reward(group: Group) -> float:
+    graded = group.rewards[~np.isnan(group.rewards)]
+    return float(graded.mean()) if len(graded) else float("nan")
