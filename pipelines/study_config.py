@@ -81,7 +81,7 @@ class StudyConfig(Section):
         pool, arm, seed = key
         overrides = [*self.common, *self.pools[pool], *self.arms[arm], f"run.seed={seed}"]
         tree = read_tree(self.base, overrides)
-        tree["run"] |= {"folder": str(self.folder), "name": f"{pool}-{_slug(arm)}-{seed}"}
+        tree["run"] |= {"folder": str(self.folder), "name": f"{pool}-{slug(arm)}-{seed}"}
         return parse_config(TrainConfig, tree, f"{self.base} for {pool}, {arm}, seed {seed}")
 
 
@@ -107,5 +107,6 @@ def fingerprint(config: TrainConfig) -> str:
     return hashlib.sha256(yaml.safe_dump(tree).encode()).hexdigest()[:16]
 
 
-def _slug(name: str) -> str:
+def slug(name: str) -> str:
+    """A name as part of a file's name."""
     return "".join(c if c.isalnum() else "_" for c in name.replace("*", "star").replace(".", ""))

@@ -14,7 +14,7 @@ import numpy as np
 
 from bots.files import replace_text
 from bots.metrics import mean_interval
-from pipelines.study_config import Part, StudyConfig
+from pipelines.study_config import Part, StudyConfig, slug
 from pipelines.study_figures import BSF, COSTS, TTB, Comparison, Figure, compare_arms
 from pipelines.study_results import StudyResults
 
@@ -22,8 +22,8 @@ UNITS = {"steps": "steps", "tokens": "generated tokens", "seconds": "training se
 HEAD = """\
 # The study
 
-Made by `bots study {config}` from `{results}/*.parquet`; no number here was typed by hand. Every run is the lab's real
-training (vLLM engines, DeepSpeed learner) as `{base}` configures it, paired by seed with `{baseline}`.
+Made by `bots study {config}` from `{results}/*.parquet`; no number here was typed by hand. Every run is real training
+(vLLM engines, DeepSpeed learner) as `{base}` configures it, paired by seed with `{baseline}`.
 
 - TTB(x): what a run spends until it reaches x % of the baseline's best gain, over what the baseline spends; below 1 is
   faster. Geometric mean over seeds; "never k" where k runs did not get there, and then the median.
@@ -51,12 +51,14 @@ def write_page(study: StudyConfig, config: str, page: Path) -> None:
         commits=", ".join(sorted({run["commit"][:10] for run in runs})) or "none",
         machines=", ".join(sorted({run["machine"] for run in runs})) or "none",
     )
+    told: dict[str, list[set[str]]] = {}
     for part in study.parts:
-        comparisons = [
-            compare_arms(results, pool, part.arms, study.baseline, part.seeds) for pool in part.pools
-        ]
-        for comparison in comparisons:
-            if len(comparison.figures) > 1:
+        for pool in part.pools:
+            comparison = compare_arms(results, pool, part.arms, study.baseline, part.seeds)
+            arms = set(comparison.figures)
+            # Of a part that has just begun there may be no more than an earlier part's table shows already.
+            if len(arms) > 1 and not any(arms <= earlier for earlier in told.get(pool, [])):
+                told.setdefault(pool, []).append(arms)
                 text += _section(study, part, comparison, results, page.parent)
     page.parent.mkdir(parents=True, exist_ok=True)
     replace_text(page, text)
@@ -65,7 +67,7 @@ def write_page(study: StudyConfig, config: str, page: Path) -> None:
 def _section(
     study: StudyConfig, part: Part, comparison: Comparison, results: StudyResults, beside: Path
 ) -> str:
-    picture = study.results / f"{part.name}-{comparison.pool}.png".replace(" ", "_")
+    picture = study.results / f"{slug(part.name)}-{slug(comparison.pool)}.png"
     _draw(results, comparison, part, picture)
     lines = [f"\n## {part.name[0].upper()}{part.name[1:]}: {comparison.pool}\n"]
     lines.append(f"![learning curves]({picture.absolute().relative_to(beside.absolute())})\n")
@@ -78,7 +80,7 @@ def _section(
         lines.append("|---" * (len(heads) + 2) + "|")
         for arm, figures in comparison.figures.items():
             cells = ["1" if arm == study.baseline else _cell(figures[name]) for name in names]
-            cells += [_cell(figures[name]) for name in extra]
+            cells += [_cell(figures[name], digits=3) for name in extra]
             lines.append(f"| {arm} | {comparison.seeds[arm]} | {' | '.join(cells)} |")
             if cost == COSTS[0] and arm in part.paper:
                 paper = part.paper[arm]
@@ -88,20 +90,20 @@ def _section(
     return "\n".join(lines)
 
 
-def _cell(figure: Figure) -> str:
+def _cell(figure: Figure, digits: int = 2) -> str:
     interval = figure.interval
     if interval.never:
         # Not a mean: one infinity would hide the others.
         middle = float(np.median(figure.values))
-        text = (
-            f"{middle:.2f} (never {interval.never})" if math.isfinite(middle) else f"never {interval.never}"
-        )
+        rest = f"never {interval.never}"
+        text = f"{middle:.{digits}f} ({rest})" if math.isfinite(middle) else rest
     elif math.isnan(interval.mean):
         return "–"
     elif math.isnan(interval.low):
-        text = f"{interval.mean:.2f}"
+        text = f"{interval.mean:.{digits}f}"
     else:
-        text = f"{interval.mean:.2f} [{interval.low:.2f}, {interval.high:.2f}]"
+        low, high = (f"{value:.{digits}f}" for value in (interval.low, interval.high))
+        text = f"{interval.mean:.{digits}f} [{low}, {high}]"
     return f"**{text}**" if figure.holds else text
 
 

@@ -29,7 +29,10 @@ def study_file(tmp_path, **changes):
         "common": SMALL,
         "pools": {"mixed": [], "math": ["pool.sources.0.domains=[math]"]},
         "arms": {"random": ["selection.selector=random"], "bots": [], "rho 1": ["selection.rho=1"]},
-        "parts": [{"name": "selectors", "pools": ["mixed"], "arms": ["random", "bots"], "seeds": 2}],
+        "parts": [
+            {"name": "selectors", "pools": ["mixed"], "arms": ["random", "bots"], "seeds": 2},
+            {"name": "p* and ρ", "pools": ["mixed"], "arms": ["random", "bots"], "seeds": 1},
+        ],
     } | changes
     shutil.copy("configs/lab.yaml", tmp_path)
     path = tmp_path / "study.yaml"
@@ -88,6 +91,7 @@ def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
     text = page.read_text()
     assert "2 of 4 runs are there" in text
     assert "| bots | 1 |" in text
+    assert "## P* and ρ" not in text, "it has no arm that the first part does not show"
     assert (tmp_path / "results" / "selectors-mixed.png").stat().st_size > 10_000
 
     random, bots = (before.run(("mixed", arm, 0)) for arm in ("random", "bots"))
