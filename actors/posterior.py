@@ -105,9 +105,14 @@ class PosteriorActor:
         expected = self.expected[step, tuple(rows.tolist())]
         return figures | expected | {"observe_seconds": time.perf_counter() - started}
 
-    def survey(self) -> dict[str, list[int]]:
-        """How the posterior means of the whole pool are spread, `beliefs/pool`: O(K), for evaluation steps."""
-        return pool_bins(self.bots.alpha, self.bots.beta)
+    def survey(self) -> dict[str, Any]:
+        """The whole pool at a glance, O(K), for evaluation steps.
+
+        Returns `beliefs/pool`, how its posterior means are spread, and `coverage`, the share of its tasks that have
+        been observed at least once: a selector that turns in a circle teaches few tasks much.
+        """
+        seen = np.count_nonzero(self.bots.table()["observations"].to_numpy())
+        return pool_bins(self.bots.alpha, self.bots.beta) | {"coverage": seen / len(self.bots)}
 
     def snapshot(self) -> tuple[bytes, dict[int, list[int]]]:
         """Everything to continue from: the beliefs' snapshot, and the selections already made."""

@@ -14,6 +14,8 @@ from pipelines.study_results import StudyResults, StudyRun
 COSTS = ("steps", "tokens", "seconds")
 TTB, BSF = (0.5, 0.75, 1.0), (0.25, 0.5, 1.0)
 LEVEL = 0.05
+NOTHING = Interval(math.nan, math.nan, math.nan, 0, 0)
+"""Of figures that no seed has."""
 
 
 @dataclass(frozen=True)
@@ -79,15 +81,16 @@ def _figures(pairs: list[tuple[StudyRun, StudyRun]]) -> dict[str, Figure]:
     for name, values in (
         ("ETR", [run.etr.mean() for run, _ in pairs]),
         ("Brier", [np.nanmean(run.brier) for run, _ in pairs]),
+        ("coverage", [run.coverage for run, _ in pairs if not math.isnan(run.coverage)]),
         ("best score", [run.against["steps"].scores.max() for run, _ in pairs]),
     ):
-        figures[name] = Figure(np.array(values), mean_interval(values))
+        figures[name] = Figure(np.array(values), mean_interval(values) if values else NOTHING)
     return figures
 
 
 def _figure(ratios: np.ndarray, geometric: bool = False) -> Figure:
     if not len(ratios):
-        return Figure(ratios, Interval(math.nan, math.nan, math.nan, 0, 0), 1.0)
+        return Figure(ratios, NOTHING, 1.0)
     p = signed_rank_test(np.log(ratios), np.zeros(len(ratios)))
     if not geometric:
         return Figure(ratios, mean_interval(ratios), p)

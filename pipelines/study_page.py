@@ -29,6 +29,7 @@ Made by `bots study {config}` from `{results}/*.parquet`; no number here was typ
   faster. Geometric mean over seeds; "never k" where k runs did not get there, and then the median.
 - BSF(x): the best score within x % of the budget, over the baseline's; above 1 is better.
 - ETR: share of a batch's tasks whose answers differ in reward. Brier: of the selected tasks' predicted pass rates.
+  Coverage: share of the pool's tasks that were selected at least once.
 - [a, b] is the 95 % interval of the mean (Student). **Bold**: the difference from `{baseline}` holds at 5 % by an exact
   signed-rank test over seeds, corrected for the number of arms in the table (Holm). Fewer than six seeds can't be bold.
 
@@ -73,7 +74,7 @@ def _section(
     lines.append(f"![learning curves]({picture.absolute().relative_to(beside.absolute())})\n")
     for cost in COSTS:
         names = [f"TTB{round(s * 100)}/{cost}" for s in TTB] + [f"BSF{round(s * 100)}/{cost}" for s in BSF]
-        extra = ["ETR", "Brier", "best score"] if cost == COSTS[0] else []
+        extra = ["ETR", "Brier", "coverage", "best score"] if cost == COSTS[0] else []
         heads = [name.split("/")[0] for name in names] + extra
         lines.append(f"On {UNITS[cost]}:\n")
         lines.append(f"| arm | seeds | {' | '.join(heads)} |")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,7 @@ STEPS = pa.schema(
         ("seconds", pa.float64()),
         ("etr", pa.float64()),
         ("brier", pa.float64()),
+        ("coverage", pa.float64()),
         ("select_wait_seconds", pa.float64()),
     ]
 )
@@ -50,12 +52,14 @@ class StudyRun:
     """A finished run's curves.
 
     against: scores over "steps", generated "tokens" and training "seconds". etr, brier: float64 (steps,), the
-    latter NaN where nothing was predicted.
+    latter NaN where nothing was predicted. coverage: share of the pool that had been observed at the end; NaN for
+    a run that did not count it.
     """
 
     against: dict[str, Curve]
     etr: np.ndarray
     brier: np.ndarray
+    coverage: float
 
 
 class StudyResults:
@@ -83,7 +87,9 @@ class StudyResults:
         for record in read_metrics(folder):
             tokens += record.get("tokens", 0.0)
             seconds += training_seconds(record)
-            given = {name: record.get(name) for name in ("step", "score", "etr", "select_wait_seconds")}
+            given = {
+                name: record.get(name) for name in ("step", "score", "etr", "coverage", "select_wait_seconds")
+            }
             brier = record.get("posterior/batch/brier")
             spent = {"tokens": tokens, "seconds": seconds}
             rows.append({"pool": pool, "arm": arm, "seed": seed, **given, **spent, "brier": brier})
@@ -106,7 +112,13 @@ class StudyResults:
             for what, column in (("steps", "step"), ("tokens", "tokens"), ("seconds", "seconds"))
         }
         training = steps.filter(pc.greater(steps["step"], 0))
-        return StudyRun(against, training["etr"].to_numpy(), training["brier"].to_numpy())
+        coverage = steps["coverage"].drop_null()
+        return StudyRun(
+            against,
+            training["etr"].to_numpy(),
+            training["brier"].to_numpy(),
+            coverage[-1].as_py() if len(coverage) else math.nan,
+        )
 
     @staticmethod
     def _with(table: pa.Table, key: Key, rows: list[dict[str, Any]]) -> pa.Table:
