@@ -1,9 +1,13 @@
-"""The Python examples in the documentation run as they stand."""
+"""The Python examples in the documentation run as they stand, and the README's figures are the study's."""
 
 import re
 from pathlib import Path
 
 import pytest
+
+from pipelines.study_config import load_study
+from pipelines.study_figures import COSTS, compare_arms
+from pipelines.study_results import StudyResults
 
 ROOT = Path(__file__).parents[1]
 
@@ -18,3 +22,12 @@ def examples():
 def test_an_example_runs(code, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     exec(compile(code, "example", "exec"), {"__name__": "example"})
+
+
+def test_the_readme_has_the_study_s_figures():
+    results = StudyResults(ROOT / load_study(ROOT / "configs" / "study.yaml", []).results)
+    compared = compare_arms(results, "mixed", ["random", "bots"], "random", seeds=8)
+    assert compared.seeds["bots"] == 8
+    found = [compared.figures["bots"][f"TTB100/{cost}"].interval for cost in COSTS]
+    row = " | ".join(f"{one.mean:.2f} [{one.low:.2f}, {one.high:.2f}]" for one in found)
+    assert f"| {row} |" in (ROOT / "README.md").read_text(), row
