@@ -14,6 +14,8 @@ from pipelines.study_results import StudyResults, StudyRun
 COSTS = ("steps", "tokens", "seconds")
 TTB, BSF = (0.5, 0.75, 1.0), (0.25, 0.5, 1.0)
 LEVEL = 0.05
+LAST = "last/"
+"""Prefix of the last scores by domain."""
 NOTHING = Interval(math.nan, math.nan, math.nan, 0, 0)
 """Of figures that no seed has."""
 
@@ -84,8 +86,14 @@ def _figures(pairs: list[tuple[StudyRun, StudyRun]]) -> dict[str, Figure]:
         ("coverage", [run.coverage for run, _ in pairs if not math.isnan(run.coverage)]),
         ("best score", [run.against["steps"].scores.max() for run, _ in pairs]),
     ):
-        figures[name] = Figure(np.array(values), mean_interval(values) if values else NOTHING)
+        figures[name] = _mean(values)
+    for domain in sorted({domain for run, _ in pairs for domain in run.last}):
+        figures[f"{LAST}{domain}"] = _mean([run.last[domain] for run, _ in pairs if domain in run.last])
     return figures
+
+
+def _mean(values: list[float]) -> Figure:
+    return Figure(np.array(values), mean_interval(values) if values else NOTHING)
 
 
 def _figure(ratios: np.ndarray, geometric: bool = False) -> Figure:

@@ -15,7 +15,7 @@ import numpy as np
 from bots.files import replace_text
 from bots.metrics import mean_interval
 from pipelines.study_config import Part, StudyConfig, slug
-from pipelines.study_figures import BSF, COSTS, TTB, Comparison, Figure, compare_arms
+from pipelines.study_figures import BSF, COSTS, LAST, TTB, Comparison, Figure, compare_arms
 from pipelines.study_results import StudyResults
 
 UNITS = {"steps": "steps", "tokens": "generated tokens", "seconds": "training seconds"}
@@ -88,7 +88,21 @@ def _section(
                 cells = [str(paper.get(head, "")) for head in heads]
                 lines.append(f"| *{arm}, the paper's* | | {' | '.join(cells)} |")
         lines.append("")
-    return "\n".join(lines)
+    return "\n".join([*lines, *_by_domain(comparison)])
+
+
+def _by_domain(comparison: Comparison) -> list[str]:
+    """The last scores by domain, where there are several."""
+    names = sorted({name for found in comparison.figures.values() for name in found if name.startswith(LAST)})
+    if len(names) < 2:
+        return []
+    lines = ["The last score by domain:\n"]
+    lines.append(f"| arm | {' | '.join(name.removeprefix(LAST) for name in names)} |")
+    lines.append("|---" * (len(names) + 1) + "|")
+    for arm, figures in comparison.figures.items():
+        cells = [_cell(figures[name], digits=3) if name in figures else "–" for name in names]
+        lines.append(f"| {arm} | {' | '.join(cells)} |")
+    return [*lines, ""]
 
 
 def _cell(figure: Figure, digits: int = 2) -> str:

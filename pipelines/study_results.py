@@ -37,6 +37,7 @@ STEPS = pa.schema(
         ("seed", pa.int32()),
         ("step", pa.int32()),
         ("score", pa.float64()),
+        ("domain_scores", pa.map_(pa.string(), pa.float64())),
         ("tokens", pa.float64()),
         ("seconds", pa.float64()),
         ("etr", pa.float64()),
@@ -53,13 +54,14 @@ class StudyRun:
 
     against: scores over "steps", generated "tokens" and training "seconds". etr, brier: float64 (steps,), the
     latter NaN where nothing was predicted. coverage: share of the pool that had been observed at the end; NaN for
-    a run that did not count it.
+    a run that did not count it. last: the last score by domain; empty for a run that did not keep them.
     """
 
     against: dict[str, Curve]
     etr: np.ndarray
     brier: np.ndarray
     coverage: float
+    last: dict[str, float]
 
 
 class StudyResults:
@@ -92,6 +94,8 @@ class StudyResults:
             }
             brier = record.get("posterior/batch/brier")
             spent = {"tokens": tokens, "seconds": seconds}
+            scores = {key.removeprefix("score/"): v for key, v in record.items() if key.startswith("score/")}
+            given["domain_scores"] = list(scores.items()) or None
             rows.append({"pool": pool, "arm": arm, "seed": seed, **given, **spent, "brier": brier})
         results.mkdir(parents=True, exist_ok=True)
         with FileLock(results / "tables.lock"):
@@ -118,6 +122,7 @@ class StudyResults:
             training["etr"].to_numpy(),
             training["brier"].to_numpy(),
             coverage[-1].as_py() if len(coverage) else math.nan,
+            dict(scored["domain_scores"][-1].as_py() or []),
         )
 
     @staticmethod

@@ -96,6 +96,11 @@ def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
 
     random, bots = (before.run(("mixed", arm, 0)) for arm in ("random", "bots"))
     assert random.against["steps"].at.tolist() == [0, 1, 2]
+    last = [record for record in before.steps.to_pylist() if record["arm"] == "bots"][-1]
+    assert set(dict(last["domain_scores"])) == {"logic", "math", "code"}
+    assert 0 < last["coverage"] <= 2 * 8 / 200
+    assert "The last score by domain" in text
+
     compared = compare_arms(before, "mixed", ["random", "bots"], "random", 2)
     expected = time_to_best(bots.against["tokens"], random.against["tokens"])
     found = compared.figures["bots"]["TTB100/tokens"].values
