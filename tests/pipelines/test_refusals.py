@@ -89,13 +89,13 @@ def test_adapters_on_layers_that_are_not_there(small_job):
 
 
 def test_too_few_resources_are_refused_with_the_arithmetic(small_job):
-    demands = plan.plan(small_job("rollout.engines=3", "rollout.cpus=1", "learner.gpus=1"))
+    demands = plan.plan(small_job("rollout.engines=3", "rollout.cpus=1", "learner.ranks=2", "learner.gpus=1"))
     with pytest.raises(plan.ResourceError) as caught:
         plan.check(demands, {"CPU": 2.0})
     said = str(caught.value)
     assert "asks for 4 CPU = 3 x 1 (rollout engine) + 2 x 0.5 (learner rank); the cluster has 2" in said
     assert "Lower rollout.engines, rollout.cpus" in said
-    plan.check(plan.plan(small_job("rollout.engines=2")), {"CPU": 2.0})
+    plan.check(plan.plan(small_job("rollout.engines=2", "learner.ranks=2")), {"CPU": 2.0})
 
 
 def test_an_existing_run_is_neither_overwritten_nor_resumed_unasked(small_job):
