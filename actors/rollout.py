@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from actors.weight_broadcast import Channel, receive
+from actors.weight_broadcast import receive
+from actors.weight_channel import Channel
 from bots.config import RolloutConfig
 from bots.learning.requests import Request, RequestKey
 from bots.learning.rollouts import Rollout

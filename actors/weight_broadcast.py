@@ -8,33 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from datetime import timedelta
 
 import torch
 import torch.distributed as dist
 
+from actors.weight_channel import Channel
 from actors.weight_format import Bucket
-
-
-@dataclass(frozen=True)
-class Channel:
-    """Where a policy version is broadcast.
-
-    host, port: of rank 0's store. on_gpu: over NCCL. timeout_s: for each single step. seat, size: rank in the group,
-    the learner's rank 0 being 0, and number of its members.
-    """
-
-    host: str
-    port: int
-    on_gpu: bool
-    timeout_s: float
-    seat: int = 0
-    size: int = 1
-
-    def for_seat(self, seat: int, size: int) -> Channel:
-        """The channel as one member sees it."""
-        return replace(self, seat=seat, size=size)
 
 
 def open_store(host: str, timeout_s: float) -> dist.TCPStore:

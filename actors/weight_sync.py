@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import ray
 from ray.exceptions import GetTimeoutError
 
-from actors.weight_broadcast import Channel, Sender, open_store
+from actors.weight_broadcast import Sender, open_store
+from actors.weight_channel import Channel
 from actors.weight_format import Bucket, Checksum
 
 if TYPE_CHECKING:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 Prompt = str | Sequence[dict[str, str]]
 """A text (one user message) or a list of {role, content}."""
@@ -30,6 +32,9 @@ class PromptEncoder:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase | str | Path, template: str | None = None) -> None:
         if isinstance(tokenizer, str | Path):
+            # Here, since it takes seconds and most processes only want `prompt_text`.
+            from transformers import AutoTokenizer
+
             tokenizer = AutoTokenizer.from_pretrained(tokenizer)
         self.tokenizer: Any = tokenizer
         self._plain = template == PLAIN

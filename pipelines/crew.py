@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import RayActorError
@@ -17,7 +17,10 @@ from actors.journal import Journal
 from actors.posterior import PosteriorActor, write_pool
 from actors.rollout import RolloutActor
 from actors.weights import WeightBroker
-from pipelines.preparation import Prepared
+
+if TYPE_CHECKING:
+    # Only for annotations: a learner rank unpickles a Crew, and need not load what checks models and pools.
+    from pipelines.preparation import Prepared
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,8 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
-from actors.weight_broadcast import Channel, Sender, open_store, receive
+from actors.weight_broadcast import Sender, open_store, receive
+from actors.weight_channel import Channel
 from actors.weight_format import Checksum
 
 SHAPES = [[("a.weight", (300, 70)), ("a.bias", (3,))], [("b.weight", (64, 64))]]

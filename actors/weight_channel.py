@@ -1,0 +1,25 @@
+"""The address of a weight broadcast, for those that only pass it on: without torch, which takes a second to import."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+
+@dataclass(frozen=True)
+class Channel:
+    """Where a policy version is broadcast.
+
+    host, port: of rank 0's store. on_gpu: over NCCL. timeout_s: for each single step. seat, size: rank in the group,
+    the learner's rank 0 being 0, and number of its members.
+    """
+
+    host: str
+    port: int
+    on_gpu: bool
+    timeout_s: float
+    seat: int = 0
+    size: int = 1
+
+    def for_seat(self, seat: int, size: int) -> Channel:
+        """The channel as one member sees it."""
+        return replace(self, seat=seat, size=size)
