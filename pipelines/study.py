@@ -28,10 +28,13 @@ from pipelines.study_results import StudyResults
 from pipelines.train import train
 
 
-def run_study(study: StudyConfig, console: Console, page: Path, name: str, minutes: float | None) -> None:
+def run_study(
+    study: StudyConfig, console: Console, page: Path, name: str, minutes: float | None, timed: bool = True
+) -> None:
     """Run what has no result yet and no other process is running, in order.
 
-    minutes: no new run is started after so long. A run whose configuration is no longer the study's is made anew.
+    minutes: no new run is started after so long. timed: False keeps no seconds, for a machine that does other work at
+    the same time. A run whose configuration is no longer the study's is made anew.
     Each finished run is on disk before the next begins; an interrupted one begins again the next time.
     """
     started = time.monotonic()
@@ -44,7 +47,7 @@ def run_study(study: StudyConfig, console: Console, page: Path, name: str, minut
                 continue
             pool, arm, seed = key
             console.rule(f"{pool}, {arm}, seed {seed}")
-            _run(study, key, console)
+            _run(study, key, console, timed)
         with FileLock(study.results / "page.lock"):
             write_page(study, name, page)
         console.print(f"{len(missing_runs(study))} runs to go", highlight=False)
@@ -78,7 +81,7 @@ def _claimed(study: StudyConfig, key: Key) -> Iterator[bool]:
         claim.release()
 
 
-def _run(study: StudyConfig, key: Key, console: Console) -> None:
+def _run(study: StudyConfig, key: Key, console: Console, timed: bool) -> None:
     config = study.run(key)
     folder = config.run.path
     began = time.time()
@@ -88,9 +91,9 @@ def _run(study: StudyConfig, key: Key, console: Console) -> None:
         "commit": _commit(),
         "machine": f"{len(os.sched_getaffinity(0))} CPU cores ({platform.machine()})",
         "config": dump_config(config),
-        "wall_seconds": time.time() - began,
+        "wall_seconds": time.time() - began if timed else None,
     }
-    StudyResults.add(study.results, key, folder, about)
+    StudyResults.add(study.results, key, folder, about, timed)
     # What the study needs of it is in the results now.
     shutil.rmtree(folder)
 
@@ -115,13 +118,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="laid over the file")
     parser.add_argument("--page", type=Path, default=Path("docs/study.md"), help="where the tables go")
     parser.add_argument("--minutes", type=float, help="start no new run after so long")
+    parser.add_argument(
+        "--untimed", action="store_true", help="keep no seconds: the machine does other work meanwhile"
+    )
     parser.add_argument("--page-only", action="store_true", help="make the page from what is there")
     options = parser.parse_intermixed_args(arguments)
 
     def job(console: Console) -> None:
         study = load_study(options.config, options.overrides)
         if not options.page_only:
-            run_study(study, console, options.page, options.config, options.minutes)
+            run_study(study, console, options.page, options.config, options.minutes, not options.untimed)
         write_page(study, options.config, options.page)
         left = len(missing_runs(study))
         console.print(f"{left} runs are left; see {options.page}", highlight=False, soft_wrap=True)

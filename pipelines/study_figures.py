@@ -72,13 +72,16 @@ def _ratios() -> list[str]:
 def _figures(pairs: list[tuple[StudyRun, StudyRun]]) -> dict[str, Figure]:
     figures = {}
     for cost in COSTS:
+        curves = [
+            (r.against[cost], b.against[cost]) for r, b in pairs if cost in r.against and cost in b.against
+        ]
         for share in TTB:
-            ratios = np.array([time_to_best(r.against[cost], b.against[cost], share) for r, b in pairs])
+            ratios = np.array([time_to_best(mine, base, share) for mine, base in curves])
             # Undefined where the baseline itself never rose: such a pair says nothing.
             ratios = ratios[~np.isnan(ratios)]
             figures[f"TTB{round(share * 100)}/{cost}"] = _figure(ratios, geometric=True)
         for share in BSF:
-            ratios = np.array([best_so_far(r.against[cost], b.against[cost], share) for r, b in pairs])
+            ratios = np.array([best_so_far(mine, base, share) for mine, base in curves])
             figures[f"BSF{round(share * 100)}/{cost}"] = _figure(ratios)
     for name, values in (
         ("ETR", [run.etr.mean() for run, _ in pairs]),

@@ -33,7 +33,8 @@ Made by `bots study {config}` from `{results}/*.parquet`; no number here was typ
 - [a, b] is the 95 % interval of the mean (Student). **Bold**: the difference from `{baseline}` holds at 5 % by an exact
   signed-rank test over seeds, corrected for the number of arms in the table (Holm). Fewer than six seeds can't be bold.
 
-{done} of {planned} runs are there, of commits {commits}, on {machines}. Seconds are only as quiet as the machine was.
+{done} of {planned} runs are there, of commits {commits}, on {machines}. {timed} of them were
+timed; the others ran while the machine did other work, and count for steps and tokens only.
 """
 
 
@@ -50,6 +51,7 @@ def write_page(study: StudyConfig, config: str, page: Path) -> None:
         done=sum(results.fingerprint(key) is not None for key in planned),
         planned=len(planned),
         commits=", ".join(sorted({run["commit"][:10] for run in runs})) or "none",
+        timed=sum(run["wall_seconds"] is not None for run in runs),
         machines=", ".join(sorted({run["machine"] for run in runs})) or "none",
     )
     told: dict[str, list[set[str]]] = {}
@@ -130,9 +132,11 @@ def _draw(results: StudyResults, comparison: Comparison, part: Part, path: Path)
         runs = [run for run in found if run is not None][:count]
         colour = matplotlib.colormaps["tab10"](number % 10)
         for axis, cost in zip(axes, COSTS, strict=False):
-            at = np.mean([run.against[cost].at for run in runs], axis=0)
-            _band(axis, at, np.stack([run.against[cost].scores for run in runs]), colour, arm)
             axis.set(xlabel=UNITS[cost])
+            curves = [run.against[cost] for run in runs if cost in run.against]
+            if curves:
+                at = np.mean([curve.at for curve in curves], axis=0)
+                _band(axis, at, np.stack([curve.scores for curve in curves]), colour, arm)
         etr = np.stack([_smooth(run.etr) for run in runs])
         _band(axes[3], np.arange(1, etr.shape[1] + 1), etr, colour, arm)
     axes[0].set(ylabel="held-out score")

@@ -52,7 +52,8 @@ STEPS = pa.schema(
 class StudyRun:
     """A finished run's curves.
 
-    against: scores over "steps", generated "tokens" and training "seconds". etr, brier: float64 (steps,), the
+    against: scores over "steps", generated "tokens" and training "seconds"; no seconds of a run that was not timed.
+    etr, brier: float64 (steps,), the
     latter NaN where nothing was predicted. coverage: share of the pool that had been observed at the end; NaN for
     a run that did not count it. last: the last score by domain; empty for a run that did not keep them.
     """
@@ -78,10 +79,11 @@ class StudyResults:
         return found["fingerprint"][0].as_py() if found.num_rows else None
 
     @classmethod
-    def add(cls, results: Path, key: Key, folder: Path, about: dict[str, Any]) -> None:
+    def add(cls, results: Path, key: Key, folder: Path, about: dict[str, Any], timed: bool = True) -> None:
         """Take a finished run's folder into the tables, in place of an earlier run of the same key; on disk on return.
 
-        about: the columns of `RUNS` beside the key. Processes that add at once wait for one another.
+        about: the columns of `RUNS` beside the key. timed: False leaves the seconds out. Processes that add at once
+        wait for one another.
         """
         pool, arm, seed = key
         rows = []
@@ -93,7 +95,7 @@ class StudyResults:
                 name: record.get(name) for name in ("step", "score", "etr", "coverage", "select_wait_seconds")
             }
             brier = record.get("posterior/batch/brier")
-            spent = {"tokens": tokens, "seconds": seconds}
+            spent = {"tokens": tokens, "seconds": seconds if timed else None}
             scores = {key.removeprefix("score/"): v for key, v in record.items() if key.startswith("score/")}
             given["domain_scores"] = list(scores.items()) or None
             rows.append({"pool": pool, "arm": arm, "seed": seed, **given, **spent, "brier": brier})
@@ -114,6 +116,7 @@ class StudyResults:
         against = {
             what: Curve(scored[column].to_numpy().astype(float), scores)
             for what, column in (("steps", "step"), ("tokens", "tokens"), ("seconds", "seconds"))
+            if not scored[column].null_count
         }
         training = steps.filter(pc.greater(steps["step"], 0))
         coverage = steps["coverage"].drop_null()

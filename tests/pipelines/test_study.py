@@ -79,7 +79,7 @@ def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
     assert study.main([*arguments, "--minutes", "0"]) == 0
     assert "4 runs are left" in capsys.readouterr().out
     one_seed = [*arguments, "parts.0.seeds=1"]
-    assert study.main(one_seed) == 0
+    assert study.main([*one_seed, "--untimed"]) == 0
     assert "2 runs to go" in capsys.readouterr().out
     before = StudyResults(tmp_path / "results")
     assert before.runs.num_rows == 2
@@ -105,6 +105,10 @@ def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
     expected = time_to_best(bots.against["tokens"], random.against["tokens"])
     found = compared.figures["bots"]["TTB100/tokens"].values
     np.testing.assert_array_equal(found, [expected] if not np.isnan(expected) else [])
+    assert set(bots.against) == {"steps", "tokens"}
+    assert compared.figures["bots"]["BSF100/tokens"].values.size == 1
+    assert compared.figures["bots"]["BSF100/seconds"].values.size == 0
+    assert "0 of them were\ntimed" in text
 
 
 def test_processes_divide_the_runs(tmp_path):
