@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Coroutine, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -21,6 +21,7 @@ from typing import Any
 import numpy as np
 import ray
 
+from actors.chores import Chores
 from actors.engine_pool import EnginePool, Weights
 from actors.evaluation import EVALUATE, Evaluation
 from actors.grader_pool import GraderPool, GradingError
@@ -84,17 +85,12 @@ class Coordinator:
 
         partners, and train and evaluation, the pools with encoded prompts, are taken at the first call. (As arguments
         of the constructor Ray would warn of them at every start, rightly: it can't know that the driver holds them.)
-        The posterior goes back too, and from here: nothing that
-        was under way can reach it afterwards.
+        The posterior goes back too, and from here: nothing that was under way can reach it afterwards.
         """
         if not self._started:
             self.train, self.evaluation = train, evaluation
             self._start(partners)
-        self._life += 1
-        for task in self._chores:
-            task.cancel()
-        self._chores.clear()
-        self._tell()
+        self.chores.abandon()
         self.engines.clear()
         self.graders.clear()
         self._groups: dict[Key, Group] = {}
@@ -111,8 +107,8 @@ class Coordinator:
         self.ledger.restore(EMPTY if checkpoint is None else checkpoint[2])
         self._gated = self.ledger.at("waiting")
         self._selecting = asyncio.Lock()
-        self._failure = None
-        self._chore(self._select())
+        self.chores.forgive()
+        self.chores.begin(self._select())
 
     def pid(self) -> int:
         """Process id of the coordinator."""
@@ -157,7 +153,7 @@ class Coordinator:
 
         Raises RuntimeError if no group can be graded, EngineError if there is no engine any more.
         """
-        self._raise_failure()
+        self.chores.raise_failure()
         if step != self.ledger.step + 1:
             raise RuntimeError(f"step {step} was asked for, but the step after {self.ledger.step} is due")
         waited: dict[str, float] = {}
@@ -188,15 +184,15 @@ class Coordinator:
             self.journal.keep.remote(step, rollout_table(step, ids, kept))
         self._ungraded = []
         # The beliefs need the rewards, not the new weights: the next tasks are drawn while this batch trains.
-        self._observed = self._chore(self._observe(due, groups))
-        self._chore(self._select(after=self._observed))
+        self._observed = self.chores.begin(self._observe(due, groups))
+        self.chores.begin(self._select(after=self._observed))
         return taught, figures, waited
 
     async def _due(self, waited: dict[str, float]) -> list[Key]:
         """The next batch once it is there; adds what was waited for, in seconds."""
         while (due := self.ledger.due()) is None:
             started, blocked_by = time.perf_counter(), self._blocked_by()
-            await self._news()
+            await self.chores.news()
             waited[blocked_by] = waited.get(blocked_by, 0.0) + time.perf_counter() - started
         return due
 
@@ -244,15 +240,15 @@ class Coordinator:
         self._evaluation = evaluation = Evaluation(self.evaluation, self.config)
         self.engines.submit(evaluation.requests(), first=True)
         while not evaluation.done:
-            await self._news()
+            await self.chores.news()
         if self.config.run.keep_rollouts:
             self.journal.keep.remote(step, evaluation.table(step), "evaluation")
         return evaluation.scores()
 
     async def checkpoint(self) -> tuple[bytes, dict[int, list[int]], dict[str, Any]]:
         """The posterior's snapshot, the selections it keeps, and the ledger, all as after the last batch."""
-        while any(task.get_name() in ("_observe", "_select") for task in self._chores):
-            await self._news()
+        while self.chores.under_way("_observe", "_select"):
+            await self.chores.news()
         snapshot, selected = await self.posterior.snapshot.remote()
         return snapshot, selected, self.ledger.state()
 
@@ -305,7 +301,7 @@ class Coordinator:
         group = Group(row, pool.prompts[row], rollouts)
         if purpose == TRAIN:
             self.ledger.answered((wave, row), min(rollout.version for rollout in rollouts))
-        self._chore(self._grade(key, group, pool))
+        self.chores.begin(self._grade(key, group, pool))
 
     def _lost_engine(self, name: str, reason: str, requests: Sequence[Request]) -> Iterable[Request]:
         tasks = [request.key[1:] for request in requests if request.key[0] == TRAIN]
@@ -342,21 +338,18 @@ class Coordinator:
             hole = int(np.flatnonzero(np.isnan(group.rewards))[0])
             self._ungraded.append(group)
             self._drop((wave, row), group.reasons[hole])
-        self._tell()
+        self.chores.tell()
 
     def _drop(self, key: Key, reason: str) -> None:
         self.ledger.drop(key, reason)
-        self._tell()
+        self.chores.tell()
 
-    # The event loop
+    # The start, and figures
 
     def _start(self, partners: Partners) -> None:
         self._started = True
         self.posterior, self.broker, self.journal = partners.posterior, partners.broker, partners.journal
-        self._life = 0
-        self._waiters: list[asyncio.Future[None]] = []
-        self._chores: set[asyncio.Task[Any]] = set()
-        self._failure: BaseException | None = None
+        self.chores = Chores()
         self._last_figures = (time.monotonic(), 0.0)
         self.engines = EnginePool(
             self.config.rollout,
@@ -364,53 +357,16 @@ class Coordinator:
             self._answered,
             self._lost_engine,
             self.ledger.note_joined,
-            self._fail,
+            self.chores.fail,
         )
         self.graders = GraderPool(
             self.config.grading,
             lambda name, reason, jobs: self.ledger.note_loss(name, reason, []),
-            self._fail,
+            self.chores.fail,
         )
         self._engines_driven = len(partners.engines)
         self.engines.add(partners.engines)
         self.graders.add(partners.graders)
-
-    def _chore(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Have something done in the background; if it fails, so does the learner's next call."""
-        task = asyncio.create_task(work, name=work.__name__)
-        self._chores.add(task)
-        task.add_done_callback(self._finish_chore)
-        return task
-
-    def _finish_chore(self, task: asyncio.Task[Any]) -> None:
-        self._chores.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self._fail(error)
-        self._tell()
-
-    def _fail(self, error: BaseException) -> None:
-        self._failure = self._failure or error
-        self._tell()
-
-    def _raise_failure(self) -> None:
-        if self._failure is not None:
-            raise self._failure
-
-    def _tell(self) -> None:
-        """Wake whoever waits for news."""
-        waiters, self._waiters = self._waiters, []
-        for waiter in waiters:
-            if not waiter.done():
-                waiter.set_result(None)
-
-    async def _news(self) -> None:
-        """Sleep until something has changed. Raises what went wrong meanwhile."""
-        waiter, life = asyncio.get_running_loop().create_future(), self._life
-        self._waiters.append(waiter)
-        await waiter
-        if life != self._life:
-            raise RuntimeError("the run went back to a checkpoint")
-        self._raise_failure()
 
     def _blocked_by(self) -> str:
         if not len(self.ledger):
