@@ -11,19 +11,26 @@ import importlib.util
 import json
 import logging
 import math
+import netrc
 import os
 import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.error import HTTPError
+from urllib.parse import urlsplit
+from urllib.request import urlopen
 
 from bots.files import replace_text
 
 log = logging.getLogger(__name__)
 PACKAGES = {"wandb": "wandb", "mlflow": "mlflow"}
 """Names of `run.trackers` and the packages that they need."""
+ANSWER_S = 10
+"""Seconds that a tracking server has to answer before the run starts."""
 IDS = "trackers.json"
 """File in the run's folder with the ids under which trackers know the run: a resumed run goes on under them."""
 TAGGED = (
@@ -84,7 +91,7 @@ class Trackers:
 
 
 def require(names: Sequence[str]) -> None:
-    """Raise ValueError for a tracker that is unknown or not installed."""
+    """Raise ValueError for a tracker that is unknown, not installed, not signed in to, or that does not answer."""
     for name in names:
         if name not in PACKAGES:
             raise ValueError(f"run.trackers names {name!r}; it can hold {', '.join(PACKAGES)}")
@@ -93,6 +100,39 @@ def require(names: Sequence[str]) -> None:
                 f"run.trackers names {name!r}, but the package {PACKAGES[name]} is not installed: "
                 "pip install 'bots-rft[trackers]'"
             )
+        {"wandb": _require_key, "mlflow": _require_server}[name]()
+
+
+def _require_key() -> None:
+    """Weights & Biases would ask for its key at a prompt, which an actor does not have."""
+    if os.environ.get("WANDB_MODE", "online") in ("offline", "disabled", "dryrun"):
+        return
+    host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
+    known = None
+    with contextlib.suppress(FileNotFoundError, netrc.NetrcParseError):
+        known = netrc.netrc().authenticators(str(host))
+    if not (os.environ.get("WANDB_API_KEY") or known):
+        raise ValueError(
+            f"run.trackers names 'wandb', but there is no key for {host}: run `wandb login`, set WANDB_API_KEY, "
+            "or set WANDB_MODE=offline"
+        )
+
+
+def _require_server() -> None:
+    uri = os.environ.get("MLFLOW_TRACKING_URI", "")
+    if not uri.startswith(("http://", "https://")):
+        return
+    try:
+        with urlopen(f"{uri.rstrip('/')}/health", timeout=ANSWER_S):
+            pass
+    except HTTPError:
+        # It answers. Whether it lets us in is seen when the run is opened.
+        return
+    except (OSError, HTTPException) as error:
+        raise ValueError(
+            f"run.trackers names 'mlflow', but MLFLOW_TRACKING_URI={uri} does not answer ({error}): start the "
+            "server, correct the address, or take mlflow out of run.trackers"
+        ) from error
 
 
 def open_trackers(names: Sequence[str], folder: Path, config: Mapping[str, Any]) -> Trackers:

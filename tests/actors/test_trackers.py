@@ -2,7 +2,9 @@
 
 import importlib.util
 import json
+import threading
 import time
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from urllib.request import urlopen
 
 import pytest
@@ -64,6 +66,35 @@ def test_unknown_and_missing_trackers_are_refused():
         if importlib.util.find_spec(name) is None:
             with pytest.raises(ValueError, match=r"pip install 'bots-rft\[trackers\]'"):
                 require([name])
+
+
+def test_a_tracker_that_nobody_is_signed_in_to_is_refused(monkeypatch, tmp_path):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for name in ("WANDB_API_KEY", "WANDB_MODE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("WANDB_BASE_URL", "https://wandb.example")
+    with pytest.raises(ValueError, match=r"no key for wandb\.example.*wandb login"):
+        require(["wandb"])
+    (tmp_path / ".netrc").write_text("machine wandb.example login user password secret\n")
+    (tmp_path / ".netrc").chmod(0o600)
+    require(["wandb"])
+    (tmp_path / ".netrc").unlink()
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    require(["wandb"])
+
+
+def test_a_tracking_server_that_does_not_answer_is_refused(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    server = HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler)
+    uri = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    require(["mlflow"])  # an error is an answer
+    server.shutdown()
+    server.server_close()
+    with pytest.raises(ValueError, match=f"{uri} does not answer .*refused"):
+        require(["mlflow"])
 
 
 def test_names_of_gauges():
