@@ -96,11 +96,6 @@ def test_a_run_with_the_same_seed_is_the_same_run_also_when_it_was_stopped(finis
             assert one.get(key) == two.get(key), f"{key} at step {one['step']}"
 
 
-def test_another_selector_runs_through_the_same_loop(cluster, small_job):
-    config = small_job("selection.selector=mopps", "run.steps=2", "run.checkpoint_every=0")
-    assert train(config)["steps"] == 2
-
-
 def test_dynamic_sampling_trains_on_groups_with_signal_and_makes_up_for_the_others(cluster, small_job):
     config = small_job("selection.selector=random", "selection.dynamic={oversample: 1.25}", "run.steps=2")
     train(config)
