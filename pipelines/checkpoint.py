@@ -22,8 +22,9 @@ PROGRESS = "progress.pkl"
 def save(learner: Learner, crew: Crew | None, step: int, score: float | None) -> None:
     """Write a checkpoint after `step`. All ranks call it; the one with the crew adds what the actors hold.
 
-    score: the last evaluation's, for `run.keep_best`. Tasks under way are kept by name: a restored run answers
-    them anew. Ray Train writes its record of the checkpoint last, when all ranks' files are in place.
+    score: the last evaluation's, in [0, 1], for `run.keep_best`; None before the first. Tasks under way are kept
+    by name: a restored run answers them anew. Ray Train writes its record of the checkpoint last, when all ranks'
+    files are in place.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -34,7 +35,8 @@ def save(learner: Learner, crew: Crew | None, step: int, score: float | None) ->
             progress = {"step": step, "selected": selected, "ledger": ledger}
             (folder / PROGRESS).write_bytes(pickle.dumps(progress))
         ray.train.report(
-            {"step": step, "score": float("-inf") if score is None else score},
+            # Below every score. Ray Train's record turns what is not finite into null, which it cannot order.
+            {"step": step, "score": -1.0 if score is None else score},
             checkpoint=ray.train.Checkpoint.from_directory(name),
             checkpoint_dir_name=f"step_{step:06d}",
         )

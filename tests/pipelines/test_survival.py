@@ -1,5 +1,6 @@
 """The main job, asynchronous, with its real parts killed one after the other: it goes on by itself."""
 
+import json
 import os
 import signal
 import threading
@@ -57,6 +58,21 @@ def check_ledger(config, records):
     return found
 
 
+def check_checkpoints(config, records):
+    """What `run.keep_best` must leave: the best, by the last score before it, and the newest, to resume from."""
+    every, steps = config.run.checkpoint_every, config.run.steps
+    scores = {}
+    for step in [*range(every, steps, every), steps]:
+        scores[step] = [record["score"] for record in records[: step + 1] if "score" in record][-1]
+    best = max(scores, key=lambda step: (scores[step], step))
+    left = {int(folder.name.removeprefix("step_")) for folder in config.run.path.glob("checkpoints/step_*")}
+    assert left == {best, steps}, scores
+    with (config.run.path / "ledger.jsonl").open() as ledger:
+        events = [json.loads(line) for line in ledger]
+    # The coordinator was killed after step 11: the group went back to the newest then, whatever its score.
+    assert [event["step"] for event in events if event["event"] == "rewound"][-1] >= 9
+
+
 def test_an_asynchronous_run_keeps_within_its_staleness(cluster, small_job):
     config = small_job(
         "rollout.max_staleness=2", "rollout.engines=2", "run.steps=8", "run.checkpoint_every=0", "learner.lr=1e-4",
@@ -73,7 +89,8 @@ def test_an_asynchronous_run_keeps_within_its_staleness(cluster, small_job):
 def test_everything_may_be_killed_and_the_run_goes_on(cluster, small_job):
     config = small_job(
         "rollout.max_staleness=1", "rollout.engines=2", "rollout.timeout_s=25", "run.steps=16",
-        "run.checkpoint_every=3", "grading.actors=2", "learner.ranks=2", "learner.max_failures=4", name="killed",
+        "run.checkpoint_every=3", "run.checkpoints_kept=1", "run.keep_best=true", "grading.actors=2", "learner.ranks=2",
+        "learner.max_failures=4", name="killed",
     )  # fmt: skip
     folder, failures = config.run.path, []
 
@@ -102,7 +119,9 @@ def test_everything_may_be_killed_and_the_run_goes_on(cluster, small_job):
     killer.join()
     assert not failures
     assert summary["steps"] == 16
-    found = check_ledger(config, read_metrics(folder))
+    records = read_metrics(folder)
+    found = check_ledger(config, records)
+    check_checkpoints(config, records)
     assert found.rewinds >= 3, (
         "the start, the rank's death and the coordinator's; the broker's if it was in use"
     )
