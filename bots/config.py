@@ -7,30 +7,15 @@ allowed.
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from bots.config_tree import Count, Positive, Section, Share, parse_config, read_tree
 from bots.selection.presets import preset_of
 from bots.settings import resolve
 from bots.sources.config import PoolConfig
-
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot run, naming each offending key, its value and what is allowed."""
-
-
-class Section(BaseModel):
-    """Base of every section: unknown keys are refused, values are immutable once checked."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class ModelConfig(Section):
@@ -65,7 +50,7 @@ class SelectionConfig(Section):
 
     selector: str = "bots"
     """bots, greedy, random, offline, mopps, dots, variance, or `module:Class`."""
-    selector_options: dict[str, Any] = {}
+    selector_options: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the selector's class."""
     tasks: Count = 32
     """B: tasks selected a step."""
@@ -77,7 +62,7 @@ class SelectionConfig(Section):
     """ρ: share of the evidence that is implicit; 0 explicit only, 1 implicit only."""
     evidence: str = "interpolation"
     """Implicit evidence: interpolation, item_response, neighbours, online, none, or `module:Class`."""
-    evidence_options: dict[str, Any] = {}
+    evidence_options: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the evidence plug-in, for example `gamma: 0.9`."""
     forgetting: Literal["step", "observation"] = "step"
     """Whether λ counts at every step, as in the paper, or at a task's own observations (MoPPS's retention)."""
@@ -85,7 +70,7 @@ class SelectionConfig(Section):
     """α0, β0: pseudo-counts of the prior; `anchors` takes them from the reference pass rates."""
     adaptor: str | None = None
     """Self-tuning of λ, ρ and p*; none keeps them."""
-    adaptor_options: dict[str, Any] = {}
+    adaptor_options: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the adaptor's class."""
     domain_shares: dict[str, float] | Literal["weights"] | None = None
     """Share of every batch for each domain; `weights`: by the sources' weights and sizes; none: no quotas."""
@@ -147,7 +132,7 @@ class RolloutConfig(Section):
     """CPUs that one engine asks of Ray (0.5 lets it share a core with a learner rank)."""
     gpus: Annotated[float, Field(ge=0)] = 0.0
     """GPUs of one engine; more than one means tensor parallelism."""
-    resources: dict[str, Positive] = {}
+    resources: dict[str, Positive] = Field(default_factory=dict)
     """Other Ray resources of one engine, for example {rollout: 1}: it then runs on nodes that offer them."""
     threads: Count = 1
     """CPU threads of one engine."""
@@ -229,13 +214,13 @@ class LearnerConfig(Section):
     """CPUs that one rank asks of Ray."""
     gpus: Annotated[float, Field(ge=0)] = 0.0
     """GPUs of one rank, 0 or 1."""
-    resources: dict[str, Positive] = {}
+    resources: dict[str, Positive] = Field(default_factory=dict)
     """Other Ray resources of one rank, for example {learner: 1}: it then runs on nodes that offer them."""
     threads: Count = 1
     """CPU threads of one rank."""
     timeout_s: Positive = 300.0
-    """Longest wait, while new weights are handed out, of one rank for another and for the weight broker; the
-    group then restarts from the last checkpoint, and the message names who was waited for."""
+    """Longest silence of a rank, and longest wait for one and for the weight broker; the group then restarts from
+    the last checkpoint, and the message names who was waited for."""
     weight_sync: Literal["object_store", "broadcast"] = "object_store"
     """How engines get new weights. broadcast: NCCL from GPU to GPU (gloo between CPUs) to all that are up."""
     max_failures: Annotated[int, Field(ge=-1)] = 3
@@ -369,74 +354,9 @@ class TrainConfig(Section):
         return self
 
 
-C = TypeVar("C", bound=Section)
-
-
 def load_config(path: str | Path, overrides: list[str] | None = None) -> TrainConfig:
     """Read a YAML file, lay `section.key=value` overrides over it and check the whole.
 
     Raises ConfigError with one line for each fault.
     """
     return parse_config(TrainConfig, read_tree(path, overrides or []), str(path))
-
-
-def read_tree(path: str | Path, overrides: list[str]) -> dict[str, Any]:
-    """The YAML file's tree with the overrides laid over it, unchecked."""
-    if not Path(path).is_file():
-        raise ConfigError(f"no such configuration file: {path}")
-    try:
-        tree = yaml.safe_load(Path(path).read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
-    if not isinstance(tree, dict):
-        raise ConfigError(f"{path} holds {type(tree).__name__}, not sections with keys")
-    for override in overrides:
-        _lay_over(tree, override)
-    return tree
-
-
-def parse_config(kind: type[C], tree: dict[str, Any], source: str) -> C:
-    """Check a tree against a section's schema; pydantic's faults become one ConfigError."""
-    try:
-        return kind.model_validate(tree)
-    except ValidationError as error:
-        raise ConfigError(f"{source}:\n" + "\n".join(_fault(e) for e in error.errors())) from None
-
-
-def dump_config(config: Section) -> str:
-    """The resolved configuration as YAML that `load_config` reads back."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
-
-
-def _lay_over(tree: dict[str, Any], override: str) -> None:
-    key, equals, text = override.partition("=")
-    *path, last = key.split(".")
-    if not equals or not last or not path:
-        raise ConfigError(f"override {override!r} is not of the form section.key=value")
-    node: Any = tree
-    for depth, name in enumerate(path):
-        node = node[int(name)] if isinstance(node, list) and name.isdigit() else node.setdefault(name, {})
-        if not isinstance(node, dict | list):
-            raise ConfigError(
-                f"override {override!r}: {'.'.join(path[: depth + 1])} is a value, not a section"
-            )
-    value = yaml.safe_load(text)
-    # YAML 1.1 reads 1e-6 as text; a number was meant.
-    if isinstance(value, str):
-        with contextlib.suppress(ValueError):
-            value = float(value)
-    if isinstance(node, list):
-        node[int(last)] = value
-    else:
-        node[last] = value
-
-
-def _fault(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"]) or "(whole)"
-    if error["type"] == "extra_forbidden":
-        return f"  {key}: no such key"
-    if error["type"] == "missing":
-        return f"  {key}: is required and has no default"
-    message = error["msg"].removeprefix("Value error, ")
-    value = "" if error["loc"] == () else f" (it is {error['input']!r})"
-    return f"  {key}: {message[0].lower()}{message[1:]}{value}"

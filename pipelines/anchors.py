@@ -34,7 +34,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from actors.reference import AnswerByEndpoint, AnswerLocally, EndpointError, GradeBlock, endpoint_key
-from bots.config import ConfigError, dump_config, parse_config, read_tree
+from bots.config_tree import ConfigError, dump_config, parse_config, read_tree
 from bots.pool import TaskPool
 from bots.templates import PromptEncoder
 from pipelines import plan

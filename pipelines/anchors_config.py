@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from bots.config import Count, GradingConfig, Positive, RolloutConfig, Section
+from bots.config import GradingConfig, RolloutConfig
+from bots.config_tree import Count, Positive, Section
 from bots.sources.config import PoolConfig
 
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bots.config import ConfigError, TrainConfig, parse_config, read_tree
+from bots.config import TrainConfig
+from bots.config_tree import ConfigError, parse_config, read_tree
 from bots.files import replace_text
 from pipelines.command import run_job
 from pipelines.comparison import RunCurves, compare, draw, table

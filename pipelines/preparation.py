@@ -10,7 +10,8 @@ import numpy as np
 from transformers import AutoConfig, AutoTokenizer
 
 from actors.trackers import require
-from bots.config import ConfigError, TrainConfig, dump_config
+from bots.config import TrainConfig
+from bots.config_tree import ConfigError, dump_config
 from bots.encoded import EncodedPool
 from bots.files import replace_text
 from bots.learning.policy import check_policy

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bots.config import ConfigError, dump_config
+from bots.config_tree import ConfigError, dump_config
 from bots.files import replace_text
 from bots.simulation import simulate
 from pipelines.command import run_job

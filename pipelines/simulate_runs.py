@@ -12,7 +12,8 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
-from bots.config import ConfigError, TrainConfig, load_config
+from bots.config import TrainConfig, load_config
+from bots.config_tree import ConfigError
 from bots.metrics import Curve
 from bots.simulation.fit import Groups, Tasks
 from pipelines.summary import read_metrics

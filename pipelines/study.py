@@ -20,7 +20,7 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from bots.config import dump_config
+from bots.config_tree import dump_config
 from pipelines.command import run_job
 from pipelines.study_config import Key, StudyConfig, fingerprint, load_study
 from pipelines.study_page import write_page

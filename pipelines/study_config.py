@@ -9,7 +9,8 @@ from pathlib import Path
 import yaml
 from pydantic import Field, model_validator
 
-from bots.config import Count, Section, TrainConfig, parse_config, read_tree
+from bots.config import TrainConfig
+from bots.config_tree import Count, Section, parse_config, read_tree
 
 Key = tuple[str, str, int]
 """Pool, arm and seed: what a run of the study is known by."""

@@ -23,7 +23,8 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from rich.console import Console
 
-from bots.config import TrainConfig, dump_config, load_config
+from bots.config import TrainConfig, load_config
+from bots.config_tree import dump_config
 from pipelines import plan
 from pipelines.command import run_job
 from pipelines.crew import Crew, complete, dismiss, hire

@@ -29,7 +29,8 @@ from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Tuner
 from ray.tune.logger import JsonLoggerCallback
 from rich.console import Console
 
-from bots.config import ConfigError, TrainConfig
+from bots.config import TrainConfig
+from bots.config_tree import ConfigError
 from pipelines.command import run_job
 from pipelines.session import ray_session
 from pipelines.tune_config import Sweep, load_sweep

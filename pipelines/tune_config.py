@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from bots.config import ConfigError, Count, Section, TrainConfig, parse_config, read_tree
+from bots.config import TrainConfig
+from bots.config_tree import ConfigError, Count, Section, parse_config, read_tree
 from pipelines.simulate_config import SimulationConfig
 from pipelines.tune_space import Range, check, lay, value_at
 

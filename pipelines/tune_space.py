@@ -13,7 +13,7 @@ from pydantic import model_validator
 from ray import tune
 from ray.tune.search.sample import Domain
 
-from bots.config import ConfigError, Section
+from bots.config_tree import ConfigError, Section
 from bots.evidence import BUILT_IN as EVIDENCE
 from bots.evidence import Evidence
 from bots.registry import load_class

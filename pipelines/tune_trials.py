@@ -15,7 +15,8 @@ from ray import tune
 from rich.console import Console
 
 from actors.environment import driver_environment
-from bots.config import TrainConfig, parse_config
+from bots.config import TrainConfig
+from bots.config_tree import parse_config
 from bots.metrics import Curve
 from bots.simulation import simulate
 from bots.simulation.figures import figures

@@ -16,7 +16,8 @@ from actors.journal import Journal
 from actors.posterior import PosteriorActor, write_pool
 from actors.weights import WeightBroker
 from benchmarks.fake_engine import FakeEngineActor, Law
-from bots.config import TrainConfig, parse_config
+from bots.config import TrainConfig
+from bots.config_tree import parse_config
 from bots.encoded import EncodedPool, Prompts
 from bots.graders.workers import Result
 from bots.ledger import audit

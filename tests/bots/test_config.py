@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bots.config import ConfigError, TrainConfig, dump_config, load_config, parse_config
+from bots.config import TrainConfig, load_config
+from bots.config_tree import ConfigError, dump_config, parse_config
 
 FOLDER = Path(__file__).parents[2] / "configs"
 # Those of the train job; other jobs have configurations of their own.

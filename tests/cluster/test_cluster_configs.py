@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bots.config import ConfigError, load_config
+from bots.config import load_config
+from bots.config_tree import ConfigError
 from pipelines import plan
 
 ROOT = Path(__file__).parents[2]

@@ -9,7 +9,8 @@ import numpy as np
 
 from actors.journal import Journal
 from actors.posterior import PosteriorActor, together, write_pool
-from bots.config import dump_config, load_config
+from bots.config import load_config
+from bots.config_tree import dump_config
 from bots.event_log import EventLog
 from bots.learning.rollouts import Group, Rollout, batch_figures, rollout_table
 from bots.pool import TaskPool

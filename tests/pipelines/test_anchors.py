@@ -16,7 +16,7 @@ import pytest
 from rich.console import Console
 
 from actors.reference import EndpointError
-from bots.config import ConfigError, parse_config
+from bots.config_tree import ConfigError, parse_config
 from bots.sources import PoolConfig, read_pool
 from pipelines.anchors import load_anchors_config, main, measure_anchors
 from pipelines.anchors_config import AnchorsConfig

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from bots.config import ConfigError
+from bots.config_tree import ConfigError
 from bots.lab.checkpoints import checkpoint_path
 from bots.pool import PoolError
 from pipelines import plan

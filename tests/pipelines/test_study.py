@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
-from bots.config import ConfigError
+from bots.config_tree import ConfigError
 from bots.metrics import time_to_best
 from pipelines import study
 from pipelines.study_config import fingerprint, load_study

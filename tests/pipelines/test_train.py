@@ -10,7 +10,8 @@ import yaml
 from transformers import AutoModelForCausalLM
 
 from actors.weight_format import Checksum
-from bots.config import TrainConfig, parse_config
+from bots.config import TrainConfig
+from bots.config_tree import parse_config
 from bots.lab.checkpoints import checkpoint_path
 from bots.ledger import audit
 from pipelines.preparation import prepare

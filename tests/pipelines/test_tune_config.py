@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import ray
 
-from bots.config import ConfigError
+from bots.config_tree import ConfigError
 from pipelines.cli import main
 from pipelines.plan import ResourceError
 from pipelines.tune import claim_sweep

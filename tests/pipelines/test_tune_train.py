@@ -11,7 +11,8 @@ import yaml
 from rich.console import Console
 
 from bots import BOTS, TaskPool
-from bots.config import ConfigError, load_config
+from bots.config import load_config
+from bots.config_tree import ConfigError
 from pipelines.checkpoint import POSTERIOR
 from pipelines.summary import read_metrics
 from pipelines.train import train

@@ -1,0 +1,89 @@
+"""Typed configuration trees: a YAML file, dotted overrides laid over it, and a check that names every fault."""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot run, naming each offending key, its value and what is allowed."""
+
+
+class Section(BaseModel):
+    """Base of every section: unknown keys are refused, values are immutable once checked."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+
+C = TypeVar("C", bound=Section)
+
+
+def read_tree(path: str | Path, overrides: list[str]) -> dict[str, Any]:
+    """The YAML file's tree with the overrides laid over it, unchecked."""
+    if not Path(path).is_file():
+        raise ConfigError(f"no such configuration file: {path}")
+    try:
+        tree = yaml.safe_load(Path(path).read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds {type(tree).__name__}, not sections with keys")
+    for override in overrides:
+        _lay_over(tree, override)
+    return tree
+
+
+def parse_config(kind: type[C], tree: dict[str, Any], source: str) -> C:
+    """Check a tree against a section's schema; pydantic's faults become one ConfigError."""
+    try:
+        return kind.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError(f"{source}:\n" + "\n".join(_fault(e) for e in error.errors())) from None
+
+
+def dump_config(config: Section) -> str:
+    """The resolved configuration as YAML that `load_config` reads back."""
+    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def _lay_over(tree: dict[str, Any], override: str) -> None:
+    key, equals, text = override.partition("=")
+    *path, last = key.split(".")
+    if not equals or not last or not path:
+        raise ConfigError(f"override {override!r} is not of the form section.key=value")
+    node: Any = tree
+    for depth, name in enumerate(path):
+        node = node[int(name)] if isinstance(node, list) and name.isdigit() else node.setdefault(name, {})
+        if not isinstance(node, dict | list):
+            raise ConfigError(
+                f"override {override!r}: {'.'.join(path[: depth + 1])} is a value, not a section"
+            )
+    value = yaml.safe_load(text)
+    # YAML 1.1 reads 1e-6 as text; a number was meant.
+    if isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            value = float(value)
+    if isinstance(node, list):
+        node[int(last)] = value
+    else:
+        node[last] = value
+
+
+def _fault(error: Any) -> str:
+    key = ".".join(str(part) for part in error["loc"]) or "(whole)"
+    if error["type"] == "extra_forbidden":
+        return f"  {key}: no such key"
+    if error["type"] == "missing":
+        return f"  {key}: is required and has no default"
+    message = error["msg"].removeprefix("Value error, ")
+    value = "" if error["loc"] == () else f" (it is {error['input']!r})"
+    return f"  {key}: {message[0].lower()}{message[1:]}{value}"
