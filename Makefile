@@ -58,9 +58,9 @@ docs: $(READY)
 	$(BIN)/uv run --no-project --with-requirements requirements/docs.txt zensical build --clean
 
 # Hours of paired runs, one after the other; it goes on where it stopped. MINUTES=60 starts no run after an hour.
-# Started twice, on two cores, it gets more done: the two divide the runs.
+# Started twice, on two cores, it gets more done: the two divide the runs. UNTIMED=1 where the machine does other work.
 study: $(READY)
-	$(BIN)/bots study configs/study.yaml $(if $(MINUTES),--minutes $(MINUTES))
+	$(BIN)/bots study configs/study.yaml $(if $(MINUTES),--minutes $(MINUTES)) $(if $(UNTIMED),--untimed)
 
 format: $(READY)
 	$(BIN)/ruff check --fix .
