@@ -117,8 +117,7 @@ class FollowedTasks:
         used = np.flatnonzero(self.rows >= 0)
         rate = np.full(len(self.rows), np.nan, np.float32)
         rate[used] = predict(self.rows[used])
-        counts = np.stack([rate, 1 - rate]) * np.float32(self.pending_implicit)
-        implicit = np.nan_to_num(counts)
+        implicit = _implicit(rate, np.float32(self.pending_implicit))
         self.history *= (1 - self.lams[:, None]).astype(np.float32)
         self.history += implicit[:, None, : self.sample]
         explicit = np.zeros(len(self.rows), np.bool_)
@@ -128,14 +127,27 @@ class FollowedTasks:
 
     def _slots(self, rows: Rows, predict: Predict) -> Rows:
         """The slot of each row; rows not yet followed take the place of the recent ones seen longest ago."""
-        order = np.argsort(self.rows, kind="stable")
-        place = np.minimum(np.searchsorted(self.rows, rows, sorter=order), len(self.rows) - 1)
-        slots: Rows = order[place]
-        new = self.rows[slots] != rows
+        # The sample's rows rise; only the recent ones have to be put in order.
+        sample, recent = self.rows[: self.sample], self.rows[self.sample :]
+        slots: Rows = np.minimum(np.searchsorted(sample, rows), self.sample - 1)
+        new = sample[slots] != rows
+        if len(recent) and new.any():
+            order = np.argsort(recent)
+            place = order[np.minimum(np.searchsorted(recent, rows, sorter=order), len(recent) - 1)]
+            slots = np.where(new, self.sample + place, slots)
+            new = self.rows[slots] != rows
         if not new.any():
             return slots
-        free = np.setdiff1d(np.arange(self.sample, len(self.rows)), slots[~new])
-        free = free[np.argsort(self.seen[free], kind="stable")][: int(new.sum())]
+        taken = np.zeros(len(recent), np.bool_)
+        taken[slots[~new & (slots >= self.sample)] - self.sample] = True
+        free = self.sample + np.flatnonzero(~taken)
+        # Oldest first, and of equals the first: a key without equals, so that no whole sorting is needed.
+        wanted = int(new.sum())
+        age = self.seen[free] * len(free) + np.arange(len(free))
+        if wanted < len(free):
+            oldest = np.argpartition(age, wanted)[:wanted]
+            free, age = free[oldest], age[oldest]
+        free = free[np.argsort(age)]
         slots[new] = free
         self.rows[free] = rows[new]
         self._set_prior(free, rows[new])
@@ -152,11 +164,23 @@ class FollowedTasks:
         has = ~np.isnan(rate)
         if not has.any() or len(order) == 0:
             return
+        at, past_of = rate[has].astype(np.float64), known[order].astype(np.float64)
         for i in range(len(self.lams)):
             columns = slice(i * len(self.rhos), (i + 1) * len(self.rhos))
             for side in range(2):
-                past = np.interp(rate[has], known[order], self.history[side, i, order])
+                past = np.interp(at, past_of, self.history[side, i, order])
                 self.beliefs[side, slots[has], columns] += past[:, None] * self.rhos
+
+
+@njit(cache=True)  # type: ignore[untyped-decorator]
+def _implicit(rate: npt.NDArray[np.float32], rollouts: np.float32) -> npt.NDArray[np.float32]:
+    """Implicit successes and failures, float32 (2, S), of predicted pass rates (S,); none where one is NaN."""
+    counts = np.zeros((2, len(rate)), np.float32)
+    for slot in range(len(rate)):
+        if not np.isnan(rate[slot]):
+            counts[0, slot] = rate[slot] * rollouts
+            counts[1, slot] = (np.float32(1) - rate[slot]) * rollouts
+    return counts
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]

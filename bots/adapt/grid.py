@@ -202,7 +202,11 @@ def _beta_binomial(alpha: Floats, beta: Floats, s: Floats, f: Floats, concentrat
         for g in range(alpha.shape[1]):
             for j in range(len(concentrations)):
                 a, b = concentrations[j] * alpha[i, g], concentrations[j] * beta[i, g]
-                total[g, j] += math.lgamma(a + s[i]) - math.lgamma(a) + math.lgamma(b + f[i]) - math.lgamma(b)
+                before, failed_before = math.lgamma(a), math.lgamma(b)
+                # Groups without any success, or failure, are frequent.
+                after = math.lgamma(a + s[i]) if s[i] else before
+                failed_after = math.lgamma(b + f[i]) if f[i] else failed_before
+                total[g, j] += after - before + failed_after - failed_before
                 total[g, j] -= math.lgamma(a + b + s[i] + f[i]) - math.lgamma(a + b)
     return total
 
@@ -214,15 +218,14 @@ def _selected_mean(beliefs: Floats, signal: Floats, target: float) -> Floats:
     beliefs: α and β, (2, S, G). signal: (S,).
     """
     value = np.zeros(beliefs.shape[2])
+    weight = np.zeros(beliefs.shape[2])
     left, right = math.log(target), math.log(1 - target)
-    for g in range(beliefs.shape[2]):
-        weight_sum = 0.0
-        for i in range(beliefs.shape[1]):
+    for i in range(beliefs.shape[1]):
+        for g in range(beliefs.shape[2]):
             a, b = beliefs[0, i, g], beliefs[1, i, g]
             density = math.exp(
                 (a - 1) * left + (b - 1) * right + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
             )
-            weight_sum += density
+            weight[g] += density
             value[g] += density * signal[i]
-        value[g] /= weight_sum
-    return value
+    return value / weight
