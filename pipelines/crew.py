@@ -17,6 +17,8 @@ from actors.journal import Journal
 from actors.posterior import PosteriorActor, write_pool
 from actors.rollout import RolloutActor
 from actors.weights import WeightBroker
+from pipelines.plan import Seats
+from pipelines.session import wait_until_ended
 
 if TYPE_CHECKING:
     # Only for annotations: a learner rank unpickles a Crew, and need not load what checks models and pools.
@@ -40,17 +42,22 @@ class Crew:
     more_engines: list[tuple[str, Any]] = field(default_factory=list)
 
 
-def hire(prepared: Prepared, folder: Path) -> Crew:
+def hire(prepared: Prepared, folder: Path, seats: Seats | None = None) -> Crew:
     """Start every actor but the learner ranks, and as many engines as the run needs to start.
 
     Those that hold state are on the driver's node: coordinator, posterior, weight broker and journal live as long
-    as the driver does. Engines and graders are wherever there is room, and come back elsewhere.
+    as the driver does. Engines and graders are wherever there is room, and come back elsewhere; engines with seats
+    are there. Raises ConfigError if a run of the same name is alive.
     """
     config, run = prepared.config, prepared.config.run
+    wait_until_ended(run.name)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     pool = folder / "pool.arrow"
     write_pool(prepared.train.pool, pool)
-    engines = [_engine(prepared, i) for i in range(config.rollout.engines_to_start)]
+    engines = [
+        _engine(prepared, i, seats.strategy(i) if seats else "DEFAULT")
+        for i in range(config.rollout.engines_to_start)
+    ]
     graders = [_grader(prepared, i) for i in range(config.grading.actors)]
     settings = config.selection.settings(config.rollout.samples, run.seed)
     posterior = PosteriorActor.options(name=f"{run.name}/posterior", scheduling_strategy=here).remote(
@@ -94,13 +101,14 @@ def dismiss(crew: Crew) -> None:
         ray.kill(actor)
 
 
-def _engine(prepared: Prepared, number: int) -> tuple[str, Any]:
+def _engine(prepared: Prepared, number: int, strategy: Any = "DEFAULT") -> tuple[str, Any]:
     rollout, run, name = prepared.config.rollout, prepared.config.run, f"rollout-{number}"
     actor = RolloutActor.options(
         name=f"{run.name}/{name}",
         num_cpus=rollout.cpus,
         num_gpus=rollout.gpus,
         resources=rollout.resources,
+        scheduling_strategy=strategy,
         runtime_env={"env_vars": engine_environment(rollout.threads, rollout.gpus > 0)},
     ).remote(name, prepared.model, rollout, run.seed + number)
     return name, actor

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 
 import ray
 from ray.autoscaler.sdk import request_resources
+from ray.util.placement_group import PlacementGroup
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from bots.config import TrainConfig
 
@@ -42,27 +44,47 @@ class Demand:
         return {kind: self.each(kind) for kind in ("CPU", "GPU", *self.others) if self.each(kind)}
 
 
+@dataclass(frozen=True)
+class Seats:
+    """Bundles of a placement group, one for each engine that a run needs to start. first: the index of the first."""
+
+    group: PlacementGroup
+    first: int
+
+    def strategy(self, engine: int) -> PlacementGroupSchedulingStrategy:
+        """Where the engine of this number goes; if that node dies, Ray moves the bundle, and the engine with it."""
+        return PlacementGroupSchedulingStrategy(self.group, self.first + engine)
+
+
 def plan(config: TrainConfig) -> list[Demand]:
     """What the run asks to start. The other actors ask nothing: they are idle most of the time."""
-    rollout, learner = config.rollout, config.learner
-    return [
-        Demand(
-            "rollout engine",
-            rollout.engines_to_start,
-            rollout.cpus,
-            rollout.gpus,
-            f"rollout.{'engines' if rollout.min_engines is None else 'min_engines'}, rollout.cpus",
-            rollout.resources,
-        ),
-        Demand(
-            "learner rank",
-            learner.ranks,
-            learner.cpus,
-            learner.gpus,
-            "learner.ranks, learner.cpus",
-            learner.resources,
-        ),
-    ]
+    return [engines(config), learners(config)]
+
+
+def engines(config: TrainConfig) -> Demand:
+    """The engines that the run needs to start."""
+    rollout = config.rollout
+    return Demand(
+        "rollout engine",
+        rollout.engines_to_start,
+        rollout.cpus,
+        rollout.gpus,
+        f"rollout.{'engines' if rollout.min_engines is None else 'min_engines'}, rollout.cpus",
+        rollout.resources,
+    )
+
+
+def learners(config: TrainConfig) -> Demand:
+    """The learner group."""
+    learner = config.learner
+    return Demand(
+        "learner rank",
+        learner.ranks,
+        learner.cpus,
+        learner.gpus,
+        "learner.ranks, learner.cpus",
+        learner.resources,
+    )
 
 
 def describe(demands: list[Demand]) -> str:

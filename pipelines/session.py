@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import ray
+from ray.util import list_named_actors
+
+from bots.config_tree import ConfigError
 
 NAMESPACE = "bots"
+_ENDING_SECONDS = 60.0
 
 
 def embedded() -> bool:
@@ -36,3 +41,23 @@ def ray_session() -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def wait_until_ended(run: str) -> None:
+    """Wait for the end of an earlier life of a run, killed a moment ago on a cluster that lives on.
+
+    It would go on writing to the run's folder meanwhile. Raises ConfigError if it does not end.
+    """
+    deadline = time.monotonic() + _ENDING_SECONDS
+    ours = ray.get_runtime_context().namespace
+    while living := [
+        one["name"]
+        for one in list_named_actors(all_namespaces=True)
+        if one["namespace"] == ours and one["name"].startswith(f"{run}/")
+    ]:
+        if time.monotonic() > deadline:
+            raise ConfigError(
+                f"run.name is {run}, and a run of that name is alive on this cluster ({', '.join(living)}); "
+                "end it, or choose another name"
+            )
+        time.sleep(0.2)

@@ -13,23 +13,30 @@ from bots.files import replace_text
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The records of a run's `metrics.jsonl`, one a step; step 0 holds the first score."""
+    """The records of a run's `metrics.jsonl`, one a step; step 0 holds the first score.
+
+    Half a line at the end is left out: it is being written, or was when its writer was killed.
+    """
     path = folder / "metrics.jsonl"
     if not path.exists():
         raise FileNotFoundError(f"{folder} holds no metrics.jsonl: no run has written there")
-    return [json.loads(line) for line in path.read_text().splitlines()]
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
 
 
-def summarise(folder: Path, beliefs: pa.Table, seconds: float) -> dict[str, Any]:
+def summarise(
+    folder: Path, beliefs: pa.Table | None, seconds: float, status: str = "finished"
+) -> dict[str, Any]:
     """Write `summary.json` and the final beliefs, `posterior/beliefs.arrow`; return the summary.
 
-    Fields that no step has produced are null.
+    Fields that no step has produced are null. beliefs: None if they are lost, as those of a trial that its sweep has
+    stopped. status: finished, stopped (before its last step, on purpose) or failed.
     """
     records = read_metrics(folder) if (folder / "metrics.jsonl").exists() else []
     steps = [record for record in records if record["step"] > 0]
     scores = [(record["step"], record["score"]) for record in records if "score" in record]
     best = max(scores, key=lambda pair: pair[1], default=(None, None))
     summary = {
+        "status": status,
         "steps": len(steps),
         "first_score": scores[0][1] if scores else None,
         "last_score": scores[-1][1] if scores else None,
@@ -47,6 +54,8 @@ def summarise(folder: Path, beliefs: pa.Table, seconds: float) -> dict[str, Any]
         "wall_seconds": seconds,
     }
     replace_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    if beliefs is None:
+        return summary
     (folder / "posterior").mkdir(exist_ok=True)
     path = str(folder / "posterior" / "beliefs.arrow")
     with pa.OSFile(path, "wb") as sink, ipc.new_file(sink, beliefs.schema) as writer:

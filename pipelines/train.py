@@ -37,11 +37,17 @@ from pipelines.summary import summarise
 
 
 def train(
-    config: TrainConfig, *, resume: bool = False, overwrite: bool = False, console: Console | None = None
+    config: TrainConfig,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    console: Console | None = None,
+    seats: plan.Seats | None = None,
 ) -> dict[str, Any]:
     """Run a whole train job and return its summary, which is also written to `summary.json`.
 
-    resume: continue the run in the folder from its newest checkpoint. overwrite: replace it.
+    resume: continue the run in the folder from its newest checkpoint. overwrite: replace it. seats: what is already
+    reserved for the engines; None: they go where there is room.
     Raises ConfigError, PoolError or ResourceError before anything expensive starts, and FloatingPointError if
     more steps than `learner.max_skipped_steps` in a row had no finite loss. On an interrupt the step under way
     is finished and a checkpoint written; on a second one, or where no checkpoints are kept, everything ends at
@@ -55,23 +61,29 @@ def train(
         os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0" if embedded() else "1"
     with ray_session():
         try:
-            plan.wait_until_possible(plan.plan(config), config.run.wait_for_nodes_s)
-            return _run(prepared, folder, console)
+            asked = [plan.learners(config)] if seats else plan.plan(config)
+            plan.wait_until_possible(asked, config.run.wait_for_nodes_s)
+            return _run(prepared, folder, console, seats)
         finally:
             plan.stop_asking()
 
 
-def _run(prepared: Prepared, folder: Path, console: Console) -> dict[str, Any]:
+def _run(prepared: Prepared, folder: Path, console: Console, seats: plan.Seats | None) -> dict[str, Any]:
     started = time.time()
-    crew = hire(prepared, folder)
+    crew = hire(prepared, folder, seats)
+    status = "failed"
     try:
         _fit(prepared, crew, folder, console)
         if prepared.config.run.export:
             write_model(fetch(crew.broker), prepared.model, folder / "model")
+        status = "finished"
+    except KeyboardInterrupt:
+        status = "stopped"
+        raise
     finally:
         ray.get(crew.journal.close.remote(), timeout=10)
         beliefs = ray.get(crew.posterior.table.remote(), timeout=60)
-        summary = summarise(folder, beliefs, time.time() - started)
+        summary = summarise(folder, beliefs, time.time() - started, status)
         dismiss(crew)
     return summary
 

@@ -33,12 +33,13 @@ from bots.config import TrainConfig
 from bots.config_tree import ConfigError
 from pipelines.command import run_job
 from pipelines.session import ray_session
+from pipelines.summary import summarise
 from pipelines.tune_config import Sweep, load_sweep
 from pipelines.tune_pictures import draw
-from pipelines.tune_plan import WAITING, trial_demand
+from pipelines.tune_plan import trial_demand
 from pipelines.tune_results import SweepResults, read_results
 from pipelines.tune_search import make_scheduler, make_searcher
-from pipelines.tune_trials import baselines, simulate_trial, train_trial
+from pipelines.tune_trials import DRIVER, baselines, bundles, simulate_trial, train_trial
 from pipelines.tune_turns import Turns
 
 MARK = "sweep.yaml"
@@ -74,6 +75,8 @@ def run_sweep(
         tuner = _restored(sweep, folder, at_a_time) if resume else None
         grid = (tuner or _tuner(sweep, folder, at_a_time)).fit()
         results = read_results(sweep, grid, _budget(sweep))
+    if isinstance(base, TrainConfig):
+        close_runs(results, folder / TRIALS)
     results.write(folder)
     pictures = draw(results, folder)
     # A line is not broken where there is no terminal, or a log would hold only dots.
@@ -84,6 +87,13 @@ def run_sweep(
         if path.exists():
             console.print(f"  {path}", highlight=False, soft_wrap=True)
     return results
+
+
+def close_runs(results: SweepResults, folder: Path) -> None:
+    """Write the summary of every run that was ended by the sweep, or by its failure, before it could do so itself."""
+    for trial in results.trials:
+        if trial.status != "finished" and (folder / trial.name / "config.yaml").exists():
+            summarise(folder / trial.name, None, trial.seconds, trial.status)
 
 
 def claim_sweep(sweep: Sweep, *, resume: bool, overwrite: bool) -> Path:
@@ -163,7 +173,7 @@ def _tuner(sweep: Sweep, folder: Path, at_a_time: int) -> Tuner:
             mode="min" if sweep.minimised else "max",
             num_samples=1 if grid else config.search.trials,
             search_alg=algorithm,
-            scheduler=make_scheduler(sweep, _budget(sweep)),
+            scheduler=make_scheduler(sweep, _budget(sweep), folder / STATE),
             max_concurrent_trials=at_a_time if config.search.method == "optuna" else None,
             reuse_actors=config.target == "simulate",
             trial_dirname_creator=_trial_name,
@@ -197,7 +207,12 @@ def _trainable(sweep: Sweep, folder: Path, at_a_time: int) -> Any:
             # Its trials must all be alive at once, so they can't be limited by Tune itself.
             turns=Turns.remote(at_a_time) if pbt else None,
         )
-        return tune.with_resources(bound, WAITING)
+
+        def place(point: dict[str, Any]) -> tune.PlacementGroupFactory:
+            # The engines of a trial that has to wait for its turn come with the turn.
+            return tune.PlacementGroupFactory([DRIVER, *([] if pbt else bundles(sweep.job(point)))])
+
+        return tune.with_resources(bound, place)
     only_selection = all(key.startswith("selection.") for key in config.space)
     random = baselines(sweep.job({})) if only_selection else None
     bound = tune.with_parameters(
@@ -215,8 +230,9 @@ def _restored(sweep: Sweep, folder: Path, at_a_time: int) -> Tuner | None:
     if not Tuner.can_restore(str(folder / STATE)):
         return None
     tuner = Tuner.restore(str(folder / STATE), _trainable(sweep, folder, at_a_time), restart_errored=True)
-    # The cluster may be another one by now.
+    # Folder and cluster may be others by now.
     settings = tuner._local_tuner._tune_config
+    settings.scheduler = make_scheduler(sweep, _budget(sweep), folder / STATE)
     if settings.max_concurrent_trials:
         settings.max_concurrent_trials = at_a_time
     elif sweep.config.scheduler.kind != "pbt":

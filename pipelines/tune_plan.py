@@ -11,10 +11,6 @@ from pipelines import plan
 from pipelines.tune_config import Sweep
 from pipelines.tune_space import points
 
-WAITING = {"memory": 256 * 2**20}
-"""What a trial's own process asks while its job runs. Ray Tune wants something, and the least share of a CPU would be
-missing where the job needs all there are."""
-
 
 @dataclass(frozen=True)
 class TrialDemand:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import random
+from pathlib import Path
 from typing import Any
 
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
 
@@ -46,11 +49,15 @@ def _optuna(one: Range) -> Any:
     return FloatDistribution(*(one.uniform or one.loguniform), log=one.loguniform is not None)
 
 
-def make_scheduler(sweep: Sweep, budget: int) -> TrialScheduler | None:
-    """What stops trials or passes their state on. budget: `step` of a whole trial."""
+def make_scheduler(sweep: Sweep, budget: int, results: Path) -> TrialScheduler | None:
+    """What stops trials or passes their state on.
+
+    budget: `step` of a whole trial. results: the folder in which Ray Tune has one for each trial.
+    """
     settings = sweep.config.scheduler
     if settings.kind == "asha":
-        return ASHAScheduler(
+        return _RememberingASHA(
+            results,
             time_attr="step",
             max_t=budget,
             grace_period=min(settings.grace, budget),
@@ -68,6 +75,25 @@ def make_scheduler(sweep: Sweep, budget: int) -> TrialScheduler | None:
             synch=True,
         )
     return None
+
+
+class _RememberingASHA(ASHAScheduler):
+    """In a sweep that was killed and resumed, trials are compared with those that had ended before, too.
+
+    Ray Tune begins with an empty scheduler there, under which the first trials to come would not be stopped. Those
+    that run again report anew.
+    """
+
+    def __init__(self, results: Path, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.results = results
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        super().on_trial_add(tune_controller, trial)
+        known = self.results / trial.trial_id / "result.json"
+        if trial.status == Trial.TERMINATED and known.exists():
+            for line in known.read_text().splitlines():
+                self.on_trial_result(tune_controller, trial, json.loads(line))
 
 
 class _InsideSpace:

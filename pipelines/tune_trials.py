@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
 import shutil
-import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,19 +12,26 @@ from typing import Any
 import numpy as np
 import ray
 from ray import tune
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from rich.console import Console
 
 from actors.environment import driver_environment
-from bots.config import TrainConfig
+from bots.config import TrainConfig, load_config
 from bots.config_tree import parse_config
+from bots.files import replace_text
 from bots.metrics import Curve
 from bots.simulation import simulate
 from bots.simulation.figures import figures
+from pipelines.plan import Seats, engines
+from pipelines.session import wait_until_ended
 from pipelines.simulate_config import BASELINE, SimulationConfig
 from pipelines.summary import read_metrics
 from pipelines.tune_space import lay
 from pipelines.tune_turns import turn
 
+DRIVER = {"memory": 256 * 2**20, "node:__internal_head__": 0.001}
+"""What a trial asks for its own process and its job's driver: a place on the head, which is not taken away as spot
+nodes are. Beliefs, queues and newest weights are there, as those of a job that is started alone."""
 POLL_SECONDS = 0.5
 REPORTED = (
     "etr",
@@ -40,6 +47,12 @@ REPORTED = (
 )
 CURVE = "curve"
 PER_SEED = "per_seed"
+
+
+def bundles(config: TrainConfig) -> list[dict[str, float]]:
+    """What a train job's first engines ask, one bundle each; none where they ask nothing."""
+    asked = engines(config)
+    return [asked.bundle] * asked.count if asked.bundle else []
 
 
 def baselines(config: SimulationConfig) -> list[Curve]:
@@ -81,69 +94,64 @@ def train_trial(
 ) -> None:
     """Run a point of the space as a train job in `folder/TRIAL`, reporting each of its scores as they come.
 
+    A trial of a sweep that was killed goes on from its newest checkpoint, if it has one, else it begins again.
     interval: for population-based training, the steps after which the job stops, hands its checkpoint to Ray
     Tune and is resumed, by then perhaps as the copy of a better one. turns: what its segments wait for.
     """
-    # Only train jobs need torch and the models' code; a simulated trial starts in a second without them.
-    from pipelines.tune_exploit import adopt, run_of_checkpoint
-
     name = tune.get_context().get_trial_id()
     run = {"run.folder": folder, "run.name": name}
     config = parse_config(TrainConfig, lay(tree, {**point, **run}), "the trial")
-    path = config.run.path
+    wait_until_ended(name)
+    if interval is None:
+        group = ray.util.get_current_placement_group()
+        _run(config, Seats(group, 1) if len(group.bundle_specs) > 1 else None)
+        return
+
+    # Only here, for what it imports takes some seconds.
+    from pipelines.tune_exploit import adopt, run_of_checkpoint
+
     donor = tune.get_checkpoint()
     if donor is not None:
         with donor.as_directory() as source:
             adopt(Path(source), config)
-    if interval is None:
-        _run(config, resume=_can_resume(path))
-        return
-    done = _steps(path)
-    while done < config.run.steps:
+    done, reported = _steps(config.run.path), False
+    while done < config.run.steps or not reported:
         target = min(done - done % interval + interval, config.run.steps)
         segment = config.model_copy(update={"run": config.run.model_copy(update={"steps": target})})
-        with turn(turns, name):
-            last = _run(segment, resume=_can_resume(path), turns=turns)
+        with turn(turns, name, bundles(config)) as group:
+            last = _run(segment, Seats(group, 0) if group else None, turns)
         done = target
-        with run_of_checkpoint(path) as copy:
+        with run_of_checkpoint(config.run.path) as copy:
             tune.report(last, checkpoint=tune.Checkpoint.from_directory(copy))
+        reported = True
 
 
-def _can_resume(path: Path) -> bool:
-    """Whether a run of an earlier life of this sweep left a checkpoint; without one it begins again."""
-    if any((path / "checkpoints").glob("step_*")):
-        return True
-    if path.exists():
-        shutil.rmtree(path)
-    return False
-
-
-def _steps(path: Path) -> int:
-    return int(read_metrics(path)[-1]["step"]) if (path / "metrics.jsonl").exists() else 0
-
-
-def _run(config: TrainConfig, resume: bool, turns: Any | None = None) -> dict[str, Any]:
+def _run(config: TrainConfig, seats: Seats | None, turns: Any | None = None) -> dict[str, Any]:
     """Run the job in a driver of its own; returns its last report, and makes the others unless it has turns.
 
-    The trial's process lives in a placement group that holds no CPU or GPU and would capture every actor that the
-    job starts; the driver does not. It dies with the trial, and the job's actors with it.
+    The driver is in the placement group of the trial's process, and ends with it, and the job's actors with the
+    driver; but unlike that process it does not capture the actors that it starts.
     """
-    driver = ray.remote(_drive).options(
-        num_cpus=0,
-        max_retries=0,
-        scheduling_strategy="DEFAULT",
-        runtime_env={"env_vars": driver_environment()},
-    )
-    job = driver.remote(config, resume)
-    reports = Reports(config.run.path)
+    reports = Reports(config.run.path, config.run.steps)
+    if _has_ended(config):  # while the sweep was being killed
+        job = None
+    else:
+        here = PlacementGroupSchedulingStrategy(ray.util.get_current_placement_group(), 0)
+        driver = ray.remote(_drive).options(
+            num_cpus=0,
+            max_retries=0,
+            scheduling_strategy=here,
+            runtime_env={"env_vars": driver_environment()},
+        )
+        job = driver.remote(config, _can_resume(config), seats)
     running = True
     while running:
-        running = not ray.wait([job], timeout=POLL_SECONDS)[0]
-        if not running:
+        running = job is not None and not ray.wait([job], timeout=POLL_SECONDS)[0]
+        if job is not None and not running:
             ray.get(job)  # raises what the job raised
         if turns is not None:
             ray.get(turns.take.remote(config.run.name))
-        for report in reports.new():
+        for report in reports.new(ended=not running):
             if turns is None:
                 tune.report(report)
     if reports.last is None:
@@ -151,31 +159,70 @@ def _run(config: TrainConfig, resume: bool, turns: Any | None = None) -> dict[st
     return reports.last
 
 
-def _drive(config: TrainConfig, resume: bool) -> None:
+def _has_ended(config: TrainConfig) -> bool:
+    summary = config.run.path / "summary.json"
+    if not _is_of(config) or not summary.exists() or _steps(config.run.path) < config.run.steps:
+        return False
+    return bool(json.loads(summary.read_text())["status"] == "finished")
+
+
+def _can_resume(config: TrainConfig) -> bool:
+    """Whether a run of an earlier life of this sweep left a checkpoint; without one it begins again."""
+    path = config.run.path
+    newest = max((path / "checkpoints").glob("step_*"), default=None)
+    if newest is not None and _is_of(config):
+        _rewind(path, int(newest.name.removeprefix("step_")))
+        return True
+    if path.exists():
+        shutil.rmtree(path)
+    return False
+
+
+def _is_of(config: TrainConfig) -> bool:
+    """Whether the trial's folder is of this very point: Ray Tune may give the name of a lost trial to another one."""
+    known = config.run.path / "config.yaml"
+    return known.exists() and load_config(known).model_copy(update={"run": config.run}) == config
+
+
+def _rewind(path: Path, step: int) -> None:
+    """Forget records after the checkpoint, as the job will; they would be reported before that."""
+    kept = [record for record in _records(path) if record["step"] <= step]
+    replace_text(path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
+
+
+def _steps(path: Path) -> int:
+    return int(max((record["step"] for record in _records(path)), default=0))
+
+
+def _records(path: Path) -> list[dict[str, Any]]:
+    """A run's records so far; none before its first."""
+    return read_metrics(path) if (path / "metrics.jsonl").exists() else []
+
+
+def _drive(config: TrainConfig, resume: bool, seats: Seats | None) -> None:
     # Ray Train and the engines are imported only where a job runs.
     from pipelines.train import train
 
-    train(config, resume=resume, console=Console(file=io.StringIO()))
+    train(config, resume=resume, console=Console(file=io.StringIO()), seats=seats)
 
 
 class Reports:
-    """Follows a run's `metrics.jsonl` and makes a report of each line with a score."""
+    """Follows a run's `metrics.jsonl` and makes a report of each line with a score.
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    steps: the run's last. Its report ends a trial, so it waits for the job's end, which writes the summary.
+    """
+
+    def __init__(self, folder: Path, steps: int) -> None:
+        self.folder, self.steps = folder, steps
         self.reported = -1
         self.last: dict[str, Any] | None = None
-        self.started = time.monotonic()
 
-    def new(self) -> Iterator[dict[str, Any]]:
-        """The reports that have not been made yet, oldest first."""
-        path = self.folder / "metrics.jsonl"
-        text = path.read_text() if path.exists() else ""
-        if not text.endswith("\n"):
-            return  # a line is being written
-        records = read_metrics(self.folder)
+    def new(self, ended: bool) -> Iterator[dict[str, Any]]:
+        """The reports that have not been made yet, oldest first. ended: whether the job has."""
+        records = _records(self.folder)
         for index, record in enumerate(records):
-            if "score" in record and record["step"] > self.reported:
+            due = record["step"] > self.reported and (ended or record["step"] < self.steps)
+            if "score" in record and due:
                 self.reported = record["step"]
                 self.last = self._report(records[: index + 1])
                 if record["step"] > 0:

@@ -167,7 +167,10 @@ def test_turns_are_limited_and_those_of_the_dead_come_free(cluster):
     turns = Turns.remote(2, lease_seconds=0.3)
     take = lambda name: ray.get(turns.take.remote(name))  # noqa: E731
     assert [take("a"), take("b"), take("c"), take("a")] == [True, True, False, True]
+    group = ray.get(turns.group.remote("b", [{"CPU": 1}]))
+    assert group.wait(30)
     ray.get(turns.give.remote("b"))
+    assert ray.util.placement_group_table(group)["state"] == "REMOVED", "a turn's places go with it"
     assert take("c")
     time.sleep(0.4)
     assert [take("d"), take("e"), take("a")] == [True, True, False]

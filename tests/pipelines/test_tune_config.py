@@ -10,8 +10,9 @@ from pipelines.cli import main
 from pipelines.plan import ResourceError
 from pipelines.tune import claim_sweep
 from pipelines.tune_config import load_sweep
-from pipelines.tune_plan import WAITING, trial_demand
+from pipelines.tune_plan import trial_demand
 from pipelines.tune_space import Range, points
+from pipelines.tune_trials import DRIVER
 
 SWEEPS = sorted(Path("tune_configs").glob("*.yaml"))
 GRID, LAB, PBT = (f"tune_configs/{name}.yaml" for name in ("sim_grid", "lab_asha", "pbt"))
@@ -94,7 +95,7 @@ def test_concurrency_follows_from_the_resources():
     assert trial_demand(varied).total == {"CPU": 4.0, "GPU": 0.0}
     placed = trial_demand(load_sweep(LAB, ["base.rollout.resources={rollout: 1}", "base.rollout.engines=2"]))
     assert placed.concurrent({"CPU": 64, "rollout": 7}, None) == 3, "so do resources of one's own"
-    assert set(WAITING) <= {"memory"}, "a trial that waits takes nothing of what jobs are planned with"
+    assert not set(DRIVER) & set(placed.total), "a trial's driver takes nothing of what jobs are planned with"
     assert trial_demand(load_sweep(GRID)).concurrent({"CPU": 6}, None) == 6
 
 

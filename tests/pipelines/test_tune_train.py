@@ -1,12 +1,18 @@
-"""Sweeps of real train jobs: early stopping, refusal, and population-based training that passes the posterior on."""
+"""Sweeps of real train jobs: early stopping, a kill, and population-based training that passes the posterior on."""
 
 import io
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 
 import numpy as np
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 import pytest
+import ray
 import yaml
 from rich.console import Console
 
@@ -14,11 +20,11 @@ from bots import BOTS, TaskPool
 from bots.config import load_config
 from bots.config_tree import ConfigError
 from pipelines.checkpoint import POSTERIOR
+from pipelines.report.run import read_run
 from pipelines.summary import read_metrics
-from pipelines.train import train
 from pipelines.tune import run_sweep
 from pipelines.tune_config import load_sweep
-from pipelines.tune_exploit import adopt, newest_checkpoint, run_of_checkpoint
+from pipelines.tune_exploit import adopt
 from pipelines.tune_plan import trial_demand
 
 SMALL = [
@@ -33,79 +39,93 @@ SMALL = [
 ]
 
 
-def run(sweep):
-    return run_sweep(sweep, Console(file=io.StringIO()))
+def run(sweep, **flags):
+    return run_sweep(sweep, Console(file=io.StringIO()), **flags)
+
+
+def settled(folder):
+    """Folders of checkpoints that Ray Train has on record, oldest first."""
+    kept = folder / "checkpoints" / "checkpoint_manager_snapshot.json"
+    text = kept.read_text() if kept.exists() else ""
+    return [path for path in sorted(folder.glob("checkpoints/step_*")) if path.name in text]
 
 
 @pytest.mark.slow
-def test_asha_over_real_training(cluster, tmp_path):
-    given = [*SMALL, f"sweep.folder={tmp_path}", "scheduler.grace=1", "scheduler.reduction=2"]
-    # Two trials take the last CPU of the cluster's eight; the third has to wait for one of them to end.
-    given += ["base.rollout.cpus=2", "base.learner.cpus=2", "base.run.steps=2"]
-    given += ["space.selection.lam=[0.1, 0.3, 0.5]", "space.selection.rho=null"]
+def test_asha_over_train_jobs_that_is_killed_goes_on_from_their_checkpoints(cluster, tmp_path):
+    given = [*SMALL, f"sweep.folder={tmp_path}", "scheduler.grace=4", "scheduler.reduction=2"]
+    given += [
+        "base.run.steps=6",
+        "base.run.checkpoint_every=1",
+        "space.selection.lam=null",
+        "space.selection.rho=null",
+    ]
+    # The second learning rate ruins the policy, so that the trial is stopped: for certain, and not before step 4.
+    given += ["space.learner.lr=[1.0e-4, 0.1]", "base.learner.warmup_steps=1"]
+    # One trial takes five of the cluster's eight CPUs; the next has to wait for its end.
+    given += ["base.rollout.cpus=3", "base.learner.cpus=2"]
     sweep = load_sweep("tune_configs/lab_asha.yaml", given)
-    assert trial_demand(sweep).concurrent({"CPU": 8}, None) == 2
-    results = run(sweep)
-    assert sorted(t.point["selection.lam"] for t in results.trials) == [0.1, 0.3, 0.5]
-    assert "finished" in {t.status for t in results.trials}
+    assert trial_demand(sweep).concurrent({"CPU": 8}, None) == 1
+
+    trials = tmp_path / "lab_asha" / "trials"
+    environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    command = [sys.executable, "-m", "pipelines.cli", "tune", "tune_configs/lab_asha.yaml", *given]
+    process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
+    try:
+        deadline = time.monotonic() + 200
+        while not any(settled(trial) for trial in trials.glob("*_00001")) and time.monotonic() < deadline:
+            assert process.poll() is None, "it is to be killed in the middle"
+            time.sleep(0.05)
+        reserved, free = ray.cluster_resources(), ray.available_resources()
+    finally:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    [engine] = [kind for kind in reserved if kind.startswith("CPU_group_1_")]
+    assert reserved[engine] == 3, "the engine has a bundle of its own in the trial's placement group"
+    assert free.get(engine, 0) == 0, "and is in it"
+    first, second = sorted(trials.iterdir())
+    before = {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
+    kept = int(settled(second)[0].name.removeprefix("step_"))
+    done = [record for record in read_metrics(second) if record["step"] <= kept]
+
+    # The cluster lives on, and ends the old sweep's processes while the new one starts.
+    results = run(sweep, resume=True)
+    assert {path: path.read_bytes() for path in first.rglob("*") if path.is_file()} == before, (
+        "it was not run again"
+    )
+    assert read_metrics(second)[: len(done)] == done, "what a checkpoint holds was not done again"
+    assert {t.name: t.status for t in results.trials} == {first.name: "finished", second.name: "stopped"}
     for t in results.trials:
-        assert t.status in ("finished", "stopped"), t.error
-        folder = tmp_path / "lab_asha" / "trials" / t.name
+        folder = trials / t.name
         config = yaml.safe_load((folder / "config.yaml").read_text())
-        assert config["selection"]["lam"] == t.point["selection.lam"]
-        scores = [record["score"] for record in read_metrics(folder) if "score" in record]
+        assert config["learner"]["lr"] == t.point["learner.lr"]
+        records = read_metrics(folder)
+        assert [record["step"] for record in records] == list(range(len(records)))
+        scores = [record["score"] for record in records]
         assert t.curve["score"] == scores[: len(t.curve["score"])]
+        summary = json.loads((folder / "summary.json").read_text())
+        assert (summary["status"], summary["steps"]) == (t.status, len(records) - 1)
+        state = {"finished": "finished", "stopped": "ended early"}
+        assert read_run(folder).state == state[t.status] or len(records) == 7
         if t.status == "finished":
-            assert len(scores) == 3
+            assert len(scores) == 7
             assert t.figures["mean_score"] == pytest.approx(np.mean(scores))
     best = load_config(tmp_path / "lab_asha" / "best.yaml")
-    assert best.selection.lam == results.ranked()[0].point["selection.lam"]
+    assert best.learner.lr == results.ranked()[0].point["learner.lr"] == 1e-4
     assert best.run.name == "lab_asha_best"
     table = pq.read_table(tmp_path / "lab_asha" / "trials.parquet")
-    assert set(table.column_names) >= {"trial", "selection.lam", "score", "status", "tokens", "error"}
+    assert set(table.column_names) >= {"trial", "learner.lr", "score", "status", "tokens", "error"}
+    assert table.num_rows == 2
 
 
-def beliefs(run_folder):
-    """The posterior of a run's newest checkpoint."""
+def beliefs(run_folder, step):
+    """The posterior of a run's checkpoint."""
     with ipc.open_file(str(run_folder / "pool.arrow")) as file:
         pool = TaskPool.from_arrow(file.read_all(), "weak", "strong")
-    bots = BOTS.load(newest_checkpoint(run_folder) / POSTERIOR, pool)
-    return bots
+    return BOTS.load(run_folder / "checkpoints" / f"step_{step:06d}" / POSTERIOR, pool)
 
 
 @pytest.mark.slow
-def test_an_adopted_run_has_the_donors_posterior_and_its_own_values(finished_run, small_job):
-    donor, _ = finished_run
-    changes = ("run.steps=4", "selection.lam=0.4", "selection.rho=0.3", "learner.lr=5e-4")
-    own = small_job(*changes, "run.checkpoint_every=1", name="own")
-    with run_of_checkpoint(donor.run.path) as source:
-        copy = type(donor.run.path)(source)
-        adopt(copy, own)
-    before, after = beliefs(donor.run.path), beliefs(own.run.path)
-    for name in before.table().column_names:
-        one, two = (bots.table()[name].to_numpy() for bots in (before, after))
-        assert one.tobytes() == two.tobytes() if one.dtype != object else (one == two).all(), name
-    assert (before.lam, before.rho) == (0.1, 0.1)
-    assert (after.lam, after.rho) == (0.4, 0.3)
-    assert np.array_equal(after.select(8), before.select(8)), "the random numbers are the donor's too"
-    assert load_config(own.run.path / "config.yaml") == own
-
-    train(own, resume=True)
-    records = read_metrics(own.run.path)
-    assert [record["step"] for record in records] == [0, 1, 2, 3, 4]
-    assert [r["weights"] for r in records[:4] if "weights" in r] == [
-        r["weights"] for r in read_metrics(donor.run.path) if "weights" in r
-    ]
-    assert records[-1]["posterior/lam"] == 0.4
-    assert records[-1]["lr"] == pytest.approx(5e-4 * 4 / own.learner.warmup_steps)
-    lineage = json.loads((own.run.path / "lineage.jsonl").read_text())
-    assert lineage == {"from": "finished", "step": 3}
-    # The donor's files are untouched.
-    assert beliefs(donor.run.path).lam == 0.1
-
-
-@pytest.mark.slow
-def test_a_population_passes_checkpoints_on(cluster, tmp_path):
+def test_a_population_passes_checkpoints_on_with_the_posterior_and_new_values(cluster, tmp_path):
     given = [
         *SMALL,
         f"sweep.folder={tmp_path}",
@@ -113,7 +133,7 @@ def test_a_population_passes_checkpoints_on(cluster, tmp_path):
         "search.trials=2",
         "search.concurrent=2",
     ]
-    given += ["base.run.steps=2", "space.learner.lr=null", "search.metric=etr"]
+    given += ["base.run.steps=2", "search.metric=etr"]
     results = run(load_sweep("tune_configs/pbt.yaml", given))
     assert {t.status for t in results.trials} == {"finished"}, [t.error for t in results.trials]
     folder = tmp_path / "pbt" / "trials"
@@ -121,10 +141,26 @@ def test_a_population_passes_checkpoints_on(cluster, tmp_path):
     assert len(lineages) == 1, "of two, the worse one takes over the better"
     origin = json.loads(lineages[0].read_text())
     heir, donor = lineages[0].parent, folder / origin["from"]
-    assert origin["step"] == 1
+    assert origin == {"from": donor.name, "step": 1}
+
+    records = read_metrics(heir)
+    assert [record["step"] for record in records] == [0, 1, 2]
     weights = [[r.get("weights") for r in read_metrics(path)] for path in (heir, donor)]
     assert weights[0][1] == weights[1][1], "the heir's first step is the donor's"
-    assert load_config(heir / "config.yaml").selection.lam != load_config(donor / "config.yaml").selection.lam
+    own, theirs = (load_config(path / "config.yaml") for path in (heir, donor))
+    assert (own.selection.lam, own.selection.rho) != (theirs.selection.lam, theirs.selection.rho)
+    assert records[-1]["posterior/lam"] == own.selection.lam
+    assert records[-1]["lr"] == pytest.approx(own.learner.lr * 2 / own.learner.warmup_steps)
+
+    before, after = beliefs(donor, 1), beliefs(heir, 1)
+    for name in before.table().column_names:
+        one, two = (bots.table()[name].to_numpy() for bots in (before, after))
+        assert one.tobytes() == two.tobytes() if one.dtype != object else (one == two).all(), name
+    assert (before.lam, before.rho) == (theirs.selection.lam, theirs.selection.rho), (
+        "the donor's are untouched"
+    )
+    assert (after.lam, after.rho) == (own.selection.lam, own.selection.rho)
+    assert np.array_equal(before.select(8), after.select(8)), "the random numbers are the donor's too"
 
 
 def test_a_run_without_a_checkpoint_cannot_be_adopted(small_job, tmp_path):
