@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from actors import learner_checkpoint
+from actors.learner_watch import RankTimeout, RankWatch
 from actors.weight_format import Bucket, buckets_of
 from bots.config import LearnerConfig, ModelConfig
 from bots.learning.batching import MicroBatch, Shard
@@ -39,18 +40,23 @@ class NotFinite(FloatingPointError):
     """More steps in a row without a finite loss and gradient than the configuration bears."""
 
 
-class RankTimeout(TimeoutError):
-    """A rank that hangs or is gone, by number, and the phase in which it was waited for."""
-
-
 class Learner:
     """The policy under training on this rank. Needs an initialised `torch.distributed` group.
 
-    path: the starting model. temperature: that of the rollouts.
+    path: the starting model. temperature: that of the rollouts. watch: what `RankWatch.run` runs this rank in, so
+    that a rank that does not come can be named with its node.
     """
 
-    def __init__(self, path: str, model: ModelConfig, config: LearnerConfig, temperature: float) -> None:
+    def __init__(
+        self,
+        path: str,
+        model: ModelConfig,
+        config: LearnerConfig,
+        temperature: float,
+        watch: RankWatch | None = None,
+    ) -> None:
         self.config = config
+        self._watch = watch or RankWatch(config.timeout_s)
         self.temperature = temperature
         self.loss = LOSSES[config.loss]
         self.clip = Clip(config.clip_low, config.clip_high)
@@ -210,13 +216,14 @@ class Learner:
 
     def meet(self, phase: str) -> None:
         """Wait until every rank has come here. Raises RankTimeout that names the missing ones and the phase."""
+        self._watch.arrive(phase)
         try:
             limit = timedelta(seconds=self.config.timeout_s)
             dist.monitored_barrier(self._control, limit, wait_all_ranks=True)
         except RuntimeError as error:
             raise RankTimeout(
                 f"{phase}: learner ranks did not come together within learner.timeout_s = "
-                f"{self.config.timeout_s:g} s: {error}"
+                f"{self.config.timeout_s:g} s: {self._watch.late() or error}"
             ) from error
 
     def weight_buckets(
@@ -240,7 +247,11 @@ class Learner:
             yield copies
 
     def save(self, folder: Path) -> None:
-        """Write this rank's part of the model and optimizer; all ranks call it together."""
+        """Write this rank's part of the model and optimizer; all ranks call it together.
+
+        Raises RankTimeout if a rank does not come.
+        """
+        self.meet("writing a checkpoint")
         learner_checkpoint.save(self.engine, folder, {"skipped_in_a_row": self.skipped_in_a_row})
 
     def load(self, folder: Path) -> None:

@@ -10,6 +10,7 @@ import ray.train
 import torch
 import torch.distributed as dist
 
+from actors.learner_watch import RankWatch
 from actors.weight_sync import weight_sync_of
 from bots.config import TrainConfig
 from bots.learning.batching import Shard, make_shards
@@ -32,6 +33,13 @@ class Job:
 
 
 def train_loop(settings: dict[str, Any]) -> None:
+    """Train under the other ranks' eyes: one that hangs is named, and Ray Train starts the group again."""
+    job: Job = settings["job"]
+    watch = RankWatch(job.config.learner.timeout_s, ray.util.get_node_ip_address())
+    watch.run(lambda: train(job, watch))
+
+
+def train(job: Job, watch: RankWatch) -> None:
     """Train until `run.steps`, from the newest checkpoint if there is one.
 
     Rank 0 asks the coordinator for batches and hands it new weights; selection, generation and grading go on
@@ -40,11 +48,10 @@ def train_loop(settings: dict[str, Any]) -> None:
     # Only the ranks need DeepSpeed; the driver imports this module too.
     from actors.learner import Learner, NotFinite
 
-    job: Job = settings["job"]
     config, run = job.config, job.config.run
     torch.manual_seed(run.seed)
     torch.set_num_threads(config.learner.threads)
-    learner = Learner(job.model, config.model, config.learner, config.rollout.temperature)
+    learner = Learner(job.model, config.model, config.learner, config.rollout.temperature, watch)
     # The others only learn: what they are told by rank 0, they are told through the group.
     crew = job.crew if learner.rank == 0 else None
     done = checkpoint.restore(learner, crew)

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors import weight_broadcast
 from actors.environment import engine_environment
-from actors.weight_format import Checksum
+from actors.weight_format import Checksum, buckets_of
 from actors.weights import WeightBroker
 from bots.config import LearnerConfig, LoraConfig, ModelConfig, RolloutConfig
 from bots.lab.checkpoints import checkpoint_path
@@ -44,6 +44,20 @@ class EngineProcess:
 
     def receive(self, channel, version):
         return self.engine.load(weight_broadcast.receive(channel), version)
+
+    def load_half(self, buckets, version):
+        """What a broadcast that breaks off does to an engine; the version and checksum that it then claims."""
+
+        def broken():
+            yield buckets[0]
+            raise RuntimeError("connection closed by peer")
+
+        with pytest.raises(RuntimeError, match="closed by peer"):
+            self.engine.load(broken(), version)
+        return self.engine.version, self.engine.checksum
+
+    def load_whole(self, buckets, version):
+        return self.engine.load(buckets, version)
 
     def answer(self, prompts):
         return self.engine.generate(prompts, 4, max_tokens=32, seeds=list(range(len(prompts))))
@@ -81,12 +95,12 @@ class Announcements:
         return self.heard
 
 
-def learner_of(stage, **changes):
+def learner_of(stage, watch=None, **changes):
     from actors.learner import Learner
 
     torch.manual_seed(0)
     config = LearnerConfig(ranks=dist.get_world_size(), zero_stage=stage, lr=1e-3, **changes)
-    return Learner(BASE, ModelConfig(path=BASE), config, temperature=1.0)
+    return Learner(BASE, ModelConfig(path=BASE), config, temperature=1.0, watch=watch)
 
 
 def prompts():
@@ -120,7 +134,7 @@ def train_and_sync(kinds, engine, broker, announcements):
         )
         sync = weight_sync_of(learner, *((broker, announcements) if first else (None, None)))
         figures = []
-        for step in (1, 2, 3):
+        for step in (1, 2):
             checksum = sync.send(10 * version + step)
             loaded = None
             if first and broadcast:
@@ -149,7 +163,7 @@ def test_engine_and_learner_hold_one_policy_after_every_step(run_group, engine):
     results = run_group(2, train_and_sync, kinds, engine, broker, announcements)
     heard = ray.get(announcements.all.remote())
     for version, (kind, steps) in enumerate(zip(kinds, results, strict=True)):
-        assert len({figures["sent"] for figures in steps}) == 3, f"{kind}: the weights did change"
+        assert len({figures["sent"] for figures in steps}) == 2, f"{kind}: the weights did change"
         for step, figures in enumerate(steps, start=1):
             assert figures["loaded"] == figures["sent"]
             assert (10 * version + step, figures["sent"]) in heard
@@ -164,57 +178,104 @@ def test_engine_and_learner_hold_one_policy_after_every_step(run_group, engine):
         "untrained adapters add nothing"
     )
     version, references = ray.get(broker.references.remote())
-    assert (version, bool(references)) == (33, True)
+    assert (version, bool(references)) == (32, True)
 
 
-def late_rank(stage):
-    learner = learner_of(stage, timeout_s=2.0)
-    if dist.get_rank() == 1:
-        time.sleep(6)
-        return None
-    with pytest.raises(TimeoutError) as caught:
-        list(learner.weight_buckets())
-    return str(caught.value)
+def test_half_of_a_broadcast_never_counts_as_a_policy_version(engine):
+    names_and_weights = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32).named_parameters()
+    buckets = list(buckets_of([(n, p.detach() + 0.01) for n, p in names_and_weights], 2**19))
+    assert len(buckets) > 1
+    whole = Checksum()
+    for bucket in buckets:
+        whole.add(bucket)
+    loaded = ray.get(engine.load_whole.remote(buckets, 50))
+    assert loaded == whole.hexdigest()
+    changed = [[(name, tensor + 0.01) for name, tensor in bucket] for bucket in buckets]
+    assert ray.get(engine.load_half.remote(changed, 51)) == (50, loaded)
+    # Its weights are a mixture now, and vLLM takes no others on top: only the restart of its actor puts that right.
+    with pytest.raises(RuntimeError, match="already active"):
+        ray.get(engine.load_whole.remote(buckets, 52))
 
 
-def test_a_rank_that_hangs_is_named_with_the_phase(run_group):
-    said = run_group(2, late_rank, 3)
-    assert said.startswith(
-        "gathering weights: learner ranks did not come together within learner.timeout_s = 2 s"
-    )
-    assert "rank" in said.lower()
-    assert "1" in said.split("2 s", 1)[1]
-
-
-def lonely_broadcast(broker, announcements):
+def lonely_broadcast(learner, broker, announcements):
     """Two invited engines never come; what the store then holds."""
     from actors.weight_sync import BroadcastSync
 
-    learner = learner_of(0, timeout_s=2.0)
+    if not announcements:
+        return BroadcastSync(learner, None, None, None).send(5)
     invite = announcements.invite_nobody.remote
     checksum = BroadcastSync(learner, broker, announcements.new_weights.remote, invite).send(5)
     version, references = ray.get(broker.references.remote())
     return checksum, version, [name for bucket in ray.get(references) for name, _ in bucket]
 
 
-def test_a_broadcast_that_breaks_off_leaves_the_weights_in_the_store(run_group):
-    announcements = Announcements.remote()
-    checksum, version, names = run_group(1, lonely_broadcast, WeightBroker.remote(), announcements)
-    assert ray.get(announcements.all.remote()) == [(version, checksum)] == [(5, checksum)]
-    assert names == [name for name, _ in AutoModelForCausalLM.from_pretrained(BASE).named_parameters()]
-
-
-def deaf_broker(broker, announcements):
+def deaf_broker(learner, broker, announcements):
     from actors.weight_sync import ObjectStoreSync
 
-    learner = learner_of(0, timeout_s=1.0)
+    if not announcements:
+        return ObjectStoreSync(learner, None, None).send(7)
     with pytest.raises(TimeoutError) as caught:
         ObjectStoreSync(learner, broker, announcements.new_weights.remote).send(7)
     return str(caught.value)
 
 
-def test_a_broker_that_hangs_is_named_with_the_phase(run_group):
-    said = run_group(1, deaf_broker, Hanging.options(num_cpus=0).remote(), Announcements.remote())
-    assert (
-        "publishing policy version 7: no answer from the weight broker within learner.timeout_s = 1 s" in said
+def late_rank(learner, watch):
+    watch.arrive("something else")
+    said = None
+    if dist.get_rank() == 0:
+        with pytest.raises(TimeoutError) as caught:
+            list(learner.weight_buckets())
+        said = str(caught.value)
+    # Here the other rank is all the time, alive.
+    dist.broadcast(torch.zeros(1), 0)
+    return said
+
+
+LIMIT = 5.0
+
+
+def failures(broker, hanging, announcements):
+    """One after the other on one group of ranks."""
+    from actors.learner_watch import RankWatch
+
+    watch = RankWatch(LIMIT, node=f"node-{dist.get_rank()}")
+    if dist.get_rank():
+        broker = hanging = announcements = None
+
+    def rank():
+        learner = learner_of(0, watch, timeout_s=LIMIT)
+        return (
+            lonely_broadcast(learner, broker, announcements),
+            deaf_broker(learner, hanging, announcements),
+            late_rank(learner, watch),
+        )
+
+    return watch.run(rank)
+
+
+@pytest.fixture(scope="module")
+def announcements(cluster):
+    return Announcements.remote()
+
+
+@pytest.fixture(scope="module")
+def failed(run_group, announcements):
+    return run_group(2, failures, WeightBroker.remote(), Hanging.options(num_cpus=0).remote(), announcements)
+
+
+def test_a_broadcast_that_breaks_off_leaves_the_weights_in_the_store(failed, announcements):
+    checksum, version, names = failed[0]
+    assert ray.get(announcements.all.remote()) == [(version, checksum)] == [(5, checksum)]
+    assert names == [name for name, _ in AutoModelForCausalLM.from_pretrained(BASE).named_parameters()]
+
+
+def test_a_broker_that_hangs_is_named_with_the_phase(failed):
+    said = "publishing policy version 7: no answer from the weight broker within learner.timeout_s = 5 s"
+    assert said in failed[1]
+
+
+def test_a_rank_that_hangs_is_named_with_its_node_and_the_phase(failed):
+    assert failed[2] == (
+        "gathering weights: learner ranks did not come together within learner.timeout_s = 5 s: "
+        "rank 1 on node-1 has not come, it is in 'something else'"
     )
