@@ -1,14 +1,15 @@
 """Tokens a second inside the pipeline, against plain vLLM on the very same requests, in one run.
 
-    python -m benchmarks.pipeline [--steps 20] [section.key=value …]
+    python -m benchmarks.pipeline [--staleness 0 1 2] [--steps 20] [section.key=value …]
 
-Trains the lab (configs/lab.yaml) for some steps, then gives the same prompts with the same seeds to the same number
-of engines by nothing but `LLM.generate`, with the starting weights. Prints tokens a second of
-  plain      both engines at once, nothing else running;
+Trains the lab (configs/lab.yaml, no evaluation or checkpoints) once for each value of `rollout.max_staleness`, then
+gives the prompts of the first of these runs with the same seeds to the same number of engines by nothing but
+`LLM.generate`, with the starting weights. Prints tokens a second and, in brackets, as a share of `plain`, for
+  plain      all engines at once, nothing else running;
   engines    the pipeline's engines while they are at work (their steps' time, mean over the engines);
-  generate   its generation phase as the learner sees it: new weights in, requests out, answers back and graded
-             but for the last;
-  step       whole training steps, learning and weight sync included, evaluation left out.
+  step       whole training steps: learning, grading and weight sync included.
+Where engines and learner share cores, as with the lab's own settings on two cores, a step cannot reach `plain` at any
+staleness: `rollout.engines=1 learner.ranks=1` gives each a core of its own there.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from vllm import SamplingParams
 
 from actors.engine import Engine, prepare_process
 from actors.environment import engine_environment
-from bots.config import RolloutConfig, load_config
+from bots.config import RolloutConfig, TrainConfig, load_config
 from bots.event_log import EventLog
 from bots.learning.requests import request_seed
 from pipelines.preparation import prepare
@@ -33,6 +34,9 @@ from pipelines.summary import read_metrics
 from pipelines.train import train
 
 LAB = Path(__file__).parents[1] / "configs" / "lab.yaml"
+WARM_UP = 3
+# Rows of the pool, by wave.
+Batches = dict[int, list[int]]
 
 
 @ray.remote
@@ -61,36 +65,38 @@ class PlainEngine:
         return sum(len(answer.token_ids) for output in outputs for answer in output.outputs)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--steps", type=int, default=20)
-    parser.add_argument("overrides", nargs="*")
-    options = parser.parse_args()
+def run_pipeline(
+    staleness: int, steps: int, overrides: list[str]
+) -> tuple[TrainConfig, dict[str, float], Batches]:
+    """Train; tokens a second after the first three steps, and the rows of each wave."""
     with tempfile.TemporaryDirectory() as folder:
-        config = load_config(
-            LAB,
-            [
-                *options.overrides,
-                f"run.steps={options.steps}",
-                f"run.folder={folder}",
-                "run.checkpoint_every=0",
-                "evaluation.pool=null",
-            ],
-        )
-        prepared = prepare(config)
+        fixed = [
+            f"rollout.max_staleness={staleness}",
+            f"run.steps={steps}",
+            f"run.folder={folder}",
+            "run.checkpoint_every=0",
+            "evaluation.pool=null",
+        ]
+        config = load_config(LAB, [*overrides, *fixed])
         train(config)
-        records = [record for record in read_metrics(config.run.path) if record["step"] > 1]
+        records = [record for record in read_metrics(config.run.path) if record["step"] > WARM_UP]
         log = EventLog(config.run.path / "posterior" / "log.jsonl")
         batches = {event["step"]: event["rows"] for event in log.replay() if event["do"] == "observe"}
+    tokens = sum(record["tokens"] for record in records)
+    busy = sum(record["engine_busy_share"] * record["seconds"] for record in records)
+    step = sum(record["seconds"] for record in records)
+    return config, {"engines": tokens / busy, "step": tokens / step}, batches
 
+
+def run_plain(config: TrainConfig, batches: Batches) -> float:
+    """Tokens a second of the same requests, wave by wave, with nothing around the engines."""
+    prepared = prepare(config)
     environment = {"env_vars": engine_environment(config.rollout.threads, on_gpu=False)}
     ray.init(include_dashboard=False, logging_level="error", log_to_driver=False)
     actor = PlainEngine.options(num_cpus=config.rollout.cpus, runtime_env=environment)
     engines = [actor.remote(prepared.model, config.rollout) for _ in range(config.rollout.engines)]
     tokens, seconds = 0, 0.0
-    for step, rows in batches.items():
+    for wave, rows in batches.items():
         order = sorted(rows, key=lambda row: len(prepared.train.prompts[row]))
         parts = [order[i :: len(engines)] for i in range(len(engines))]
         started = time.perf_counter()
@@ -98,27 +104,35 @@ def main() -> None:
             [
                 engine.generate.remote(
                     [prepared.train.prompts[row] for row in part],
-                    [request_seed(config.run.seed, step, row) for row in part],
+                    [request_seed(config.run.seed, wave, row) for row in part],
                 )
                 for engine, part in zip(engines, parts, strict=True)
             ]
         )
-        if step > 1:  # the first step warms the engines up, here and in the pipeline
+        if wave > WARM_UP:  # the first ones warm the engines up, here and in the pipeline
             tokens += sum(counts)
             seconds += time.perf_counter() - started
     ray.shutdown()
+    return tokens / seconds
 
-    plain = tokens / seconds
-    figures = {"plain": plain}
-    spent = sum(record["tokens"] for record in records)
-    busy = sum(record["engine_busy_share"] * record["seconds"] for record in records)
-    figures["engines"] = spent / busy
-    figures["generate"] = spent / sum(record["seconds/generate"] for record in records)
-    figures["step"] = spent / sum(record["seconds"] for record in records)
-    print(f"{'':10}{'tokens/s':>10}{'of plain':>10}")
-    for name, value in figures.items():
-        print(f"{name:10}{value:>10,.0f}{value / plain:>10.0%}")
-    print(json.dumps(figures))
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--staleness", type=int, nargs="+", default=[0, 1, 2])
+    parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("overrides", nargs="*")
+    options = parser.parse_intermixed_args()
+    runs = [run_pipeline(k, options.steps, options.overrides) for k in options.staleness]
+    config, _, batches = runs[0]
+    plain = run_plain(config, batches)
+    print(f"{'':5}{'engines':>16}{'step':>16}{'plain':>10}")
+    for k, (_, figures, _) in zip(options.staleness, runs, strict=True):
+        cells = "".join(f"{value:>8,.0f} ({value / plain:>4.0%})" for value in figures.values())
+        print(f"k = {k}{cells}{plain:>10,.0f}")
+    results = [{"k": k, **f} for k, (_, f, _) in zip(options.staleness, runs, strict=True)]
+    print(json.dumps({"plain": plain, "runs": results}))
 
 
 if __name__ == "__main__":

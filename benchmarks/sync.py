@@ -1,15 +1,17 @@
 """Weight sync on a CPU: seconds and peak memory, against one plain copy of the same bytes.
 
-    python -m benchmarks.sync [--sizes 10 100 500] [--engine 10 100] [--ranks 1 --zero 0] [--rounds 3]
+    python -m benchmarks.sync [--sizes 10 100 500] [--engine 10 100] [--by object_store broadcast]
+                              [--ranks 1 --zero 0] [--rounds 3]
 
 For each size (millions of parameters, float32, Qwen2 architecture, random): real learner ranks, the real weight
 broker, and another process that waits for every version, checks its checksum and copies it into a model of its
 own; with `--engine` for those sizes a real vLLM engine instead. Each version differs from the one before.
 Prints the fastest of the rounds, the first one left out (other work on the machine slows single rounds):
   copy    every parameter copied once into fresh memory, in one process, by one thread;
-  send    the learner's part: gather by bucket, checksum, publish; it may go on learning then;
-  load    the receiver's part: fetch, checksum, copy into the model (or vLLM's reload);
-  ratio   (send + load) / copy;
+  send    the learner's part: gather by bucket, checksum, publish (and broadcast); it may go on learning then;
+  load    the receiver's part: fetch or receive, checksum, copy into the model (or vLLM's reload); in a broadcast it
+          runs beside the sending;
+  ratio   the time until the receiver has it / copy: send + load, in a broadcast the longer of the two;
 and the peaks above what each held before: the learner's private memory (all ranks), the object store, and the
 receiver's private memory.
 """
@@ -17,6 +19,7 @@ receiver's private memory.
 from __future__ import annotations
 
 import argparse
+import itertools
 import json
 import os
 import re
@@ -24,18 +27,21 @@ import socket
 import tempfile
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import deepspeed
 import ray
 import torch
 from ray._private.internal_api import memory_summary
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config
 
 from actors.environment import engine_environment, learner_environment
+from actors.weight_broadcast import receive
+from actors.weight_channel import Channel
 from actors.weight_format import Checksum
-from actors.weight_sync import ObjectStoreSync
+from actors.weight_sync import BUCKET_BYTES, BroadcastSync, ObjectStoreSync
 from actors.weights import WeightBroker
 from bots.config import LearnerConfig, ModelConfig, RolloutConfig
 from bots.lab.checkpoints import checkpoint_path
@@ -98,16 +104,32 @@ class Rank:
         config = LearnerConfig(ranks=ranks, zero_stage=zero)
         self.learner = Learner(model, ModelConfig(path=model), config, temperature=1.0)
 
-    def send(self, version: int, broker: Any, announce: Any) -> tuple[float, int]:
+    def send(self, version: int, by: str, broker: Any, announce: Any) -> tuple[float, int]:
         """Seconds and peak bytes of one policy version's sending."""
         self.learner.engine.module.model.norm.weight.data += 1e-3
         first = self.learner.rank == 0
-        sync = ObjectStoreSync(
-            self.learner, broker if first else None, announce.announce.remote if first else None
-        )
+        told = (broker, announce.announce.remote) if first else (None, None)
+        if by == "broadcast":
+            sync = BroadcastSync(self.learner, *told, announce.invite.remote if first else None)
+        else:
+            sync = ObjectStoreSync(self.learner, *told)
         started = time.perf_counter()
         with Peak(private_memory) as peak:
             sync.send(version)
+        return time.perf_counter() - started, peak.bytes
+
+    def gather(self, whole: bool) -> tuple[float, int]:
+        """Seconds and peak bytes of a ZeRO-3 gather: bucket by bucket, as for a sync, or of all parameters at once."""
+        parameters = list(self.learner.engine.module.parameters())
+        started = time.perf_counter()
+        with Peak(private_memory) as peak:
+            if whole:
+                with deepspeed.zero.GatheredParameters(parameters):
+                    copies = [p.detach().clone() for p in parameters] if self.learner.rank == 0 else []
+                del copies
+            else:
+                for _ in self.learner.weight_buckets(BUCKET_BYTES):
+                    pass
         return time.perf_counter() - started, peak.bytes
 
     def plain_copy(self) -> float:
@@ -124,8 +146,19 @@ class Rank:
 class Announcements:
     """Stands where the coordinator stands in a run."""
 
-    def __init__(self) -> None:
+    def __init__(self, receiver: Any) -> None:
+        self.receiver = receiver
         self.newest = (-1, "")
+        self.receiving: Any = None
+
+    def invite(self, version: int, channel: Channel) -> int:
+        """Have the receiver join a broadcast."""
+        self.receiving = self.receiver.receive.remote(channel.for_seat(1, 2), version)
+        return 1
+
+    async def received(self) -> tuple[float, int, str]:
+        """What the receiver says of the broadcast."""
+        return await self.receiving
 
     def announce(self, version: int, checksum: str) -> None:
         """Note the newest version."""
@@ -152,7 +185,7 @@ class Receiver:
             self._parameters = dict(policy.named_parameters())
             self._take = self._copy
 
-    def _copy(self, buckets: list, version: int) -> str:
+    def _copy(self, buckets: Iterable, version: int) -> str:
         checksum = Checksum()
         with torch.no_grad():
             for bucket in buckets:
@@ -168,14 +201,23 @@ class Receiver:
     def load(self, broker: Any, announce: Any) -> tuple[float, int]:
         """Seconds and peak bytes of taking the newest version. Raises RuntimeError if it came over wrong."""
         version, expected = ray.get(announce.get.remote())
-        started = time.perf_counter()
-        with Peak(private_memory) as peak:
-            _, references = ray.get(broker.references.remote())
-            found = self._take(ray.get(references), version)
-        seconds = time.perf_counter() - started
+        seconds, peak, found = self._timed(
+            lambda: ray.get(ray.get(broker.references.remote())[1]),
+            version,
+        )
         if found != expected:
             raise RuntimeError(f"received {found}, the learner sent {expected}")
-        return seconds, peak.bytes
+        return seconds, peak
+
+    def receive(self, channel: Channel, version: int) -> tuple[float, int, str]:
+        """Seconds, peak bytes and checksum of a version that comes by broadcast."""
+        return self._timed(lambda: receive(channel), version)
+
+    def _timed(self, buckets: Callable[[], Iterable], version: int) -> tuple[float, int, str]:
+        started = time.perf_counter()
+        with Peak(private_memory) as peak:
+            found = self._take(buckets(), version)
+        return time.perf_counter() - started, peak.bytes, found
 
 
 def make_model(size: int, folder: str) -> int:
@@ -196,27 +238,34 @@ def make_model(size: int, folder: str) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-def measure(size: int, engine: bool, ranks: int, zero: int, rounds: int) -> dict[str, Any]:
+def start_group(ranks: int, zero: int, folder: str) -> list[Any]:
+    """Learner ranks with the model in the folder."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start = Rank.options(runtime_env={"env_vars": learner_environment(1, on_gpu=False)}).remote
+    return [start(rank, ranks, port, zero, folder) for rank in range(ranks)]
+
+
+def measure(size: int, engine: bool, by: str, ranks: int, zero: int, rounds: int) -> dict[str, Any]:
     """One line of the table."""
     with tempfile.TemporaryDirectory() as folder:
         parameters = make_model(size, folder)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        environment = {"env_vars": learner_environment(1, on_gpu=False)}
-        group = [
-            Rank.options(runtime_env=environment).remote(rank, ranks, port, zero, folder)
-            for rank in range(ranks)
-        ]
-        broker, announce = WeightBroker.remote(), Announcements.remote()
+        group = start_group(ranks, zero, folder)
         receiver_environment = {"env_vars": engine_environment(1, on_gpu=False)}
         receiver = Receiver.options(runtime_env=receiver_environment).remote(folder, engine)
+        broker, announce = WeightBroker.remote(), Announcements.remote(receiver)
         ray.get(receiver.ready.remote())
         copies, sends, loads, peaks = [], [], [], []
         for version in range(rounds + 1):
             with Peak(store_memory, pause=0.05) as store:
-                sent = ray.get([rank.send.remote(version, broker, announce) for rank in group])
-                seconds, receiver_peak = ray.get(receiver.load.remote(broker, announce))
+                sent = ray.get([rank.send.remote(version, by, broker, announce) for rank in group])
+                if by == "broadcast":
+                    seconds, receiver_peak, found = ray.get(announce.received.remote())
+                    if (version, found) != ray.get(announce.get.remote()):
+                        raise RuntimeError(f"received {found} as version {version}, the learner sent another")
+                else:
+                    seconds, receiver_peak = ray.get(receiver.load.remote(broker, announce))
             sends.append(max(seconds for seconds, _ in sent))
             loads.append(seconds)
             peaks.append((sum(peak for _, peak in sent), store.bytes, receiver_peak))
@@ -229,13 +278,14 @@ def measure(size: int, engine: bool, ranks: int, zero: int, rounds: int) -> dict
     return {
         "parameters": parameters,
         "mib": parameters * 4 / MIB,
+        "by": by,
         "receiver": "vLLM" if engine else "model",
         "ranks": ranks,
         "zero": zero,
         "copy_s": copy,
         "send_s": send,
         "load_s": load,
-        "ratio": (send + load) / copy,
+        "ratio": (max(send, load) if by == "broadcast" else send + load) / copy,
         "learner_peak_mib": learner_mib,
         "store_peak_mib": store_mib,
         "receiver_peak_mib": receiver_mib,
@@ -248,6 +298,7 @@ def main() -> None:
     )
     parser.add_argument("--sizes", type=int, nargs="*", default=list(SHAPES), choices=SHAPES)
     parser.add_argument("--engine", type=int, nargs="*", default=[10, 100], choices=SHAPES)
+    parser.add_argument("--by", nargs="+", default=["object_store", "broadcast"])
     parser.add_argument("--ranks", type=int, default=1)
     parser.add_argument("--zero", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=3)
@@ -260,14 +311,15 @@ def main() -> None:
         log_to_driver=False,
     )
     print(
-        f"{'M':>5}{'MiB':>7} {'receiver':>9}{'copy s':>8}{'send s':>8}{'load s':>8}{'ratio':>7}"
+        f"{'M':>5}{'MiB':>7} {'by':>13}{'receiver':>9}{'copy s':>8}{'send s':>8}{'load s':>8}{'ratio':>7}"
         f"{'learner MiB':>13}{'store MiB':>11}{'receiver MiB':>14}"
     )
-    for size, engine in [(s, False) for s in options.sizes] + [(s, True) for s in options.engine]:
-        line = measure(size, engine, options.ranks, options.zero, options.rounds)
+    receivers = [(size, False) for size in options.sizes] + [(size, True) for size in options.engine]
+    for (size, engine), by in itertools.product(receivers, options.by):
+        line = measure(size, engine, by, options.ranks, options.zero, options.rounds)
         print(
-            f"{line['parameters'] / 1e6:5.0f}{line['mib']:7.0f} {line['receiver']:>9}{line['copy_s']:8.3f}"
-            f"{line['send_s']:8.3f}{line['load_s']:8.3f}{line['ratio']:7.1f}{line['learner_peak_mib']:13.0f}"
+            f"{line['parameters'] / 1e6:5.0f}{line['mib']:7.0f} {line['by']:>13}{line['receiver']:>9}"
+            f"{line['copy_s']:8.3f}{line['send_s']:8.3f}{line['load_s']:8.3f}{line['ratio']:7.1f}{line['learner_peak_mib']:13.0f}"
             f"{line['store_peak_mib']:11.0f}{line['receiver_peak_mib']:14.0f}"
         )
         print(json.dumps(line), flush=True)
