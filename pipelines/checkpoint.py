@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import ray
 import ray.train
 
-from pipelines.crew import Crew
-
 if TYPE_CHECKING:
     from actors.learner import Learner
+    from pipelines.crew import Crew
 
 POSTERIOR = "posterior.arrow"
 PROGRESS = "progress.pkl"

@@ -133,7 +133,7 @@ def _run(config: TrainConfig, seats: Seats | None, turns: Any | None = None) -> 
     driver; but unlike that process it does not capture the actors that it starts.
     """
     reports = Reports(config.run.path, config.run.steps)
-    if _has_ended(config):  # while the sweep was being killed
+    if has_ended(config):
         job = None
     else:
         here = PlacementGroupSchedulingStrategy(ray.util.get_current_placement_group(), 0)
@@ -143,7 +143,7 @@ def _run(config: TrainConfig, seats: Seats | None, turns: Any | None = None) -> 
             scheduling_strategy=here,
             runtime_env={"env_vars": driver_environment()},
         )
-        job = driver.remote(config, _can_resume(config), seats)
+        job = driver.remote(config, can_resume(config), seats)
     running = True
     while running:
         running = job is not None and not ray.wait([job], timeout=POLL_SECONDS)[0]
@@ -159,14 +159,15 @@ def _run(config: TrainConfig, seats: Seats | None, turns: Any | None = None) -> 
     return reports.last
 
 
-def _has_ended(config: TrainConfig) -> bool:
+def has_ended(config: TrainConfig) -> bool:
+    """Whether a trial's run is complete, though its sweep was killed before it could note that."""
     summary = config.run.path / "summary.json"
     if not _is_of(config) or not summary.exists() or _steps(config.run.path) < config.run.steps:
         return False
     return bool(json.loads(summary.read_text())["status"] == "finished")
 
 
-def _can_resume(config: TrainConfig) -> bool:
+def can_resume(config: TrainConfig) -> bool:
     """Whether a run of an earlier life of this sweep left a checkpoint; without one it begins again."""
     path = config.run.path
     newest = max((path / "checkpoints").glob("step_*"), default=None)

@@ -133,7 +133,7 @@ def test_more_than_the_cluster_has_is_refused_at_once(cluster, tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_sweep_resumes_with_what_it_had(cluster, tmp_path):
-    given = ["base.run.steps=1500", "base.run.seeds=3", f"sweep.folder={tmp_path}", "search.concurrent=1"]
+    given = ["base.run.steps=800", "base.run.seeds=2", f"sweep.folder={tmp_path}", "search.concurrent=1"]
     given += ["space.selection.rho=[0.1]", "search.trials=6"]
     command = [sys.executable, "-m", "pipelines.cli", "tune", GRID, *given]
     environment = {**os.environ, "TUNE_GLOBAL_CHECKPOINT_S": "0.2", "OMP_NUM_THREADS": "1"}

@@ -18,7 +18,7 @@ from rich.console import Console
 
 from bots import BOTS, TaskPool
 from bots.config import load_config
-from bots.config_tree import ConfigError
+from bots.config_tree import ConfigError, dump_config
 from pipelines.checkpoint import POSTERIOR
 from pipelines.report.run import read_run
 from pipelines.summary import read_metrics
@@ -26,6 +26,7 @@ from pipelines.tune import run_sweep
 from pipelines.tune_config import load_sweep
 from pipelines.tune_exploit import adopt
 from pipelines.tune_plan import trial_demand
+from pipelines.tune_trials import can_resume, has_ended
 
 SMALL = [
     "base.run.steps=3",
@@ -167,3 +168,42 @@ def test_a_run_without_a_checkpoint_cannot_be_adopted(small_job, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="no checkpoint to go on from"):
         adopt(tmp_path / "empty", small_job())
+
+
+def left_behind(config, steps, status=None):
+    """A trial's folder as a killed sweep leaves it: a checkpoint of step 2, and the journal at a later one."""
+    folder = config.run.path
+    (folder / "checkpoints" / "step_000002").mkdir(parents=True)
+    (folder / "config.yaml").write_text(dump_config(config))
+    lines = [json.dumps({"step": step, "score": 0.1 * step}) for step in range(steps + 1)]
+    (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n" + '{"step": 99, "sc')
+    if status:
+        (folder / "summary.json").write_text(json.dumps({"status": status}))
+
+
+def test_a_trial_goes_on_from_its_checkpoint_only_if_the_run_is_its_own(small_job):
+    config = small_job("run.steps=4")
+    assert not can_resume(config)
+    left_behind(config, steps=3)
+    longer = small_job("run.steps=6")
+    assert can_resume(longer), "how far it goes is not what it is"
+    assert [record["step"] for record in read_metrics(config.run.path)] == [0, 1, 2], (
+        "what it will do again is gone"
+    )
+    # Ray Tune gives the name of a trial that it has not noted to another one.
+    assert not can_resume(small_job("run.steps=4", "selection.lam=0.4"))
+    assert not config.run.path.exists()
+
+
+@pytest.mark.parametrize(
+    ("steps", "status", "ended"),
+    [(4, "finished", True), (4, "failed", False), (4, None, False), (3, "stopped", False)],
+)
+def test_a_trial_that_had_ended_before_the_sweep_could_note_it_is_not_run_again(
+    small_job, steps, status, ended
+):
+    config = small_job("run.steps=4")
+    assert not has_ended(config)
+    left_behind(config, steps, status)
+    assert has_ended(config) == ended
+    assert not has_ended(small_job("run.steps=4", "selection.lam=0.4"))
