@@ -173,7 +173,7 @@ def _tuner(sweep: Sweep, folder: Path, at_a_time: int) -> Tuner:
             mode="min" if sweep.minimised else "max",
             num_samples=1 if grid else config.search.trials,
             search_alg=algorithm,
-            scheduler=make_scheduler(sweep, _budget(sweep), folder / STATE),
+            scheduler=make_scheduler(sweep, _budget(sweep), at_a_time, folder / STATE),
             max_concurrent_trials=at_a_time if config.search.method == "optuna" else None,
             reuse_actors=config.target == "simulate",
             trial_dirname_creator=_trial_name,
@@ -232,7 +232,7 @@ def _restored(sweep: Sweep, folder: Path, at_a_time: int) -> Tuner | None:
     tuner = Tuner.restore(str(folder / STATE), _trainable(sweep, folder, at_a_time), restart_errored=True)
     # Folder and cluster may be others by now.
     settings = tuner._local_tuner._tune_config
-    settings.scheduler = make_scheduler(sweep, _budget(sweep), folder / STATE)
+    settings.scheduler = make_scheduler(sweep, _budget(sweep), at_a_time, folder / STATE)
     if settings.max_concurrent_trials:
         settings.max_concurrent_trials = at_a_time
     elif sweep.config.scheduler.kind != "pbt":

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ray.tune.experiment import Trial
-from ray.tune.schedulers import ASHAScheduler, PopulationBasedTraining, TrialScheduler
+from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTraining, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
 
 from pipelines.tune_config import PASSED_ON, Sweep
@@ -49,7 +49,7 @@ def _optuna(one: Range) -> Any:
     return FloatDistribution(*(one.uniform or one.loguniform), log=one.loguniform is not None)
 
 
-def make_scheduler(sweep: Sweep, budget: int, results: Path) -> TrialScheduler | None:
+def make_scheduler(sweep: Sweep, budget: int, at_a_time: int, results: Path) -> TrialScheduler:
     """What stops trials or passes their state on.
 
     budget: `step` of a whole trial. results: the folder in which Ray Tune has one for each trial.
@@ -57,6 +57,7 @@ def make_scheduler(sweep: Sweep, budget: int, results: Path) -> TrialScheduler |
     settings = sweep.config.scheduler
     if settings.kind == "asha":
         return _RememberingASHA(
+            at_a_time,
             results,
             time_attr="step",
             max_t=budget,
@@ -74,18 +75,43 @@ def make_scheduler(sweep: Sweep, budget: int, results: Path) -> TrialScheduler |
             custom_explore_fn=_InsideSpace(sweep),
             synch=True,
         )
-    return None
+    return _Limited(at_a_time)
 
 
-class _RememberingASHA(ASHAScheduler):
+class _Limited(FIFOScheduler):
+    """Of a resumed sweep's unfinished trials no more start at a time than the cluster carries now.
+
+    The searcher limits new ones only, and the first to start would leave no room for the learners of any.
+    """
+
+    def __init__(self, at_a_time: int, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.at_a_time = at_a_time
+
+    def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:
+        super().on_trial_add(tune_controller, trial)
+        if trial.status == Trial.PENDING and self._full(tune_controller, trial):
+            trial.set_status(Trial.PAUSED)
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        trial = super().choose_trial_to_run(tune_controller)
+        full = trial is not None and trial.status == Trial.PAUSED and self._full(tune_controller, trial)
+        return None if full else trial
+
+    def _full(self, tune_controller: Any, trial: Trial) -> bool:
+        others = [one for one in tune_controller.get_trials() if one is not trial]
+        return sum(one.status in (Trial.PENDING, Trial.RUNNING) for one in others) >= self.at_a_time
+
+
+class _RememberingASHA(_Limited, ASHAScheduler):
     """In a sweep that was killed and resumed, trials are compared with those that had ended before, too.
 
     Ray Tune begins with an empty scheduler there, under which the first trials to come would not be stopped. Those
     that run again report anew.
     """
 
-    def __init__(self, results: Path, **settings: Any) -> None:
-        super().__init__(**settings)
+    def __init__(self, at_a_time: int, results: Path, **settings: Any) -> None:
+        super().__init__(at_a_time, **settings)
         self.results = results
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:

@@ -7,11 +7,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import ray
+from ray.tune.experiment import Trial
 from rich.console import Console
 
 from bots.metrics import mean_interval
@@ -21,6 +23,7 @@ from pipelines.plan import ResourceError
 from pipelines.simulate_config import load_simulation
 from pipelines.tune import run_sweep
 from pipelines.tune_config import load_sweep
+from pipelines.tune_search import make_scheduler
 from pipelines.tune_trials import baselines
 from pipelines.tune_turns import Turns
 
@@ -133,29 +136,42 @@ def test_more_than_the_cluster_has_is_refused_at_once(cluster, tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_sweep_resumes_with_what_it_had(cluster, tmp_path):
-    given = ["base.run.steps=800", "base.run.seeds=2", f"sweep.folder={tmp_path}", "search.concurrent=1"]
+    given = ["base.run.steps=800", "base.run.seeds=2", f"sweep.folder={tmp_path}"]
     given += ["space.selection.rho=[0.1]", "search.trials=6"]
-    command = [sys.executable, "-m", "pipelines.cli", "tune", GRID, *given]
+    command = [sys.executable, "-m", "pipelines.cli", "tune", GRID, *given, "search.concurrent=2"]
     environment = {**os.environ, "TUNE_GLOBAL_CHECKPOINT_S": "0.2", "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
     state = tmp_path / "sim_grid" / "tune"
     deadline = time.monotonic() + 120
-    while len(finished(state)) < 2 and time.monotonic() < deadline and process.poll() is None:
+    while len(finished(state)) < 3 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.1)
     assert process.poll() is None, "it was killed in the middle"
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     before = {path: path.read_text() for path in finished(state)}
-    assert 2 <= len(before) < 6
+    assert 3 <= len(before) < 6
 
-    sweep = load_sweep(GRID, given)
-    results = run(sweep, resume=True)
+    results = run(load_sweep(GRID, [*given, "search.concurrent=1"]), resume=True)
     assert sorted(t.point["selection.lam"] for t in results.trials) == [0.0, 0.05, 0.1, 0.2, 0.5, 1.0]
     assert {t.status for t in results.trials} == {"finished"}
     kept = [path for path, text in before.items() if path.read_text() == text]
-    # The state on disk may be older than the newest result, whose trial is then run again.
-    assert len(kept) >= len(before) - 1
+    # The state on disk may be older than the newest results, whose trials are then run again.
+    assert len(kept) >= len(before) - 2
     assert (tmp_path / "sim_grid" / "best.yaml").exists()
+
+
+def test_of_a_resumed_sweep_s_trials_no_more_start_than_fit_now(tmp_path):
+    trials, controller = [], SimpleNamespace(get_trials=lambda: trials)
+    scheduler = make_scheduler(load_sweep(GRID), 8, 1, tmp_path)
+    for _ in range(3):
+        trials.append(Trial("trial", stub=True))
+        scheduler.on_trial_add(controller, trials[-1])
+    assert [trial.status for trial in trials] == ["PENDING", "PAUSED", "PAUSED"]
+    assert scheduler.choose_trial_to_run(controller) is trials[0]
+    trials[0].set_status("RUNNING")
+    assert scheduler.choose_trial_to_run(controller) is None
+    trials[0].set_status("TERMINATED")
+    assert scheduler.choose_trial_to_run(controller) is trials[1]
 
 
 def finished(state: Path) -> list[Path]:
