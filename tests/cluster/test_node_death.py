@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -82,50 +83,32 @@ def full_object_store(head):
         process.kill()
 
 
-def test_a_run_outlives_a_node_and_a_full_object_store(started_head, wait_for, tmp_path):
+def test_a_run_outlives_a_node_and_a_full_object_store_and_heeds_a_notice(started_head, wait_for, tmp_path):
     variables = {
         "RAY_health_check_period_ms": "1000",
         "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": "80000000",
+        "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
     }
+    folder = tmp_path / "lab" / "checkpoints"
     with started_head(**variables) as head, full_object_store(head):
-        run = job(head, tmp_path, "run.steps=60", "run.checkpoint_every=10")
+        run = job(head, tmp_path, "run.steps=100000", "run.checkpoint_every=100000")
         # Only now, so that the driver is on the head: its own node it can't outlive.
         time.sleep(5)
         second = Node(head, cpus=1)
-        try:
-            wait_for(lambda: step_of(tmp_path) >= 3 or run.poll() is not None, 120, "the third step")
+
+        def reached(step):
             assert run.poll() is None, run.stdout.read()
+            return step_of(tmp_path) >= step
+
+        try:
+            wait_for(lambda: reached(3), 120, "the third step")
             second.die()
             Node(head, cpus=1)
-            output, _ = run.communicate(timeout=240)
-            assert run.returncode == 0, output
-            spilled = head.ray("memory", f"--address={head.gcs}", "--stats-only").stdout
-            assert "Spilled" in spilled, spilled
-        finally:
-            run.kill()
-    records = read_metrics(tmp_path / "lab")
-    assert [record["step"] for record in records] == list(range(61))
-    found = audit(tmp_path / "lab" / "ledger.jsonl")
-    assert found.selected == 8 * 62
-    assert found.losses + found.rewinds > 1, "it did hit something"
-    assert not found.dropped
+            wait_for(lambda: reached(11), 120, "work to go on")
 
-
-def test_a_node_that_is_announced_to_leave_has_a_checkpoint_taken(started_head, wait_for, tmp_path):
-    with started_head(RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S="1") as head:
-        run = job(
-            head,
-            tmp_path,
-            "run.steps=100000",
-            "run.checkpoint_every=100000",
-            "rollout.engines=1",
-            "learner.ranks=1",
-        )
-        try:
-            wait_for(lambda: step_of(tmp_path) >= 2 or run.poll() is not None, 120, "the second step")
-            assert run.poll() is None, run.stdout.read()
             with urllib.request.urlopen(f"{head.dashboard}/api/v0/nodes") as answer:
-                (node,) = json.load(answer)["data"]["result"]["result"]
+                found = json.load(answer)["data"]["result"]["result"]
+            (node,) = [one for one in found if one["is_head_node"]]
             # The head itself, with an hour's notice: it stays for as long as this test takes.
             drained = head.ray(
                 "drain-node", f"--address={head.gcs}", f"--node-id={node['node_id']}",
@@ -133,8 +116,22 @@ def test_a_node_that_is_announced_to_leave_has_a_checkpoint_taken(started_head, 
                 "--deadline-remaining-seconds=3600",
             )  # fmt: skip
             assert drained.returncode == 0, drained.stderr
-            folder = tmp_path / "lab" / "checkpoints"
-            found = wait_for(lambda: sorted(folder.glob("step_*/progress.pkl")), 60, "the checkpoint")
-            assert len(found) == 1
+            wait_for(lambda: list(folder.glob("step_*/progress.pkl")), 60, "the checkpoint")
+            run.send_signal(signal.SIGTERM)
+            output, _ = run.communicate(timeout=120)
+            assert run.returncode == 130, output
+            spilled = head.ray("memory", f"--address={head.gcs}", "--stats-only").stdout
+            assert "Spilled" in spilled, spilled
         finally:
             run.kill()
+    records = read_metrics(tmp_path / "lab")
+    assert [record["step"] for record in records] == list(range(len(records)))
+    found = audit(tmp_path / "lab" / "ledger.jsonl")
+    assert len(found.trained) == 8 * records[-1]["step"], "every step trained its tasks, each once"
+    assert found.losses + found.rewinds > 1, "it did hit something"
+    assert not found.dropped
+    saved = [int(path.parent.name.removeprefix("step_")) for path in folder.glob("step_*/progress.pkl")]
+    announced, last = sorted(saved)
+    assert 11 < announced < last == records[-1]["step"], (
+        "when the node was announced to leave, and at the end"
+    )
