@@ -131,8 +131,7 @@ def claim_folder(config: TrainConfig, *, resume: bool, overwrite: bool) -> Path:
 
 MAY_CHANGE = {
     "run": {
-        "steps", "checkpoint_every", "checkpoints_kept", "keep_best", "wait_for_nodes_s", "folder", "keep_rollouts",
-        "trackers",
+        "steps", "checkpoint_every", "checkpoints_kept", "wait_for_nodes_s", "folder", "keep_rollouts", "trackers",
     },
     "rollout": {
         "engines", "min_engines", "max_staleness", "max_num_seqs", "cpus", "threads", "kv_cache_gib",
@@ -141,7 +140,8 @@ MAY_CHANGE = {
     "grading": {"actors", "workers", "timeout_s", "memory_gib"},
     "learner": {"ranks", "cpus", "threads", "max_failures", "timeout_s", "resources"},
 }  # fmt: skip
-"""What a resumed run may be given anew: how long and where it runs. The rest makes it another experiment."""
+"""What a resumed run may be given anew: how long and where it runs. The rest makes it another experiment. (Not
+`run.keep_best`: Ray Train does not put the checkpoints that are there into the new order.)"""
 
 
 def _refuse_other_run(known: Path, config: TrainConfig) -> None:

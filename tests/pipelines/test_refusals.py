@@ -107,6 +107,8 @@ def test_an_existing_run_is_neither_overwritten_nor_resumed_unasked(small_job):
         claim_folder(config, resume=False, overwrite=False)
     with pytest.raises(ConfigError, match=r"selection.lam = 0.1, now it is 0.3"):
         claim_folder(small_job("selection.lam=0.3"), resume=True, overwrite=False)
+    with pytest.raises(ConfigError, match=r"run.keep_best = False, now it is True"):
+        claim_folder(small_job("run.keep_best=true"), resume=True, overwrite=False)
     assert claim_folder(small_job("run.steps=9"), resume=True, overwrite=False) == folder
     elsewhere = small_job("rollout.engines=4", "rollout.max_staleness=1", "learner.ranks=1")
     assert claim_folder(elsewhere, resume=True, overwrite=False) == folder
