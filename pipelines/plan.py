@@ -13,7 +13,8 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from bots.config import TrainConfig
 
-_SETTLING_SECONDS = 15.0
+SETTLING_SECONDS = 15.0
+"""How long what other jobs hold may take to come free."""
 
 
 class ResourceError(RuntimeError):
@@ -112,17 +113,19 @@ def check(demands: list[Demand], resources: Mapping[str, float], where: str = "t
             )
 
 
-def wait_until_possible(demands: list[Demand], seconds: float) -> None:
+def wait_until_possible(
+    demands: list[Demand], seconds: float, settling_seconds: float = SETTLING_SECONDS
+) -> None:
     """Check the plan against what the cluster has, and has free.
 
-    seconds: how long an autoscaler may take to bring nodes. What other jobs hold gets a little time to come
-    free in any case: a job that has just ended gives its resources back a moment later.
+    seconds: how long an autoscaler may take to bring nodes. settling_seconds: how long what other jobs hold may take
+    to come free in any case: a job that has just ended gives its resources back a moment later.
     """
     if seconds:
         request_resources(bundles=[d.bundle for d in demands for _ in range(d.count)])
     _retry(lambda: check(demands, ray.cluster_resources()), seconds)
     free = "the cluster, where other jobs run, has free only"
-    _retry(lambda: check(demands, ray.available_resources(), free), max(seconds, _SETTLING_SECONDS))
+    _retry(lambda: check(demands, ray.available_resources(), free), max(seconds, settling_seconds))
 
 
 def stop_asking() -> None:

@@ -25,13 +25,15 @@ def embedded() -> bool:
 
 
 @contextmanager
-def ray_session() -> Iterator[None]:
-    """The cluster at hand (RAY_ADDRESS, `ray job submit`), else a Ray in here; one that runs already is left alone."""
+def ray_session(dashboard: bool = False) -> Iterator[None]:
+    """The cluster at hand (RAY_ADDRESS, `ray job submit`), else a Ray in here; one that runs already is left alone.
+
+    dashboard: whether a Ray in here has one. A cluster has its own.
+    """
     if ray.is_initialized():
         yield
         return
-    # An embedded Ray needs no dashboard; a cluster has its own.
-    options: dict[str, Any] = {"include_dashboard": False} if embedded() else {}
+    options: dict[str, Any] = {"include_dashboard": dashboard} if embedded() else {}
     on_request_to_end = signal.getsignal(signal.SIGTERM)
     ray.init(namespace=NAMESPACE, logging_level="error", log_to_driver=False, **options)
     if threading.current_thread() is threading.main_thread():

@@ -43,11 +43,13 @@ def train(
     overwrite: bool = False,
     console: Console | None = None,
     seats: plan.Seats | None = None,
+    settling_seconds: float = plan.SETTLING_SECONDS,
 ) -> dict[str, Any]:
     """Run a whole train job and return its summary, which is also written to `summary.json`.
 
     resume: continue the run in the folder from its newest checkpoint. overwrite: replace it. seats: what is already
-    reserved for the engines; None: they go where there is room.
+    reserved for the engines; None: they go where there is room. settling_seconds: how long to wait for what other jobs
+    still hold.
     Raises ConfigError, PoolError or ResourceError before anything expensive starts, and FloatingPointError if
     more steps than `learner.max_skipped_steps` in a row had no finite loss. On an interrupt the step under way
     is finished and a checkpoint written; on a second one, or where no checkpoints are kept, everything ends at
@@ -62,7 +64,7 @@ def train(
     with ray_session():
         try:
             asked = [plan.learners(config)] if seats else plan.plan(config)
-            plan.wait_until_possible(asked, config.run.wait_for_nodes_s)
+            plan.wait_until_possible(asked, config.run.wait_for_nodes_s, settling_seconds)
             return _run(prepared, folder, console, seats)
         finally:
             plan.stop_asking()

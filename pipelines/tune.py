@@ -67,7 +67,9 @@ def run_sweep(
         prepare(base)
     demand = trial_demand(sweep)
     started = time.monotonic()
-    with ray_session():
+    # What a stopped trial's learners held is given back by an actor of Ray Train's that asks the dashboard whether
+    # the job is still alive; without one it stays taken until the sweep ends.
+    with ray_session(dashboard=isinstance(base, TrainConfig)):
         resources = ray.cluster_resources()
         at_a_time = demand.concurrent(resources, config.search.concurrent)
         folder = claim_sweep(sweep, resume=resume, overwrite=overwrite)

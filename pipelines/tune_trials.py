@@ -33,6 +33,8 @@ DRIVER = {"memory": 256 * 2**20, "node:__internal_head__": 0.001}
 """What a trial asks for its own process and its job's driver: a place on the head, which is not taken away as spot
 nodes are. Beliefs, queues and newest weights are there, as those of a job that is started alone."""
 POLL_SECONDS = 0.5
+SETTLING_SECONDS = 120.0
+"""A trial's turn has come, so what it waits for is what an earlier trial is giving back."""
 REPORTED = (
     "etr",
     "signal",
@@ -204,7 +206,8 @@ def _drive(config: TrainConfig, resume: bool, seats: Seats | None) -> None:
     # Ray Train and the engines are imported only where a job runs.
     from pipelines.train import train
 
-    train(config, resume=resume, console=Console(file=io.StringIO()), seats=seats)
+    console = Console(file=io.StringIO())
+    train(config, resume=resume, console=console, seats=seats, settling_seconds=SETTLING_SECONDS)
 
 
 class Reports:

@@ -15,11 +15,12 @@ import pytest
 
 @pytest.fixture(scope="session")
 def cluster():
-    """A Ray with eight logical CPUs: enough for small jobs of every shape, whatever the machine has."""
+    """A Ray with eight logical CPUs: enough for small jobs of every shape, whatever the machine has.
+
+    With a dashboard, as every cluster has one: stopped trials need it to give back what they hold.
+    """
     import ray
 
-    ray.init(
-        num_cpus=8, namespace="bots", include_dashboard=False, logging_level="error", log_to_driver=False
-    )
+    ray.init(num_cpus=8, namespace="bots", include_dashboard=True, logging_level="error", log_to_driver=False)
     yield
     ray.shutdown()

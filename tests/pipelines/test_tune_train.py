@@ -61,9 +61,9 @@ def test_asha_over_train_jobs_that_is_killed_goes_on_from_their_checkpoints(clus
         "space.selection.rho=null",
     ]
     # The second learning rate ruins the policy, so that the trial is stopped: for certain, and not before step 4.
-    given += ["space.learner.lr=[1.0e-4, 0.1]", "base.learner.warmup_steps=1"]
-    # One trial takes five of the cluster's eight CPUs; the next has to wait for its end.
-    given += ["base.rollout.cpus=3", "base.learner.cpus=2"]
+    given += ["space.learner.lr=[1.0e-4, 0.1, 2.0e-4]", "base.learner.warmup_steps=1"]
+    # One trial takes seven of the cluster's eight CPUs; the next has to wait until it has given back all of them.
+    given += ["base.rollout.cpus=5", "base.learner.cpus=2"]
     sweep = load_sweep("tune_configs/lab_asha.yaml", given)
     assert trial_demand(sweep).concurrent({"CPU": 8}, None) == 1
 
@@ -81,9 +81,9 @@ def test_asha_over_train_jobs_that_is_killed_goes_on_from_their_checkpoints(clus
         os.killpg(process.pid, signal.SIGKILL)
         process.wait()
     [engine] = [kind for kind in reserved if kind.startswith("CPU_group_1_")]
-    assert reserved[engine] == 3, "the engine has a bundle of its own in the trial's placement group"
+    assert reserved[engine] == 5, "the engine has a bundle of its own in the trial's placement group"
     assert free.get(engine, 0) == 0, "and is in it"
-    first, second = sorted(trials.iterdir())
+    first, second = sorted(trials.iterdir())[:2]
     before = {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
     kept = int(settled(second)[0].name.removeprefix("step_"))
     done = [record for record in read_metrics(second) if record["step"] <= kept]
@@ -94,7 +94,12 @@ def test_asha_over_train_jobs_that_is_killed_goes_on_from_their_checkpoints(clus
         "it was not run again"
     )
     assert read_metrics(second)[: len(done)] == done, "what a checkpoint holds was not done again"
-    assert {t.name: t.status for t in results.trials} == {first.name: "finished", second.name: "stopped"}
+    status = {t.name: t.status for t in results.trials}
+    assert status.pop(first.name) == "finished"
+    assert status.pop(second.name) == "stopped"
+    assert list(status.values()) in (["finished"], ["stopped"]), (
+        "the stopped trial's resources were free for it"
+    )
     for t in results.trials:
         folder = trials / t.name
         config = yaml.safe_load((folder / "config.yaml").read_text())
@@ -111,11 +116,11 @@ def test_asha_over_train_jobs_that_is_killed_goes_on_from_their_checkpoints(clus
             assert len(scores) == 7
             assert t.figures["mean_score"] == pytest.approx(np.mean(scores))
     best = load_config(tmp_path / "lab_asha" / "best.yaml")
-    assert best.learner.lr == results.ranked()[0].point["learner.lr"] == 1e-4
+    assert best.learner.lr == results.ranked()[0].point["learner.lr"] != 0.1
     assert best.run.name == "lab_asha_best"
     table = pq.read_table(tmp_path / "lab_asha" / "trials.parquet")
     assert set(table.column_names) >= {"trial", "learner.lr", "score", "status", "tokens", "error"}
-    assert table.num_rows == 2
+    assert table.num_rows == 3
 
 
 def beliefs(run_folder, step):
