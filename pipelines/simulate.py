@@ -18,9 +18,9 @@ from bots.config_tree import ConfigError, dump_config
 from bots.files import replace_text
 from bots.simulation import simulate
 from pipelines.command import run_job
-from pipelines.simulate_config import BASELINE, SimulationConfig, load_simulation
-from pipelines.simulate_picture import draw
-from pipelines.simulate_results import Results, show
+from pipelines.simulations.config import BASELINE, SimulationConfig, load_simulation
+from pipelines.simulations.picture import draw
+from pipelines.simulations.results import Results, show
 
 MARK = "simulation.yaml"
 
@@ -92,7 +92,7 @@ def main(arguments: list[str] | None = None) -> int:
         if options.fit:
             if options.config:
                 raise ConfigError("--fit makes a configuration; it takes runs, not a CONFIG")
-            from pipelines.simulate_fit import fit_job
+            from pipelines.simulations.fit import fit_job
 
             fit_job(options.fit, options.check, options.into, console, options.overwrite)
             return

@@ -22,9 +22,9 @@ from rich.console import Console
 
 from bots.config_tree import dump_config
 from pipelines.command import run_job
-from pipelines.study_config import Key, StudyConfig, fingerprint, load_study
-from pipelines.study_page import write_page
-from pipelines.study_results import StudyResults
+from pipelines.studies.config import Key, StudyConfig, fingerprint, load_study
+from pipelines.studies.page import write_page
+from pipelines.studies.results import StudyResults
 from pipelines.train import train
 
 

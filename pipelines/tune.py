@@ -34,13 +34,13 @@ from bots.config_tree import ConfigError
 from pipelines.command import run_job
 from pipelines.session import ray_session
 from pipelines.summary import summarise
-from pipelines.tune_config import Sweep, load_sweep
-from pipelines.tune_pictures import draw
-from pipelines.tune_plan import trial_demand
-from pipelines.tune_results import SweepResults, read_results
-from pipelines.tune_search import make_scheduler, make_searcher
-from pipelines.tune_trials import DRIVER, baselines, bundles, simulate_trial, train_trial
-from pipelines.tune_turns import Turns
+from pipelines.sweeps.config import Sweep, load_sweep
+from pipelines.sweeps.pictures import draw
+from pipelines.sweeps.plan import trial_demand
+from pipelines.sweeps.results import SweepResults, read_results
+from pipelines.sweeps.search import make_scheduler, make_searcher
+from pipelines.sweeps.trials import DRIVER, baselines, bundles, simulate_trial, train_trial
+from pipelines.sweeps.turns import Turns
 
 MARK = "sweep.yaml"
 STATE = "tune"

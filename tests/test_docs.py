@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipelines.study_config import load_study
-from pipelines.study_figures import COSTS, compare_arms
-from pipelines.study_results import StudyResults
+from pipelines.studies.config import load_study
+from pipelines.studies.figures import COSTS, compare_arms
+from pipelines.studies.results import StudyResults
 
 ROOT = Path(__file__).parents[1]
 

@@ -16,8 +16,8 @@ from bots.config_tree import ConfigError
 from bots.simulation import Law, Learner, World, WorldSpec, simulate
 from pipelines.cli import main
 from pipelines.simulate import run_simulation
-from pipelines.simulate_config import load_simulation
-from pipelines.simulate_results import markdown, show
+from pipelines.simulations.config import load_simulation
+from pipelines.simulations.results import markdown, show
 
 SMALL = ["world.tasks=300", "run.steps=40", "run.seeds=2", "run.evaluate_every=10"]
 

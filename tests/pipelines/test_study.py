@@ -9,10 +9,10 @@ import yaml
 from bots.config_tree import ConfigError
 from bots.metrics import time_to_best
 from pipelines import study
-from pipelines.study_config import fingerprint, load_study
-from pipelines.study_figures import compare_arms
-from pipelines.study_page import write_page
-from pipelines.study_results import StudyResults
+from pipelines.studies.config import fingerprint, load_study
+from pipelines.studies.figures import compare_arms
+from pipelines.studies.page import write_page
+from pipelines.studies.results import StudyResults
 
 SMALL = [
     "run.steps=2", "run.checkpoint_every=0", "pool.sources.0.size=200", "selection.tasks=8", "rollout.samples=4",

@@ -20,12 +20,12 @@ from bots.metrics import mean_interval
 from bots.simulation import simulate
 from pipelines.cli import main
 from pipelines.plan import ResourceError
-from pipelines.simulate_config import load_simulation
+from pipelines.simulations.config import load_simulation
+from pipelines.sweeps.config import load_sweep
+from pipelines.sweeps.search import make_scheduler
+from pipelines.sweeps.trials import baselines
+from pipelines.sweeps.turns import Turns
 from pipelines.tune import run_sweep
-from pipelines.tune_config import load_sweep
-from pipelines.tune_search import make_scheduler
-from pipelines.tune_trials import baselines
-from pipelines.tune_turns import Turns
 
 GRID, OPTUNA = "tune_configs/sim_grid.yaml", "tune_configs/sim_optuna.yaml"
 QUICK = ["base.run.steps=30", "base.run.seeds=3", "base.world.tasks=400", "base.run.evaluate_every=10"]

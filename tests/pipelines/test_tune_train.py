@@ -22,11 +22,11 @@ from bots.config_tree import ConfigError, dump_config
 from pipelines.checkpoint import POSTERIOR
 from pipelines.report.run import read_run
 from pipelines.summary import read_metrics
+from pipelines.sweeps.config import load_sweep
+from pipelines.sweeps.exploit import adopt
+from pipelines.sweeps.plan import trial_demand
+from pipelines.sweeps.trials import can_resume, has_ended
 from pipelines.tune import run_sweep
-from pipelines.tune_config import load_sweep
-from pipelines.tune_exploit import adopt
-from pipelines.tune_plan import trial_demand
-from pipelines.tune_trials import can_resume, has_ended
 
 SMALL = [
     "base.run.steps=3",

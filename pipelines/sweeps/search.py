@@ -11,8 +11,8 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import ASHAScheduler, FIFOScheduler, PopulationBasedTraining, TrialScheduler
 from ray.tune.search import BasicVariantGenerator, SearchAlgorithm, Searcher
 
-from pipelines.tune_config import PASSED_ON, Sweep
-from pipelines.tune_space import Range
+from pipelines.sweeps.config import PASSED_ON, Sweep
+from pipelines.sweeps.space import Range
 
 
 def make_searcher(sweep: Sweep, at_a_time: int) -> Searcher | SearchAlgorithm:

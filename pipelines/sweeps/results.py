@@ -17,9 +17,9 @@ from rich.table import Table
 
 from bots.files import replace_text, replacing
 from bots.metrics import Interval, paired_difference
-from pipelines.tune_config import Sweep
-from pipelines.tune_space import lay
-from pipelines.tune_trials import CURVE, PER_SEED, REPORTED
+from pipelines.sweeps.config import Sweep
+from pipelines.sweeps.space import lay
+from pipelines.sweeps.trials import CURVE, PER_SEED, REPORTED
 
 FIGURES = ("step", *REPORTED, "tokens")
 

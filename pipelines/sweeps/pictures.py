@@ -11,7 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from pipelines.tune_results import SYMBOLS, SweepResults, Trial
+from pipelines.sweeps.results import SYMBOLS, SweepResults, Trial
 
 LAM, RHO = "selection.lam", "selection.rho"
 DEFAULT = "#c2571a"

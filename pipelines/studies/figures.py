@@ -9,7 +9,7 @@ import numpy as np
 
 from bots.metrics import Interval, best_so_far, mean_interval, time_to_best
 from bots.significance import holm, signed_rank_test
-from pipelines.study_results import StudyResults, StudyRun
+from pipelines.studies.results import StudyResults, StudyRun
 
 COSTS = ("steps", "tokens", "seconds")
 TTB, BSF = (0.5, 0.75, 1.0), (0.25, 0.5, 1.0)

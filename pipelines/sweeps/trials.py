@@ -24,10 +24,10 @@ from bots.simulation import simulate
 from bots.simulation.figures import figures
 from pipelines.plan import Seats, engines
 from pipelines.session import wait_until_ended
-from pipelines.simulate_config import BASELINE, SimulationConfig
+from pipelines.simulations.config import BASELINE, SimulationConfig
 from pipelines.summary import read_metrics
-from pipelines.tune_space import lay
-from pipelines.tune_turns import turn
+from pipelines.sweeps.space import lay
+from pipelines.sweeps.turns import turn
 
 DRIVER = {"memory": 256 * 2**20, "node:__internal_head__": 0.001}
 """What a trial asks for its own process and its job's driver: a place on the head, which is not taken away as spot
@@ -110,7 +110,7 @@ def train_trial(
         return
 
     # Only here, for what it imports takes some seconds.
-    from pipelines.tune_exploit import adopt, run_of_checkpoint
+    from pipelines.sweeps.exploit import adopt, run_of_checkpoint
 
     donor = tune.get_checkpoint()
     if donor is not None:

@@ -11,8 +11,8 @@ from pydantic import Field, model_validator
 
 from bots.config import TrainConfig
 from bots.config_tree import ConfigError, Count, Section, parse_config, read_tree
-from pipelines.simulate_config import SimulationConfig
-from pipelines.tune_space import Range, check, lay, value_at
+from pipelines.simulations.config import SimulationConfig
+from pipelines.sweeps.space import Range, check, lay, value_at
 
 PAIRED_METRICS = ("gain", "ttb50", "ttb100", "bsf25", "bsf100", "etr", "signal")
 """Figures of a simulation that hardly depend on which seeds it has had so far."""

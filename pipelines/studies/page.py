@@ -14,9 +14,9 @@ import numpy as np
 
 from bots.files import replace_text
 from bots.metrics import mean_interval
-from pipelines.study_config import Part, StudyConfig, slug
-from pipelines.study_figures import BSF, COSTS, LAST, TTB, Comparison, Figure, compare_arms
-from pipelines.study_results import StudyResults
+from pipelines.studies.config import Part, StudyConfig, slug
+from pipelines.studies.figures import BSF, COSTS, LAST, TTB, Comparison, Figure, compare_arms
+from pipelines.studies.results import StudyResults
 
 UNITS = {"steps": "steps", "tokens": "generated tokens", "seconds": "training seconds"}
 HEAD = """\

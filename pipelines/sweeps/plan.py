@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from bots.config import TrainConfig
 from pipelines import plan
-from pipelines.tune_config import Sweep
-from pipelines.tune_space import points
+from pipelines.sweeps.config import Sweep
+from pipelines.sweeps.space import points
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from bots.files import replacing
 from bots.metrics import Curve
-from pipelines.study_config import Key
+from pipelines.studies.config import Key
 from pipelines.summary import read_metrics, training_seconds
 
 RUNS = pa.schema(

@@ -22,9 +22,9 @@ from rich.console import Console
 from bots.config_tree import ConfigError, dump_config, parse_config
 from bots.simulation import Simulation, Trace, simulate
 from bots.simulation.fit import Fit, fit
-from pipelines.simulate_config import SimulationConfig
-from pipelines.simulate_picture import running_mean
-from pipelines.simulate_runs import RealRun, read_runs
+from pipelines.simulations.config import SimulationConfig
+from pipelines.simulations.picture import running_mean
+from pipelines.simulations.runs import RealRun, read_runs
 
 SEEDS = 8
 WIDTH = 10
