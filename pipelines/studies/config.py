@@ -27,6 +27,8 @@ class Part(Section):
     """Names of arms."""
     seeds: Count
     """Seeds 0 … seeds - 1."""
+    rivals: list[str] = Field(default_factory=list)
+    """Arms of the part that the others are compared with too, beside the baseline."""
     paper: dict[str, dict[str, float | str]] = Field(default_factory=dict)
     """What the paper has for an arm, by figure, to be shown beside ours."""
 
@@ -57,6 +59,7 @@ class StudyConfig(Section):
             for kind, names, known in (
                 ("pool", part.pools, self.pools),
                 ("arm", [*part.arms, self.baseline], self.arms),
+                ("rival", part.rivals, dict.fromkeys(part.arms)),
             ):
                 if unknown := sorted(set(names) - set(known)):
                     raise ValueError(

@@ -11,7 +11,8 @@ from bots.metrics import Interval, best_so_far, mean_interval, time_to_best
 from bots.significance import holm, signed_rank_test
 from pipelines.studies.results import StudyResults, StudyRun
 
-COSTS = ("steps", "tokens", "seconds")
+UNITS = {"steps": "steps", "tokens": "generated tokens", "seconds": "training seconds"}
+COSTS = tuple(UNITS)
 TTB, BSF = (0.5, 0.75, 1.0), (0.25, 0.5, 1.0)
 LEVEL = 0.05
 LAST = "last/"
@@ -57,14 +58,15 @@ def compare_arms(results: StudyResults, pool: str, arms: list[str], baseline: st
     pairs = {arm: both for arm, both in pairs.items() if both}
     figures = {arm: _figures(both) for arm, both in pairs.items()}
     tested = [arm for arm in figures if arm != baseline]
-    for name in _ratios():
+    for name in ratio_names():
         corrected = holm([figures[arm][name].p for arm in tested])
         for arm, p in zip(tested, corrected, strict=True):
             figures[arm][name] = Figure(figures[arm][name].values, figures[arm][name].interval, p)
     return Comparison(pool, {arm: len(both) for arm, both in pairs.items()}, figures)
 
 
-def _ratios() -> list[str]:
+def ratio_names() -> list[str]:
+    """Of the figures that are tested against the baseline: "TTB50/steps", "BSF25/tokens" …"""
     shares = [f"TTB{share:.0%}" for share in TTB] + [f"BSF{share:.0%}" for share in BSF]
     return [f"{share.removesuffix('%')}/{cost}" for cost in COSTS for share in shares]
 

@@ -14,11 +14,11 @@ import numpy as np
 
 from bots.files import replace_text
 from bots.metrics import mean_interval
+from pipelines.studies.claims import claims
 from pipelines.studies.config import Part, StudyConfig, slug
-from pipelines.studies.figures import BSF, COSTS, LAST, TTB, Comparison, Figure, compare_arms
+from pipelines.studies.figures import BSF, COSTS, LAST, TTB, UNITS, Comparison, Figure, compare_arms
 from pipelines.studies.results import StudyResults
 
-UNITS = {"steps": "steps", "tokens": "generated tokens", "seconds": "training seconds"}
 HEAD = """\
 # The study
 
@@ -63,6 +63,9 @@ def write_page(study: StudyConfig, config: str, page: Path) -> None:
             if len(arms) > 1 and not any(arms <= earlier for earlier in told.get(pool, [])):
                 told.setdefault(pool, []).append(arms)
                 text += _section(study, part, comparison, results, page.parent)
+                for rival in part.rivals:
+                    others = [arm for arm in part.arms if arm != study.baseline]
+                    text += _against(rival, compare_arms(results, pool, others, rival, part.seeds))
     page.parent.mkdir(parents=True, exist_ok=True)
     replace_text(page, text)
 
@@ -74,23 +77,44 @@ def _section(
     _draw(results, comparison, part, picture)
     lines = [f"\n## {part.name[0].upper()}{part.name[1:]}: {comparison.pool}\n"]
     lines.append(f"![learning curves]({picture.absolute().relative_to(beside.absolute())})\n")
+    lines.append(f"Against `{study.baseline}`:\n")
+    lines += [f"- {claim}" for claim in claims(comparison, study.baseline)]
     for cost in COSTS:
-        names = [f"TTB{round(s * 100)}/{cost}" for s in TTB] + [f"BSF{round(s * 100)}/{cost}" for s in BSF]
         extra = ["ETR", "Brier", "coverage", "best score"] if cost == COSTS[0] else []
-        heads = [name.split("/")[0] for name in names] + extra
-        lines.append(f"On {UNITS[cost]}:\n")
-        lines.append(f"| arm | seeds | {' | '.join(heads)} |")
-        lines.append("|---" * (len(heads) + 2) + "|")
-        for arm, figures in comparison.figures.items():
-            cells = ["1" if arm == study.baseline else _cell(figures[name]) for name in names]
-            cells += [_cell(figures[name], digits=3) for name in extra]
-            lines.append(f"| {arm} | {comparison.seeds[arm]} | {' | '.join(cells)} |")
-            if cost == COSTS[0] and arm in part.paper:
-                paper = part.paper[arm]
-                cells = [str(paper.get(head, "")) for head in heads]
-                lines.append(f"| *{arm}, the paper's* | | {' | '.join(cells)} |")
-        lines.append("")
-    return "\n".join([*lines, *_by_domain(comparison)])
+        lines.append(f"\nOn {UNITS[cost]}:\n")
+        lines += _table(comparison, study.baseline, cost, extra, part.paper if cost == COSTS[0] else {})
+    return "\n".join([*lines, *_by_domain(comparison), ""])
+
+
+def _against(rival: str, comparison: Comparison) -> str:
+    """The arms against another one than the study's baseline."""
+    if len(comparison.figures) < 2:
+        return ""
+    lines = [f"\nThe same runs against `{rival}`:\n"]
+    lines += [f"- {claim}" for claim in claims(comparison, rival)]
+    lines.append(f"\nOn {UNITS[COSTS[0]]}, `{rival}` being 1:\n")
+    return "\n".join([*lines, *_table(comparison, rival, COSTS[0], [], {}), ""])
+
+
+def _table(
+    comparison: Comparison,
+    baseline: str,
+    cost: str,
+    extra: list[str],
+    paper: dict[str, dict[str, float | str]],
+) -> list[str]:
+    """A line an arm. extra: names of further figures, which are not ratios. paper: what it has for an arm."""
+    names = [f"TTB{round(s * 100)}/{cost}" for s in TTB] + [f"BSF{round(s * 100)}/{cost}" for s in BSF]
+    heads = [name.split("/")[0] for name in names] + extra
+    lines = [f"| arm | seeds | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
+    for arm, figures in comparison.figures.items():
+        cells = ["1" if arm == baseline else _cell(figures[name]) for name in names]
+        cells += [_cell(figures[name], digits=3) for name in extra]
+        lines.append(f"| {arm} | {comparison.seeds[arm]} | {' | '.join(cells)} |")
+        if arm in paper:
+            cells = [str(paper[arm].get(head, "")) for head in heads]
+            lines.append(f"| *{arm}, the paper's* | | {' | '.join(cells)} |")
+    return lines
 
 
 def _by_domain(comparison: Comparison) -> list[str]:
@@ -98,13 +122,13 @@ def _by_domain(comparison: Comparison) -> list[str]:
     names = sorted({name for found in comparison.figures.values() for name in found if name.startswith(LAST)})
     if len(names) < 2:
         return []
-    lines = ["The last score by domain:\n"]
+    lines = ["\nThe last score by domain:\n"]
     lines.append(f"| arm | {' | '.join(name.removeprefix(LAST) for name in names)} |")
     lines.append("|---" * (len(names) + 1) + "|")
     for arm, figures in comparison.figures.items():
         cells = [_cell(figures[name], digits=3) if name in figures else "–" for name in names]
         lines.append(f"| {arm} | {' | '.join(cells)} |")
-    return [*lines, ""]
+    return lines
 
 
 def _cell(figure: Figure, digits: int = 2) -> str:

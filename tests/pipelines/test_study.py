@@ -7,10 +7,11 @@ import pytest
 import yaml
 
 from bots.config_tree import ConfigError
-from bots.metrics import time_to_best
+from bots.metrics import mean_interval, time_to_best
 from pipelines import study
+from pipelines.studies.claims import claims
 from pipelines.studies.config import fingerprint, load_study
-from pipelines.studies.figures import compare_arms
+from pipelines.studies.figures import Comparison, Figure, compare_arms, ratio_names
 from pipelines.studies.page import write_page
 from pipelines.studies.results import StudyResults
 
@@ -64,6 +65,8 @@ def test_runs_come_once_each_and_seed_by_seed(tmp_path):
         ({"parts": [{"name": "a", "pools": ["code"], "arms": ["random"], "seeds": 1}]}, "unknown pool .'code'."),
         ({"parts": [{"name": "a", "pools": ["mixed"], "arms": ["bots"], "seeds": 1}]}, "lacks the baseline 'random'"),
         ({"arms": {"random": [], "bots": ["selection.rho=7"]}}, "selection.rho"),
+        ({"parts": [{"name": "a", "pools": ["mixed"], "arms": ["random", "bots"], "rivals": ["rho 1"], "seeds": 1}]},
+         "unknown rival .'rho 1'."),
         ({"seeds": 3}, "seeds"),
     ],
 )  # fmt: skip
@@ -128,3 +131,23 @@ def test_an_empty_study_has_a_page_too(tmp_path):
     config = load_study(study_file(tmp_path), [])
     write_page(config, "study.yaml", tmp_path / "study.md")
     assert "0 of 4 runs are there, of commits none" in (tmp_path / "study.md").read_text()
+
+
+def test_claims_say_what_holds_and_in_which_direction():
+    def figure(values, p):
+        return Figure(np.array(values), mean_interval(values), p)
+
+    few = figure([0.5] * 5, 1.0)
+    half, never = figure([0.5] * 6, 0.01), figure([2.0] + [np.inf] * 5, 0.01)
+    one = dict.fromkeys(ratio_names(), half) | {
+        "TTB100/steps": never,
+        "TTB75/tokens": figure([0.5] * 6, 0.06),
+        "TTB75/seconds": Figure(np.array([]), mean_interval([1.0]), 1.0),
+    }
+    figures = {"random": {}, "one": one, "two": dict.fromkeys(ratio_names(), few)}
+    said = list(claims(Comparison("mixed", {"random": 6, "one": 6, "two": 5}, figures), "random"))
+    assert said == [
+        "one, 6 seeds: better in TTB50, TTB75 (steps), TTB100 (tokens, seconds); "
+        "worse in TTB100 (steps), BSF25, BSF50, BSF100; no difference shown in TTB75 (tokens).",
+        "two: 5 of at least 6 seeds that a verdict takes.",
+    ]
