@@ -35,11 +35,11 @@ class Job:
 def train_loop(settings: dict[str, Any]) -> None:
     """Train under the other ranks' eyes: one that hangs is named, and Ray Train starts the group again."""
     job: Job = settings["job"]
-    watch = RankWatch(job.config.learner.timeout_s, ray.util.get_node_ip_address())
-    watch.run(lambda: train(job, watch))
+    ranks = RankWatch(job.config.learner.timeout_s, ray.util.get_node_ip_address())
+    ranks.run(lambda: train(job, ranks))
 
 
-def train(job: Job, watch: RankWatch) -> None:
+def train(job: Job, ranks: RankWatch) -> None:
     """Train until `run.steps`, from the newest checkpoint if there is one.
 
     Rank 0 asks the coordinator for batches and hands it new weights; selection, generation and grading go on
@@ -51,7 +51,7 @@ def train(job: Job, watch: RankWatch) -> None:
     config, run = job.config, job.config.run
     torch.manual_seed(run.seed)
     torch.set_num_threads(config.learner.threads)
-    learner = Learner(job.model, config.model, config.learner, config.rollout.temperature, watch)
+    learner = Learner(job.model, config.model, config.learner, config.rollout.temperature, ranks)
     # The others only learn: what they are told by rank 0, they are told through the group.
     crew = job.crew if learner.rank == 0 else None
     done = checkpoint.restore(learner, crew)
