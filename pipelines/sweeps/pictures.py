@@ -33,25 +33,38 @@ def draw(results: SweepResults, folder: Path) -> list[Path]:
 
 
 def draw_heatmap(results: SweepResults, trials: list[Trial], path: Path) -> None:
-    """Metric over λ and ρ: cells where both have few values (means over all other keys), else points."""
+    """Metric over λ and ρ: cells where both have few values (means over all other keys), else points.
+
+    A cell all of whose trials were stopped early is grey: its value is of another point in time than the others'.
+    """
     figure = Figure(figsize=(6.4, 5.2), layout="constrained")
     axis = figure.subplots()
     lam, rho = (sorted({t.point[key] for t in trials}) for key in (LAM, RHO))
     space = results.sweep.config.space
     if space[LAM].values and space[RHO].values:
-        cells = np.full((len(lam), len(rho)), np.nan)
+        cells, stopped = (np.full((len(lam), len(rho)), np.nan) for _ in range(2))
+        last = np.zeros(cells.shape)
         for i, x in enumerate(lam):
             for j, y in enumerate(rho):
-                found = [results.value(t) for t in trials if t.point[LAM] == x and t.point[RHO] == y]
-                cells[i, j] = np.mean(found) if found else np.nan
+                found = [t for t in trials if t.point[LAM] == x and t.point[RHO] == y]
+                ended = [results.value(t) for t in found if t.status == "finished"]
+                if ended:
+                    cells[i, j] = np.mean(ended)
+                elif found:
+                    stopped[i, j] = np.mean([results.value(t) for t in found])
+                    last[i, j] = max(t.figures["step"] for t in found)
+        axis.set_facecolor("#d9d9d9")
         image = axis.imshow(cells, cmap=MAP, origin="lower", aspect="auto")
-        span = np.nanmax(cells) - np.nanmin(cells)
-        decimals = int(np.clip(2 - np.floor(np.log10(span)), 0, 6)) if span else 3
-        middle = (np.nanmin(cells) + np.nanmax(cells)) / 2
-        for (i, j), value in np.ndenumerate(cells):
+        known = cells[np.isfinite(cells)]
+        low, high = (known.min(), known.max()) if len(known) else (0.0, 0.0)
+        decimals = int(np.clip(2 - np.floor(np.log10(high - low)), 0, 6)) if high > low else 3
+        unit = "step" if results.sweep.config.target == "train" else "seed"
+        for (i, j), value in np.ndenumerate(np.where(np.isfinite(cells), cells, stopped)):
             if np.isfinite(value):
-                ink = "white" if value < middle else "black"
                 said = f"{round(value, decimals) + 0.0:.{decimals}f}"  # no minus before a zero
+                ink = "white" if cells[i, j] < (low + high) / 2 else "black"
+                if np.isfinite(stopped[i, j]):
+                    said += f"\nstopped after\n{unit} {last[i, j]:.0f}"
                 axis.text(j, i, said, ha="center", va="center", color=ink, fontsize=9)
         axis.set_xticks(range(len(rho)), [f"{y:g}" for y in rho])
         axis.set_yticks(range(len(lam)), [f"{x:g}" for x in lam])
@@ -84,7 +97,7 @@ def _frame(axis: Any, corner: tuple[float, float]) -> None:
 
 
 def draw_parallel(results: SweepResults, trials: list[Trial], path: Path) -> None:
-    """One line a trial across its values to its metric, the best on top."""
+    """One line a trial across its values to its metric, the best on top; of a stopped one dotted."""
     keys = list(results.sweep.config.space)
     figure = Figure(figsize=(2.2 + 1.7 * (len(keys) + 1), 4.6), layout="constrained")
     axis = figure.subplots()
@@ -101,7 +114,9 @@ def draw_parallel(results: SweepResults, trials: list[Trial], path: Path) -> Non
     order = np.argsort(columns[-1])
     for i in order if not results.sweep.minimised else order[::-1]:
         colour = colormaps[MAP](norm(columns[-1][i]))
-        axis.plot(range(len(columns)), [column[i] for column in scaled], color=colour, alpha=0.75, lw=1.3)
+        style = "-" if trials[i].status == "finished" else ":"
+        places = [column[i] for column in scaled]
+        axis.plot(range(len(columns)), places, color=colour, ls=style, alpha=0.75, lw=1.3)
     for x, (key, (low, high)) in enumerate(zip([*keys, None], ticks, strict=True)):
         axis.axvline(x, color="black", lw=0.8)
         labels = _end_labels(key, trials, low, high)
