@@ -304,21 +304,13 @@ class BOTS:
 
     def save(self, path: str | Path) -> None:
         """Write everything to one Arrow IPC file, atomically: the old file stays whole until the new one is."""
-        parts = {
-            "evidence": self._evidence,
-            "selector": self._selector,
-            "adaptor": self._adaptor,
-            "history": self._history,
-            "shares": self._shares,
-            "eligibility": self._eligibility,
-        }
         state = {
             "settings": self._settings.as_dict(),
             "current": {"lam": self.lam, "rho": self.rho, "p_star": self.p_star},
             "rng": self._rng.bit_generator.state,
             "counters": {"repeated": self._repeated, "late": self._late},
             "metrics": self._metrics,
-            "parts": {name: part.state_dict() for name, part in parts.items() if part is not None},
+            "parts": {name: part.state_dict() for name, part in self._parts().items()},
         }
         write_snapshot(path, self.pool, self._beliefs, state)
 
@@ -341,6 +333,14 @@ class BOTS:
         self._rng.bit_generator.state = state["rng"]
         self._repeated, self._late = state["counters"]["repeated"], state["counters"]["late"]
         self._metrics = state["metrics"]
+        for name, part in self._parts().items():
+            part.load_state_dict(state["parts"][name])
+        if len(pool) > len(small):
+            self.grow(pool)
+        return self
+
+    def _parts(self) -> dict[str, Any]:
+        """What holds state of its own beside the beliefs, by the name that it has in a snapshot."""
         parts = {
             "evidence": self._evidence,
             "selector": self._selector,
@@ -349,12 +349,7 @@ class BOTS:
             "shares": self._shares,
             "eligibility": self._eligibility,
         }
-        for name, part in parts.items():
-            if part is not None:
-                part.load_state_dict(state["parts"][name])
-        if len(pool) > len(small):
-            self.grow(pool)
-        return self
+        return {name: part for name, part in parts.items() if part is not None}
 
 
 def _make_adaptor(pool: TaskPool, settings: Settings, prior: Prior) -> Adaptor | None:
