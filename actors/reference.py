@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 
 from bots.config import GradingConfig, RolloutConfig
+from bots.config_tree import ConfigError
 from bots.graders.workers import Workers
 
 _AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504})
@@ -165,9 +166,9 @@ def _answered(block: pa.Table, completions: list[list[str]], tokens: list[int]) 
 
 
 def endpoint_key(variable: str | None) -> str | None:
-    """The key from the driver's environment. Raises EndpointError where the variable is not set."""
+    """The key from the driver's environment. Raises ConfigError where the variable is not set."""
     if variable is None:
         return None
     if not os.environ.get(variable):
-        raise EndpointError(f"the environment variable {variable} (endpoint.key_variable) is not set")
+        raise ConfigError(f"the environment variable {variable} (endpoint.key_variable) is not set")
     return os.environ[variable]

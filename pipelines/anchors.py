@@ -9,43 +9,37 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import shutil
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from actors.environment import driver_environment, engine_environment
-from bots.files import replacing
+from actors.environment import driver_environment
+from bots.files import replace_text
 
 os.environ.update({k: v for k, v in driver_environment().items() if k not in os.environ})
 
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import ray
-from ray.data import ActorPoolStrategy, DataContext
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from actors.reference import AnswerByEndpoint, AnswerLocally, EndpointError, GradeBlock, endpoint_key
+from actors.reference import EndpointError, endpoint_key
 from bots.config_tree import ConfigError, dump_config, parse_config, read_tree
 from bots.pool import TaskPool
 from bots.templates import PromptEncoder
 from pipelines import plan
-from pipelines.anchors_config import AnchorsConfig, ReferenceConfig
-from pipelines.anchors_picture import draw
+from pipelines.anchoring.blocks import graded_blocks
+from pipelines.anchoring.config import REFERENCES, AnchorsConfig, ReferenceConfig
+from pipelines.anchoring.results import block_file, write_results, write_table
+from pipelines.command import run_job
 from pipelines.pool import build_pool
 from pipelines.preparation import model_path
 from pipelines.session import ray_session
 
-MODELS = ("weak", "strong")
-BLOCK = "block"
 # Where and how fast a job runs may change when it goes on; what it measures may not.
 _FREE = {
     "rollout": {"engines", "cpus", "gpus", "threads", "kv_cache_gib", "max_num_seqs", "timeout_s"}
@@ -65,7 +59,7 @@ def measure_anchors(
     """
     console = console or Console()
     started = time.monotonic()
-    models = {name: _model(name, getattr(config, name)) for name in MODELS}
+    models = {name: _model(name, getattr(config, name)) for name in REFERENCES}
     pool = build_pool(config.pool, next((model for model in models.values() if model), None))
     pool.require("prompt", "answer", "grader")
     rows = _chosen(config, pool)
@@ -75,11 +69,11 @@ def measure_anchors(
         if any(models.values()):
             one = plan.Demand("reference engine", 1, config.rollout.cpus, config.rollout.gpus, "rollout.cpus")
             plan.check([one], ray.cluster_resources())  # Ray Data would wait for ever
-        for name in MODELS:
+        for name in REFERENCES:
             _measure(config, name, models[name], pool, rows, folder, console)
-    summary = _write_results(config, pool, rows, folder)
+    summary = write_results(config, pool, rows, folder)
     summary["seconds"] = round(time.monotonic() - started, 1)
-    _write(folder / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False).encode())
+    replace_text(folder / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False))
     return summary
 
 
@@ -144,10 +138,10 @@ def _claim_folder(config: AnchorsConfig, pool: TaskPool, overwrite: bool) -> Pat
             raise ConfigError(
                 f"the pool has other tasks than when {folder} was begun; choose another run.name"
             )
-    for name in MODELS:
+    for name in REFERENCES:
         (folder / "blocks" / name).mkdir(parents=True, exist_ok=True)
-    _write(print_of_pool, pool.fingerprint.encode())
-    _write(claim, dump_config(config).encode())
+    replace_text(print_of_pool, pool.fingerprint)
+    replace_text(claim, dump_config(config))
     return folder
 
 
@@ -167,7 +161,7 @@ def _measure(
     """Answer and grade every block that has no file yet; each is written as soon as it is done."""
     size = config.run.block
     blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
-    done = {number for number in range(len(blocks)) if _block_file(folder, name, number).exists()}
+    done = {number for number in range(len(blocks)) if block_file(folder, name, number).exists()}
     if done:
         console.print(f"{name}: {len(done)} of {len(blocks)} blocks were measured before", highlight=False)
     todo = [number for number in range(len(blocks)) if number not in done]
@@ -186,8 +180,8 @@ def _measure(
     with progress:
         bar = progress.add_task(name, total=tasks, rate=0.0)
         started, finished, said = time.monotonic(), 0, 0.0
-        for number, graded in _graded_blocks(config, name, model, pool, blocks, todo):
-            _write_table(_block_file(folder, name, number), graded)
+        for number, graded in graded_blocks(config, name, model, pool, blocks, todo):
+            write_table(block_file(folder, name, number), graded)
             finished += graded.num_rows
             seconds = time.monotonic() - started
             progress.update(bar, completed=finished, rate=finished / seconds)
@@ -200,178 +194,25 @@ def _measure(
                 )
 
 
-def _graded_blocks(
-    config: AnchorsConfig,
-    name: str,
-    model: str | None,
-    pool: TaskPool,
-    blocks: list[npt.NDArray[np.int64]],
-    todo: list[int],
-) -> Iterator[tuple[int, pa.Table]]:
-    """Stream the blocks through engines and graders; yields (number, id, rewards, failure, tokens) as they end."""
-    rollout = config.rollout
-    reference: ReferenceConfig = getattr(config, name)
-    context = DataContext.get_current().copy()
-    context.enable_progress_bars = False  # the job has its own
-    context.raise_original_map_exception = True
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    tables = [_task_block(config, name, pool, blocks[number], number) for number in todo]
-    with DataContext.current(context):
-        data = ray.data.from_arrow(tables)
-        if reference.endpoint is None:
-            data = data.map_batches(
-                AnswerLocally,
-                fn_constructor_args=(model, rollout, config.pool.template),
-                batch_size=config.run.block,
-                batch_format="pyarrow",
-                compute=ActorPoolStrategy(min_size=1, max_size=rollout.engines),
-                num_cpus=rollout.cpus,
-                num_gpus=rollout.gpus,
-                runtime_env={"env_vars": engine_environment(rollout.threads, rollout.gpus > 0)},
-            )
-        else:
-            endpoint = reference.endpoint.model_dump() | {
-                "key": endpoint_key(reference.endpoint.key_variable)
-            }
-            data = data.map_batches(
-                AnswerByEndpoint,
-                fn_constructor_args=(endpoint, rollout),
-                batch_size=config.run.block,
-                batch_format="pyarrow",
-                compute=ActorPoolStrategy(size=1),
-                num_cpus=0.1,
-            )
-        data = data.map_batches(
-            GradeBlock,
-            fn_constructor_args=(config.grading, pool.table["grader"].unique().to_pylist()),
-            batch_size=config.run.block,
-            batch_format="pyarrow",
-            compute=ActorPoolStrategy(min_size=1, max_size=config.grading.actors),
-            num_cpus=0,  # idle most of the time; a share of a core would cost an engine
-        )
-    gathered: dict[int, list[pa.Table]] = {}
-    for table in _tables(data):
-        # Ray Data may cut or join blocks on their way.
-        for number in table[BLOCK].unique().to_pylist():
-            parts = gathered.setdefault(number, [])
-            parts.append(table.filter(pc.equal(table[BLOCK], number)))
-            if sum(part.num_rows for part in parts) == len(blocks[number]):
-                yield number, pa.concat_tables(gathered.pop(number)).drop_columns([BLOCK])
-
-
-def _tables(data: ray.data.Dataset) -> Iterator[pa.Table]:
-    """The stream's tables as soon as each is there; an error in an actor is raised as it was."""
-    try:
-        for bundle in data.iter_internal_ref_bundles():
-            for entry in bundle.blocks:
-                yield ray.get(entry.ref)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, ValueError | EndpointError):  # ours: the message says what to do
-            raise error.cause from None
-        raise
-
-
-def _task_block(
-    config: AnchorsConfig, name: str, pool: TaskPool, rows: npt.NDArray[np.int64], number: int
-) -> pa.Table:
-    """One block as it goes to the engines. Each task has a seed of its own, so blocks can come in any order."""
-    entropy = (config.run.seed, MODELS.index(name))
-    seeds = [
-        # vLLM gives the i-th answer of a request the seed plus i; spread the requests apart.
-        int(np.random.SeedSequence((*entropy, int(row))).generate_state(1)[0] % (2**31 - 2**16))
-        for row in rows
-    ]
-    table = pool.table.select(["id", "prompt", "answer", "grader"]).take(pa.array(rows))
-    table = table.append_column("seed", pa.array(seeds, pa.int64()))
-    return table.append_column(BLOCK, pa.array(np.full(len(rows), number, np.int32))).combine_chunks()
-
-
-def _block_file(folder: Path, name: str, number: int) -> Path:
-    return folder / "blocks" / name / f"{number:06d}.parquet"
-
-
-def _write_results(
-    config: AnchorsConfig, pool: TaskPool, rows: npt.NDArray[np.int64], folder: Path
-) -> dict[str, Any]:
-    """Join the blocks to the pool by id, write the tables and the picture; returns the summary."""
-    table = pool.table
-    summary: dict[str, Any] = {"tasks": len(pool), "measured": len(rows), "samples": config.rollout.samples}
-    for name in MODELS:
-        measured = pq.read_table(folder / "blocks" / name)
-        rates = _pass_rates(measured["rewards"].combine_chunks())
-        where = pc.index_in(table["id"], value_set=measured["id"].combine_chunks()).combine_chunks()
-        column = rates.take(where)
-        if name in table.column_names:
-            table = table.set_column(table.column_names.index(name), name, column)
-        else:
-            table = table.append_column(name, column)
-        flat = measured["rewards"].combine_chunks().flatten()
-        failures = measured["failure"].drop_null()
-        summary[name] = {
-            "mean": pc.mean(rates).as_py(),
-            "never_solved": int(pc.sum(pc.equal(rates, 0)).as_py() or 0),
-            "always_solved": int(pc.sum(pc.equal(rates, 1)).as_py() or 0),
-            "ungraded_answers": flat.null_count,
-            "first_failure": failures[0].as_py() if len(failures) else None,
-            "tokens": pc.sum(measured["tokens"]).as_py(),
-        }
-    known = table.filter(pc.and_(pc.is_valid(table["weak"]), pc.is_valid(table["strong"])))
-    weak, strong = (known[name].to_numpy() for name in MODELS)
-    if len(known):
-        summary |= draw(weak, strong, known["domain"].to_pylist(), folder / "anchors.png")
-    _write_table(folder / "pool.parquet", table)
-    _write_table(folder / "anchors.parquet", known.select(["id", *MODELS]))
-    return summary
-
-
-def _pass_rates(rewards: pa.ListArray) -> pa.FloatArray:
-    """float32 (tasks,): mean reward of the graded answers; null where none could be graded."""
-    owners = rewards.value_parent_indices()
-    values = rewards.flatten()
-    graded = values.is_valid()
-    counts = np.bincount(owners.filter(graded).to_numpy(), minlength=len(rewards))
-    sums = np.bincount(
-        owners.filter(graded).to_numpy(), weights=values.drop_null().to_numpy(), minlength=len(rewards)
-    )
-    with np.errstate(invalid="ignore"):
-        return pa.array((sums / counts).astype(np.float32), mask=counts == 0)
-
-
-def _write_table(path: Path, table: pa.Table) -> None:
-    with replacing(path) as partial:
-        pq.write_table(table, partial, compression="zstd")
-
-
-def _write(path: Path, content: bytes) -> None:
-    with replacing(path) as partial:
-        partial.write_bytes(content)
-
-
 def load_anchors_config(path: str | Path, overrides: list[str] | None = None) -> AnchorsConfig:
     """Read a YAML file, lay `section.key=value` overrides over it and check the whole."""
     return parse_config(AnchorsConfig, read_tree(path, overrides or []), str(path))
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """The command `bots anchors`: exit status 0 done, 2 refused, 130 interrupted."""
+    """The command line of the job."""
     parser = argparse.ArgumentParser(prog="bots anchors", description=__doc__.splitlines()[0])
     parser.add_argument("config", help="a YAML file with the sections run, pool, weak, strong, rollout")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="laid over the file")
     parser.add_argument("--overwrite", action="store_true", help="start anew, replacing the job's folder")
     options = parser.parse_intermixed_args(arguments)
-    console = Console()
-    try:
+
+    def job(console: Console) -> None:
         config = load_anchors_config(options.config, options.overrides)
-        summary = measure_anchors(config, overwrite=options.overwrite, console=console)
-    except (ValueError, EndpointError, plan.ResourceError) as error:
-        Console(stderr=True).print(f"bots anchors: {error}", markup=False, highlight=False)
-        return 2
-    except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; finished blocks are kept, the same command goes on")
-        return 130
-    console.print_json(data=summary)
-    console.print(f"results in {config.run.path}", highlight=False, soft_wrap=True)
-    return 0
+        console.print_json(data=measure_anchors(config, overwrite=options.overwrite, console=console))
+        console.print(f"results in {config.run.path}", highlight=False, soft_wrap=True)
+
+    return run_job("anchors", job, failures=(EndpointError,))
 
 
 if __name__ == "__main__":

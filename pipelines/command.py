@@ -11,10 +11,11 @@ from rich.console import Console
 from pipelines.plan import ResourceError
 
 
-def run_job(name: str, job: Callable[[Console], None]) -> int:
+def run_job(name: str, job: Callable[[Console], None], failures: tuple[type[Exception], ...] = ()) -> int:
     """Run a job; returns 0, 1 for a failure, 2 for a refusal or 130 for an interrupt, each with its message.
 
-    A request to end (SIGTERM, as `ray job stop` sends it) counts as an interrupt.
+    failures: errors of the job's own whose message says all. A request to end (SIGTERM, as `ray job stop` sends it)
+    counts as an interrupt.
     """
 
     def interrupt(signum: int, frame: object) -> None:
@@ -27,7 +28,7 @@ def run_job(name: str, job: Callable[[Console], None]) -> int:
     except (ValueError, ResourceError) as error:
         errors.print(f"bots {name}: {error}", markup=False, highlight=False, soft_wrap=True)
         return 2
-    except (TrainingFailedError, FloatingPointError) as error:
+    except (TrainingFailedError, FloatingPointError, *failures) as error:
         errors.print(f"bots {name} failed: {error}", markup=False, highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:

@@ -270,11 +270,7 @@ def main(arguments: list[str] | None = None) -> int:
             errors = {t.error for t in results.trials if t.error}
             raise SweepFailed(f"no trial finished: {'; '.join(sorted(errors))}")
 
-    try:
-        return run_job("tune", job)
-    except SweepFailed as error:
-        print(f"bots tune failed: {error}", file=sys.stderr)
-        return 1
+    return run_job("tune", job, failures=(SweepFailed,))
 
 
 if __name__ == "__main__":

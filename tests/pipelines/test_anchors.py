@@ -18,9 +18,9 @@ from rich.console import Console
 from actors.reference import EndpointError
 from bots.config_tree import ConfigError, parse_config
 from bots.sources import PoolConfig, read_pool
+from pipelines.anchoring.config import AnchorsConfig
+from pipelines.anchoring.picture import correlation, draw
 from pipelines.anchors import load_anchors_config, main, measure_anchors
-from pipelines.anchors_config import AnchorsConfig
-from pipelines.anchors_picture import correlation, draw
 from pipelines.plan import ResourceError
 
 LAB = {"kind": "lab", "size": 24, "seed": 5, "anchors": None, "domains": ["math"]}
@@ -159,7 +159,7 @@ def test_an_endpoint_that_refuses_stops_the_job_with_its_words(cluster, tmp_path
     with pytest.raises(EndpointError, match=r"model 'missing', after 1 tries: HTTP 404: .*no such model"):
         measure_anchors(config_of(tmp_path, pool=sums, weak=asked, strong=asked), console=QUIET)
     keyless = {"endpoint": {"url": server.url, "model": "m", "key_variable": "BOTS_NOT_SET"}}
-    with pytest.raises(EndpointError, match=r"BOTS_NOT_SET .* is not set"):
+    with pytest.raises(ConfigError, match=r"BOTS_NOT_SET .* is not set"):
         measure_anchors(config_of(tmp_path, pool=sums, weak=keyless, strong=keyless), console=QUIET)
 
 

@@ -11,6 +11,8 @@ from bots.config import GradingConfig, RolloutConfig
 from bots.config_tree import Count, Positive, Section
 from bots.sources.config import PoolConfig
 
+REFERENCES = ("weak", "strong")
+
 
 class EndpointConfig(Section):
     """A server that speaks OpenAI's chat completions."""
