@@ -6,27 +6,35 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from pipelines.studies.figures import COSTS, Comparison, Figure, ratio_names
+from pipelines.studies.figures import COSTS, LEVEL, Comparison, Figure, ratio_names
 
-BETTER, WORSE, OPEN = "better in", "worse in", "no difference shown in"
-LEAST_SEEDS = 6
-"""With fewer pairs not even equal signs throughout are beyond chance: 2 / 2^5 > 5 %."""
+BETTER, WORSE, OPEN = "Better in", "Worse in", "No difference shown in"
+FEW = "Too few seeds for a verdict in"
 
 
 def claims(comparison: Comparison, baseline: str) -> Iterator[str]:
     """A line for each arm but the baseline: the ratios in which it is better or worse beyond chance, or neither."""
+    least = least_seeds(len(comparison.figures) - 1)
     for arm, figures in comparison.figures.items():
         if arm == baseline:
             continue
-        if comparison.seeds[arm] < LEAST_SEEDS:
-            yield f"{arm}: {comparison.seeds[arm]} of at least {LEAST_SEEDS} seeds that a verdict takes."
-            continue
-        verdicts: dict[str, list[str]] = {BETTER: [], WORSE: [], OPEN: []}
+        verdicts: dict[str, list[str]] = {BETTER: [], WORSE: [], OPEN: [], FEW: []}
         for name in ratio_names():
-            if len(figures[name].values):
-                verdicts[_verdict(name, figures[name])].append(name)
-        found = (f"{verdict} {_listed(names)}" for verdict, names in verdicts.items() if names)
-        yield f"{arm}, {comparison.seeds[arm]} seeds: {'; '.join(found)}."
+            enough = len(figures[name].values) >= least
+            verdicts[_verdict(name, figures[name]) if enough else FEW].append(name)
+        if len(verdicts[FEW]) == len(ratio_names()):
+            yield f"{arm}, {comparison.seeds[arm]} of the {least} seeds that a verdict takes."
+            continue
+        found = (f"{verdict} {_listed(names)}." for verdict, names in verdicts.items() if names)
+        yield f"{arm}, {comparison.seeds[arm]} seeds. {' '.join(found)}"
+
+
+def least_seeds(arms: int) -> int:
+    """Seeds S with which equal signs throughout are beyond chance, corrected for so many arms: 2·arms / 2^S < 5 %."""
+    seeds = 1
+    while 2 * arms / 2**seeds >= LEVEL:
+        seeds += 1
+    return seeds
 
 
 def _verdict(name: str, figure: Figure) -> str:
@@ -39,12 +47,17 @@ def _verdict(name: str, figure: Figure) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """ "TTB50/steps", "TTB50/tokens" … → "TTB50 (steps, tokens)"; without costs where it is all of them."""
+    """ "TTB50/steps", "TTB75/steps" … → "TTB50, TTB75 on steps"; without costs where it is on all of them."""
     by_figure: dict[str, list[str]] = {}
     for name in names:
         figure, cost = name.split("/")
         by_figure.setdefault(figure, []).append(cost)
-    return ", ".join(
-        figure if len(costs) == len(COSTS) else f"{figure} ({', '.join(costs)})"
-        for figure, costs in by_figure.items()
+    by_costs: dict[tuple[str, ...], list[str]] = {}
+    for figure, costs in by_figure.items():
+        by_costs.setdefault(tuple(costs), []).append(figure)
+    everything = len(ratio_names()) // len(COSTS)
+    return "; ".join(
+        ("all" if len(figures) == everything else ", ".join(figures))
+        + (f" on {' and '.join(costs)}" if len(costs) < len(COSTS) else "")
+        for costs, figures in by_costs.items()
     )

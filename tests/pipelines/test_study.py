@@ -9,7 +9,7 @@ import yaml
 from bots.config_tree import ConfigError
 from bots.metrics import mean_interval, time_to_best
 from pipelines import study
-from pipelines.studies.claims import claims
+from pipelines.studies.claims import claims, least_seeds
 from pipelines.studies.config import fingerprint, load_study
 from pipelines.studies.figures import Comparison, Figure, compare_arms, ratio_names
 from pipelines.studies.page import write_page
@@ -137,17 +137,20 @@ def test_claims_say_what_holds_and_in_which_direction():
     def figure(values, p):
         return Figure(np.array(values), mean_interval(values), p)
 
-    few = figure([0.5] * 5, 1.0)
-    half, never = figure([0.5] * 6, 0.01), figure([2.0] + [np.inf] * 5, 0.01)
+    few = figure([0.5] * 6, 0.06)
+    half, never = figure([0.5] * 7, 0.03), figure([2.0] + [np.inf] * 6, 0.03)
     one = dict.fromkeys(ratio_names(), half) | {
         "TTB100/steps": never,
-        "TTB75/tokens": figure([0.5] * 6, 0.06),
-        "TTB75/seconds": Figure(np.array([]), mean_interval([1.0]), 1.0),
+        "TTB75/tokens": figure([0.5] * 7, 0.06),
+        "TTB75/seconds": few,
     }
     figures = {"random": {}, "one": one, "two": dict.fromkeys(ratio_names(), few)}
-    said = list(claims(Comparison("mixed", {"random": 6, "one": 6, "two": 5}, figures), "random"))
+    said = list(claims(Comparison("mixed", {"random": 7, "one": 7, "two": 6}, figures), "random"))
     assert said == [
-        "one, 6 seeds: better in TTB50, TTB75 (steps), TTB100 (tokens, seconds); "
-        "worse in TTB100 (steps), BSF25, BSF50, BSF100; no difference shown in TTB75 (tokens).",
-        "two: 5 of at least 6 seeds that a verdict takes.",
+        "one, 7 seeds. Better in TTB50; TTB75 on steps; TTB100 on tokens and seconds. "
+        "Worse in TTB100 on steps; BSF25, BSF50, BSF100. No difference shown in TTB75 on tokens. "
+        "Too few seeds for a verdict in TTB75 on seconds.",
+        "two, 6 of the 7 seeds that a verdict takes.",
     ]
+    # With all signs equal, the exact two-sided p of S pairs is 2 / 2^S.
+    assert [least_seeds(arms) for arms in (1, 2, 6)] == [6, 7, 8]
