@@ -74,7 +74,7 @@ def _section(
     study: StudyConfig, part: Part, comparison: Comparison, results: StudyResults, beside: Path
 ) -> str:
     picture = study.results / f"{slug(part.name)}-{slug(comparison.pool)}.png"
-    _draw(results, comparison, part, picture)
+    _draw(results, comparison, part, study.baseline, picture)
     lines = [f"\n## {part.name[0].upper()}{part.name[1:]}: {comparison.pool}\n"]
     lines.append(f"![learning curves]({picture.absolute().relative_to(beside.absolute())})\n")
     lines.append(f"Against `{study.baseline}`:\n")
@@ -148,9 +148,13 @@ def _cell(figure: Figure, digits: int = 2) -> str:
     return f"**{text}**" if figure.holds else text
 
 
-def _draw(results: StudyResults, comparison: Comparison, part: Part, path: Path) -> None:
-    """Mean score over seeds against each cost, and ETR; the band is the 95 % interval."""
+def _draw(results: StudyResults, comparison: Comparison, part: Part, baseline: str, path: Path) -> None:
+    """Mean score over seeds against each cost, and ETR; the band is the 95 % interval.
+
+    What an arm spends beyond twice the baseline's budget is cut off: one costly arm would leave no room for the others.
+    """
     figure, axes = plt.subplots(1, 4, figsize=(17, 4.4), layout="constrained")
+    budgets: dict[str, float] = {}
     for number, (arm, count) in enumerate(comparison.seeds.items()):
         found = (results.run((comparison.pool, arm, seed)) for seed in range(part.seeds))
         runs = [run for run in found if run is not None][:count]
@@ -161,8 +165,13 @@ def _draw(results: StudyResults, comparison: Comparison, part: Part, path: Path)
             if curves:
                 at = np.mean([curve.at for curve in curves], axis=0)
                 _band(axis, at, np.stack([curve.scores for curve in curves]), colour, arm)
+                if arm == baseline:
+                    budgets[cost] = at[-1]
         etr = np.stack([_smooth(run.etr) for run in runs])
         _band(axes[3], np.arange(1, etr.shape[1] + 1), etr, colour, arm)
+    for axis, cost in zip(axes, COSTS, strict=False):
+        if cost in budgets:
+            axis.set_xlim(right=min(axis.get_xlim()[1], 2 * budgets[cost]))
     axes[0].set(ylabel="held-out score")
     axes[3].set(xlabel="steps", ylabel="effective task ratio (mean of 10)", ylim=(0, 1))
     axes[0].legend(frameon=False, fontsize=8)
