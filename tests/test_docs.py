@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipelines.studies.config import load_study
-from pipelines.studies.figures import COSTS, compare_arms
+from pipelines.studies.figures import compare_arms
+from pipelines.studies.page import cell
 from pipelines.studies.results import StudyResults
 
 ROOT = Path(__file__).parents[1]
@@ -26,8 +27,18 @@ def test_an_example_runs(code, tmp_path, monkeypatch):
 
 def test_the_readme_has_the_study_s_figures():
     results = StudyResults(ROOT / load_study(ROOT / "configs" / "study.yaml", []).results)
-    compared = compare_arms(results, "mixed", ["random", "bots"], "random", seeds=8)
-    assert compared.seeds["bots"] == 8
-    found = [compared.figures["bots"][f"TTB100/{cost}"].interval for cost in COSTS]
-    row = " | ".join(f"{one.mean:.2f} [{one.low:.2f}, {one.high:.2f}]" for one in found)
-    assert f"| {row} |" in (ROOT / "README.md").read_text(), row
+    arms = ["random", "bots", "bots self-tuned", "mopps", "dots", "offline", "dynamic filter"]
+    compared = compare_arms(results, "mixed", arms, "random", seeds=8)
+    readme = (ROOT / "README.md").read_text()
+    for arm in arms[:-1]:
+        assert compared.seeds[arm] == 8
+        figures = compared.figures[arm]
+        costs = [cell(figures[f"TTB100/{cost}"]) if arm != "random" else "1" for cost in ("steps", "tokens")]
+        row = [arm, *costs, cell(figures["best score"], 3), f"{figures['ETR'].interval.mean:.2f}"]
+        assert f"| {' | '.join(row)} |\n" in readme, row
+    seconds = cell(compared.figures["bots"]["TTB100/seconds"]).strip("*")
+    assert f"`bots` takes {seconds} of random's" in readme
+    ends_below = compare_arms(results, "mixed", arms[1:-1], "bots", seeds=8).figures
+    for arm in arms[2:-1]:
+        assert all(ends_below[arm][f"BSF100/{cost}"].holds for cost in ("steps", "tokens"))
+        assert ends_below[arm]["BSF100/steps"].interval.mean < 1

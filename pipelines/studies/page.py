@@ -108,8 +108,8 @@ def _table(
     heads = [name.split("/")[0] for name in names] + extra
     lines = [f"| arm | seeds | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
     for arm, figures in comparison.figures.items():
-        cells = ["1" if arm == baseline else _cell(figures[name]) for name in names]
-        cells += [_cell(figures[name], digits=3) for name in extra]
+        cells = ["1" if arm == baseline else cell(figures[name]) for name in names]
+        cells += [cell(figures[name], digits=3) for name in extra]
         lines.append(f"| {arm} | {comparison.seeds[arm]} | {' | '.join(cells)} |")
         if arm in paper:
             cells = [str(paper[arm].get(head, "")) for head in heads]
@@ -126,12 +126,13 @@ def _by_domain(comparison: Comparison) -> list[str]:
     lines.append(f"| arm | {' | '.join(name.removeprefix(LAST) for name in names)} |")
     lines.append("|---" * (len(names) + 1) + "|")
     for arm, figures in comparison.figures.items():
-        cells = [_cell(figures[name], digits=3) if name in figures else "–" for name in names]
+        cells = [cell(figures[name], digits=3) if name in figures else "–" for name in names]
         lines.append(f"| {arm} | {' | '.join(cells)} |")
     return lines
 
 
-def _cell(figure: Figure, digits: int = 2) -> str:
+def cell(figure: Figure, digits: int = 2) -> str:
+    """A figure as text: mean and interval, or median and how many runs never got there; bold where it holds."""
     interval = figure.interval
     if interval.never:
         # Not a mean: one infinity would hide the others.
