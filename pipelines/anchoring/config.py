@@ -12,6 +12,7 @@ from bots.config_tree import Count, Positive, Section
 from bots.sources.config import PoolConfig
 
 REFERENCES = ("weak", "strong")
+"""The two reference models: sections of the configuration, and columns of what is measured."""
 
 
 class EndpointConfig(Section):

@@ -55,7 +55,7 @@ def _listed(names: Iterable[str]) -> str:
     by_costs: dict[tuple[str, ...], list[str]] = {}
     for figure, costs in by_figure.items():
         by_costs.setdefault(tuple(costs), []).append(figure)
-    everything = len(ratio_names()) // len(COSTS)
+    everything = len(ratio_names(COSTS[0]))
     return "; ".join(
         ("all" if len(figures) == everything else ", ".join(figures))
         + (f" on {' and '.join(costs)}" if len(costs) < len(COSTS) else "")

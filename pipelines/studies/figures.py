@@ -65,10 +65,14 @@ def compare_arms(results: StudyResults, pool: str, arms: list[str], baseline: st
     return Comparison(pool, {arm: len(both) for arm, both in pairs.items()}, figures)
 
 
-def ratio_names() -> list[str]:
-    """Of the figures that are tested against the baseline: "TTB50/steps", "BSF25/tokens" …"""
-    shares = [f"TTB{share:.0%}" for share in TTB] + [f"BSF{share:.0%}" for share in BSF]
-    return [f"{share.removesuffix('%')}/{cost}" for cost in COSTS for share in shares]
+def ratio_names(*costs: str) -> list[str]:
+    """Of the figures that are tested against the baseline, on these costs or all: "TTB50/steps", "BSF25/tokens" …"""
+    kinds = [("TTB", share) for share in TTB] + [("BSF", share) for share in BSF]
+    return [_ratio_name(kind, share, cost) for cost in costs or COSTS for kind, share in kinds]
+
+
+def _ratio_name(kind: str, share: float, cost: str) -> str:
+    return f"{kind}{round(share * 100)}/{cost}"
 
 
 def _figures(pairs: list[tuple[StudyRun, StudyRun]]) -> dict[str, Figure]:
@@ -81,10 +85,10 @@ def _figures(pairs: list[tuple[StudyRun, StudyRun]]) -> dict[str, Figure]:
             ratios = np.array([time_to_best(mine, base, share) for mine, base in curves])
             # Undefined where the baseline itself never rose: such a pair says nothing.
             ratios = ratios[~np.isnan(ratios)]
-            figures[f"TTB{round(share * 100)}/{cost}"] = _figure(ratios, geometric=True)
+            figures[_ratio_name("TTB", share, cost)] = _figure(ratios, geometric=True)
         for share in BSF:
             ratios = np.array([best_so_far(mine, base, share) for mine, base in curves])
-            figures[f"BSF{round(share * 100)}/{cost}"] = _figure(ratios)
+            figures[_ratio_name("BSF", share, cost)] = _figure(ratios)
     for name, values in (
         ("ETR", [run.etr.mean() for run, _ in pairs]),
         ("Brier", [np.nanmean(run.brier) for run, _ in pairs]),

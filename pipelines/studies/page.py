@@ -16,7 +16,7 @@ from bots.files import replace_text
 from bots.metrics import mean_interval
 from pipelines.studies.claims import claims
 from pipelines.studies.config import Part, StudyConfig, slug
-from pipelines.studies.figures import BSF, COSTS, LAST, TTB, UNITS, Comparison, Figure, compare_arms
+from pipelines.studies.figures import COSTS, LAST, UNITS, Comparison, Figure, compare_arms, ratio_names
 from pipelines.studies.results import StudyResults
 
 HEAD = """\
@@ -104,7 +104,7 @@ def _table(
     paper: dict[str, dict[str, float | str]],
 ) -> list[str]:
     """A line an arm. extra: names of further figures, which are not ratios. paper: what it has for an arm."""
-    names = [f"TTB{round(s * 100)}/{cost}" for s in TTB] + [f"BSF{round(s * 100)}/{cost}" for s in BSF]
+    names = ratio_names(cost)
     heads = [name.split("/")[0] for name in names] + extra
     lines = [f"| arm | seeds | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
     for arm, figures in comparison.figures.items():
