@@ -77,7 +77,7 @@ def test_refuses(tmp_path, changes, what):
 
 @pytest.mark.slow
 def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
-    path, page = str(study_file(tmp_path)), tmp_path / "study.md"
+    path, page = str(study_file(tmp_path)), tmp_path / "pages" / "study.md"
     arguments = [path, "--page", str(page)]
     assert study.main([*arguments, "--minutes", "0"]) == 0
     assert "4 runs are left" in capsys.readouterr().out
@@ -95,6 +95,7 @@ def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
     assert "2 of 4 runs are there" in text
     assert "| bots | 1 |" in text
     assert "## P* and ρ" not in text, "it has no arm that the first part does not show"
+    assert "](../results/selectors-mixed.png)" in text
     assert (tmp_path / "results" / "selectors-mixed.png").stat().st_size > 10_000
 
     random, bots = (before.run(("mixed", arm, 0)) for arm in ("random", "bots"))

@@ -1,0 +1,70 @@
+"""The learning curves of a study's part, one picture a pool."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from bots.metrics import mean_interval
+from pipelines.studies.config import Part
+from pipelines.studies.figures import COSTS, UNITS, Comparison
+from pipelines.studies.results import StudyResults
+
+
+def draw_part(results: StudyResults, comparison: Comparison, part: Part, baseline: str, path: Path) -> None:
+    """Write one part's picture: mean score over seeds against each cost, and ETR; the band is the 95 % interval.
+
+    What an arm spends beyond twice the baseline's budget is cut off: one costly arm would leave no room for the others.
+    """
+    figure, axes = plt.subplots(1, 4, figsize=(17, 4.4), layout="constrained")
+    budgets: dict[str, float] = {}
+    for number, (arm, count) in enumerate(comparison.seeds.items()):
+        found = (results.run((comparison.pool, arm, seed)) for seed in range(part.seeds))
+        runs = [run for run in found if run is not None][:count]
+        colour = matplotlib.colormaps["tab10"](number % 10)
+        for axis, cost in zip(axes, COSTS, strict=False):
+            axis.set(xlabel=UNITS[cost])
+            curves = [run.against[cost] for run in runs if cost in run.against]
+            if curves:
+                at = np.mean([curve.at for curve in curves], axis=0)
+                _band(axis, at, np.stack([curve.scores for curve in curves]), colour, arm)
+                if arm == baseline:
+                    budgets[cost] = at[-1]
+        etr = np.stack([_smooth(run.etr) for run in runs])
+        _band(axes[3], np.arange(1, etr.shape[1] + 1), etr, colour, arm)
+    for axis, cost in zip(axes, COSTS, strict=False):
+        if cost in budgets:
+            axis.set_xlim(right=min(axis.get_xlim()[1], 2 * budgets[cost]))
+    axes[0].set(ylabel="held-out score")
+    axes[3].set(xlabel="steps", ylabel="effective task ratio (mean of 10)", ylim=(0, 1))
+    axes[0].legend(frameon=False, fontsize=8)
+    for axis in axes:
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.grid(alpha=0.25)
+    figure.suptitle(f"{part.name}, {comparison.pool} tasks; bands are 95 % intervals over seeds")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def _band(axis: plt.Axes, at: np.ndarray, values: np.ndarray, colour: tuple[float, ...], name: str) -> None:
+    intervals = [mean_interval(column) for column in values.T]
+    axis.plot(at, [i.mean for i in intervals], color=colour, label=f"{name} ({len(values)})", lw=1.6)
+    if len(values) > 1:
+        axis.fill_between(
+            at, [i.low for i in intervals], [i.high for i in intervals], color=colour, alpha=0.15, lw=0
+        )
+
+
+def _smooth(values: np.ndarray, width: int = 10) -> np.ndarray:
+    """Mean of the last `width` values at each."""
+    sums = np.cumsum(np.concatenate([np.zeros(1), values]))
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(0, ends - width)
+    return (sums[ends] - sums[starts]) / (ends - starts)
