@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bots.metrics import Interval, best_so_far, mean_interval, time_to_best
-from bots.significance import holm, signed_rank_test
+from bots.metrics import Interval, best_so_far, holm, mean_interval, signed_rank_test, time_to_best
 from pipelines.studies.results import StudyResults, StudyRun
 
 UNITS = {"steps": "steps", "tokens": "generated tokens", "seconds": "training seconds"}

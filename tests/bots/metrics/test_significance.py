@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy.stats import wilcoxon
 
-from bots.significance import holm, signed_rank_test
+from bots.metrics import holm, signed_rank_test
 
 
 @pytest.mark.parametrize("seed", range(20))
