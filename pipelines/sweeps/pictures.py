@@ -1,4 +1,4 @@
-"""The pictures of a sweep: heat map over λ × ρ, parallel coordinates, learning curves."""
+"""The pictures of a sweep: parallel coordinates, learning curves, and the heat map where it has λ and ρ."""
 
 from __future__ import annotations
 
@@ -11,11 +11,8 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from pipelines.sweeps.heatmap import DEFAULT, LAM, MAP, RHO, draw_heatmap
 from pipelines.sweeps.results import SYMBOLS, SweepResults, Trial
-
-LAM, RHO = "selection.lam", "selection.rho"
-DEFAULT = "#c2571a"
-MAP = "viridis"
 
 
 def draw(results: SweepResults, folder: Path) -> list[Path]:
@@ -30,70 +27,6 @@ def draw(results: SweepResults, folder: Path) -> list[Path]:
         paths.insert(0, folder / "heatmap.png")
         draw_heatmap(results, known, paths[0])
     return paths
-
-
-def draw_heatmap(results: SweepResults, trials: list[Trial], path: Path) -> None:
-    """Metric over λ and ρ: cells where both have few values (means over all other keys), else points.
-
-    A cell all of whose trials were stopped early is grey: its value is of another point in time than the others'.
-    """
-    figure = Figure(figsize=(6.4, 5.2), layout="constrained")
-    axis = figure.subplots()
-    lam, rho = (sorted({t.point[key] for t in trials}) for key in (LAM, RHO))
-    space = results.sweep.config.space
-    if space[LAM].values and space[RHO].values:
-        cells, stopped = (np.full((len(lam), len(rho)), np.nan) for _ in range(2))
-        last = np.zeros(cells.shape)
-        for i, x in enumerate(lam):
-            for j, y in enumerate(rho):
-                found = [t for t in trials if t.point[LAM] == x and t.point[RHO] == y]
-                ended = [results.value(t) for t in found if t.status == "finished"]
-                if ended:
-                    cells[i, j] = np.mean(ended)
-                elif found:
-                    stopped[i, j] = np.mean([results.value(t) for t in found])
-                    last[i, j] = max(t.figures["step"] for t in found)
-        axis.set_facecolor("#d9d9d9")
-        image = axis.imshow(cells, cmap=MAP, origin="lower", aspect="auto")
-        known = cells[np.isfinite(cells)]
-        low, high = (known.min(), known.max()) if len(known) else (0.0, 0.0)
-        decimals = int(np.clip(2 - np.floor(np.log10(high - low)), 0, 6)) if high > low else 3
-        unit = "step" if results.sweep.config.target == "train" else "seed"
-        for (i, j), value in np.ndenumerate(np.where(np.isfinite(cells), cells, stopped)):
-            if np.isfinite(value):
-                said = f"{round(value, decimals) + 0.0:.{decimals}f}"  # no minus before a zero
-                ink = "white" if cells[i, j] < (low + high) / 2 else "black"
-                if np.isfinite(stopped[i, j]):
-                    said += f"\nstopped after\n{unit} {last[i, j]:.0f}"
-                axis.text(j, i, said, ha="center", va="center", color=ink, fontsize=9)
-        axis.set_xticks(range(len(rho)), [f"{y:g}" for y in rho])
-        axis.set_yticks(range(len(lam)), [f"{x:g}" for x in lam])
-        default = results.sweep.default_point()
-        if default and default[LAM] in lam and default[RHO] in rho:
-            place = rho.index(default[RHO]) - 0.5, lam.index(default[LAM]) - 0.5
-            _frame(axis, place)
-            axis.set_title("framed: the default", fontsize=9, loc="right", color=DEFAULT)
-    else:
-        values = [results.value(t) for t in trials]
-        points = [(t.point[RHO], t.point[LAM]) for t in trials]
-        image = axis.scatter(*zip(*points, strict=True), c=values, cmap=MAP, s=46, edgecolor="white", lw=0.5)
-        best = results.ranked()
-        if best:
-            axis.scatter(
-                best[0].point[RHO], best[0].point[LAM], marker="o", s=150, fc="none", ec=DEFAULT, lw=1.8
-            )
-            axis.set_title("circled: the best", fontsize=9, loc="right", color=DEFAULT)
-        axis.grid(alpha=0.25)
-    axis.set(xlabel="ρ, share of implicit evidence", ylabel="λ, forgetting")
-    axis.set_title(f"{results.metric}, {results.sweep.config.sweep.name}", loc="left", fontsize=10)
-    figure.colorbar(image, ax=axis, label=results.metric)
-    figure.savefig(path, dpi=110)
-
-
-def _frame(axis: Any, corner: tuple[float, float]) -> None:
-    from matplotlib.patches import Rectangle
-
-    axis.add_patch(Rectangle(corner, 1, 1, fill=False, ec=DEFAULT, lw=2.5, clip_on=False, zorder=5))
 
 
 def draw_parallel(results: SweepResults, trials: list[Trial], path: Path) -> None:
