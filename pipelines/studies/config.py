@@ -5,12 +5,16 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import yaml
 from pydantic import Field, model_validator
 
 from bots.config import TrainConfig
 from bots.config_tree import Count, Section, parse_config, read_tree
+
+PaperFigure = Literal["TTB50", "TTB75", "TTB100", "BSF25", "BSF50", "BSF100"]
+"""A ratio to the baseline, as the paper gives it: on steps."""
 
 Key = tuple[str, str, int]
 """Pool, arm and seed: what a run of the study is known by."""
@@ -21,6 +25,8 @@ class Part(Section):
 
     name: str
     """Heading of its tables."""
+    about: str = ""
+    """What it asks, a sentence or two under the heading."""
     pools: list[str] = Field(min_length=1)
     """Names of pools."""
     arms: list[str] = Field(min_length=1)
@@ -29,8 +35,8 @@ class Part(Section):
     """Seeds 0 … seeds - 1."""
     rivals: list[str] = Field(default_factory=list)
     """Arms of the part that the others are compared with too, beside the baseline."""
-    paper: dict[str, dict[str, float | str]] = Field(default_factory=dict)
-    """What the paper has for an arm, by figure, to be shown beside ours."""
+    paper: dict[str, dict[str, dict[PaperFigure, float | str]]] = Field(default_factory=dict)
+    """What the paper has, by pool, arm and figure, to be shown beside ours."""
 
 
 class StudyConfig(Section):
@@ -59,7 +65,9 @@ class StudyConfig(Section):
             for kind, names, known in (
                 ("pool", part.pools, self.pools),
                 ("arm", [*part.arms, self.baseline], self.arms),
-                ("rival", part.rivals, dict.fromkeys(part.arms)),
+                ("rival", part.rivals, part.arms),
+                ("pool of the paper's", part.paper, part.pools),
+                ("arm of the paper's", [arm for arms in part.paper.values() for arm in arms], part.arms),
             ):
                 if unknown := sorted(set(names) - set(known)):
                     raise ValueError(

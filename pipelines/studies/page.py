@@ -10,7 +10,7 @@ import numpy as np
 
 from bots.files import replace_text
 from pipelines.studies.claims import claims
-from pipelines.studies.config import Part, StudyConfig, slug
+from pipelines.studies.config import PaperFigure, Part, StudyConfig, slug
 from pipelines.studies.figures import COSTS, LAST, UNITS, Comparison, Figure, compare_arms, ratio_names
 from pipelines.studies.picture import draw_part
 from pipelines.studies.results import StudyResults
@@ -72,13 +72,16 @@ def _section(
     picture = study.results / f"{slug(part.name)}-{slug(comparison.pool)}.png"
     draw_part(results, comparison, part, study.baseline, picture)
     lines = [f"\n## {part.name[0].upper()}{part.name[1:]}: {comparison.pool}\n"]
+    if part.about:
+        lines.append(f"{part.about}\n")
     lines.append(f"![learning curves]({Path(os.path.relpath(picture, beside)).as_posix()})\n")
     lines.append(f"Against `{study.baseline}`:\n")
     lines += [f"- {claim}" for claim in claims(comparison, study.baseline)]
     for cost in COSTS:
         extra = ["ETR", "Brier", "coverage", "best score"] if cost == COSTS[0] else []
         lines.append(f"\nOn {UNITS[cost]}:\n")
-        lines += _table(comparison, study.baseline, cost, extra, part.paper if cost == COSTS[0] else {})
+        paper = part.paper.get(comparison.pool, {}) if cost == COSTS[0] else {}
+        lines += _table(comparison, study.baseline, cost, extra, paper)
     return "\n".join([*lines, *_by_domain(comparison), ""])
 
 
@@ -97,7 +100,7 @@ def _table(
     baseline: str,
     cost: str,
     extra: list[str],
-    paper: dict[str, dict[str, float | str]],
+    paper: dict[str, dict[PaperFigure, float | str]],
 ) -> list[str]:
     """A line an arm. extra: names of further figures, which are not ratios. paper: what it has for an arm."""
     names = ratio_names(cost)

@@ -21,6 +21,9 @@ SMALL = [
 ]  # fmt: skip
 
 
+ONE_ARM = {"name": "a", "pools": ["mixed"], "arms": ["random"], "seeds": 1}
+
+
 def study_file(tmp_path, **changes):
     tree = {
         "base": "lab.yaml",
@@ -31,7 +34,14 @@ def study_file(tmp_path, **changes):
         "pools": {"mixed": [], "math": ["pool.sources.0.domains=[math]"]},
         "arms": {"random": ["selection.selector=random"], "bots": [], "rho 1": ["selection.rho=1"]},
         "parts": [
-            {"name": "selectors", "pools": ["mixed"], "arms": ["random", "bots"], "seeds": 2},
+            {
+                "name": "selectors",
+                "about": "Which one?",
+                "pools": ["mixed"],
+                "arms": ["random", "bots"],
+                "seeds": 2,
+                "paper": {"mixed": {"bots": {"TTB50": 0.85, "TTB100": "never"}}},
+            },
             {"name": "p* and ρ", "pools": ["mixed"], "arms": ["random", "bots"], "seeds": 1},
         ],
     } | changes
@@ -67,6 +77,9 @@ def test_runs_come_once_each_and_seed_by_seed(tmp_path):
         ({"arms": {"random": [], "bots": ["selection.rho=7"]}}, "selection.rho"),
         ({"parts": [{"name": "a", "pools": ["mixed"], "arms": ["random", "bots"], "rivals": ["rho 1"], "seeds": 1}]},
          "unknown rival .'rho 1'."),
+        ({"parts": [ONE_ARM | {"paper": {"math": {}}}]}, "unknown pool of the paper's .'math'."),
+        ({"parts": [ONE_ARM | {"paper": {"mixed": {"bots": {}}}}]}, "unknown arm of the paper's .'bots'."),
+        ({"parts": [ONE_ARM | {"paper": {"mixed": {"random": {"TTB5": 1}}}}]}, "TTB5"),
         ({"seeds": 3}, "seeds"),
     ],
 )  # fmt: skip
@@ -93,7 +106,9 @@ def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
     assert "2 runs are left" in capsys.readouterr().out
     text = page.read_text()
     assert "2 of 4 runs are there" in text
+    assert "## Selectors: mixed\n\nWhich one?\n" in text
     assert "| bots | 1 |" in text
+    assert text.count("| *bots, the paper's* | | 0.85 |  | never |") == 1, "the paper has steps only"
     assert "## P* and ρ" not in text, "it has no arm that the first part does not show"
     assert "](../results/selectors-mixed.png)" in text
     assert (tmp_path / "results" / "selectors-mixed.png").stat().st_size > 10_000
