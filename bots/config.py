@@ -14,7 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from bots.config_tree import Count, Positive, Section, Share, parse_config, read_tree
 from bots.selection.presets import preset_of
-from bots.settings import resolve
+from bots.settings import HISTORY, resolve
 from bots.sources.config import PoolConfig
 
 
@@ -94,7 +94,7 @@ class SelectionConfig(Section):
 
     @model_validator(mode="after")
     def _possible_together(self) -> SelectionConfig:
-        resolve(rollouts=1, seed=0, history=1, threads=None, **self._of_bots())
+        resolve(rollouts=1, seed=0, history=HISTORY, threads=None, **self._of_bots())
         return self
 
     def settings(self, rollouts: int, seed: int) -> dict[str, Any]:

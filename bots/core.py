@@ -22,7 +22,7 @@ from bots.prior import Prior, PriorSpec
 from bots.quota import DomainShares, Shares
 from bots.rewards import check_rows, merge_rewards
 from bots.selection import Request, make_selector
-from bots.settings import Settings, resolve
+from bots.settings import HISTORY, Settings, resolve
 from bots.snapshot import read_snapshot, write_snapshot
 
 if TYPE_CHECKING:
@@ -50,7 +50,8 @@ class BOTS:
     adaptor: name of a self-tuner of λ, ρ, p*, or None. *_options: arguments of the plug-ins' classes.
     domain_shares: share of every batch for each domain, e.g. {"math": 3, "code": 1}; "weights" takes them from
         the pool's column `weight`; None: no quotas.
-    cooldown: a task is not selected again for that many steps after it was; 0: off.
+    cooldown: a task is not selected again for that many steps after it was, or for fewer where more than half of the
+        pool would rest; 0: off.
     retire_above: tasks whose posterior mean is at least this after an observation are not selected for
         `recheck` steps; None: off.
     history: how many steps behind the latest one evidence is still taken.
@@ -81,7 +82,7 @@ class BOTS:
         cooldown: int = 0,
         retire_above: float | None = None,
         recheck: int = 50,
-        history: int = 256,
+        history: int = HISTORY,
         threads: int | None = None,
     ) -> None:
         settings = resolve(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,8 @@ from bots.pool import Rows
 class Eligibility:
     """Cool-down and retirement, both optional.
 
-    cooldown: steps for which a task is left alone after it was selected or observed; 0: off.
+    cooldown: steps for which a task is left alone after it was selected or observed; 0: off. In a pool of which more
+        than half would rest, it is as many steps as leave half of it to choose from.
     retire_above: posterior mean from which a task counts as mastered when it is observed; None: off.
     recheck: steps after which a retired task may be selected again.
     """
@@ -42,8 +44,7 @@ class Eligibility:
         for row in [row for row, until in self._until.items() if until <= step]:
             del self._until[row]
         resting = np.array(sorted(self._until), np.int64)
-        if self.cooldown:
-            resting = np.union1d(resting, history.recent(step, self.cooldown))
+        resting = np.union1d(resting, self._cooling(history, step, most=len(beliefs) // 2))
         blocked = np.union1d(excluded, resting)
         if len(beliefs) - len(blocked) < batch:
             self._readmitted += batch
@@ -53,6 +54,13 @@ class Eligibility:
             yield blocked
         finally:
             beliefs.blocked[blocked] = 0
+
+    def _cooling(self, history: History, step: int, most: int) -> Rows:
+        def resting(steps: int) -> int:
+            return len(history.recent(step, steps))
+
+        # The number of resting tasks rises with the steps: the last of them that leave enough.
+        return history.recent(step, bisect_right(range(self.cooldown + 1), most, key=resting) - 1)
 
     def state_dict(self) -> dict[str, Any]:
         """Retired rows and until when."""

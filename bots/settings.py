@@ -7,6 +7,9 @@ from typing import Any
 
 from bots.selection.presets import preset_of
 
+HISTORY = 256
+"""Steps that a BOTS remembers, unless told otherwise."""
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -76,6 +79,10 @@ def resolve(
     others["p_star"] = float(others["p_star"])
     for name, least in (("rollouts", 1), ("seed", 0), ("cooldown", 0), ("recheck", 1), ("history", 1)):
         _at_least(name, others[name], least)
+    if others["cooldown"] > others["history"]:
+        raise ValueError(
+            f"cooldown is {others['cooldown']} steps, but only the last {others['history']} are remembered (history)"
+        )
     if others["threads"] is not None:
         _at_least("threads", others["threads"], 1)
     if others["retire_above"] is not None and not 0 < others["retire_above"] <= 1:

@@ -126,6 +126,7 @@ def test_evidence_that_is_too_late(pool):
         ({"forgetting": "never"}, "never"),
         ({"retire_above": 1.5}, "retire_above is 1.5"),
         ({"cooldown": -1}, "cooldown is -1"),
+        ({"cooldown": 9, "history": 8}, "cooldown is 9 steps, but only the last 8 are remembered"),
     ],
 )
 def test_bad_settings(pool, arguments, words):

@@ -137,13 +137,23 @@ def test_source_weights_multiply_the_share_that_a_domain_has_by_its_size():
 
 def test_cooldown_keeps_a_task_away_for_so_many_steps():
     bots = BOTS(make_pool(100), cooldown=2)
-    picks = [set(bots.select(30).tolist()) for _ in range(6)]
+    picks = [set(bots.select(25).tolist()) for _ in range(6)]
     for i, pick in enumerate(picks):
         for earlier in picks[max(0, i - 2) : i]:
             assert not pick & earlier
-    # 60 of 100 rest: 50 can only be had by waking them.
-    bots.select(50)
+    # 50 of 100 rest: 60 can only be had by waking them.
+    bots.select(60)
     assert bots.metrics()["eligibility/readmitted"] > 0
+
+
+def test_no_more_than_half_of_the_pool_cools_down():
+    bots = BOTS(make_pool(100), cooldown=40)
+    picks = [set(bots.select(20).tolist()) for _ in range(8)]
+    for i, pick in enumerate(picks):
+        for earlier in picks[max(0, i - 2) : i]:
+            assert not pick & earlier, "2 steps rest, and 60 tasks are left to choose from"
+    assert any(pick & earlier for earlier, pick in zip(picks, picks[3:], strict=False))
+    assert bots.metrics()["eligibility/readmitted"] == 0
 
 
 def test_mastered_tasks_retire_until_their_recheck():
