@@ -26,7 +26,7 @@ from actors.engine_pool import EnginePool, Weights
 from actors.evaluation import EVALUATE, Evaluation
 from actors.grader_pool import GraderPool, GradingError
 from actors.posterior import together
-from actors.weight_channel import Channel
+from actors.weights.channel import Channel
 from bots.config import TrainConfig
 from bots.encoded import EncodedPool
 from bots.graders.worker import Item

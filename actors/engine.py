@@ -11,8 +11,8 @@ from transformers import AutoTokenizer
 from vllm import LLM, CompletionOutput, RequestOutput, SamplingParams
 from vllm.sampling_params import RequestOutputKind
 
-from actors import weight_transfer
-from actors.weight_format import Bucket, Checksum
+from actors.weights import transfer
+from actors.weights.format import Bucket, Checksum
 from bots.config import RolloutConfig
 from bots.learning.requests import Request, RequestKey, Sampling
 from bots.learning.rollouts import Rollout
@@ -27,7 +27,7 @@ class Engine:
 
     def __init__(self, model: str, config: RolloutConfig, seed: int = 0) -> None:
         on_gpu = config.gpus > 0
-        weight_transfer.register()
+        transfer.register()
         device = (
             {
                 "gpu_memory_utilization": config.gpu_memory_utilization,
@@ -48,7 +48,7 @@ class Engine:
             enforce_eager=config.enforce_eager,
             # The loss needs the distribution that was sampled from, after temperature and top-p.
             logprobs_mode="processed_logprobs",
-            weight_transfer_config={"backend": weight_transfer.BACKEND},
+            weight_transfer_config={"backend": transfer.BACKEND},
             disable_log_stats=True,
             **device,
         )

@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
-from actors.weight_channel import Channel
+from actors.weights.channel import Channel
 from actors.within import within
 from bots.config import RolloutConfig
 from bots.learning.requests import Request, RequestKey

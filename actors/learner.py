@@ -16,7 +16,7 @@ import torch.distributed as dist
 
 from actors import learner_checkpoint
 from actors.learner_watch import RankTimeout, RankWatch
-from actors.weight_format import Bucket, buckets_of
+from actors.weights.format import Bucket, buckets_of
 from bots.config import LearnerConfig, ModelConfig
 from bots.learning.batching import MicroBatch, Shard
 from bots.learning.losses import (

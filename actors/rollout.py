@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
-from actors.weight_broadcast import receive
-from actors.weight_channel import Channel
+from actors.weights.broadcast import receive
+from actors.weights.channel import Channel
 from bots.config import RolloutConfig
 from bots.learning.requests import Request, RequestKey
 from bots.learning.rollouts import Rollout

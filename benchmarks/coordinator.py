@@ -26,7 +26,7 @@ from actors.coordinator import Coordinator, Partners
 from actors.grader import Grader
 from actors.journal import Journal
 from actors.posterior import PosteriorActor, write_pool
-from actors.weights import WeightBroker
+from actors.weights.broker import WeightBroker
 from benchmarks.fake_engine import Law, hosted
 from bots.config import TrainConfig
 from bots.config_tree import parse_config

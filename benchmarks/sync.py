@@ -38,11 +38,11 @@ from ray._private.internal_api import memory_summary
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config
 
 from actors.environment import engine_environment, learner_environment
-from actors.weight_broadcast import receive
-from actors.weight_channel import Channel
-from actors.weight_format import Checksum
-from actors.weight_sync import BUCKET_BYTES, BroadcastSync, ObjectStoreSync
-from actors.weights import WeightBroker
+from actors.weights.broadcast import receive
+from actors.weights.broker import WeightBroker
+from actors.weights.channel import Channel
+from actors.weights.format import Checksum
+from actors.weights.sync import BUCKET_BYTES, BroadcastSync, ObjectStoreSync
 from bots.config import LearnerConfig, ModelConfig, RolloutConfig
 from bots.lab.checkpoints import checkpoint_path
 

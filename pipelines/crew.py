@@ -16,7 +16,7 @@ from actors.grader import Grader
 from actors.journal import Journal
 from actors.posterior import PosteriorActor, write_pool
 from actors.rollout import RolloutActor
-from actors.weights import WeightBroker
+from actors.weights.broker import WeightBroker
 from pipelines.plan import Seats
 from pipelines.session import wait_until_ended
 

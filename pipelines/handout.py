@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoConfig, AutoTokenizer
 
-from actors.weight_format import Bucket
+from actors.weights.format import Bucket
 from bots.files import replace_text
 
 INDEX = "model.safetensors.index.json"

@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 from actors.learner_watch import RankWatch
-from actors.weight_sync import weight_sync_of
+from actors.weights.sync import weight_sync_of
 from bots.config import TrainConfig
 from bots.learning.batching import Shard, make_shards
 from pipelines import checkpoint

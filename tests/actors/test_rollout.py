@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors.environment import engine_environment
 from actors.rollout import RolloutActor
-from actors.weight_format import Checksum, buckets_of
+from actors.weights.format import Checksum, buckets_of
 from bots.config import RolloutConfig
 from bots.lab.checkpoints import checkpoint_path
 from bots.lab.pool import lab_table

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from transformers import AutoModelForCausalLM
 
-from actors.weight_format import Checksum
+from actors.weights.format import Checksum
 from bots.config import TrainConfig
 from bots.config_tree import parse_config
 from bots.lab.checkpoints import checkpoint_path

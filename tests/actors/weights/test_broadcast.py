@@ -7,9 +7,9 @@ import pytest
 import torch
 import torch.multiprocessing as mp
 
-from actors.weight_broadcast import Sender, open_store, receive
-from actors.weight_channel import Channel
-from actors.weight_format import Checksum
+from actors.weights.broadcast import Sender, open_store, receive
+from actors.weights.channel import Channel
+from actors.weights.format import Checksum
 
 SHAPES = [[("a.weight", (300, 70)), ("a.bias", (3,))], [("b.weight", (64, 64))]]
 
@@ -54,7 +54,7 @@ def start_engine(channels, answers, dies=False):
 
 @pytest.fixture
 def answers():
-    mp.get_context("forkserver").set_forkserver_preload(["torch.distributed", "actors.weight_broadcast"])
+    mp.get_context("forkserver").set_forkserver_preload(["torch.distributed", "actors.weights.broadcast"])
     return mp.get_context("spawn").Queue()
 
 

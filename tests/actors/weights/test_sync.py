@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors import weight_broadcast
 from actors.environment import engine_environment
-from actors.weight_format import Checksum, buckets_of
-from actors.weights import WeightBroker
+from actors.weights.broker import WeightBroker
+from actors.weights.format import Checksum, buckets_of
 from bots.config import LearnerConfig, LoraConfig, ModelConfig, RolloutConfig
 from bots.lab.checkpoints import checkpoint_path
 from bots.lab.pool import lab_table
@@ -122,7 +122,7 @@ def answered(engine, seed):
 
 def train_and_sync(kinds, engine, broker, announcements):
     """Steps on the engine's own answers, new weights after each; what the learner finds of its sampler."""
-    from actors.weight_sync import weight_sync_of
+    from actors.weights.sync import weight_sync_of
 
     first = dist.get_rank() == 0
     results = []
@@ -199,7 +199,7 @@ def test_half_of_a_broadcast_never_counts_as_a_policy_version(engine):
 
 def lonely_broadcast(learner, broker, announcements):
     """Two invited engines never come; what the store then holds."""
-    from actors.weight_sync import BroadcastSync
+    from actors.weights.sync import BroadcastSync
 
     if not announcements:
         return BroadcastSync(learner, None, None, None).send(5)
@@ -210,7 +210,7 @@ def lonely_broadcast(learner, broker, announcements):
 
 
 def deaf_broker(learner, broker, announcements):
-    from actors.weight_sync import ObjectStoreSync
+    from actors.weights.sync import ObjectStoreSync
 
     if not announcements:
         return ObjectStoreSync(learner, None, None).send(7)

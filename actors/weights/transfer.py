@@ -21,7 +21,7 @@ from vllm.model_executor.model_loader.reload import (
     initialize_layerwise_reload,
 )
 
-from actors.weight_format import Bucket
+from actors.weights.format import Bucket
 
 BACKEND = "bots_object_store"
 

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import ray
 from ray.exceptions import GetTimeoutError
 
-from actors.weight_broadcast import Sender, open_store
-from actors.weight_channel import Channel
-from actors.weight_format import Bucket, Checksum
+from actors.weights.broadcast import Sender, open_store
+from actors.weights.channel import Channel
+from actors.weights.format import Bucket, Checksum
 
 if TYPE_CHECKING:
     from actors.learner import Learner

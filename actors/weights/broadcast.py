@@ -13,8 +13,8 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
-from actors.weight_channel import Channel
-from actors.weight_format import Bucket
+from actors.weights.channel import Channel
+from actors.weights.format import Bucket
 
 
 def open_store(host: str, timeout_s: float) -> dist.TCPStore:
