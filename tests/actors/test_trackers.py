@@ -9,7 +9,11 @@ from urllib.request import urlopen
 
 import pytest
 
-from actors.trackers import MLflow, Trackers, WeightsAndBiases, gauge_of, open_trackers, require
+from actors.trackers import open_trackers, require
+from actors.trackers.gauges import gauge_of
+from actors.trackers.mlflow_run import MLflow
+from actors.trackers.passing_on import Trackers
+from actors.trackers.wandb_run import WeightsAndBiases
 
 CONFIG = {"run": {"name": "mine", "steps": 3}, "selection": {"lam": 0.1}}
 RECORD = {

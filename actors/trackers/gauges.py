@@ -1,0 +1,53 @@
+"""The run's figures as gauges of Ray, for Prometheus and Ray's dashboard."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+TAGGED = (
+    ("score/", "score", "domain"),
+    ("posterior/evidence/capability/", "posterior_evidence_capability", "domain"),
+    ("seconds/", "phase_seconds", "phase"),
+)
+"""Prefix of a figure, its gauge, and the tag that its rest becomes."""
+
+
+class RayGauges:
+    """Gauges `bots_…` with the tag `run`, scraped by Prometheus from each node's metrics port (`ray_bots_…`).
+
+    Scores, capabilities and phases have one gauge each, with the domain or the phase as a tag.
+    """
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._gauges: dict[str, Any] = {}
+
+    def log(self, step: int, figures: Mapping[str, float]) -> None:
+        """Set the gauges."""
+        for name, value in {**figures, "step": float(step)}.items():
+            gauge, tags = gauge_of(name)
+            self._gauge(gauge, tuple(tags)).set(value, {"run": self._run, **tags})
+
+    def close(self) -> None:
+        """Nothing is buffered."""
+
+    def _gauge(self, name: str, tags: tuple[str, ...]) -> Any:
+        from ray.util.metrics import Gauge
+
+        # One gauge of a name has one set of tags, so `score` of all tasks bears an empty domain.
+        if name not in self._gauges:
+            keys = ("run", *tags)
+            self._gauges[name] = Gauge(name, description=f"BOTS: {name.removeprefix('bots_')}", tag_keys=keys)
+        return self._gauges[name]
+
+
+def gauge_of(figure: str) -> tuple[str, dict[str, str]]:
+    """The gauge of a figure, and its tags besides the run."""
+    for prefix, name, tag in TAGGED:
+        if figure == prefix.rstrip("/") and tag == "domain":
+            return f"bots_{name}", {tag: ""}
+        if figure.startswith(prefix):
+            return f"bots_{name}", {tag: figure.removeprefix(prefix)}
+    return "bots_" + re.sub(r"[^a-zA-Z0-9_]", "_", figure), {}

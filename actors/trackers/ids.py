@@ -1,0 +1,24 @@
+"""Under which id a tracker knows a run: a resumed run goes on under it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from bots.files import replace_text
+
+IDS = "trackers.json"
+"""File in the run's folder."""
+
+
+def id_of(folder: Path, tracker: str, make: Callable[[], str]) -> str:
+    """The run's id at a tracker, made once and kept in its folder."""
+    path, known = folder / IDS, {}
+    with contextlib.suppress(FileNotFoundError):
+        known = json.loads(path.read_text())
+    if tracker not in known:
+        known[tracker] = make()
+        replace_text(path, json.dumps(known))
+    return str(known[tracker])
