@@ -24,6 +24,8 @@ NORMAL = pa.schema(
 )
 """The normal schema: what every source is brought to. Kept columns follow it. `level`, `weak` and `strong`
 are null where unknown; nothing else is ever null."""
+PROBLEM = "problem"
+"""Extra column of a normalised piece: why a row is bad, null for a good one."""
 PIECE_ROWS = 8192
 """Rows in one piece that a shard yields: large enough for Arrow's speed, small enough for the memory."""
 

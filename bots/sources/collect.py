@@ -11,9 +11,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bots.pool import TaskPool
-from bots.sources.base import SourceError
+from bots.sources.base import PROBLEM, SourceError
 from bots.sources.config import PoolConfig, SourceSettings
-from bots.sources.normal import PROBLEM
 
 log = logging.getLogger(__name__)
 TOO_LONG = "too_long"

@@ -19,7 +19,8 @@ from bots.sources.config import (
     ReasoningGymSource,
     SourceConfig,
 )
-from bots.sources.normal import Mapping, map_columns, normalise
+from bots.sources.mapping import Mapping, map_columns
+from bots.sources.normal import normalise
 
 
 def open_source(settings: SourceConfig) -> Source:
