@@ -20,7 +20,8 @@ from bots.metrics import Interval, paired_difference
 from bots.simulation import Law, Simulation, WorldSpec, simulate
 
 VALUES = (0.0, 0.05, 0.1, 0.2, 0.5, 1.0)
-TUNED: dict[str, Any] = {"adaptor": "predictive"}
+TUNED: dict[str, Any] = {"adaptor": "predictive", "cooldown": 0}
+"""The tuning alone: the signal of a batch knows nothing of what a cool-down is for."""
 
 # No pool learns here except the first: the drift must be the same whatever is selected, or the best (λ, ρ) would
 # be judged on a pool of its own making.

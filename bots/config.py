@@ -74,8 +74,9 @@ class SelectionConfig(Section):
     """Arguments of the adaptor's class."""
     domain_shares: dict[str, float] | Literal["weights"] | None = None
     """Share of every batch for each domain; `weights`: by the sources' weights and sizes; none: no quotas."""
-    cooldown: Annotated[int, Field(ge=0)] = 0
-    """Steps for which a selected task is not selected again; 0: off."""
+    cooldown: Annotated[int, Field(ge=0)] | None = None
+    """Steps for which a selected task is not selected again, or fewer where more than half of the pool would rest.
+    0: off; none: 15 with an adaptor, else 0."""
     retire_above: Annotated[float, Field(gt=0, le=1)] | None = None
     """Tasks believed this easy rest for `recheck` steps; none: off."""
     recheck: Count = 50

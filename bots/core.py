@@ -51,7 +51,7 @@ class BOTS:
     domain_shares: share of every batch for each domain, e.g. {"math": 3, "code": 1}; "weights" takes them from
         the pool's column `weight`; None: no quotas.
     cooldown: a task is not selected again for that many steps after it was, or for fewer where more than half of the
-        pool would rest; 0: off.
+        pool would rest; 0: off; None: 15 with an adaptor, else 0.
     retire_above: tasks whose posterior mean is at least this after an observation are not selected for
         `recheck` steps; None: off.
     history: how many steps behind the latest one evidence is still taken.
@@ -79,7 +79,7 @@ class BOTS:
         adaptor: str | None = None,
         adaptor_options: Mapping[str, Any] | None = None,
         domain_shares: Shares = None,
-        cooldown: int = 0,
+        cooldown: int | None = None,
         retire_above: float | None = None,
         recheck: int = 50,
         history: int = HISTORY,

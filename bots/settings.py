@@ -9,6 +9,9 @@ from bots.selection.presets import preset_of
 
 HISTORY = 256
 """Steps that a BOTS remembers, unless told otherwise."""
+COOLDOWN = 15
+"""Steps for which a selected task is left alone where λ and ρ tune themselves, unless told otherwise. Without it
+selection then turns in a circle of few tasks, and the policy ends lower (docs/study.md, "a wider circle")."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +50,10 @@ def resolve(
     selector: str,
     forgetting: str,
     adaptor: str | None,
+    cooldown: int | None,
     **others: Any,
 ) -> Settings:
-    """Fill in the preset of the selector and check every value.
+    """Fill in the preset of the selector and the defaults that depend on others, and check every value.
 
     Raises ValueError that names the setting, for a value out of range or one that the preset rules out.
     """
@@ -77,11 +81,14 @@ def resolve(
     if not 0 < others["p_star"] < 1:
         raise ValueError(f"p_star is {others['p_star']}; it must be greater than 0 and less than 1")
     others["p_star"] = float(others["p_star"])
-    for name, least in (("rollouts", 1), ("seed", 0), ("cooldown", 0), ("recheck", 1), ("history", 1)):
+    for name, least in (("rollouts", 1), ("seed", 0), ("recheck", 1), ("history", 1)):
         _at_least(name, others[name], least)
-    if others["cooldown"] > others["history"]:
+    if cooldown is None:
+        cooldown = min(COOLDOWN, others["history"]) if adaptor is not None else 0
+    _at_least("cooldown", cooldown, 0)
+    if cooldown > others["history"]:
         raise ValueError(
-            f"cooldown is {others['cooldown']} steps, but only the last {others['history']} are remembered (history)"
+            f"cooldown is {cooldown} steps, but only the last {others['history']} are remembered (history)"
         )
     if others["threads"] is not None:
         _at_least("threads", others["threads"], 1)
@@ -89,7 +96,9 @@ def resolve(
         raise ValueError(f"retire_above is {others['retire_above']}; it must be in (0, 1], or None")
     if adaptor is not None and preset.fixed:
         raise ValueError(f"adaptor {adaptor!r} would change what selector {selector!r} fixes; leave it out")
-    return Settings(**resolved, selector=selector, forgetting=forgetting, adaptor=adaptor, **others)
+    return Settings(
+        **resolved, selector=selector, forgetting=forgetting, adaptor=adaptor, cooldown=cooldown, **others
+    )
 
 
 def _at_least(name: str, value: Any, least: int) -> None:

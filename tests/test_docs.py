@@ -25,20 +25,54 @@ def test_an_example_runs(code, tmp_path, monkeypatch):
     exec(compile(code, "example", "exec"), {"__name__": "example"})
 
 
-def test_the_readme_has_the_study_s_figures():
-    results = StudyResults(ROOT / load_study(ROOT / "configs" / "study.yaml", []).results)
-    arms = ["random", "bots", "bots self-tuned", "mopps", "dots", "offline", "dynamic filter"]
+@pytest.fixture
+def results():
+    return StudyResults(ROOT / load_study(ROOT / "configs" / "study.yaml", []).results)
+
+
+@pytest.fixture
+def readme():
+    return (ROOT / "README.md").read_text()
+
+
+OTHERS = ["mopps", "dots", "offline"]
+
+
+def test_the_readme_has_the_study_s_figures(results, readme):
+    arms = ["random", "bots", "bots self-tuned", *OTHERS, "dynamic filter"]
     compared = compare_arms(results, "mixed", arms, "random", seeds=8)
-    readme = (ROOT / "README.md").read_text()
     for arm in arms[:-1]:
         assert compared.seeds[arm] == 8
         figures = compared.figures[arm]
         costs = [cell(figures[f"TTB100/{cost}"]) if arm != "random" else "1" for cost in ("steps", "tokens")]
         row = [arm, *costs, cell(figures["best score"], 3), f"{figures['ETR'].interval.mean:.2f}"]
         assert f"| {' | '.join(row)} |\n" in readme, row
-    seconds = cell(compared.figures["bots"]["TTB100/seconds"]).strip("*")
-    assert f"`bots` takes {seconds} of random's" in readme
-    ends_below = compare_arms(results, "mixed", arms[1:-1], "bots", seeds=8).figures
-    for arm in arms[2:-1]:
-        assert all(ends_below[arm][f"BSF100/{cost}"].holds for cost in ("steps", "tokens"))
-        assert ends_below[arm]["BSF100/steps"].interval.mean < 1
+    text = " ".join(readme.split())
+    for arm, said in (
+        ("bots", "`bots` takes {} of random's"),
+        ("bots self-tuned", "and {} with λ and ρ that tune"),
+    ):
+        seconds = cell(compared.figures[arm]["TTB100/seconds"])
+        assert seconds.startswith("**"), "it holds"
+        assert said.format(seconds.strip("*")) in text
+    circle = compare_arms(results, "mixed", ["random", "self-tuned, no cool-down"], "random", seeds=8).figures
+    best = circle["self-tuned, no cool-down"]["best score"].interval.mean
+    assert f"came with a cool-down (best score then {best:.3f})" in text
+
+
+@pytest.mark.parametrize("ours", ["bots", "bots self-tuned"])
+def test_both_end_above_the_others_as_the_readme_says(ours, results):
+    others = compare_arms(results, "mixed", [ours, *OTHERS], ours, seeds=8).figures
+    for arm in OTHERS:
+        assert all(others[arm][f"BSF100/{cost}"].holds for cost in ("steps", "tokens"))
+        assert others[arm]["BSF100/steps"].interval.mean < 1
+
+
+def test_self_tuned_is_half_way_sooner_and_ends_no_lower_as_the_readme_says(results):
+    tuned = compare_arms(results, "mixed", ["bots", "bots self-tuned"], "bots", seeds=8).figures[
+        "bots self-tuned"
+    ]
+    for cost in ("tokens", "seconds"):
+        assert tuned[f"TTB50/{cost}"].holds
+        assert tuned[f"TTB50/{cost}"].interval.mean < 1
+        assert tuned[f"BSF100/{cost}"].interval.mean >= 1

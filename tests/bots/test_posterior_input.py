@@ -134,6 +134,19 @@ def test_bad_settings(pool, arguments, words):
         BOTS(pool, **arguments)
 
 
+@pytest.mark.parametrize(
+    ("given", "cooldown"),
+    [
+        ({}, 0),
+        ({"adaptor": "predictive"}, 15),
+        ({"adaptor": "predictive", "cooldown": 0}, 0),
+        ({"adaptor": "predictive", "history": 4}, 4),
+    ],
+)
+def test_self_tuning_comes_with_a_cooldown(pool, given, cooldown):
+    assert BOTS(pool, **given).settings["cooldown"] == cooldown
+
+
 def test_presets_show_in_the_settings(pool):
     shown = {name: BOTS(pool, selector=name).settings for name in ("bots", "mopps", "dots")}
     resolved = {name: (s["lam"], s["rho"], s["evidence"]) for name, s in shown.items()}
