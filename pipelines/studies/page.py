@@ -77,12 +77,18 @@ def _section(
     lines.append(f"![learning curves]({Path(os.path.relpath(picture, beside)).as_posix()})\n")
     lines.append(f"Against `{study.baseline}`:\n")
     lines += [f"- {claim}" for claim in claims(comparison, study.baseline)]
+    lines.append("\nWhat they came to:\n")
+    lines += _reached(comparison, ["best score", "ETR", "Brier", "coverage"])
     for cost in COSTS:
-        extra = ["ETR", "Brier", "coverage", "best score"] if cost == COSTS[0] else []
         lines.append(f"\nOn {UNITS[cost]}:\n")
         paper = part.paper.get(comparison.pool, {}) if cost == COSTS[0] else {}
-        lines += _table(comparison, study.baseline, cost, extra, paper)
-    return "\n".join([*lines, *_by_domain(comparison), ""])
+        lines += _ratios(comparison, study.baseline, cost, paper)
+    domains = sorted(
+        {name for found in comparison.figures.values() for name in found if name.startswith(LAST)}
+    )
+    if len(domains) > 1:
+        lines += ["\nThe last score by domain:\n", *_reached(comparison, domains)]
+    return "\n".join([*lines, ""])
 
 
 def _against(rival: str, comparison: Comparison) -> str:
@@ -92,42 +98,41 @@ def _against(rival: str, comparison: Comparison) -> str:
     lines = [f"\nThe same runs against `{rival}`:\n"]
     lines += [f"- {claim}" for claim in claims(comparison, rival)]
     lines.append(f"\nOn {UNITS[COSTS[0]]}, `{rival}` being 1:\n")
-    return "\n".join([*lines, *_table(comparison, rival, COSTS[0], [], {}), ""])
+    return "\n".join([*lines, *_ratios(comparison, rival, COSTS[0], {}), ""])
 
 
-def _table(
-    comparison: Comparison,
-    baseline: str,
-    cost: str,
-    extra: list[str],
-    paper: dict[str, dict[PaperFigure, float | str]],
+def _ratios(
+    comparison: Comparison, baseline: str, cost: str, paper: dict[str, dict[PaperFigure, float | str]]
 ) -> list[str]:
-    """A line an arm. extra: names of further figures, which are not ratios. paper: what it has for an arm."""
+    """The ratios to the baseline, a line an arm. paper: what it has for an arm."""
     names = ratio_names(cost)
-    heads = [name.split("/")[0] for name in names] + extra
-    lines = [f"| arm | seeds | {' | '.join(heads)} |", "|---" * (len(heads) + 2) + "|"]
+    heads = [name.split("/")[0] for name in names]
+    lines = _head("arm", "seeds", *heads)
     for arm, figures in comparison.figures.items():
         cells = ["1" if arm == baseline else cell(figures[name]) for name in names]
-        cells += [cell(figures[name], digits=3) for name in extra]
-        lines.append(f"| {arm} | {comparison.seeds[arm]} | {' | '.join(cells)} |")
+        lines.append(_line(arm, str(comparison.seeds[arm]), *cells))
         if arm in paper:
-            cells = [str(paper[arm].get(head, "")) for head in heads]
-            lines.append(f"| *{arm}, the paper's* | | {' | '.join(cells)} |")
+            lines.append(
+                _line(f"*{arm}, the paper's*", "", *(str(paper[arm].get(head, "")) for head in heads))
+            )
     return lines
 
 
-def _by_domain(comparison: Comparison) -> list[str]:
-    """The last scores by domain, where there are several."""
-    names = sorted({name for found in comparison.figures.values() for name in found if name.startswith(LAST)})
-    if len(names) < 2:
-        return []
-    lines = ["\nThe last score by domain:\n"]
-    lines.append(f"| arm | {' | '.join(name.removeprefix(LAST) for name in names)} |")
-    lines.append("|---" * (len(names) + 1) + "|")
+def _reached(comparison: Comparison, names: list[str]) -> list[str]:
+    """Figures that are no ratios, a line an arm."""
+    lines = _head("arm", "seeds", *(name.removeprefix(LAST) for name in names))
     for arm, figures in comparison.figures.items():
-        cells = [cell(figures[name], digits=3) if name in figures else "–" for name in names]
-        lines.append(f"| {arm} | {' | '.join(cells)} |")
+        cells = (cell(figures[name], digits=3) if name in figures else "–" for name in names)
+        lines.append(_line(arm, str(comparison.seeds[arm]), *cells))
     return lines
+
+
+def _head(*names: str) -> list[str]:
+    return [_line(*names), "|---" * len(names) + "|"]
+
+
+def _line(*cells: str) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def cell(figure: Figure, digits: int = 2) -> str:

@@ -108,7 +108,7 @@ def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
     assert "2 of 4 runs are there" in text
     assert "## Selectors: mixed\n\nWhich one?\n" in text
     assert "| bots | 1 |" in text
-    assert text.count("| *bots, the paper's* | | 0.85 |  | never |") == 1, "the paper has steps only"
+    assert text.count("| *bots, the paper's* |  | 0.85 |  | never |") == 1, "the paper has steps only"
     assert "## P* and ρ" not in text, "it has no arm that the first part does not show"
     assert "](../results/selectors-mixed.png)" in text
     assert (tmp_path / "results" / "selectors-mixed.png").stat().st_size > 10_000
