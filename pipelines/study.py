@@ -22,24 +22,31 @@ from rich.console import Console
 
 from bots.config_tree import dump_config
 from pipelines.command import run_job
-from pipelines.studies.config import Key, StudyConfig, fingerprint, load_study
+from pipelines.studies.config import ALL, Key, Only, StudyConfig, fingerprint, load_study
 from pipelines.studies.page import write_page
 from pipelines.studies.results import StudyResults
 from pipelines.train import train
 
 
 def run_study(
-    study: StudyConfig, console: Console, page: Path, name: str, minutes: float | None, timed: bool = True
+    study: StudyConfig,
+    console: Console,
+    page: Path,
+    name: str,
+    minutes: float | None,
+    timed: bool = True,
+    only: Only = ALL,
 ) -> None:
     """Run what has no result yet and no other process is running, in order.
 
+    only: the share of the study that is run; the page has the whole.
     minutes: no new run is started after so long. timed: False keeps no seconds, for a machine that does other work at
     the same time. A run whose configuration is no longer the study's is made anew.
     Each finished run is on disk before the next begins; an interrupted one begins again the next time.
     """
     started = time.monotonic()
-    console.print(f"{len(missing_runs(study))} runs to go", highlight=False)
-    for key in study.plan():
+    console.print(f"{len(missing_runs(study, only))} runs to go", highlight=False)
+    for key in study.plan(only):
         if minutes is not None and time.monotonic() - started > 60 * minutes:
             return
         with _claimed(study, key) as ours:
@@ -50,13 +57,13 @@ def run_study(
             _run(study, key, console, timed)
         with FileLock(study.results / "page.lock"):
             write_page(study, name, page)
-        console.print(f"{len(missing_runs(study))} runs to go", highlight=False)
+        console.print(f"{len(missing_runs(study, only))} runs to go", highlight=False)
 
 
-def missing_runs(study: StudyConfig) -> list[Key]:
+def missing_runs(study: StudyConfig, only: Only = ALL) -> list[Key]:
     """What has no result with the study's present configuration, in the order of the plan."""
     results = StudyResults(study.results)
-    return [key for key in study.plan() if _is_missing(study, results, key)]
+    return [key for key in study.plan(only) if _is_missing(study, results, key)]
 
 
 def _is_missing(study: StudyConfig, results: StudyResults, key: Key) -> bool:
@@ -117,6 +124,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("config", help="a YAML file, see configs/study.yaml")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="laid over the file")
     parser.add_argument("--page", type=Path, default=Path("docs/study.md"), help="where the tables go")
+    parser.add_argument("--part", action="append", default=[], help="run this part alone; may be repeated")
+    parser.add_argument("--arm", action="append", default=[], help="run this arm alone; may be repeated")
     parser.add_argument("--minutes", type=float, help="start no new run after so long")
     parser.add_argument(
         "--untimed", action="store_true", help="keep no seconds: the machine does other work meanwhile"
@@ -126,8 +135,12 @@ def main(arguments: list[str] | None = None) -> int:
 
     def job(console: Console) -> None:
         study = load_study(options.config, options.overrides)
+        only = Only(tuple(options.part), tuple(options.arm))
+        study.check(only)
         if not options.page_only:
-            run_study(study, console, options.page, options.config, options.minutes, not options.untimed)
+            run_study(
+                study, console, options.page, options.config, options.minutes, not options.untimed, only
+            )
         write_page(study, options.config, options.page)
         left = len(missing_runs(study))
         console.print(f"{left} runs are left; see {options.page}", highlight=False, soft_wrap=True)

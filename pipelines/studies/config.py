@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
@@ -11,13 +12,24 @@ import yaml
 from pydantic import Field, model_validator
 
 from bots.config import TrainConfig
-from bots.config_tree import Count, Section, parse_config, read_tree
+from bots.config_tree import ConfigError, Count, Section, parse_config, read_tree
 
 PaperFigure = Literal["TTB50", "TTB75", "TTB100", "BSF25", "BSF50", "BSF100"]
 """A ratio to the baseline, as the paper gives it: on steps."""
 
 Key = tuple[str, str, int]
 """Pool, arm and seed: what a run of the study is known by."""
+
+
+@dataclass(frozen=True)
+class Only:
+    """A share of the study. parts, arms: their names; none given: all."""
+
+    parts: tuple[str, ...] = ()
+    arms: tuple[str, ...] = ()
+
+
+ALL = Only()
 
 
 class Part(Section):
@@ -77,16 +89,27 @@ class StudyConfig(Section):
                 raise ValueError(f"part {part.name!r} lacks the baseline {self.baseline!r}")
         return self
 
-    def plan(self) -> Iterator[Key]:
+    def plan(self, only: Only = ALL) -> Iterator[Key]:
         """Every run once: part by part, seed by seed."""
         seen = set()
         for part in self.parts:
+            if only.parts and part.name not in only.parts:
+                continue
             for seed in range(part.seeds):
                 for pool in part.pools:
                     for arm in part.arms:
-                        if (key := (pool, arm, seed)) not in seen:
+                        if (key := (pool, arm, seed)) not in seen and (not only.arms or arm in only.arms):
                             seen.add(key)
                             yield key
+
+    def check(self, only: Only) -> None:
+        """Raise ConfigError for a part or an arm that there is none of."""
+        for kind, names, known in (
+            ("part", only.parts, [part.name for part in self.parts]),
+            ("arm", only.arms, list(self.arms)),
+        ):
+            if unknown := sorted(set(names) - set(known)):
+                raise ConfigError(f"unknown {kind} {unknown}; the study has {known}")
 
     def run(self, key: Key) -> TrainConfig:
         """The configuration of one run. Raises ConfigError as the train job does."""

@@ -10,7 +10,7 @@ from bots.config_tree import ConfigError
 from bots.metrics import mean_interval, time_to_best
 from pipelines import study
 from pipelines.studies.claims import claims, least_seeds
-from pipelines.studies.config import fingerprint, load_study
+from pipelines.studies.config import Only, fingerprint, load_study
 from pipelines.studies.figures import Comparison, Figure, compare_arms, ratio_names
 from pipelines.studies.page import write_page
 from pipelines.studies.results import StudyResults
@@ -62,6 +62,9 @@ def test_runs_come_once_each_and_seed_by_seed(tmp_path):
     assert plan[:5] == [*first, ("mixed", "random", 1)]
     assert len(plan) == len(set(plan)) == 9
     assert config.run(("math", "rho 1", 3)).selection.rho == 1
+    assert list(config.plan(Only(parts=("ρ",)))) == [("mixed", arm, 0) for arm in ("random", "bots", "rho 1")]
+    assert list(config.plan(Only(arms=("rho 1",)))) == [("mixed", "rho 1", 0)]
+    assert list(config.plan(Only(("selectors",), ("rho 1",)))) == []
     prints = {fingerprint(config.run(key)) for key in plan}
     assert len(prints) == 9  # every run is another configuration, wherever it is kept
     moved = load_study(study_file(tmp_path, parts=parts, folder="/elsewhere"), [])
@@ -86,6 +89,12 @@ def test_runs_come_once_each_and_seed_by_seed(tmp_path):
 def test_refuses(tmp_path, changes, what):
     with pytest.raises(ConfigError, match=what):
         load_study(study_file(tmp_path, **changes), [])
+
+
+@pytest.mark.parametrize(("option", "name"), [("--part", "sectors"), ("--arm", "bot")])
+def test_a_part_or_an_arm_that_there_is_none_of_is_refused(option, name, tmp_path, capsys):
+    assert study.main([str(study_file(tmp_path)), option, name]) == 2
+    assert f"unknown {option[2:]} ['{name}']; the study has" in " ".join(capsys.readouterr().err.split())
 
 
 @pytest.mark.slow
