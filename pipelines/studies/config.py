@@ -144,4 +144,6 @@ def fingerprint(config: TrainConfig) -> str:
 
 def slug(name: str) -> str:
     """A name as part of a file's name."""
-    return "".join(c if c.isalnum() else "_" for c in name.replace("*", "star").replace(".", ""))
+    for sign, word in (("*", "star"), (".", ""), ("λ", "lam"), ("ρ", "rho")):
+        name = name.replace(sign, word)
+    return "".join(c if c.isascii() and c.isalnum() else "_" for c in name)

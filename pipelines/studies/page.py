@@ -112,9 +112,9 @@ def _ratios(
         cells = ["1" if arm == baseline else cell(figures[name]) for name in names]
         lines.append(_line(arm, str(comparison.seeds[arm]), *cells))
         if arm in paper:
-            lines.append(
-                _line(f"*{arm}, the paper's*", "", *(str(paper[arm].get(head, "")) for head in heads))
-            )
+            given = (paper[arm].get(head, "") for head in heads)
+            cells = [f"{value:.2f}" if isinstance(value, float) else value for value in given]
+            lines.append(_line(f"*{arm}, the paper's*", "", *cells))
     return lines
 
 
