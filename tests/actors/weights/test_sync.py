@@ -11,8 +11,8 @@ import torch
 import torch.distributed as dist
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from actors import weight_broadcast
 from actors.environment import engine_environment
+from actors.weights.broadcast import receive
 from actors.weights.broker import WeightBroker
 from actors.weights.format import Checksum, buckets_of
 from bots.config import LearnerConfig, LoraConfig, ModelConfig, RolloutConfig
@@ -43,7 +43,7 @@ class EngineProcess:
         return self.engine.load(ray.get(references), version)
 
     def receive(self, channel, version):
-        return self.engine.load(weight_broadcast.receive(channel), version)
+        return self.engine.load(receive(channel), version)
 
     def load_half(self, buckets, version):
         """What a broadcast that breaks off does to an engine; the version and checksum that it then claims."""
