@@ -44,7 +44,8 @@ class Eligibility:
         for row in [row for row, until in self._until.items() if until <= step]:
             del self._until[row]
         resting = np.array(sorted(self._until), np.int64)
-        resting = np.union1d(resting, self._cooling(history, step, most=len(beliefs) // 2))
+        if self.cooldown:
+            resting = np.union1d(resting, self._cooling(history, step, most=len(beliefs) // 2))
         blocked = np.union1d(excluded, resting)
         if len(beliefs) - len(blocked) < batch:
             self._readmitted += batch

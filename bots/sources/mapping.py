@@ -102,6 +102,7 @@ def check_grader(name: str) -> None:
 
 
 def column_at(table: pa.Table, path: str) -> pa.Array:
+    """A column or, by a dotted path, a field of a struct, in one chunk; plain strings where it was encoded or large."""
     if path in table.column_names:
         found = table[path]
     else:

@@ -14,7 +14,7 @@ ROLES = ("system", "user", "assistant", "tool")
 
 
 def messages_of(prompt: pa.Array, problems: Problems) -> pa.ListArray:
-    """list<{role, content}> of a column of text (one user message) or of messages."""
+    """list<{role, content}> (rows,) of a column of text (one user message) or of messages."""
     rows = len(prompt)
     missing = prompt.is_null().to_numpy(zero_copy_only=False)
     problems.add(missing, "the prompt is null")

@@ -20,13 +20,16 @@ class Problems:
     why: dict[int, str] = field(default_factory=dict)
 
     def add(self, bad: npt.NDArray[np.bool_], why: Callable[[int], str] | str) -> None:
+        """Note why rows are bad. bad: bool (rows,)."""
         for row in np.flatnonzero(bad):
             self.add_one(int(row), why if isinstance(why, str) else why(int(row)))
 
     def add_one(self, row: int, why: str) -> None:
+        """Note why one row is bad; what was found first stays."""
         self.why.setdefault(row, why)
 
     def column(self, piece: Piece) -> pa.Array:
+        """string (rows,): each bad row's place and why it is bad, null for a good one."""
         if not self.why:
             return pa.nulls(self.rows, pa.string())
         said = [
