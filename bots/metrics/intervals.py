@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -71,6 +72,7 @@ def mean_interval(
     return Interval(mean, low, high, v.size, never)
 
 
+@cache
 def student_t_quantile(probability: float, degrees: int) -> float:
     """Quantile of Student's t with a whole number of degrees of freedom, by bisection of its exact CDF."""
     if not 0 < probability < 1 or degrees < 1:

@@ -45,6 +45,8 @@ class Part(Section):
     """Names of arms."""
     seeds: Count
     """Seeds 0 … seeds - 1."""
+    overview: bool = False
+    """Whether its arms are in the table and the picture at the top of the page; of one part at most for each pool."""
     rivals: list[str] = Field(default_factory=list)
     """Arms of the part that the others are compared with too, beside the baseline."""
     paper: dict[str, dict[str, dict[PaperFigure, float | str]]] = Field(default_factory=dict)
@@ -87,6 +89,9 @@ class StudyConfig(Section):
                     )
             if self.baseline not in part.arms:
                 raise ValueError(f"part {part.name!r} lacks the baseline {self.baseline!r}")
+        shown = [pool for part in self.parts if part.overview for pool in part.pools]
+        if twice := sorted({pool for pool in shown if shown.count(pool) > 1}):
+            raise ValueError(f"more than one part has the overview of the pools {twice}; leave one for each")
         return self
 
     def plan(self, only: Only = ALL) -> Iterator[Key]:

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
 import os
 from pathlib import Path
 
-import numpy as np
-
 from bots.files import replace_text
-from pipelines.studies.claims import claims
+from pipelines.studies.claims import claims, least_seeds
 from pipelines.studies.config import PaperFigure, Part, StudyConfig, slug
-from pipelines.studies.figures import COSTS, LAST, UNITS, Comparison, Figure, compare_arms, ratio_names
+from pipelines.studies.figures import COSTS, LAST, UNITS, Comparison, compare_arms, ratio_names
+from pipelines.studies.overview import overview
 from pipelines.studies.picture import draw_part
 from pipelines.studies.results import StudyResults
+from pipelines.studies.tables import cell, head, line
 
 HEAD = """\
 # The study
@@ -50,6 +49,7 @@ def write_page(study: StudyConfig, config: str, page: Path) -> None:
         timed=sum(run["wall_seconds"] is not None for run in runs),
         machines=", ".join(sorted({run["machine"] for run in runs})) or "none",
     )
+    text += overview(study, results, page.parent)
     told: dict[str, list[set[str]]] = {}
     for part in study.parts:
         for pool in part.pools:
@@ -61,7 +61,7 @@ def write_page(study: StudyConfig, config: str, page: Path) -> None:
                 text += _section(study, part, comparison, results, page.parent)
                 for rival in part.rivals:
                     others = [arm for arm in part.arms if arm != study.baseline]
-                    text += _against(rival, compare_arms(results, pool, others, rival, part.seeds))
+                    text += _against(rival, compare_arms(results, pool, others, rival, part.seeds), part)
     page.parent.mkdir(parents=True, exist_ok=True)
     replace_text(page, text)
 
@@ -75,8 +75,7 @@ def _section(
     if part.about:
         lines.append(f"{part.about}\n")
     lines.append(f"![learning curves]({Path(os.path.relpath(picture, beside)).as_posix()})\n")
-    lines.append(f"Against `{study.baseline}`:\n")
-    lines += [f"- {claim}" for claim in claims(comparison, study.baseline)]
+    lines += [f"Against `{study.baseline}`:\n", *_verdicts(comparison, study.baseline, part)]
     lines.append("\nWhat they came to:\n")
     lines += _reached(comparison, ["best score", "ETR", "Brier", "coverage"])
     for cost in COSTS:
@@ -91,12 +90,21 @@ def _section(
     return "\n".join([*lines, ""])
 
 
-def _against(rival: str, comparison: Comparison) -> str:
+def _verdicts(comparison: Comparison, baseline: str, part: Part) -> list[str]:
+    """What holds, a line an arm; one line for all where the part has too few seeds for any verdict."""
+    least = least_seeds(len(comparison.figures) - 1)
+    if part.seeds < least:
+        return [
+            f"- No verdicts: they take {least} seeds, and this part has {part.seeds}. The intervals tell."
+        ]
+    return [f"- {claim}" for claim in claims(comparison, baseline)]
+
+
+def _against(rival: str, comparison: Comparison, part: Part) -> str:
     """The arms against another one than the study's baseline."""
     if len(comparison.figures) < 2:
         return ""
-    lines = [f"\nThe same runs against `{rival}`:\n"]
-    lines += [f"- {claim}" for claim in claims(comparison, rival)]
+    lines = [f"\nThe same runs against `{rival}`:\n", *_verdicts(comparison, rival, part)]
     lines.append(f"\nOn {UNITS[COSTS[0]]}, `{rival}` being 1:\n")
     return "\n".join([*lines, *_ratios(comparison, rival, COSTS[0], {}), ""])
 
@@ -107,47 +115,21 @@ def _ratios(
     """The ratios to the baseline, a line an arm. paper: what it has for an arm."""
     names = ratio_names(cost)
     heads = [name.split("/")[0] for name in names]
-    lines = _head("arm", "seeds", *heads)
+    lines = head("arm", "seeds", *heads)
     for arm, figures in comparison.figures.items():
         cells = ["1" if arm == baseline else cell(figures[name]) for name in names]
-        lines.append(_line(arm, str(comparison.seeds[arm]), *cells))
+        lines.append(line(arm, str(comparison.seeds[arm]), *cells))
         if arm in paper:
-            given = (paper[arm].get(head, "") for head in heads)
+            given = (paper[arm].get(name, "") for name in heads)
             cells = [f"{value:.2f}" if isinstance(value, float) else value for value in given]
-            lines.append(_line(f"*{arm}, the paper's*", "", *cells))
+            lines.append(line(f"*{arm}, the paper's*", "", *cells))
     return lines
 
 
 def _reached(comparison: Comparison, names: list[str]) -> list[str]:
     """Figures that are no ratios, a line an arm."""
-    lines = _head("arm", "seeds", *(name.removeprefix(LAST) for name in names))
+    lines = head("arm", "seeds", *(name.removeprefix(LAST) for name in names))
     for arm, figures in comparison.figures.items():
         cells = (cell(figures[name], digits=3) if name in figures else "–" for name in names)
-        lines.append(_line(arm, str(comparison.seeds[arm]), *cells))
+        lines.append(line(arm, str(comparison.seeds[arm]), *cells))
     return lines
-
-
-def _head(*names: str) -> list[str]:
-    return [_line(*names), "|---" * len(names) + "|"]
-
-
-def _line(*cells: str) -> str:
-    return f"| {' | '.join(cells)} |"
-
-
-def cell(figure: Figure, digits: int = 2) -> str:
-    """A figure as text: mean and interval, or median and how many runs never got there; bold where it holds."""
-    interval = figure.interval
-    if interval.never:
-        # Not a mean: one infinity would hide the others.
-        middle = float(np.median(figure.values))
-        rest = f"never {interval.never}"
-        text = f"{middle:.{digits}f} ({rest})" if math.isfinite(middle) else rest
-    elif math.isnan(interval.mean):
-        return "–"
-    elif math.isnan(interval.low):
-        text = f"{interval.mean:.{digits}f}"
-    else:
-        low, high = (f"{value:.{digits}f}" for value in (interval.low, interval.high))
-        text = f"{interval.mean:.{digits}f} [{low}, {high}]"
-    return f"**{text}**" if figure.holds else text

@@ -53,9 +53,9 @@ class StudyRun:
     """A finished run's curves.
 
     against: scores over "steps", generated "tokens" and training "seconds"; no seconds of a run that was not timed.
-    etr, brier: float64 (steps,), the
-    latter NaN where nothing was predicted. coverage: share of the pool that had been observed at the end; NaN for
-    a run that did not count it. last: the last score by domain; empty for a run that did not keep them.
+    etr, brier: float64 (steps,), the latter NaN where nothing was predicted. coverage: share of the pool that had been
+    observed at the end; NaN for a run that did not count it. last: the last score by domain; empty for a run that did
+    not keep them.
     """
 
     against: dict[str, Curve]
@@ -72,6 +72,7 @@ class StudyResults:
         self.folder = folder
         self.runs = _read(folder / "runs.parquet", RUNS)
         self.steps = _read(folder / "steps.parquet", STEPS)
+        self._curves: dict[Key, StudyRun | None] = {}
 
     def fingerprint(self, key: Key) -> str | None:
         """Of the configuration that a run had, None if there is no such run."""
@@ -108,6 +109,11 @@ class StudyResults:
 
     def run(self, key: Key) -> StudyRun | None:
         """A run's curves, None if it has not been run."""
+        if key not in self._curves:
+            self._curves[key] = self._read_curves(key)
+        return self._curves[key]
+
+    def _read_curves(self, key: Key) -> StudyRun | None:
         steps = self.steps.filter(_is(key)).sort_by("step")
         if not steps.num_rows:
             return None

@@ -1,0 +1,112 @@
+"""A forest plot of a study: every arm's time to the baseline's best score, by pool and by cost."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("Agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
+
+from pipelines.studies.figures import COSTS, UNITS, Comparison, Figure
+
+TICKS = (0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10)
+GAP = 0.22
+"""Between the marks of one arm, in rows."""
+EDGE = 1.25
+"""How far beyond the outermost interval the axis goes, as a factor."""
+
+
+def draw_forest(shown: dict[str, Comparison], arms: list[str], baseline: str, path: Path) -> None:
+    """Write the picture: a panel a pool, a row an arm, a mark a cost: TTB100 with its 95 % interval on a log axis.
+
+    A mark is filled where the difference from the baseline holds, and stands at the right edge where at least half of
+    an arm's runs never reached the baseline's best score.
+    """
+    figure, panels = plt.subplots(
+        1,
+        len(shown),
+        figsize=(4 + 3.3 * len(shown), 1.6 + 0.5 * len(arms)),
+        sharex=True,
+        sharey=True,
+        squeeze=False,
+        layout="constrained",
+    )
+    low, high = _bounds(shown)
+    for axis, comparison in zip(panels[0], shown.values(), strict=True):
+        _draw_panel(axis, comparison, arms, low, high)
+    panels[0][0].set(yticks=range(len(arms)), yticklabels=arms, ylim=(len(arms) - 0.5, -0.5))
+    handles = [
+        plt.Line2D([], [], color=_colour(number), marker="o", label=f"on {UNITS[cost]}")
+        for number, cost in enumerate(COSTS)
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(COSTS), frameon=False)
+    figure.suptitle(f"Time to {baseline}'s best held-out score, over {baseline}'s; left of 1 is faster")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=90)
+    plt.close(figure)
+
+
+def _draw_panel(axis: Axes, comparison: Comparison, arms: list[str], low: float, high: float) -> None:
+    seeds = max(comparison.seeds.values())
+    axis.set(title=f"{comparison.pool}, {seeds} seed{'s' * (seeds > 1)}", xscale="log", xlim=(low, high))
+    axis.axvline(1, color="0.4", lw=1)
+    for row, arm in enumerate(arms):
+        for number, cost in enumerate(COSTS):
+            ratio = comparison.figures.get(arm, {}).get(f"TTB100/{cost}")
+            if ratio and len(ratio.values):
+                _mark(axis, ratio, row + GAP * (number - 1), _colour(number), high)
+    axis.xaxis.set_major_locator(FixedLocator([tick for tick in TICKS if low <= tick <= high]))
+    axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axis.xaxis.set_minor_locator(NullLocator())
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.grid(axis="x", alpha=0.25)
+
+
+def _bounds(shown: dict[str, Comparison]) -> tuple[float, float]:
+    """Of the axis: all finite intervals and medians lie within, and so does 1."""
+    drawn = [1.0]
+    for comparison in shown.values():
+        for figures in comparison.figures.values():
+            for cost in COSTS:
+                ratio = figures[f"TTB100/{cost}"]
+                if len(ratio.values):
+                    drawn += [ratio.interval.low, ratio.interval.high, _middle(ratio)]
+    finite = [value for value in drawn if np.isfinite(value)]
+    return min(finite) / EDGE, max(finite) * EDGE
+
+
+def _middle(ratio: Figure) -> float:
+    """Where the mark stands: as in the tables, the mean, or the median where some runs never got there."""
+    return float(np.median(ratio.values)) if ratio.interval.never else ratio.interval.mean
+
+
+def _mark(axis: Axes, ratio: Figure, y: float, colour: tuple[float, ...], edge: float) -> None:
+    interval, middle = ratio.interval, _middle(ratio)
+    reached = np.isfinite(middle)
+    x = middle if reached else edge
+    face = colour if ratio.holds else "white"
+    axis.plot(x, y, "o" if reached else ">", color=colour, mfc=face, ms=5, zorder=3, clip_on=False)
+    if interval.never:
+        axis.annotate(
+            f"never {interval.never}",
+            (x, y),
+            (7, 0) if reached else (-7, 0),
+            textcoords="offset points",
+            ha="left" if reached else "right",
+            va="center",
+            fontsize=6.5,
+            color=colour,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+        )
+    elif np.isfinite([interval.low, interval.high]).all():
+        axis.plot([interval.low, interval.high], [y, y], color=colour, lw=1.3)
+
+
+def _colour(number: int) -> tuple[float, ...]:
+    return matplotlib.colormaps["tab10"](number)

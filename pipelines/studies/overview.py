@@ -1,0 +1,62 @@
+"""A study at a glance: every way of selecting on every pool, before the parts tell the details."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pipelines.studies.config import StudyConfig
+from pipelines.studies.figures import COSTS, UNITS, Comparison, compare_arms
+from pipelines.studies.forest import draw_forest
+from pipelines.studies.results import StudyResults
+from pipelines.studies.tables import cell, head, line
+
+PICTURE = "at_a_glance.png"
+
+
+def overview(study: StudyConfig, results: StudyResults, beside: Path) -> str:
+    """The section of the parts that are marked for it, "" before any of their arms has a pair of runs."""
+    shown = {
+        pool: compare_arms(results, pool, part.arms, study.baseline, part.seeds)
+        for part in study.parts
+        if part.overview
+        for pool in part.pools
+    }
+    shown = {pool: comparison for pool, comparison in shown.items() if len(comparison.figures) > 1}
+    if not shown:
+        return ""
+    picture = study.results / PICTURE
+    draw_forest(shown, _arms(shown, study.baseline), study.baseline, picture)
+    lines = [
+        "\n## At a glance\n",
+        f"What a way of selecting spends until it reaches `{study.baseline}`'s best score, over what"
+        f" `{study.baseline}` spends (TTB100); a filled mark differs from it beyond chance.\n",
+        f"![time to the baseline's best score]({Path(os.path.relpath(picture, beside)).as_posix()})\n",
+    ]
+    for name, title in (
+        (f"TTB100/{COSTS[1]}", f"TTB100 on {UNITS[COSTS[1]]}, by pool"),
+        (f"BSF100/{COSTS[0]}", f"Best score over `{study.baseline}`'s, within its steps (BSF100)"),
+    ):
+        lines += [f"{title}:\n", *_by_pool(shown, study.baseline, name), ""]
+    return "\n".join(lines)
+
+
+def _by_pool(shown: dict[str, Comparison], baseline: str, name: str) -> list[str]:
+    """One figure: a line an arm, a column a pool. The number of seeds is told where an arm lacks some."""
+    lines = head("arm", *shown)
+    for arm in _arms(shown, baseline):
+        cells = []
+        for comparison in shown.values():
+            if arm not in comparison.figures:
+                cells.append("–")
+                continue
+            figure = comparison.figures[arm][name]
+            seeds = len(figure.values)
+            few = 0 < seeds < max(comparison.seeds.values())
+            cells.append(cell(figure) + (f", {seeds} seed{'s' * (seeds > 1)}" if few else ""))
+        lines.append(line(arm, *cells))
+    return lines
+
+
+def _arms(shown: dict[str, Comparison], baseline: str) -> list[str]:
+    return list(dict.fromkeys(a for found in shown.values() for a in found.figures if a != baseline))

@@ -1,0 +1,86 @@
+"""A study at a glance, from results made by hand."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from matplotlib.figure import Figure
+
+from pipelines.studies.config import Part, StudyConfig
+from pipelines.studies.figures import compare_arms
+from pipelines.studies.forest import _bounds, _draw_panel
+from pipelines.studies.overview import overview
+from pipelines.studies.results import STEPS, StudyResults
+
+SEEDS = 7
+RISE = {"random": [0.40, 0.42, 0.44], "bots": [0.40, 0.44, 0.46], "offline": [0.40, 0.41, 0.42]}
+
+
+def steps(pool, arm, seed, scores):
+    common = {"pool": pool, "arm": arm, "seed": seed, "etr": 0.5, "brier": 0.1}
+    return [
+        common | {"step": k, "score": score, "tokens": 100.0 * k, "seconds": 2.0 * k}
+        for k, score in enumerate(scores)
+    ]
+
+
+@pytest.fixture
+def results(tmp_path):
+    rows = []
+    for seed in range(SEEDS):
+        for arm, scores in RISE.items():
+            rows += steps("mixed", arm, seed, [score + 0.001 * seed for score in scores])
+    rows += steps("math", "random", 0, RISE["random"]) + steps("math", "bots", 0, RISE["bots"])
+    found = StudyResults(tmp_path)
+    found.steps = pa.Table.from_pylist(rows, schema=STEPS)
+    return found
+
+
+def study(tmp_path, **part):
+    parts = [{"name": "all", "pools": ["mixed", "math"], "arms": list(RISE), "seeds": SEEDS} | part]
+    given = {"base": "lab.yaml", "results": tmp_path, "baseline": "random", "parts": parts}
+    return StudyConfig(**given, pools={"mixed": [], "math": []}, arms={arm: [] for arm in RISE})
+
+
+def test_has_every_arm_and_pool_of_the_parts_marked_for_it(results, tmp_path):
+    text = overview(study(tmp_path, overview=True), results, tmp_path / "pages")
+    assert "](../at_a_glance.png)" in text
+    assert (tmp_path / "at_a_glance.png").stat().st_size > 10_000
+    first, second = text.split("Best score over")
+    assert "| arm | mixed | math |" in first
+    assert "| bots | **0.50 [0.50, 0.50]** | 0.50 |" in first
+    assert f"| offline | **never {SEEDS}** | – |" in first
+    assert "| bots | **1.05 [1.04, 1.05]** | 1.05 |" in second
+    assert "random |" not in text, "it is the measure"
+    assert overview(study(tmp_path), results, tmp_path) == ""
+
+
+def test_says_of_how_few_seeds_an_arm_is(results, tmp_path):
+    results.steps = results.steps.slice(0, 9 * (SEEDS - 1) + 6)
+    text = overview(study(tmp_path, overview=True), results, tmp_path)
+    assert f"| offline | **never {SEEDS - 1}**, {SEEDS - 1} seeds |" in text
+
+
+def test_is_empty_before_there_is_a_pair(tmp_path):
+    assert overview(study(tmp_path, overview=True), StudyResults(tmp_path), tmp_path) == ""
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_pool_has_one_overview(tmp_path):
+    twice = Part(name="again", pools=["math"], arms=["random"], seeds=1, overview=True)
+    given = study(tmp_path, overview=True).model_dump()
+    with pytest.raises(ValueError, match=r"more than one part has the overview of the pools \['math'\]"):
+        StudyConfig(**given | {"parts": [*given["parts"], twice.model_dump()]})
+
+
+def test_marks_stand_where_the_tables_have_them_and_at_the_edge_without_one(results):
+    compared = compare_arms(results, "mixed", list(RISE), "random", SEEDS)
+    low, high = _bounds({"mixed": compared})
+    assert (low, high) == (pytest.approx(0.5 / 1.25), 1.25)
+    axis = Figure().subplots()
+    _draw_panel(axis, compared, ["bots", "offline"], low, high)
+    marks = [mark for mark in axis.lines if mark.get_marker() in ("o", ">")]
+    np.testing.assert_allclose([float(mark.get_xdata()[0]) for mark in marks], [0.5] * 3 + [high] * 3)
+    assert [mark.get_marker() for mark in marks] == ["o"] * 3 + [">"] * 3
+    assert all(mark.get_markerfacecolor() == mark.get_color() for mark in marks), "seven seeds of seven hold"
+    assert [text.get_text() for text in axis.texts] == [f"never {SEEDS}"] * 3
+    assert axis.get_title() == f"mixed, {SEEDS} seeds"
