@@ -75,6 +75,11 @@ class TaskPool:
         return self.weak_column is not None
 
     @property
+    def anchored(self) -> int:
+        """Tasks of which both reference pass rates are known."""
+        return int(np.sum(~np.isnan(self.weak + self.strong))) if self.has_anchors else 0
+
+    @property
     def anchor_columns(self) -> tuple[str | None, str | None]:
         """Names of the weak and the strong column."""
         return self.weak_column, self.strong_column

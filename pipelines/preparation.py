@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,13 +14,16 @@ from actors.trackers import require
 from bots.config import TrainConfig
 from bots.config_tree import ConfigError, dump_config
 from bots.encoded import EncodedPool
+from bots.evidence import FROM_ANCHORS
 from bots.files import replace_text
 from bots.learning.policy import check_policy
-from bots.pool import PoolError
+from bots.pool import PoolError, TaskPool
 from pipelines.pool import build_pool
 from pipelines.prompts import encode
 
 LAB = "lab:"
+FEW_UNKNOWN = 0.1
+"""Up to such a share of tasks without anchors is nothing to warn of."""
 
 
 @dataclass(frozen=True)
@@ -30,6 +34,8 @@ class Prepared:
     model: str
     train: EncodedPool
     evaluation: EncodedPool | None
+    warnings: tuple[str, ...] = ()
+    """What can run, but hardly as it was meant."""
 
 
 def prepare(config: TrainConfig) -> Prepared:
@@ -65,9 +71,10 @@ def prepare(config: TrainConfig) -> Prepared:
         raise ConfigError(
             f"selection.tasks is {config.selection.tasks}{under_way}, but the pool has only {len(pool)} tasks"
         )
+    warnings = tuple(_few_anchors(config, pool))
     train = encode(pool, tokenizer, config.pool.template, longest)
     if config.evaluation.pool is None:
-        return Prepared(config, model, train, None)
+        return Prepared(config, model, train, None, warnings)
     held_out = build_pool(config.evaluation.pool, tokenizer)
     held_out.require("prompt", "answer", "grader")
     shared = np.intersect1d(pool.ids(), held_out.ids())
@@ -76,9 +83,21 @@ def prepare(config: TrainConfig) -> Prepared:
             f"{len(shared)} tasks of evaluation.pool are also in the training pool, for example {shared[0]!r}; "
             "a held-out score needs others"
         )
-    return Prepared(
-        config, model, train, encode(held_out, tokenizer, config.evaluation.pool.template, longest)
-    )
+    evaluation = encode(held_out, tokenizer, config.evaluation.pool.template, longest)
+    return Prepared(config, model, train, evaluation, warnings)
+
+
+def _few_anchors(config: TrainConfig, pool: TaskPool) -> Iterator[str]:
+    """A line where much of the pool lacks the reference pass rates that the selection reckons with."""
+    selection, unknown = config.selection, len(pool) - pool.anchored
+    uses = [f"evidence {selection.evidence}"] * (selection.evidence in FROM_ANCHORS and selection.rho > 0)
+    uses += ["selector offline"] * (selection.selector == "offline")
+    uses += ["prior anchors"] * (selection.prior == "anchors")
+    if uses and unknown > FEW_UNKNOWN * len(pool):
+        yield (
+            f"{unknown:,} of the pool's {len(pool):,} tasks have no reference pass rates, and "
+            f"{' and '.join(uses)} can say nothing of those; `bots anchors` measures them, evidence online needs none"
+        )
 
 
 def model_path(path: str) -> str:

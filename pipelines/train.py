@@ -57,6 +57,8 @@ def train(
     """
     console = console or Console()
     prepared = prepare(config)
+    for warning in prepared.warnings:
+        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
     folder = claim_folder(config, resume=resume, overwrite=overwrite)
     if not ray.is_initialized():
         # Nodes of a cluster may be taken away with a notice; the one in here is not.
@@ -200,7 +202,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _show(prepared: Prepared, console: Console) -> None:
     console.print(dump_config(prepared.config), markup=False, highlight=False, end="", soft_wrap=True)
     plan_lines = plan.describe(plan.plan(prepared.config)).splitlines()
-    for line in (f"pool: {len(prepared.train.pool)} tasks", *plan_lines):
+    warnings = [f"warning: {warning}" for warning in prepared.warnings]
+    for line in (f"pool: {len(prepared.train.pool)} tasks", *warnings, *plan_lines):
         console.print(f"# {line}", highlight=False, soft_wrap=True)
 
 

@@ -16,6 +16,9 @@ BUILT_IN = {
     "online": "bots.evidence.online:Online",
 }
 
+FROM_ANCHORS = ("interpolation", "item_response")
+"""Those that predict nothing for a task whose reference pass rates are unknown."""
+
 
 def make_evidence(name: str | None, pool: TaskPool, params: dict[str, Any] | None = None) -> Evidence | None:
     """The plug-in of that name for this pool; None or "none" gives None: explicit evidence only.
@@ -35,4 +38,4 @@ def make_evidence(name: str | None, pool: TaskPool, params: dict[str, Any] | Non
         raise ValueError(f"evidence {name!r}: {error}") from error
 
 
-__all__ = ["BUILT_IN", "Evidence", "make_evidence"]
+__all__ = ["BUILT_IN", "FROM_ANCHORS", "Evidence", "make_evidence"]

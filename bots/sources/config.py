@@ -54,7 +54,8 @@ class LabSource(SourceSettings):
     levels: dict[str, tuple[int, ...]] | tuple[int, ...] | None = None
     """Which levels of difficulty, for all domains or by domain; None means all."""
     anchors: str | None = "shipped"
-    """`shipped` joins the pass rates measured for the lab's weak and strong models; or a file; or none."""
+    """`shipped` joins the pass rates measured for the lab's weak and strong models, of the tasks that seed 7 draws of
+    all domains or of one, up to 4,000; or a file; or none."""
 
 
 class ParquetSource(SourceSettings):

@@ -137,6 +137,32 @@ def test_the_command_line_says_why_and_starts_nothing(capsys):
     assert ray.is_initialized() == before
 
 
+FEW = ["pool.sources.0.seed=8"]  # the lab's anchors are of the tasks that seed 7 draws
+
+
+@pytest.mark.parametrize(
+    ("overrides", "who"),
+    [
+        ([], "evidence interpolation"),
+        (["selection.evidence=item_response"], "evidence item_response"),
+        (["selection.selector=offline"], "selector offline"),
+        (["selection.prior=anchors", "selection.rho=0"], "prior anchors"),
+    ],
+)
+def test_who_reckons_with_reference_pass_rates_that_are_not_there_is_warned(small_job, overrides, who):
+    [warning] = prepare(small_job(*FEW, *overrides)).warnings
+    assert "of the pool's 200 tasks have no reference pass rates" in warning
+    assert f"{who} can say nothing of those; `bots anchors` measures them" in warning
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [[], [*FEW, "selection.evidence=online"], [*FEW, "selection.rho=0"], [*FEW, "selection.selector=mopps"]],
+)
+def test_nobody_else_is_warned(small_job, overrides):
+    assert prepare(small_job(*overrides)).warnings == ()
+
+
 def test_a_dry_run_prints_the_configuration_and_the_plan(capsys, tmp_path):
     assert (
         main(["train", "configs/lab.yaml", "pool.sources.0.size=64", f"run.folder={tmp_path}", "--dry-run"])

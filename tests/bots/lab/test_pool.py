@@ -99,3 +99,9 @@ def test_missing_anchors_say_what_to_do(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(lab_pool, "files", lambda package: tmp_path)
     with pytest.raises(FileNotFoundError, match="measure the anchors first"):
         lab_table(10, seed=0, anchors=True)
+
+
+@pytest.mark.parametrize("domains", [["math"], ["logic"], ["code"], ["math", "logic", "code"]])
+def test_the_study_s_pools_have_all_anchors(domains):
+    table = lab_table(4000, seed=7, domains=domains, anchors=True)
+    assert table["weak"].null_count == table["strong"].null_count == 0
