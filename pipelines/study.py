@@ -96,13 +96,18 @@ def _run(study: StudyConfig, key: Key, console: Console, timed: bool) -> None:
     about = {
         "fingerprint": fingerprint(config),
         "commit": _commit(),
-        "machine": f"{len(os.sched_getaffinity(0))} CPU cores ({platform.machine()})",
+        "machine": _machine(),
         "config": dump_config(config),
         "wall_seconds": time.time() - began if timed else None,
     }
     StudyResults.add(study.results, key, folder, about, timed)
     # What the study needs of it is in the results now.
     shutil.rmtree(folder)
+
+
+def _machine() -> str:
+    cores = len(os.sched_getaffinity(0))
+    return f"{cores} CPU core{'s' * (cores > 1)} ({platform.machine()})"
 
 
 def _commit() -> str:

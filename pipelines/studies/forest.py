@@ -18,6 +18,8 @@ from pipelines.studies.figures import COSTS, UNITS, Comparison, Figure
 TICKS = (0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10)
 GAP = 0.22
 """Between the marks of one arm, in rows."""
+FEWEST = 3
+"""Seeds for an interval to be drawn: that of two would be wider than all others together."""
 EDGE = 1.25
 """How far beyond the outermost interval the axis goes, as a factor."""
 
@@ -76,7 +78,7 @@ def _bounds(shown: dict[str, Comparison]) -> tuple[float, float]:
             for cost in COSTS:
                 ratio = figures[f"TTB100/{cost}"]
                 if len(ratio.values):
-                    drawn += [ratio.interval.low, ratio.interval.high, _middle(ratio)]
+                    drawn += [*_interval(ratio), _middle(ratio)]
     finite = [value for value in drawn if np.isfinite(value)]
     return min(finite) / EDGE, max(finite) * EDGE
 
@@ -84,6 +86,12 @@ def _bounds(shown: dict[str, Comparison]) -> tuple[float, float]:
 def _middle(ratio: Figure) -> float:
     """Where the mark stands: as in the tables, the mean, or the median where some runs never got there."""
     return float(np.median(ratio.values)) if ratio.interval.never else ratio.interval.mean
+
+
+def _interval(ratio: Figure) -> list[float]:
+    """The bounds to be drawn; none of too few seeds, or where some runs never got there."""
+    interval = ratio.interval
+    return [] if interval.seeds < FEWEST or interval.never else [interval.low, interval.high]
 
 
 def _mark(axis: Axes, ratio: Figure, y: float, colour: tuple[float, ...], edge: float) -> None:
@@ -104,8 +112,8 @@ def _mark(axis: Axes, ratio: Figure, y: float, colour: tuple[float, ...], edge: 
             color=colour,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
         )
-    elif np.isfinite([interval.low, interval.high]).all():
-        axis.plot([interval.low, interval.high], [y, y], color=colour, lw=1.3)
+    elif drawn := _interval(ratio):
+        axis.plot(drawn, [y, y], color=colour, lw=1.3)
 
 
 def _colour(number: int) -> tuple[float, ...]:

@@ -84,3 +84,13 @@ def test_marks_stand_where_the_tables_have_them_and_at_the_edge_without_one(resu
     assert all(mark.get_markerfacecolor() == mark.get_color() for mark in marks), "seven seeds of seven hold"
     assert [text.get_text() for text in axis.texts] == [f"never {SEEDS}"] * 3
     assert axis.get_title() == f"mixed, {SEEDS} seeds"
+
+
+def test_the_interval_of_two_seeds_does_not_set_the_scale(results):
+    rows = results.steps.to_pylist()
+    late = [row | {"score": row["score"] - 0.03 * (row["step"] == 1)} for row in rows if row["seed"] == 1]
+    results.steps = pa.Table.from_pylist([row for row in rows if row["seed"] == 0] + late, schema=STEPS)
+    compared = compare_arms(results, "mixed", ["random", "bots"], "random", SEEDS)
+    interval = compared.figures["bots"]["TTB100/steps"].interval
+    assert interval.high > 50
+    assert _bounds({"mixed": compared})[1] < 2
