@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
-import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,16 +14,15 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from rich.console import Console
 
 from actors.environment import driver_environment
-from bots.config import TrainConfig, load_config
+from bots.config import TrainConfig
 from bots.config_tree import parse_config
-from bots.files import replace_text
 from bots.metrics import Curve
 from bots.simulation import simulate
 from bots.simulation.figures import figures
 from pipelines.plan import Seats, engines
 from pipelines.session import wait_until_ended
 from pipelines.simulations.config import BASELINE, SimulationConfig
-from pipelines.summary import read_metrics
+from pipelines.sweeps.folders import can_resume, go_back, has_ended, kept_step, records_of
 from pipelines.sweeps.space import lay
 from pipelines.sweeps.turns import turn
 
@@ -112,20 +109,30 @@ def train_trial(
     # Only here, for what it imports takes some seconds.
     from pipelines.sweeps.exploit import adopt, run_of_checkpoint
 
-    donor = tune.get_checkpoint()
+    known, donor = 0, tune.get_checkpoint()
     if donor is not None:
         with donor.as_directory() as source:
             adopt(Path(source), config)
-    done, reported = _steps(config.run.path), False
-    while done < config.run.steps or not reported:
-        target = min(done - done % interval + interval, config.run.steps)
+            known = kept_step(Path(source))
+    done = go_back(config)
+    while known < config.run.steps:
+        target = segment_end(done, known, interval, config.run.steps)
         segment = config.model_copy(update={"run": config.run.model_copy(update={"steps": target})})
         with turn(turns, name, bundles(config)) as group:
             last = _run(segment, Seats(group, 0) if group else None, turns)
-        done = target
         with run_of_checkpoint(config.run.path) as copy:
             tune.report(last, checkpoint=tune.Checkpoint.from_directory(copy))
-        reported = True
+        done = known = target
+
+
+def segment_end(done: int, known: int, interval: int, steps: int) -> int:
+    """The step of the next report of a population's trial.
+
+    done: steps of which there is a checkpoint. known: those that Ray Tune knows of; it knows of fewer where the sweep
+    was killed just after a segment, and then that one is reported before there is another.
+    """
+    whole = done % interval == 0 or done == steps
+    return done if whole and done > known else min(done - done % interval + interval, steps)
 
 
 def _run(config: TrainConfig, seats: Seats | None, turns: Any | None = None) -> dict[str, Any]:
@@ -161,47 +168,6 @@ def _run(config: TrainConfig, seats: Seats | None, turns: Any | None = None) -> 
     return reports.last
 
 
-def has_ended(config: TrainConfig) -> bool:
-    """Whether a trial's run is complete, though its sweep was killed before it could note that."""
-    summary = config.run.path / "summary.json"
-    if not _is_of(config) or not summary.exists() or _steps(config.run.path) < config.run.steps:
-        return False
-    return bool(json.loads(summary.read_text())["status"] == "finished")
-
-
-def can_resume(config: TrainConfig) -> bool:
-    """Whether a run of an earlier life of this sweep left a checkpoint; without one it begins again."""
-    path = config.run.path
-    newest = max((path / "checkpoints").glob("step_*"), default=None)
-    if newest is not None and _is_of(config):
-        _rewind(path, int(newest.name.removeprefix("step_")))
-        return True
-    if path.exists():
-        shutil.rmtree(path)
-    return False
-
-
-def _is_of(config: TrainConfig) -> bool:
-    """Whether the trial's folder is of this very point: Ray Tune may give the name of a lost trial to another one."""
-    known = config.run.path / "config.yaml"
-    return known.exists() and load_config(known).model_copy(update={"run": config.run}) == config
-
-
-def _rewind(path: Path, step: int) -> None:
-    """Forget records after the checkpoint, as the job will; they would be reported before that."""
-    kept = [record for record in _records(path) if record["step"] <= step]
-    replace_text(path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
-
-
-def _steps(path: Path) -> int:
-    return int(max((record["step"] for record in _records(path)), default=0))
-
-
-def _records(path: Path) -> list[dict[str, Any]]:
-    """A run's records so far; none before its first."""
-    return read_metrics(path) if (path / "metrics.jsonl").exists() else []
-
-
 def _drive(config: TrainConfig, resume: bool, seats: Seats | None) -> None:
     # Ray Train and the engines are imported only where a job runs.
     from pipelines.train import train
@@ -223,7 +189,7 @@ class Reports:
 
     def new(self, ended: bool) -> Iterator[dict[str, Any]]:
         """The reports that have not been made yet, oldest first. ended: whether the job has."""
-        records = _records(self.folder)
+        records = records_of(self.folder)
         for index, record in enumerate(records):
             due = record["step"] > self.reported and (ended or record["step"] < self.steps)
             if "score" in record and due:
