@@ -7,8 +7,8 @@ import pytest
 
 from pipelines.studies.config import load_study
 from pipelines.studies.figures import compare_arms
+from pipelines.studies.markdown import cell
 from pipelines.studies.results import StudyResults
-from pipelines.studies.tables import cell
 
 ROOT = Path(__file__).parents[1]
 

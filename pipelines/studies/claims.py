@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-import numpy as np
-
 from pipelines.studies.figures import COSTS, LEVEL, Comparison, Figure, ratio_names
 
 BETTER, WORSE, OPEN = "Better in", "Worse in", "No difference shown in"
@@ -40,10 +38,8 @@ def least_seeds(arms: int) -> int:
 def _verdict(name: str, figure: Figure) -> str:
     if not figure.holds:
         return OPEN
-    # Some runs never got there: their time is infinite, and so is the mean.
-    ratio = figure.interval.mean if not figure.interval.never else float(np.median(figure.values))
     less_is_better = name.startswith("TTB")
-    return BETTER if (ratio < 1) == less_is_better else WORSE
+    return BETTER if (figure.middle < 1) == less_is_better else WORSE
 
 
 def _listed(names: Iterable[str]) -> str:

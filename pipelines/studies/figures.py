@@ -38,6 +38,11 @@ class Figure:
         """Whether the difference from the baseline holds beyond chance."""
         return self.p < LEVEL
 
+    @property
+    def middle(self) -> float:
+        """The mean, or the median where some runs never got there: one infinity would hide the others in a mean."""
+        return float(np.median(self.values)) if self.interval.never else self.interval.mean
+
 
 @dataclass(frozen=True)
 class Comparison:

@@ -78,14 +78,9 @@ def _bounds(shown: dict[str, Comparison]) -> tuple[float, float]:
             for cost in COSTS:
                 ratio = figures[f"TTB100/{cost}"]
                 if len(ratio.values):
-                    drawn += [*_interval(ratio), _middle(ratio)]
+                    drawn += [*_interval(ratio), ratio.middle]
     finite = [value for value in drawn if np.isfinite(value)]
     return min(finite) / EDGE, max(finite) * EDGE
-
-
-def _middle(ratio: Figure) -> float:
-    """Where the mark stands: as in the tables, the mean, or the median where some runs never got there."""
-    return float(np.median(ratio.values)) if ratio.interval.never else ratio.interval.mean
 
 
 def _interval(ratio: Figure) -> list[float]:
@@ -95,7 +90,7 @@ def _interval(ratio: Figure) -> list[float]:
 
 
 def _mark(axis: Axes, ratio: Figure, y: float, colour: tuple[float, ...], edge: float) -> None:
-    interval, middle = ratio.interval, _middle(ratio)
+    interval, middle = ratio.interval, ratio.middle
     reached = np.isfinite(middle)
     x = middle if reached else edge
     face = colour if ratio.holds else "white"

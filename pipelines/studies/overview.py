@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pipelines.studies.config import StudyConfig
 from pipelines.studies.figures import COSTS, UNITS, Comparison, compare_arms
 from pipelines.studies.forest import draw_forest
+from pipelines.studies.markdown import cell, head, image, line
 from pipelines.studies.results import StudyResults
-from pipelines.studies.tables import cell, head, line
 
 PICTURE = "at_a_glance.png"
 
@@ -31,7 +30,7 @@ def overview(study: StudyConfig, results: StudyResults, beside: Path) -> str:
         "\n## At a glance\n",
         f"What a way of selecting spends until it reaches `{study.baseline}`'s best score, over what"
         f" `{study.baseline}` spends (TTB100); a filled mark differs from it beyond chance.\n",
-        f"![time to the baseline's best score]({Path(os.path.relpath(picture, beside)).as_posix()})\n",
+        image("time to the baseline's best score", picture, beside),
     ]
     for name, title in (
         (f"TTB100/{COSTS[1]}", f"TTB100 on {UNITS[COSTS[1]]}, by pool"),

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from bots.files import replace_text
 from pipelines.studies.claims import claims, least_seeds
 from pipelines.studies.config import PaperFigure, Part, StudyConfig, slug
 from pipelines.studies.figures import COSTS, LAST, UNITS, Comparison, compare_arms, ratio_names
+from pipelines.studies.markdown import cell, head, image, line
 from pipelines.studies.overview import overview
 from pipelines.studies.picture import draw_part
 from pipelines.studies.results import StudyResults
-from pipelines.studies.tables import cell, head, line
 
 HEAD = """\
 # The study
@@ -74,7 +73,7 @@ def _section(
     lines = [f"\n## {part.name[0].upper()}{part.name[1:]}: {comparison.pool}\n"]
     if part.about:
         lines.append(f"{part.about}\n")
-    lines.append(f"![learning curves]({Path(os.path.relpath(picture, beside)).as_posix()})\n")
+    lines.append(image("learning curves", picture, beside))
     lines += [f"Against `{study.baseline}`:\n", *_verdicts(comparison, study.baseline, part)]
     lines.append("\nWhat they came to:\n")
     lines += _reached(comparison, ["best score", "ETR", "Brier", "coverage"])

@@ -1,10 +1,10 @@
-"""Tables of a study's page, as Markdown: lines, and a figure as the text of a cell."""
+"""Markdown of a study's page: a table's lines, a figure as the text of a cell, a picture."""
 
 from __future__ import annotations
 
 import math
-
-import numpy as np
+import os
+from pathlib import Path
 
 from pipelines.studies.figures import Figure
 
@@ -19,14 +19,17 @@ def line(*cells: str) -> str:
     return f"| {' | '.join(cells)} |"
 
 
+def image(alternative: str, picture: Path, beside: Path) -> str:
+    """A picture, linked from a page in the folder `beside`."""
+    return f"![{alternative}]({Path(os.path.relpath(picture, beside)).as_posix()})\n"
+
+
 def cell(figure: Figure, digits: int = 2) -> str:
     """A figure as text: mean and interval, or median and how many runs never got there; bold where it holds."""
     interval = figure.interval
     if interval.never:
-        # Not a mean: one infinity would hide the others.
-        middle = float(np.median(figure.values))
         rest = f"never {interval.never}"
-        text = f"{middle:.{digits}f} ({rest})" if math.isfinite(middle) else rest
+        text = f"{figure.middle:.{digits}f} ({rest})" if math.isfinite(figure.middle) else rest
     elif math.isnan(interval.mean):
         return "–"
     elif math.isnan(interval.low):
