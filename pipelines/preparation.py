@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from rich.console import Console
 from transformers import AutoConfig, AutoTokenizer
 
 from actors.trackers import require
@@ -36,6 +37,13 @@ class Prepared:
     evaluation: EncodedPool | None
     warnings: tuple[str, ...] = ()
     """What can run, but hardly as it was meant."""
+
+    def warn(self, console: Console) -> None:
+        """Print the warnings."""
+        for warning in self.warnings:
+            console.print(
+                f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True
+            )
 
 
 def prepare(config: TrainConfig) -> Prepared:

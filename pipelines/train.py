@@ -57,8 +57,7 @@ def train(
     """
     console = console or Console()
     prepared = prepare(config)
-    for warning in prepared.warnings:
-        console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+    prepared.warn(console)
     folder = claim_folder(config, resume=resume, overwrite=overwrite)
     if not ray.is_initialized():
         # Nodes of a cluster may be taken away with a notice; the one in here is not.

@@ -64,7 +64,7 @@ def run_sweep(
     if isinstance(base, TrainConfig):
         from pipelines.preparation import prepare  # loads the models' code, which a simulation has no use for
 
-        prepare(base)
+        prepare(base).warn(console)
     demand = trial_demand(sweep)
     started = time.monotonic()
     # What a stopped trial's learners held is given back by an actor of Ray Train's that asks the dashboard whether

@@ -214,6 +214,18 @@ def test_a_segment_that_was_done_but_not_reported_comes_first(done, known, end):
     assert segment_end(done, known, interval=20, steps=65) == end
 
 
+def test_a_sweep_says_what_the_job_that_it_varies_warns_of(cluster, tmp_path):
+    said = io.StringIO()
+    (tmp_path / "lab_asha").mkdir()
+    (tmp_path / "lab_asha" / "thesis.tex").write_text("years of work")
+    few = "base.pool.sources.0.seed=8"  # the lab's anchors are of the tasks that seed 7 draws
+    sweep = load_sweep("tune_configs/lab_asha.yaml", [*SMALL, few, f"sweep.folder={tmp_path}"])
+    with pytest.raises(ConfigError, match="not a sweep's folder"):
+        run_sweep(sweep, Console(file=said, width=400))
+    assert "warning:" in said.getvalue()
+    assert "of the pool's 200 tasks have no reference pass rates" in said.getvalue()
+
+
 def test_a_run_without_a_checkpoint_cannot_be_adopted(small_job, tmp_path):
     (tmp_path / "empty").mkdir()
     with pytest.raises(ConfigError, match="no checkpoint to go on from"):
