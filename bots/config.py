@@ -60,8 +60,10 @@ class SelectionConfig(Section):
     """λ, forgetting: 0 never forgets, 1 keeps only the prior and the newest evidence."""
     rho: Share = 0.1
     """ρ: share of the evidence that is implicit; 0 explicit only, 1 implicit only."""
-    evidence: str = "interpolation"
-    """Implicit evidence: interpolation, item_response, neighbours, online, none, or `module:Class`."""
+    evidence: str = "auto"
+    """Implicit evidence: auto, interpolation, item_response, neighbours, online, none, or `module:Class`. auto:
+    interpolation for tasks whose reference pass rates are known; for others the means of their domain and level, if
+    the pool has levels, and none else."""
     evidence_options: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the evidence plug-in, for example `gamma: 0.9`."""
     forgetting: Literal["step", "observation"] = "step"

@@ -43,8 +43,8 @@ class BOTS:
         as the batch's tasks had on average; `rollouts` only tells the bound of the evidence mass, n/λ.
     seed: of all random choices.
     selector: bots, greedy, random, offline, mopps, dots, variance, or "module:Class".
-    evidence: interpolation, item_response, neighbours, online, "none" or None, or "module:Class"; "default": the
-        selector's own, interpolation for most.
+    evidence: auto, interpolation, item_response, neighbours, online, "none" or None, or "module:Class"; "default":
+        the selector's own, auto for most: interpolation where anchors are known, else the means of levels.
     prior: (α0, β0); two arrays of the pool's length; a dict from domain to (α0, β0); "anchors"; AnchorPrior.
     forgetting: "step", or "observation" (see Posterior).
     adaptor: name of a self-tuner of λ, ρ, p*, or None. *_options: arguments of the plug-ins' classes.

@@ -34,6 +34,7 @@ class TaskPool:
     answer    string              what the grader compares with
     domain    string              e.g. math, code, logic; "default" if absent
     grader    string              which grader scores the completions
+    level     integer or string   tasks of one domain and level are about as hard; null where unknown
     ========  ==================  =====================================================
 
     Only the number of rows matters to selection; `require` checks the columns that training needs.
@@ -78,6 +79,16 @@ class TaskPool:
     def anchored(self) -> int:
         """Tasks of which both reference pass rates are known."""
         return int(np.sum(~np.isnan(self.weak + self.strong))) if self.has_anchors else 0
+
+    @property
+    def has_levels(self) -> bool:
+        """Whether the level of some task is known."""
+        if "level" not in self.table.column_names:
+            return False
+        column = self.table["level"]
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        return bool(text or pa.types.is_integer(kind)) and column.null_count < len(column)
 
     @property
     def anchor_columns(self) -> tuple[str | None, str | None]:

@@ -12,13 +12,14 @@ from rich.console import Console
 from transformers import AutoConfig, AutoTokenizer
 
 from actors.trackers import require
-from bots.config import TrainConfig
+from bots.config import SelectionConfig, TrainConfig
 from bots.config_tree import ConfigError, dump_config
 from bots.encoded import EncodedPool
 from bots.evidence import FROM_ANCHORS
 from bots.files import replace_text
 from bots.learning.policy import check_policy
 from bots.pool import PoolError, TaskPool
+from bots.selection import preset_of
 from pipelines.pool import build_pool
 from pipelines.prompts import encode
 
@@ -96,16 +97,38 @@ def prepare(config: TrainConfig) -> Prepared:
 
 
 def _few_anchors(config: TrainConfig, pool: TaskPool) -> Iterator[str]:
-    """A line where much of the pool lacks the reference pass rates that the selection reckons with."""
+    """Lines where much of the pool lacks the reference pass rates that the selection reckons with."""
     selection, unknown = config.selection, len(pool) - pool.anchored
+    if unknown <= FEW_UNKNOWN * len(pool):
+        return
+    lacking = f"{unknown:,} of the pool's {len(pool):,} tasks have no reference pass rates"
+    believes = selection.selector not in ("random", "offline")
     uses = [f"evidence {selection.evidence}"] * (selection.evidence in FROM_ANCHORS and selection.rho > 0)
     uses += ["selector offline"] * (selection.selector == "offline")
     uses += ["prior anchors"] * (selection.prior == "anchors")
-    if uses and unknown > FEW_UNKNOWN * len(pool):
-        yield (
-            f"{unknown:,} of the pool's {len(pool):,} tasks have no reference pass rates, and "
-            f"{' and '.join(uses)} can say nothing of those; `bots anchors` measures them, evidence online needs none"
+    if uses:
+        yield f"{lacking}, and {' and '.join(uses)} can say nothing of those; `bots anchors` measures them"
+    elif selection.evidence == "auto" and selection.rho > 0 and believes:
+        yield f"{lacking}; {_instead(selection, pool)}"
+
+
+def _instead(selection: SelectionConfig, pool: TaskPool) -> str:
+    """What evidence auto has for tasks without anchors, and what would be better."""
+    if pool.has_levels:
+        return (
+            "their evidence is learnt on the way from domains and levels. `bots anchors` measures them, and with "
+            "them selection is better (docs/selection.md)"
         )
+    free = "lam" not in preset_of(selection.selector, selection.forgetting).fixed
+    return (
+        "nor has the pool levels, so that their own rollouts are the only evidence of those. `bots anchors` measures "
+        "them; a column `level` helps too"
+        + (
+            f"; with neither, selection.lam=0 is better than {selection.lam:g} (docs/selection.md)"
+            if free
+            else ""
+        )
+    )
 
 
 def model_path(path: str) -> str:

@@ -9,6 +9,7 @@ from bots.pool import TaskPool
 from bots.registry import load_class
 
 BUILT_IN = {
+    "auto": "bots.evidence.auto:Auto",
     "none": "bots.evidence.none:NoEvidence",
     "interpolation": "bots.evidence.interpolation:Interpolation",
     "item_response": "bots.evidence.item_response:ItemResponse",

@@ -24,7 +24,7 @@ class Preset:
 
     lam: float = 0.1
     rho: float = 0.1
-    evidence: str = "interpolation"
+    evidence: str = "auto"
     fixed: tuple[str, ...] = ()
 
 

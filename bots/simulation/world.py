@@ -73,9 +73,13 @@ class WorldSpec:
 
 @dataclass(frozen=True)
 class Items:
-    """Latent truth about N tasks: domain int64, difficulty and discrimination float64, (N,) each."""
+    """Latent truth about N tasks: domain and level int64, difficulty and discrimination float64, (N,) each.
+
+    level: 1 for a domain's first, 0 in a world without levels.
+    """
 
     domain: npt.NDArray[np.int64]
+    level: npt.NDArray[np.int64]
     difficulty: Floats
     discrimination: Floats
 
@@ -85,12 +89,14 @@ class Items:
         shares = np.array(list(spec.domains.values()))
         domain = rng.choice(len(shares), size, p=shares / shares.sum())
         mean = np.full(size, spec.difficulty_mean)
+        level = np.zeros(size, np.int64)
         for code, name in enumerate(spec.domains):
             if spec.levels:
-                own = domain == code
-                mean[own] = rng.choice(np.asarray(spec.levels[name], np.float64), int(own.sum()))
+                own, means = domain == code, np.asarray(spec.levels[name], np.float64)
+                drawn = rng.choice(len(means), int(own.sum()))
+                mean[own], level[own] = means[drawn], drawn + 1
         difficulty = rng.normal(mean, spec.difficulty_sd) + spec.domain_gap * domain
-        return cls(domain, difficulty, np.exp(rng.normal(0, spec.discrimination_sd, size)))
+        return cls(domain, level, difficulty, np.exp(rng.normal(0, spec.discrimination_sd, size)))
 
 
 class World:
@@ -102,14 +108,14 @@ class World:
         self.train = Items.draw(spec, spec.tasks, rng)
         self.held_out = Items.draw(spec, spec.held_out, rng)
         names = np.array(list(spec.domains))
-        table = pa.table(
-            {
-                "domain": names[self.train.domain],
-                "weak": self._anchor(spec.weak, rng),
-                "strong": self._anchor(spec.strong, rng),
-            }
-        )
-        self.pool = TaskPool.from_arrow(table, weak="weak", strong="strong")
+        columns = {
+            "domain": names[self.train.domain],
+            "weak": self._anchor(spec.weak, rng),
+            "strong": self._anchor(spec.strong, rng),
+        }
+        if spec.levels:
+            columns["level"] = self.train.level
+        self.pool = TaskPool.from_arrow(pa.table(columns), weak="weak", strong="strong")
 
     def _anchor(self, ability: float | Mapping[str, float], rng: np.random.Generator) -> pa.Array:
         spec, items = self.spec, self.train

@@ -151,9 +151,9 @@ def test_presets_show_in_the_settings(pool):
     shown = {name: BOTS(pool, selector=name).settings for name in ("bots", "mopps", "dots")}
     resolved = {name: (s["lam"], s["rho"], s["evidence"]) for name, s in shown.items()}
     assert resolved == {
-        "bots": (0.1, 0.1, "interpolation"),
+        "bots": (0.1, 0.1, "auto"),
         "mopps": (0.0, 0.0, "none"),
-        "dots": (1.0, 1.0, "interpolation"),
+        "dots": (1.0, 1.0, "auto"),
     }
 
 

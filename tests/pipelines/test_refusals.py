@@ -143,7 +143,7 @@ FEW = ["pool.sources.0.seed=8"]  # the lab's anchors are of the tasks that seed 
 @pytest.mark.parametrize(
     ("overrides", "who"),
     [
-        ([], "evidence interpolation"),
+        (["selection.evidence=interpolation"], "evidence interpolation"),
         (["selection.evidence=item_response"], "evidence item_response"),
         (["selection.selector=offline"], "selector offline"),
         (["selection.prior=anchors", "selection.rho=0"], "prior anchors"),
@@ -155,9 +155,30 @@ def test_who_reckons_with_reference_pass_rates_that_are_not_there_is_warned(smal
     assert f"{who} can say nothing of those; `bots anchors` measures them" in warning
 
 
+@pytest.mark.parametrize("selector", ["bots", "dots"])
+def test_who_has_no_reference_pass_rates_is_told_what_there_is_instead(small_job, tmp_path, selector):
+    chosen = f"selection.selector={selector}"
+    [warning] = prepare(small_job(*FEW, chosen)).warnings
+    assert (
+        "have no reference pass rates; their evidence is learnt on the way from domains and levels" in warning
+    )
+    assert "`bots anchors` measures them" in warning
+    [warning] = prepare(small_job(parquet(tmp_path), "selection.tasks=1", chosen)).warnings
+    assert "2 of the pool's 2 tasks have no reference pass rates; nor has the pool levels" in warning
+    assert ("selection.lam=0 is better than 0.1" in warning) == (selector == "bots"), (
+        "dots is defined by its λ"
+    )
+
+
 @pytest.mark.parametrize(
     "overrides",
-    [[], [*FEW, "selection.evidence=online"], [*FEW, "selection.rho=0"], [*FEW, "selection.selector=mopps"]],
+    [
+        [],
+        [*FEW, "selection.evidence=online"],
+        [*FEW, "selection.selector=random"],
+        [*FEW, "selection.rho=0"],
+        [*FEW, "selection.selector=mopps"],
+    ],
 )
 def test_nobody_else_is_warned(small_job, overrides):
     assert prepare(small_job(*overrides)).warnings == ()

@@ -46,7 +46,7 @@ def test_every_sweep_that_is_shipped_is_valid_and_tries_the_default(path):
         (
             GRID,
             "space.selection.evidence_options.gama=[0.9]",
-            r"gama: no such key; evidence 'interpolation' takes",
+            r"gama: no such key; evidence 'auto' takes",
         ),
         (GRID, "space.run.name=[a, b]", r"the sweep names its trials itself"),
         (GRID, "search.metric=accuracy", r"search.metric is 'accuracy'; target simulate has gain"),

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bots.evidence.auto import Auto
 from bots.evidence.base import Evidence
 from bots.evidence.conformance import (
     CHECKS,
@@ -17,6 +18,7 @@ from bots.evidence.none import NoEvidence
 from bots.evidence.online import Online
 
 PLUG_INS = {
+    "auto": Auto,
     "none": NoEvidence,
     "interpolation": Interpolation,
     "interpolation-pool": lambda pool: Interpolation(pool, per_domain=False),

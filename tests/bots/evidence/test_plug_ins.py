@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from bots.evidence import make_evidence
+from bots.evidence.auto import Auto
 from bots.evidence.conformance import example_pool
 from bots.evidence.interpolation import Interpolation
 from bots.evidence.item_response import ItemResponse
@@ -139,6 +140,71 @@ def test_neighbours_learn_a_smooth_field_without_anchors():
         predicted = all_of(evidence)
         assert np.corrcoef(predicted, truth)[0, 1] > 0.85
         assert np.mean((predicted - truth) ** 2) < 0.4 * np.var(truth)
+
+
+def trained(make, pool, steps=6):
+    evidence, rng = make(pool), np.random.default_rng(4)
+    for step in range(steps):
+        rows = rng.choice(len(pool), 32, replace=False)
+        evidence.observe(step, rows, rng.binomial(8, 0.3 + 0.4 * (rows % 2)) / 8, np.full(32, 8.0))
+    return evidence
+
+
+def by_level(pool):
+    return Online(pool, ["domain", "level"])
+
+
+def test_auto_takes_for_each_task_what_the_pool_has_for_it():
+    pool = example_pool()
+    known = ~np.isnan(pool.weak + pool.strong)
+    assert 0.8 < known.mean() < 1
+    auto = all_of(trained(Auto, pool))
+    assert np.array_equal(auto[known], all_of(trained(Interpolation, pool))[known])
+    assert np.array_equal(auto[~known], all_of(trained(by_level, pool))[~known])
+    assert not np.isnan(auto).any()
+
+    whole = TaskPool(pool.table.filter(known), "weak", "strong")
+    evidence = trained(Auto, whole)
+    assert np.array_equal(all_of(evidence), all_of(trained(Interpolation, whole)))
+    assert evidence.metrics() == trained(Interpolation, whole).metrics(), "nothing else is kept"
+
+    bare = TaskPool(pool.table.drop_columns(["weak", "strong"]))
+    assert np.array_equal(all_of(trained(Auto, bare)), all_of(trained(by_level, bare)))
+
+    flat = TaskPool(pool.table.drop_columns(["level"]), "weak", "strong")
+    assert np.array_equal(np.isnan(all_of(trained(Auto, flat))), ~known)
+    assert np.isnan(all_of(trained(Auto, TaskPool(bare.table.select(["domain"]))))).all()
+
+
+def test_auto_takes_up_what_comes_with_new_tasks():
+    pool = example_pool()
+    old = pa.concat_tables([pool.table.slice(0, 100).drop_columns(["weak", "strong", "level"])])
+    evidence = trained(Auto, TaskPool(old))
+    assert np.isnan(all_of(evidence)).all()
+    assert evidence.state_dict() == {}
+    unknown = pa.nulls(100, pa.float64())
+    table = old.append_column("level", pa.nulls(100, pa.int64()))
+    table = table.append_column("weak", unknown).append_column("strong", unknown)
+    rest = pool.table.slice(100).select(table.column_names)
+    grown = TaskPool(pa.concat_tables([table, rest]), "weak", "strong")
+    evidence.grow(grown)
+    fresh = Auto(grown)
+    rng = np.random.default_rng(2)
+    for step in range(10, 20):
+        rows = rng.choice(300, 64, replace=False)
+        for one in (evidence, fresh):
+            one.observe(step, rows, rng.random(64) * 0 + 0.5, np.full(64, 8.0))
+    assert not np.isnan(all_of(evidence)).any()
+    assert np.array_equal(all_of(evidence), all_of(fresh))
+
+
+def test_auto_refuses_the_state_of_another_pool():
+    pool = example_pool()
+    state = trained(Auto, TaskPool(pool.table.drop_columns(["weak", "strong"]))).state_dict()
+    with pytest.raises(
+        ValueError, match="the state is of online; this pool's evidence is of interpolation, online"
+    ):
+        Auto(pool).load_state_dict(state)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,116 @@
+"""What the pool allows: interpolation where anchors are known, means of levels where they are not."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from bots.evidence.base import Evidence, Float32, Float64, Rows
+from bots.evidence.interpolation import Interpolation
+from bots.evidence.online import Online
+from bots.pool import TaskPool
+
+GROUPS = ("domain", "level")
+
+
+class Auto(Evidence):
+    """For each task the best evidence that its pool has for it; on a pool with all anchors it is the paper's.
+
+    - A task with both anchors has the prediction of `Interpolation` alone.
+    - Others have that of `Online` by domain and level, if the pool has levels. It learns from all tasks.
+    - Without levels they have none. Means of whole domains say too little of a task to select by: on the
+      simulated lab they were no better than nothing (docs/selection.md).
+
+    gamma, per_domain, tolerance: of `Interpolation`. strength: of `Online`.
+    """
+
+    def __init__(
+        self,
+        pool: TaskPool,
+        gamma: float = 0.9,
+        per_domain: bool | None = None,
+        tolerance: float = 0.5,
+        strength: float = 4.0,
+    ) -> None:
+        super().__init__(pool)
+        self._options: dict[str, Any] = {"gamma": gamma, "per_domain": per_domain, "tolerance": tolerance}
+        self._strength = strength
+        self.interpolation: Interpolation | None = None
+        self.online: Online | None = None
+        """None where nothing is left for it to predict."""
+        self._add_parts(pool)
+
+    def _add_parts(self, pool: TaskPool) -> None:
+        if self.interpolation is None and pool.has_anchors:
+            self.interpolation = Interpolation(pool, **self._options)
+        if self.online is None and pool.has_levels and pool.anchored < len(pool):
+            self.online = Online(pool, GROUPS, strength=self._strength)
+
+    @property
+    def _parts(self) -> dict[str, Evidence]:
+        parts = {"interpolation": self.interpolation, "online": self.online}
+        return {name: part for name, part in parts.items() if part is not None}
+
+    def observe(self, step: int, rows: Rows, p_hat: Float64, n: Float64) -> None:
+        """Both learn from the whole batch."""
+        for part in self._parts.values():
+            part.observe(step, rows, p_hat, n)
+
+    def predict(self, start: int, stop: int, out: Float32) -> None:
+        """p̃ of rows start … stop-1."""
+        if self.interpolation is None:
+            out.fill(np.nan)
+        else:
+            self.interpolation.predict(start, stop, out)
+        if self.online is not None:
+            rest = self._without_anchors(slice(start, stop), len(out))
+            out[rest] = self.online.predict_rows(start + np.flatnonzero(rest))
+
+    def predict_rows(self, rows: Rows) -> Float32:
+        """p̃ of some rows."""
+        known = self.interpolation
+        out = np.full(len(rows), np.nan, np.float32) if known is None else known.predict_rows(rows)
+        if self.online is not None:
+            rest = self._without_anchors(rows, len(rows))
+            out[rest] = self.online.predict_rows(rows[rest])
+        return out
+
+    def _without_anchors(self, rows: slice | Rows, size: int) -> npt.NDArray[np.bool_]:
+        """bool (size,): rows of which a reference pass rate is unknown."""
+        if self.interpolation is None:
+            return np.ones(size, np.bool_)
+        unknown: npt.NDArray[np.bool_] = np.isnan(self.pool.weak[rows] + self.pool.strong[rows])
+        return unknown
+
+    def grow(self, pool: TaskPool) -> None:
+        """The first task with anchors, or with a level and none, brings a part that starts from nothing."""
+        super().grow(pool)
+        for part in self._parts.values():
+            part.grow(pool)
+        self._add_parts(pool)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Those of the parts, `part/name`."""
+        return {
+            f"{part}/{name}": value
+            for part, evidence in self._parts.items()
+            for name, value in evidence.state_dict().items()
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore `state_dict`."""
+        names = {key.partition("/")[0] for key in state}
+        if names != self._parts.keys():
+            raise ValueError(
+                f"the state is of {', '.join(sorted(names)) or 'nothing'}; this pool's evidence is of "
+                f"{', '.join(self._parts) or 'nothing'}"
+            )
+        for part, evidence in self._parts.items():
+            own = {key.partition("/")[2]: value for key, value in state.items() if key.startswith(f"{part}/")}
+            evidence.load_state_dict(own)
+
+    def metrics(self) -> dict[str, float]:
+        """Those of the parts."""
+        return {name: value for part in self._parts.values() for name, value in part.metrics().items()}
