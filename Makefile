@@ -3,8 +3,6 @@
 #   make test    lint, types and the whole test suite
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
-# Processes that share the tests, by file; each has a Ray of its own, with up to two engines and two learner ranks.
-JOBS ?= 2
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 # Without byte-code files every Ray worker would compile vLLM and torch again (13 s instead of 5 s each).
@@ -19,7 +17,7 @@ demo: $(READY)
 	$(BIN)/bots demo
 
 test: check sandbox browser
-	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest
 
 check: $(READY)
 	$(BIN)/ruff check .

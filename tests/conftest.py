@@ -13,12 +13,6 @@ os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 import pytest
 
 
-def pytest_collection_modifyitems(items):
-    """Files with slow tests first: processes that share the files then end at about the same time."""
-    slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
-
-
 @pytest.fixture(scope="session")
 def cluster():
     """A Ray with eight logical CPUs: enough for small jobs of every shape, whatever the machine has.
