@@ -82,9 +82,7 @@ def _ratio_name(kind: str, share: float, cost: str) -> str:
 def _figures(pairs: list[tuple[StudyRun, StudyRun]]) -> dict[str, Figure]:
     figures = {}
     for cost in COSTS:
-        curves = [
-            (r.against[cost], b.against[cost]) for r, b in pairs if cost in r.against and cost in b.against
-        ]
+        curves = [(r.against[cost], b.against[cost]) for r, b in pairs if r.comparable(b, cost)]
         for share in TTB:
             ratios = np.array([time_to_best(mine, base, share) for mine, base in curves])
             # Undefined where the baseline itself never rose: such a pair says nothing.

@@ -28,7 +28,8 @@ Made by `bots study {config}` from `{results}/*.parquet`; no number here was typ
   signed-rank test over seeds, corrected for the number of arms in the table (Holm). Fewer than six seeds can't be bold.
 
 {done} of {planned} runs are there, of commits {commits}, on {machines}. {timed} of them were
-timed; the others ran while the machine did other work, and count for steps and tokens only.
+timed; the others ran while the machine did other work, and count for steps and tokens only. Seconds are compared only
+between runs of a seed on one kind of machine.
 """
 
 

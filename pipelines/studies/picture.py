@@ -24,19 +24,22 @@ def draw_part(results: StudyResults, comparison: Comparison, part: Part, baselin
     """
     figure, axes = plt.subplots(1, 4, figsize=(17, 4.4), layout="constrained")
     budgets: dict[str, float] = {}
-    for number, (arm, count) in enumerate(comparison.seeds.items()):
-        found = (results.run((comparison.pool, arm, seed)) for seed in range(part.seeds))
-        runs = [run for run in found if run is not None][:count]
+    for number, arm in enumerate(comparison.seeds):
+        found = (
+            (results.run((comparison.pool, arm, s)), results.run((comparison.pool, baseline, s)))
+            for s in range(part.seeds)
+        )
+        pairs = [(run, base) for run, base in found if run is not None and base is not None]
         colour = matplotlib.colormaps["tab10"](number % 10)
         for axis, cost in zip(axes, COSTS, strict=False):
             axis.set(xlabel=UNITS[cost])
-            curves = [run.against[cost] for run in runs if cost in run.against]
+            curves = [run.against[cost] for run, base in pairs if run.comparable(base, cost)]
             if curves:
                 at = np.mean([curve.at for curve in curves], axis=0)
                 _band(axis, at, np.stack([curve.scores for curve in curves]), colour, arm)
                 if arm == baseline:
                     budgets[cost] = at[-1]
-        etr = np.stack([_smooth(run.etr) for run in runs])
+        etr = np.stack([_smooth(run.etr) for run, _ in pairs])
         _band(axes[3], np.arange(1, etr.shape[1] + 1), etr, colour, arm)
     for axis, cost in zip(axes, COSTS, strict=False):
         if cost in budgets:

@@ -55,7 +55,7 @@ class StudyRun:
     against: scores over "steps", generated "tokens" and training "seconds"; no seconds of a run that was not timed.
     etr, brier: float64 (steps,), the latter NaN where nothing was predicted. coverage: share of the pool that had been
     observed at the end; NaN for a run that did not count it. last: the last score by domain; empty for a run that did
-    not keep them.
+    not keep them. machine: the kind that it ran on.
     """
 
     against: dict[str, Curve]
@@ -63,6 +63,15 @@ class StudyRun:
     brier: np.ndarray
     coverage: float
     last: dict[str, float]
+    machine: str
+
+    def comparable(self, other: StudyRun, cost: str) -> bool:
+        """Whether the two can be compared on a cost: both have it, and seconds are those of one kind of machine."""
+        return (
+            cost in self.against
+            and cost in other.against
+            and (cost != "seconds" or self.machine == other.machine)
+        )
 
 
 class StudyResults:
@@ -132,6 +141,7 @@ class StudyResults:
             training["brier"].to_numpy(),
             coverage[-1].as_py() if len(coverage) else math.nan,
             dict(scored["domain_scores"][-1].as_py() or []),
+            self.runs.filter(_is(key))["machine"][0].as_py(),
         )
 
     @staticmethod

@@ -9,7 +9,7 @@ from pipelines.studies.config import Part, StudyConfig
 from pipelines.studies.figures import compare_arms
 from pipelines.studies.forest import _bounds, _draw_panel
 from pipelines.studies.overview import overview
-from pipelines.studies.results import STEPS, StudyResults
+from pipelines.studies.results import RUNS, STEPS, StudyResults
 
 SEEDS = 7
 RISE = {"random": [0.40, 0.42, 0.44], "bots": [0.40, 0.44, 0.46], "offline": [0.40, 0.41, 0.42]}
@@ -32,7 +32,28 @@ def results(tmp_path):
     rows += steps("math", "random", 0, RISE["random"]) + steps("math", "bots", 0, RISE["bots"])
     found = StudyResults(tmp_path)
     found.steps = pa.Table.from_pylist(rows, schema=STEPS)
+    found.runs = ran_on({}, rows)
     return found
+
+
+def ran_on(machines, rows):
+    """The table of runs: all on one kind of machine but for some arms."""
+    keys = sorted({(row["pool"], row["arm"], row["seed"]) for row in rows})
+    about = [
+        {"pool": pool, "arm": arm, "seed": seed, "machine": machines.get(arm, "2 CPU cores")}
+        for pool, arm, seed in keys
+    ]
+    return pa.Table.from_pylist(about, schema=RUNS)
+
+
+def test_seconds_of_two_kinds_of_machine_are_not_compared(results):
+    results.runs = ran_on({"bots": "1 CPU core"}, results.steps.to_pylist())
+    figures = compare_arms(results, "mixed", list(RISE), "random", SEEDS).figures
+    for name in ("TTB100", "BSF50"):
+        assert len(figures["bots"][f"{name}/steps"].values) == SEEDS
+        assert len(figures["bots"][f"{name}/tokens"].values) == SEEDS
+        assert not len(figures["bots"][f"{name}/seconds"].values)
+        assert len(figures["random"][f"{name}/seconds"].values) == SEEDS
 
 
 def study(tmp_path, **part):
