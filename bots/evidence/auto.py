@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ class Auto(Evidence):
     - A task with both anchors has the prediction of `Interpolation` alone.
     - Others have that of `Online` by domain and level, if the pool has levels. It learns from all tasks.
     - Without levels they have none. Means of whole domains say too little of a task to select by: on the
-      simulated lab they were no better than nothing (docs/selection.md).
+      simulated lab they were no better than nothing (docs/selection.md). A pool of such tasks alone gives a warning.
 
     gamma, per_domain, tolerance: of `Interpolation`. strength: of `Online`.
     """
@@ -41,6 +42,13 @@ class Auto(Evidence):
         self.online: Online | None = None
         """None where nothing is left for it to predict."""
         self._add_parts(pool)
+        if not self._parts:
+            warnings.warn(
+                "the pool has neither anchors nor levels, so there is no implicit evidence: a task is known by its own "
+                "rollouts only. Give it weak and strong pass rates, or a column 'level'; with neither, lam=0 is better "
+                "than forgetting. evidence='none' says that this is meant",
+                stacklevel=2,
+            )
 
     def _add_parts(self, pool: TaskPool) -> None:
         if self.interpolation is None and pool.has_anchors:
