@@ -21,6 +21,16 @@ class PoolError(ValueError):
     """A pool that cannot be used, with the column, the row and the way out."""
 
 
+def plain_type(column: pa.ChunkedArray) -> pa.DataType:
+    """Of the values, also where they are dictionary-encoded."""
+    return column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether values of a type are strings of any length."""
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
 class TaskPool:
     """K tasks as an Arrow table. Rows are numbered 0 … K-1 and never move.
 
@@ -86,9 +96,8 @@ class TaskPool:
         if "level" not in self.table.column_names:
             return False
         column = self.table["level"]
-        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-        text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
-        return bool(text or pa.types.is_integer(kind)) and column.null_count < len(column)
+        kind = plain_type(column)
+        return (is_text(kind) or bool(pa.types.is_integer(kind))) and column.null_count < len(column)
 
     @property
     def anchor_columns(self) -> tuple[str | None, str | None]:

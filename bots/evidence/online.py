@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bots.evidence.base import Evidence, Float32, Float64, Rows
-from bots.pool import TaskPool
+from bots.pool import TaskPool, is_text, plain_type
 
 MAX_GROUPS = 65_536
 
@@ -165,14 +165,10 @@ def _encode(pool: TaskPool, name: str) -> tuple[list[str | None], npt.NDArray[np
             f"evidence 'online' needs the column {name!r}; the pool has {', '.join(pool.table.column_names)}"
         )
     column = pool.table[name]
-    kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
-    if not (pa.types.is_integer(kind) or pa.types.is_boolean(kind) or _is_text(kind)):
+    kind = plain_type(column)
+    if not (pa.types.is_integer(kind) or pa.types.is_boolean(kind) or is_text(kind)):
         raise ValueError(f"column {name!r} has type {kind}; groups are made of strings, integers or booleans")
     encoded = column.cast(kind).cast(pa.string()).combine_chunks().dictionary_encode()
     values: list[str | None] = encoded.dictionary.to_pylist()
     codes: npt.NDArray[np.int64] = encoded.indices.fill_null(len(values)).to_numpy(zero_copy_only=False)
     return [*values, None], codes.astype(np.int64)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))

@@ -55,11 +55,7 @@ class Comparison:
 
 def compare_arms(results: StudyResults, pool: str, arms: list[str], baseline: str, seeds: int) -> Comparison:
     """Compare what has been run; an arm and a seed without its baseline count for nothing."""
-    pairs: dict[str, list[tuple[StudyRun, StudyRun]]] = {}
-    for arm in arms:
-        found = ((results.run((pool, arm, s)), results.run((pool, baseline, s))) for s in range(seeds))
-        pairs[arm] = [(run, base) for run, base in found if run is not None and base is not None]
-    pairs = {arm: both for arm, both in pairs.items() if both}
+    pairs = {arm: both for arm in arms if (both := paired(results, pool, arm, baseline, seeds))}
     figures = {arm: _figures(both) for arm, both in pairs.items()}
     tested = [arm for arm in figures if arm != baseline]
     for name in ratio_names():
@@ -67,6 +63,14 @@ def compare_arms(results: StudyResults, pool: str, arms: list[str], baseline: st
         for arm, p in zip(tested, corrected, strict=True):
             figures[arm][name] = Figure(figures[arm][name].values, figures[arm][name].interval, p)
     return Comparison(pool, {arm: len(both) for arm, both in pairs.items()}, figures)
+
+
+def paired(
+    results: StudyResults, pool: str, arm: str, baseline: str, seeds: int
+) -> list[tuple[StudyRun, StudyRun]]:
+    """An arm's runs, each with the baseline's of the same seed, where both are there."""
+    found = ((results.run((pool, arm, s)), results.run((pool, baseline, s))) for s in range(seeds))
+    return [(run, base) for run, base in found if run is not None and base is not None]
 
 
 def ratio_names(*costs: str) -> list[str]:

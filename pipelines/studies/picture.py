@@ -13,7 +13,7 @@ import numpy as np
 
 from bots.metrics import mean_interval
 from pipelines.studies.config import Part
-from pipelines.studies.figures import COSTS, UNITS, Comparison
+from pipelines.studies.figures import COSTS, UNITS, Comparison, paired
 from pipelines.studies.results import StudyResults
 
 
@@ -25,11 +25,7 @@ def draw_part(results: StudyResults, comparison: Comparison, part: Part, baselin
     figure, axes = plt.subplots(1, 4, figsize=(17, 4.4), layout="constrained")
     budgets: dict[str, float] = {}
     for number, arm in enumerate(comparison.seeds):
-        found = (
-            (results.run((comparison.pool, arm, s)), results.run((comparison.pool, baseline, s)))
-            for s in range(part.seeds)
-        )
-        pairs = [(run, base) for run, base in found if run is not None and base is not None]
+        pairs = paired(results, comparison.pool, arm, baseline, part.seeds)
         colour = matplotlib.colormaps["tab10"](number % 10)
         for axis, cost in zip(axes, COSTS, strict=False):
             axis.set(xlabel=UNITS[cost])

@@ -180,7 +180,7 @@ def test_auto_takes_for_each_task_what_the_pool_has_for_it():
 
 def test_auto_takes_up_what_comes_with_new_tasks():
     pool = example_pool()
-    old = pa.concat_tables([pool.table.slice(0, 100).drop_columns(["weak", "strong", "level"])])
+    old = pool.table.slice(0, 100).drop_columns(["weak", "strong", "level"])
     with pytest.warns(UserWarning, match="neither anchors nor levels"):
         evidence = trained(Auto, TaskPool(old))
     assert np.isnan(all_of(evidence)).all()
@@ -196,7 +196,7 @@ def test_auto_takes_up_what_comes_with_new_tasks():
     for step in range(10, 20):
         rows = rng.choice(300, 64, replace=False)
         for one in (evidence, fresh):
-            one.observe(step, rows, rng.random(64) * 0 + 0.5, np.full(64, 8.0))
+            one.observe(step, rows, np.full(64, 0.5), np.full(64, 8.0))
     assert not np.isnan(all_of(evidence)).any()
     assert np.array_equal(all_of(evidence), all_of(fresh))
 
