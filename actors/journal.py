@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,11 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
-from torch.utils.tensorboard import SummaryWriter
+
+# Not torch's SummaryWriter, which writes the same events: torch takes longer to load than the rest of this actor.
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from actors.trackers import open_trackers
 from bots.files import replace_text, replacing
@@ -30,7 +35,7 @@ class Journal:
     ) -> None:
         self.path = Path(folder) / "metrics.jsonl"
         self.records: list[dict[str, Any]] = _read(self.path)
-        self.board = SummaryWriter(str(Path(folder) / "tensorboard"))
+        self.board = EventFileWriter(str(Path(folder) / "tensorboard"))
         self.trackers = open_trackers(trackers, Path(folder), config or {})
 
     def rewind(self, step: int) -> None:
@@ -50,9 +55,14 @@ class Journal:
         self.records.append(record)
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
-        for name, value in record.items():
-            if isinstance(value, int | float) and name != "step":
-                self.board.add_scalar(name, value, record["step"])
+        figures = [
+            Summary.Value(tag=name, simple_value=value)
+            for name, value in record.items()
+            if isinstance(value, int | float) and name != "step"
+        ]
+        self.board.add_event(
+            Event(wall_time=time.time(), step=record["step"], summary=Summary(value=figures))
+        )
         self.trackers.log(record)
 
     def keep(self, step: int, rollouts: pa.Table, where: str = "rollouts") -> None:

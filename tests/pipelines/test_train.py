@@ -7,6 +7,7 @@ import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from transformers import AutoModelForCausalLM
 
 from actors.weights.format import Checksum
@@ -59,7 +60,12 @@ def test_a_run_leaves_everything_that_it_promises(finished_run):
     assert summary["tokens"] == sum(record["tokens"] for record in steps)
     assert parse_config(TrainConfig, yaml.safe_load((folder / "config.yaml").read_text()), "") == config
     assert sorted(p.name for p in (folder / "checkpoints").glob("step_*")) == ["step_000002", "step_000003"]
-    assert list((folder / "tensorboard").iterdir())
+    board = EventAccumulator(str(folder / "tensorboard")).Reload()
+    shown = {event.step: event.value for event in board.Scalars("score")}
+    assert shown == pytest.approx(
+        {record["step"]: record["score"] for record in records if "score" in record}
+    )
+    assert "seconds/generate" in board.Tags()["scalars"]
 
     with ipc.open_file(str(folder / "posterior" / "beliefs.arrow")) as file:
         beliefs = file.read_all()
