@@ -61,6 +61,8 @@ class Interpolation(Evidence):
         estimator: str = "means",
     ) -> None:
         super().__init__(pool)
+        if estimator not in ESTIMATORS:
+            raise ValueError(f"estimator is {estimator!r}; it must be {' or '.join(ESTIMATORS)}")
         if not pool.has_anchors:
             raise ValueError(
                 "evidence 'interpolation' needs a pool with weak and strong anchors; it has none"
@@ -69,8 +71,6 @@ class Interpolation(Evidence):
             raise ValueError(f"gamma is {gamma}; it must be in [0, 1)")
         if not tolerance > 0:
             raise ValueError(f"tolerance is {tolerance}; it must be > 0")
-        if estimator not in ESTIMATORS:
-            raise ValueError(f"estimator is {estimator!r}; it must be {' or '.join(ESTIMATORS)}")
         self.gamma, self.tolerance, self.estimator = gamma, tolerance, estimator
         self.per_domain = len(pool.domains) > 1 if per_domain is None else per_domain
         groups = len(pool.domains) if self.per_domain else 1
