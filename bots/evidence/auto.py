@@ -24,7 +24,7 @@ class Auto(Evidence):
     - Without levels they have none. Means of whole domains say too little of a task to select by: on the
       simulated lab they were no better than nothing (docs/selection.md). A pool of such tasks alone gives a warning.
 
-    gamma, per_domain, tolerance, estimator: of `Interpolation`. strength: of `Online`.
+    gamma, per_domain, tolerance: of `Interpolation`. strength: of `Online`.
     """
 
     def __init__(
@@ -34,15 +34,9 @@ class Auto(Evidence):
         per_domain: bool | None = None,
         tolerance: float = 0.5,
         strength: float = 4.0,
-        estimator: str = "means",
     ) -> None:
         super().__init__(pool)
-        self._options: dict[str, Any] = {
-            "gamma": gamma,
-            "per_domain": per_domain,
-            "tolerance": tolerance,
-            "estimator": estimator,
-        }
+        self._options: dict[str, Any] = {"gamma": gamma, "per_domain": per_domain, "tolerance": tolerance}
         self._strength = strength
         self.interpolation: Interpolation | None = None
         self.online: Online | None = None

@@ -9,8 +9,6 @@ import numpy as np
 from bots.evidence.base import Evidence, Float32, Float64, Rows
 from bots.pool import TaskPool
 
-ESTIMATORS = ("means", "least_squares")
-
 
 class Interpolation(Evidence):
     """p̃ = clip(w + μ̃·(s − w), 0, 1), with w and s the pass rates of a weak and a strong reference model.
@@ -34,35 +32,18 @@ class Interpolation(Evidence):
 
     Tasks without both anchors are left out of the batch means and have no prediction.
 
-    The ratio of the means also loses its hold when selection succeeds: batches then have a mean near p* whatever
-    μ̃ is, even if half of their tasks are mastered and half hopeless, and nothing calls back a μ̃ that has
-    drifted beyond 1, where w + μ̃·(s − w) magnifies the anchors' noise. `estimator="least_squares"` asks each task:
-
-        μ = Σ (s − w)(p̂ − w) / Σ (s − w)²,   SE = sqrt(v / Σ (s − w)²),
-
-    with v the larger mean square of p̂ − w and p̂ − s. Gaps of both signs do not cancel in it, and noise in the
-    anchors draws it towards the middle between them rather than away.
-
     gamma: γ in [0, 1); 0.9 as in the reference code (unconfirmed in the paper).
     per_domain: a μ̃ for each domain rather than one for the pool. Default: if there are several domains, since
         a policy's place between the two models differs between, say, math and logic, and each domain's
         share of a batch moves from step to step under selection, which would shift a common μ̃ for no reason.
     tolerance: τ, in units of the distance between weak and strong. At 0.5 the batch tells the two
         models apart at two standard errors; batches of 32 tasks with an anchor gap of 0.2 have SE ≈ 0.25.
-    estimator: of a batch's μ: "means", the paper's ratio of means, or "least_squares".
     """
 
     def __init__(
-        self,
-        pool: TaskPool,
-        gamma: float = 0.9,
-        per_domain: bool | None = None,
-        tolerance: float = 0.5,
-        estimator: str = "means",
+        self, pool: TaskPool, gamma: float = 0.9, per_domain: bool | None = None, tolerance: float = 0.5
     ) -> None:
         super().__init__(pool)
-        if estimator not in ESTIMATORS:
-            raise ValueError(f"estimator is {estimator!r}; it must be {' or '.join(ESTIMATORS)}")
         if not pool.has_anchors:
             raise ValueError(
                 "evidence 'interpolation' needs a pool with weak and strong anchors; it has none"
@@ -71,7 +52,7 @@ class Interpolation(Evidence):
             raise ValueError(f"gamma is {gamma}; it must be in [0, 1)")
         if not tolerance > 0:
             raise ValueError(f"tolerance is {tolerance}; it must be > 0")
-        self.gamma, self.tolerance, self.estimator = gamma, tolerance, estimator
+        self.gamma, self.tolerance = gamma, tolerance
         self.per_domain = len(pool.domains) > 1 if per_domain is None else per_domain
         groups = len(pool.domains) if self.per_domain else 1
         self.capability = np.zeros(groups)
@@ -94,20 +75,13 @@ class Interpolation(Evidence):
 
     def _step(self, group: int, above_weak: Float64, gaps: Float64, in_time: float) -> None:
         """One batch of one domain: p̂ − w and s − w of its tasks, (B,)."""
-        size, residuals = len(gaps), (above_weak, above_weak - gaps)
-        if self.estimator == "means":
-            moment, leverage = float(above_weak.mean()), float(gaps.mean())
-            determined = leverage**2
-            spread = max(float(np.var(residual)) for residual in residuals)
-        else:
-            moment, leverage = float(np.mean(gaps * above_weak)), float(np.mean(gaps**2))
-            determined = leverage
-            spread = max(float(np.mean(residual**2)) for residual in residuals)
+        size, gap = len(gaps), float(gaps.mean())
+        spread = max(float(np.var(above_weak)), float(np.var(above_weak - gaps)))
         variance = (size * spread + 0.25) / (size + 1)
-        information = min(1.0, self.tolerance**2 * determined * size / variance) * in_time
-        if information == 0:  # also where the gaps' square underflows: μ would overflow
+        information = min(1.0, self.tolerance**2 * gap**2 * size / variance) * in_time
+        if information == 0:  # also where gap² underflows: μ would overflow
             return
-        mu = moment / leverage
+        mu = float(above_weak.mean()) / gap
         gathered = self.weight[group]
         if gathered < 1:
             # As a ratio of sums, so that a huge μ without information cannot swallow the digits of the next.

@@ -52,21 +52,20 @@ def test_interpolation_may_go_below_the_weak_anchor():
     np.testing.assert_allclose(all_of(evidence), 0.3, rtol=1e-5)
 
 
-@pytest.mark.parametrize("estimator", ["means", "least_squares"])
 @pytest.mark.parametrize("gap", [0.0, 1e-30, 1e-12, 1e-6, 1e-3, 0.01])
-def test_nearly_equal_anchors_move_capability_by_their_information(gap, estimator):
+def test_nearly_equal_anchors_move_capability_by_their_information(gap):
     good, bad = np.arange(32), np.arange(32, 64)
     weak = np.full(64, 0.4)
     strong = np.where(np.arange(64) < 32, 0.8, weak + gap)
     pool = TaskPool.from_arrow(pa.table({"w": weak, "s": strong}), "w", "s")
     p_hat = np.linspace(0.2, 0.9, 32)  # far from both anchors of the bad batch
-    evidence = Interpolation(pool, estimator=estimator)
+    evidence = Interpolation(pool)
     evidence.observe(0, good, p_hat, np.full(32, 8.0))
     before = evidence.capability[0]
     evidence.observe(1, bad, p_hat, np.full(32, 8.0))
     assert abs(evidence.capability[0] - before) < 0.1  # the paper's would move by 0.1·0.15/gap
     # As the very first batch it says nothing yet, and leaves the next one all the room.
-    first = Interpolation(pool, estimator=estimator)
+    first = Interpolation(pool)
     first.observe(0, bad, p_hat, np.full(32, 8.0))
     if gap < 0.01:
         assert np.isnan(all_of(first)).all()
@@ -84,52 +83,6 @@ def test_interpolation_by_domain():
     np.testing.assert_allclose(predicted[rows], pool.strong[rows], atol=1e-6)
     assert np.isnan(predicted[pool.domain_codes != 1]).all()
     assert np.isnan(predicted[~known]).all()
-
-
-def test_least_squares_by_numpy_s_own():
-    pool, truth = anchored_pool()
-    evidence, rng, smoothed = (
-        Interpolation(pool, 0.8, estimator="least_squares"),
-        np.random.default_rng(1),
-        None,
-    )
-    w, s = pool.weak.astype(float), pool.strong.astype(float)
-    for step in range(20):
-        rows = rng.choice(2000, 64, replace=False)
-        p_hat = rng.binomial(16, truth(step / 20)[rows]) / 16
-        evidence.observe(step, rows, p_hat, np.full(64, 16.0))
-        [mu] = np.linalg.lstsq((s - w)[rows][:, None], p_hat - w[rows])[0]
-        smoothed = mu if smoothed is None else 0.8 * smoothed + 0.2 * mu
-        np.testing.assert_allclose(evidence.capability, smoothed, rtol=1e-9)
-
-
-def mostly_alike(seed, size=4000):
-    """Tasks that both reference models pass mostly or hardly ever, and nearly equally often; the policy's rates."""
-    rng = np.random.default_rng(seed)
-    ease = np.where(rng.random(size) < 0.5, -5, 5) + rng.normal(0, 2.5, size)
-    w, s = (
-        rng.binomial(16, 1 / (1 + np.exp(-(ease + ability + rng.normal(0, 0.7, size))))) / 16
-        for ability in (-0.2, 0.1)
-    )
-    pool = TaskPool.from_arrow(pa.table({"w": w, "s": s}), "w", "s")
-    return pool, 1 / (1 + np.exp(-(ease + 0.4)))
-
-
-@pytest.mark.parametrize("seed", range(3))
-def test_least_squares_finds_more_tasks_between_where_the_reference_models_hardly_differ(seed):
-    pool, truth = mostly_alike(seed)
-    effective = {}
-    for estimator in ("means", "least_squares"):
-        evidence, rng, found = Interpolation(pool, estimator=estimator), np.random.default_rng(seed), []
-        rows = rng.choice(len(pool), 32, replace=False)
-        for step in range(150):
-            right = rng.binomial(8, truth[rows])
-            found.append(np.mean((right > 0) & (right < 8)))
-            evidence.observe(step, rows, right / 8, np.full(32, 8.0))
-            near = np.abs(np.nan_to_num(all_of(evidence), nan=1.0) + rng.normal(0, 0.1, len(pool)) - 0.5)
-            rows = np.argsort(near)[:32]
-        effective[estimator] = np.mean(found[50:])
-    assert effective["least_squares"] > effective["means"] + 0.05 > 0.5
 
 
 def test_a_late_batch_weighs_what_it_would_have_in_time():
@@ -261,7 +214,6 @@ def test_auto_refuses_the_state_of_another_pool():
     ("name", "params", "message"),
     [
         ("interpolation", {}, "needs a pool with weak and strong anchors"),
-        ("interpolation", {"estimator": "mean"}, "estimator is 'mean'; it must be means or least_squares"),
         ("item_response", {}, "needs a pool with weak and strong anchors"),
         ("neighbours", {"column": "z"}, "needs the feature column 'z'; the pool has"),
         ("neighbours", {"column": "x"}, "has type double; it must be a fixed-size list"),
