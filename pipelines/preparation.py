@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.console import Console
@@ -54,16 +55,7 @@ def prepare(config: TrainConfig) -> Prepared:
     """
     require(config.run.trackers)
     model = model_path(config.model.path)
-    try:
-        architecture = AutoConfig.from_pretrained(model)
-        tokenizer = AutoTokenizer.from_pretrained(model)
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"model.path {config.model.path!r} cannot be loaded: {error}") from error
-    if len(tokenizer) > architecture.vocab_size:
-        raise ConfigError(
-            f"model.path {config.model.path!r}: its tokenizer has {len(tokenizer)} tokens and its model "
-            f"only {architecture.vocab_size} embeddings; they don't belong together"
-        )
+    architecture, tokenizer = load_outlines(config.model.path, model)
     check_policy(model, config.learner.lora)
     limit = getattr(architecture, "max_position_embeddings", config.rollout.max_model_len)
     if config.rollout.max_model_len > limit:
@@ -140,10 +132,29 @@ def model_path(path: str) -> str:
             return str(checkpoint_path(path.removeprefix(LAB)))
         except (ValueError, FileNotFoundError) as error:
             raise ConfigError(f"model.path: {error}") from error
-    looks_local = path.startswith((".", "/", "~")) or Path(path).exists()
+    # The name of a hub is `model` or `owner/model`.
+    looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1 or Path(path).exists()
     if looks_local and not Path(path).expanduser().is_dir():
         raise ConfigError(f"model.path: there is no folder {path}")
     return str(Path(path).expanduser().absolute()) if looks_local else path
+
+
+def load_outlines(path: str, model: str) -> tuple[Any, Any]:
+    """A model's configuration and tokenizer. path: as it was configured; model: what `model_path` made of it.
+
+    Raises ConfigError that names the path if one of them cannot be loaded, or they don't belong together.
+    """
+    try:
+        architecture = AutoConfig.from_pretrained(model)
+        tokenizer = AutoTokenizer.from_pretrained(model)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"model.path {path!r} cannot be loaded: {error}") from error
+    if len(tokenizer) > architecture.vocab_size:
+        raise ConfigError(
+            f"model.path {path!r}: its tokenizer has {len(tokenizer)} tokens and its model "
+            f"only {architecture.vocab_size} embeddings; they don't belong together"
+        )
+    return architecture, tokenizer
 
 
 def claim_folder(config: TrainConfig, *, resume: bool, overwrite: bool) -> Path:

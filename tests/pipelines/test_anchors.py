@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -183,6 +184,8 @@ def test_a_grader_that_fails_leaves_the_rate_unknown_and_is_shown(cluster, tmp_p
     ("sections", "message"),
     [
         ({"weak": {}}, "weak: a reference model has a path or an endpoint, one of the two"),
+        ({"strong": {"path": "runs/not/there"}}, "strong: model.path: there is no folder runs/not/there"),
+        ({"strong": {"path": str(Path(__file__).parent)}}, "strong: model.path '.*' cannot be loaded"),
         ({"weak": {"path": "lab:weaker"}}, "weak: model.path: unknown lab checkpoint 'weaker'"),
         ({"run": {"subset": 25}}, "run.subset is 25, but the pool has only 24 tasks"),
         ({"rollout": {"max_tokens": 128}}, "no room is left for a prompt"),
