@@ -8,6 +8,9 @@ from pathlib import Path
 
 from pipelines.studies.figures import Figure
 
+FEWEST = 3
+"""Seeds that an interval takes. With two, Student's factor is 12.7: it would say next to nothing, at length."""
+
 
 def head(*names: str) -> list[str]:
     """The two lines above a table's rows."""
@@ -25,14 +28,14 @@ def image(alternative: str, picture: Path, beside: Path) -> str:
 
 
 def cell(figure: Figure, digits: int = 2) -> str:
-    """A figure as text: mean and interval, or median and how many runs never got there; bold where it holds."""
+    """A figure as text: mean and interval (from `FEWEST` seeds on), or median and how many runs never got there; bold where it holds."""
     interval = figure.interval
     if interval.never:
         rest = f"never {interval.never}"
         text = f"{figure.middle:.{digits}f} ({rest})" if math.isfinite(figure.middle) else rest
     elif math.isnan(interval.mean):
         return "–"
-    elif math.isnan(interval.low):
+    elif len(figure.values) < FEWEST:
         text = f"{interval.mean:.{digits}f}"
     else:
         low, high = (f"{value:.{digits}f}" for value in (interval.low, interval.high))

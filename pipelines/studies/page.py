@@ -24,8 +24,9 @@ Made by `bots study {config}` from `{results}/*.parquet`; no number here was typ
 - BSF(x): the best score within x % of the budget, over the baseline's; above 1 is better.
 - ETR: share of a batch's tasks whose answers differ in reward. Brier: of the selected tasks' predicted pass rates.
   Coverage: share of the pool's tasks that were selected at least once.
-- [a, b] is the 95 % interval of the mean (Student). **Bold**: the difference from `{baseline}` holds at 5 % by an exact
-  signed-rank test over seeds, corrected for the number of arms in the table (Holm). Fewer than six seeds can't be bold.
+- [a, b] is the 95 % interval of the mean (Student), from three seeds on. **Bold**: the difference from `{baseline}`
+  holds at 5 % by an exact signed-rank test over seeds, corrected for the number of arms in the table (Holm). Fewer than
+  six seeds can't be bold.
 
 {done} of {planned} runs are there, of commits {commits}, on {machines}. {timed} of them were
 timed; the others ran while the machine did other work, and count for steps and tokens only. Seconds are compared only

@@ -12,6 +12,7 @@ from pipelines import study
 from pipelines.studies.claims import claims, least_seeds
 from pipelines.studies.config import Only, fingerprint, load_study
 from pipelines.studies.figures import Comparison, Figure, compare_arms, ratio_names
+from pipelines.studies.markdown import cell
 from pipelines.studies.page import write_page
 from pipelines.studies.results import StudyResults
 
@@ -179,3 +180,10 @@ def test_claims_say_what_holds_and_in_which_direction():
     ]
     # With all signs equal, the exact two-sided p of S pairs is 2 / 2^S.
     assert [least_seeds(arms) for arms in (1, 2, 6)] == [6, 7, 8]
+
+
+@pytest.mark.parametrize(
+    ("values", "text"), [([0.5], "0.50"), ([0.5, 0.7], "0.60"), ([0.5, 0.6, 0.7], "0.60 [0.35, 0.85]")]
+)
+def test_two_seeds_are_shown_without_an_interval_that_says_nothing(values, text):
+    assert cell(Figure(np.array(values), mean_interval(values))) == text
