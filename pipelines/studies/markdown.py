@@ -28,7 +28,10 @@ def image(alternative: str, picture: Path, beside: Path) -> str:
 
 
 def cell(figure: Figure, digits: int = 2) -> str:
-    """A figure as text: mean and interval (from `FEWEST` seeds on), or median and how many runs never got there; bold where it holds."""
+    """A figure as text, bold where it holds.
+
+    Its mean and interval (from `FEWEST` seeds on), or its median and how many runs never got there.
+    """
     interval = figure.interval
     if interval.never:
         rest = f"never {interval.never}"
