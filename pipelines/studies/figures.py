@@ -18,6 +18,8 @@ LAST = "last/"
 """Prefix of the last scores by domain."""
 NOTHING = Interval(math.nan, math.nan, math.nan, 0, 0)
 """Of figures that no seed has."""
+FEWEST = 3
+"""Seeds that an interval takes. With two, Student's factor is 12.7: it would say next to nothing, at length."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +45,13 @@ class Figure:
         """The mean, or the median where some runs never got there: one infinity would hide the others in a mean."""
         return float(np.median(self.values)) if self.interval.never else self.interval.mean
 
+    @property
+    def bounds(self) -> tuple[float, float] | None:
+        """The interval's, to be shown; None of fewer than `FEWEST` seeds, or where some runs never got there."""
+        if len(self.values) < FEWEST or self.interval.never:
+            return None
+        return self.interval.low, self.interval.high
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -51,6 +60,10 @@ class Comparison:
     pool: str
     seeds: dict[str, int]
     figures: dict[str, dict[str, Figure]]
+
+    def most_seeds(self, arms: list[str]) -> int:
+        """How many seeds the arm has that has most; the baseline may have more than any that is compared with it."""
+        return max(self.seeds.get(arm, 0) for arm in arms)
 
 
 def compare_arms(results: StudyResults, pool: str, arms: list[str], baseline: str, seeds: int) -> Comparison:

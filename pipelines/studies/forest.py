@@ -18,8 +18,6 @@ from pipelines.studies.figures import COSTS, UNITS, Comparison, Figure
 TICKS = (0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10)
 GAP = 0.22
 """Between the marks of one arm, in rows."""
-FEWEST = 3
-"""Seeds for an interval to be drawn: that of two would be wider than all others together."""
 EDGE = 1.25
 """How far beyond the outermost interval the axis goes, as a factor."""
 
@@ -55,7 +53,7 @@ def draw_forest(shown: dict[str, Comparison], arms: list[str], baseline: str, pa
 
 
 def _draw_panel(axis: Axes, comparison: Comparison, arms: list[str], low: float, high: float) -> None:
-    seeds = max(comparison.seeds.values())
+    seeds = comparison.most_seeds(arms)
     axis.set(title=f"{comparison.pool}, {seeds} seed{'s' * (seeds > 1)}", xscale="log", xlim=(low, high))
     axis.axvline(1, color="0.4", lw=1)
     for row, arm in enumerate(arms):
@@ -78,15 +76,9 @@ def _bounds(shown: dict[str, Comparison]) -> tuple[float, float]:
             for cost in COSTS:
                 ratio = figures[f"TTB100/{cost}"]
                 if len(ratio.values):
-                    drawn += [*_interval(ratio), ratio.middle]
+                    drawn += [*(ratio.bounds or ()), ratio.middle]
     finite = [value for value in drawn if np.isfinite(value)]
     return min(finite) / EDGE, max(finite) * EDGE
-
-
-def _interval(ratio: Figure) -> list[float]:
-    """The bounds to be drawn; none of too few seeds, or where some runs never got there."""
-    interval = ratio.interval
-    return [] if interval.seeds < FEWEST or interval.never else [interval.low, interval.high]
 
 
 def _mark(axis: Axes, ratio: Figure, y: float, colour: tuple[float, ...], edge: float) -> None:
@@ -107,7 +99,7 @@ def _mark(axis: Axes, ratio: Figure, y: float, colour: tuple[float, ...], edge: 
             color=colour,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
         )
-    elif drawn := _interval(ratio):
+    elif drawn := ratio.bounds:
         axis.plot(drawn, [y, y], color=colour, lw=1.3)
 
 

@@ -8,9 +8,6 @@ from pathlib import Path
 
 from pipelines.studies.figures import Figure
 
-FEWEST = 3
-"""Seeds that an interval takes. With two, Student's factor is 12.7: it would say next to nothing, at length."""
-
 
 def head(*names: str) -> list[str]:
     """The two lines above a table's rows."""
@@ -30,7 +27,7 @@ def image(alternative: str, picture: Path, beside: Path) -> str:
 def cell(figure: Figure, digits: int = 2) -> str:
     """A figure as text, bold where it holds.
 
-    Its mean and interval (from `FEWEST` seeds on), or its median and how many runs never got there.
+    Its mean and interval, or its median and how many runs never got there.
     """
     interval = figure.interval
     if interval.never:
@@ -38,9 +35,7 @@ def cell(figure: Figure, digits: int = 2) -> str:
         text = f"{figure.middle:.{digits}f} ({rest})" if math.isfinite(figure.middle) else rest
     elif math.isnan(interval.mean):
         return "–"
-    elif len(figure.values) < FEWEST:
-        text = f"{interval.mean:.{digits}f}"
     else:
-        low, high = (f"{value:.{digits}f}" for value in (interval.low, interval.high))
-        text = f"{interval.mean:.{digits}f} [{low}, {high}]"
+        bounds = ", ".join(f"{bound:.{digits}f}" for bound in figure.bounds or ())
+        text = f"{interval.mean:.{digits}f}" + (f" [{bounds}]" if bounds else "")
     return f"**{text}**" if figure.holds else text

@@ -42,8 +42,8 @@ def overview(study: StudyConfig, results: StudyResults, beside: Path) -> str:
 
 def _by_pool(shown: dict[str, Comparison], baseline: str, name: str) -> list[str]:
     """One figure: a line an arm, a column a pool. The number of seeds is told where an arm lacks some."""
-    lines = head("arm", *shown)
-    for arm in _arms(shown, baseline):
+    lines, arms = head("arm", *shown), _arms(shown, baseline)
+    for arm in arms:
         cells = []
         for comparison in shown.values():
             if arm not in comparison.figures:
@@ -51,7 +51,7 @@ def _by_pool(shown: dict[str, Comparison], baseline: str, name: str) -> list[str
                 continue
             figure = comparison.figures[arm][name]
             seeds = len(figure.values)
-            few = 0 < seeds < max(comparison.seeds.values())
+            few = 0 < seeds < comparison.most_seeds(arms)
             cells.append(cell(figure) + (f", {seeds} seed{'s' * (seeds > 1)}" if few else ""))
         lines.append(line(arm, *cells))
     return lines

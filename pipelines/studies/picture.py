@@ -10,10 +10,11 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from bots.metrics import mean_interval
 from pipelines.studies.config import Part
-from pipelines.studies.figures import COSTS, UNITS, Comparison, paired
+from pipelines.studies.figures import COSTS, FEWEST, UNITS, Comparison, paired
 from pipelines.studies.results import StudyResults
 
 
@@ -40,6 +41,8 @@ def draw_part(results: StudyResults, comparison: Comparison, part: Part, baselin
     for axis, cost in zip(axes, COSTS, strict=False):
         if cost in budgets:
             axis.set_xlim(right=min(axis.get_xlim()[1], 2 * budgets[cost]))
+        axis.xaxis.set_major_locator(MaxNLocator(6))
+        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes[0].set(ylabel="held-out score")
     axes[3].set(xlabel="steps", ylabel="effective task ratio (mean of 10)", ylim=(0, 1))
     axes[0].legend(frameon=False, fontsize=8)
@@ -55,7 +58,7 @@ def draw_part(results: StudyResults, comparison: Comparison, part: Part, baselin
 def _band(axis: plt.Axes, at: np.ndarray, values: np.ndarray, colour: tuple[float, ...], name: str) -> None:
     intervals = [mean_interval(column) for column in values.T]
     axis.plot(at, [i.mean for i in intervals], color=colour, label=f"{name} ({len(values)})", lw=1.6)
-    if len(values) > 1:
+    if len(values) >= FEWEST:
         axis.fill_between(
             at, [i.low for i in intervals], [i.high for i in intervals], color=colour, alpha=0.15, lw=0
         )
