@@ -37,7 +37,7 @@ from pipelines.anchoring.config import REFERENCES, AnchorsConfig, ReferenceConfi
 from pipelines.anchoring.results import block_file, write_results, write_table
 from pipelines.command import run_job
 from pipelines.pool import build_pool
-from pipelines.preparation import load_outlines, model_path
+from pipelines.preparation import load_outlines
 from pipelines.session import ray_session
 
 # Where and how fast a job runs may change when it goes on; what it measures may not.
@@ -82,10 +82,8 @@ def _model(name: str, reference: ReferenceConfig) -> str | None:
     if reference.endpoint is not None:
         endpoint_key(reference.endpoint.key_variable)
         return None
-    path = str(reference.path)
     try:
-        model = model_path(path)
-        load_outlines(path, model)
+        model, _, _ = load_outlines(str(reference.path))
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
     return model

@@ -54,8 +54,7 @@ def prepare(config: TrainConfig) -> Prepared:
     Raises ConfigError or PoolError that names the key, the value and the way out.
     """
     require(config.run.trackers)
-    model = model_path(config.model.path)
-    architecture, tokenizer = load_outlines(config.model.path, model)
+    model, architecture, tokenizer = load_outlines(config.model.path)
     check_policy(model, config.learner.lora)
     limit = getattr(architecture, "max_position_embeddings", config.rollout.max_model_len)
     if config.rollout.max_model_len > limit:
@@ -139,11 +138,12 @@ def model_path(path: str) -> str:
     return str(Path(path).expanduser().absolute()) if looks_local else path
 
 
-def load_outlines(path: str, model: str) -> tuple[Any, Any]:
-    """A model's configuration and tokenizer. path: as it was configured; model: what `model_path` made of it.
+def load_outlines(path: str) -> tuple[str, Any, Any]:
+    """Where a model lies, as `model_path` says, its configuration and its tokenizer.
 
     Raises ConfigError that names the path if one of them cannot be loaded, or they don't belong together.
     """
+    model = model_path(path)
     try:
         architecture = AutoConfig.from_pretrained(model)
         tokenizer = AutoTokenizer.from_pretrained(model)
@@ -154,7 +154,7 @@ def load_outlines(path: str, model: str) -> tuple[Any, Any]:
             f"model.path {path!r}: its tokenizer has {len(tokenizer)} tokens and its model "
             f"only {architecture.vocab_size} embeddings; they don't belong together"
         )
-    return architecture, tokenizer
+    return model, architecture, tokenizer
 
 
 def claim_folder(config: TrainConfig, *, resume: bool, overwrite: bool) -> Path:
