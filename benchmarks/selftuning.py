@@ -98,7 +98,7 @@ def measure(
 
     tuned, lam, rho = signals(**TUNED, adaptor_options=params)
     fixed = {(lam, rho): signals(lam=lam, rho=rho)[0] for lam in values for rho in values}
-    default = fixed[0.1, 0.1] if (0.1, 0.1) in fixed else signals()[0]
+    default = fixed[0.1, 0.1] if (0.1, 0.1) in fixed else signals(adaptor=None)[0]
     return Row(kind, signals(selector="random")[0], default, tuned, fixed, lam, rho)
 
 

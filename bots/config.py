@@ -8,13 +8,13 @@ allowed.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
 from bots.config_tree import Count, Positive, Section, Share, parse_config, read_tree
 from bots.selection.presets import preset_of
-from bots.settings import HISTORY, resolve
+from bots.settings import HISTORY, own_adaptor, resolve
 from bots.sources.config import PoolConfig
 
 
@@ -45,7 +45,7 @@ class DynamicConfig(Section):
 class SelectionConfig(Section):
     """Which tasks come next. Symbols as in the BOTS paper (arXiv 2510.26374); see `bots.BOTS`.
 
-    λ, ρ and the evidence default to what the selector is defined by, and are written out when resolved.
+    λ, ρ, the evidence and the adaptor default to what the selector is defined by, and are written out when resolved.
     """
 
     selector: str = "bots"
@@ -71,14 +71,15 @@ class SelectionConfig(Section):
     prior: tuple[Positive, Positive] | Literal["anchors"] = (1.0, 1.0)
     """α0, β0: pseudo-counts of the prior; `anchors` takes them from the reference pass rates."""
     adaptor: str | None = None
-    """Self-tuning of λ, ρ and p*; none keeps them."""
+    """Self-tuning of λ, ρ and on request p*: predictive, or `module:Class`; none keeps them. Left out: predictive for
+    selector bots where neither `lam` nor `rho` is set, else none."""
     adaptor_options: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the adaptor's class."""
     domain_shares: dict[str, float] | Literal["weights"] | None = None
     """Share of every batch for each domain; `weights`: by the sources' weights and sizes; none: no quotas."""
     cooldown: Annotated[int, Field(ge=0)] | None = None
-    """Steps for which a selected task is not selected again, or fewer where more than half of the pool would rest.
-    0: off; none: 15 with an adaptor, else 0."""
+    """Steps for which a selected task is not selected again, or fewer where more than half of the pool, or of a domain
+    with a share of its own, would rest. 0: off; none: 15 with an adaptor, else 0."""
     retire_above: Annotated[float, Field(gt=0, le=1)] | None = None
     """Tasks believed this easy rest for `recheck` steps; none: off."""
     recheck: Count = 50
@@ -87,13 +88,20 @@ class SelectionConfig(Section):
     """Leave groups whose rewards are all alike out of the batch and select others; with any selector. `{}` for
     the defaults; none: off. Needs `rollout.max_staleness: 0`."""
 
-    @model_validator(mode="before")
+    @model_validator(mode="wrap")
     @classmethod
-    def _fill_in_preset(cls, given: Any) -> Any:
+    def _fill_in_preset(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(given, dict):
-            return given
+            return validate(given)
         preset = preset_of(given.get("selector", "bots"), given.get("forgetting", "step"))
-        return {"lam": preset.lam, "rho": preset.rho, "evidence": preset.evidence, **given}
+        own = {"lam": preset.lam, "rho": preset.rho, "evidence": preset.evidence}
+        if given.get("adaptor", "default") == "default":
+            given = {key: value for key, value in given.items() if key != "adaptor"}
+            own["adaptor"] = own_adaptor(preset, given)
+        filled = validate(own | given)
+        # What another selector would fill in otherwise is not set: arms of a simulation are laid over what is.
+        filled.__pydantic_fields_set__ = set(given)
+        return filled
 
     @model_validator(mode="after")
     def _possible_together(self) -> SelectionConfig:

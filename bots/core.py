@@ -38,7 +38,8 @@ class BOTS:
     pool: the tasks.
     p_star: p*, target success probability, in (0, 1).
     lam: λ, forgetting, in [0, 1]; None: the selector's own, 0.1 for most.
-    rho: ρ, share of implicit evidence, in [0, 1]; None: the selector's own, 0.1 for most.
+    rho: ρ, share of implicit evidence, in [0, 1]; None: the selector's own, 0.1 for most. With selector `bots`, λ and
+        ρ tune themselves if both are left at None.
     rollouts: n that the caller draws for a task. Tasks outside a batch get implicit counts for as many rollouts
         as the batch's tasks had on average; `rollouts` only tells the bound of the evidence mass, n/λ.
     seed: of all random choices.
@@ -47,11 +48,13 @@ class BOTS:
         the selector's own, auto for most: interpolation where anchors are known, else the means of levels.
     prior: (α0, β0); two arrays of the pool's length; a dict from domain to (α0, β0); "anchors"; AnchorPrior.
     forgetting: "step", or "observation" (see Posterior).
-    adaptor: name of a self-tuner of λ, ρ, p*, or None. *_options: arguments of the plug-ins' classes.
+    adaptor: predictive, a self-tuner of λ, ρ and on request p*, or "module:Class"; None: they stay; "default":
+        predictive for selector `bots` where neither λ nor ρ is given, else None.
+    *_options: arguments of the plug-ins' classes.
     domain_shares: share of every batch for each domain, e.g. {"math": 3, "code": 1}; "weights" takes them from
         the pool's column `weight`; None: no quotas.
     cooldown: a task is not selected again for that many steps after it was, or for fewer where more than half of the
-        pool would rest; 0: off; None: 15 with an adaptor, else 0.
+        pool, or of a domain with a share of its own, would rest; 0: off; None: 15 with an adaptor, else 0.
     retire_above: tasks whose posterior mean is at least this after an observation are not selected for
         `recheck` steps; None: off.
     history: how many steps behind the latest one evidence is still taken.
@@ -76,7 +79,7 @@ class BOTS:
         evidence_options: Mapping[str, Any] | None = None,
         prior: PriorSpec | str = (1.0, 1.0),
         forgetting: str = "step",
-        adaptor: str | None = None,
+        adaptor: str | None = "default",
         adaptor_options: Mapping[str, Any] | None = None,
         domain_shares: Shares = None,
         cooldown: int | None = None,
@@ -182,7 +185,7 @@ class BOTS:
                 f"with {len(excluded)} excluded"
             )
         beliefs = self._beliefs
-        with self._eligibility.blocking(beliefs, history, at, number, excluded) as blocked:
+        with self._eligibility.blocking(beliefs, history, self._shares, at, number, excluded) as blocked:
             parts = []
             for domain, size, eligible in self._shares.requests(number, blocked):
                 request = Request(size, at, self.p_star, domain, eligible)
@@ -244,6 +247,14 @@ class BOTS:
         self._posterior.update(at, new, self.lam, self.rho)
         self._eligibility.observed(self._beliefs, new.rows, at)
         return len(new.rows)
+
+    def retune(self, lam: float, rho: float, p_star: float) -> None:
+        """Go on with another p*, λ and ρ; with an adaptor λ and ρ stay what it has found."""
+        if self._adaptor is None:
+            self.lam, self.rho = lam, rho
+        else:
+            self._adaptor.p_star = p_star
+        self.p_star = p_star
 
     def _predict(self, rows: Rows) -> npt.NDArray[np.float32]:
         if self._evidence is None:

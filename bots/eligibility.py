@@ -12,13 +12,15 @@ import numpy as np
 from bots.beliefs import Beliefs
 from bots.history import History
 from bots.pool import Rows
+from bots.quota import DomainShares
 
 
 class Eligibility:
     """Cool-down and retirement, both optional.
 
     cooldown: steps for which a task is left alone after it was selected or observed; 0: off. In a pool of which more
-        than half would rest, it is as many steps as leave half of it to choose from.
+        than half would rest, it is as many steps as leave half of it to choose from; likewise in each domain where
+        batches are divided by domain.
     retire_above: posterior mean from which a task counts as mastered when it is observed; None: off.
     recheck: steps after which a retired task may be selected again.
     """
@@ -38,14 +40,20 @@ class Eligibility:
 
     @contextmanager
     def blocking(
-        self, beliefs: Beliefs, history: History, step: int, batch: int, excluded: Rows
+        self,
+        beliefs: Beliefs,
+        history: History,
+        shares: DomainShares,
+        step: int,
+        batch: int,
+        excluded: Rows,
     ) -> Iterator[Rows]:
         """Set `beliefs.blocked` for one selection; gives the blocked rows, sorted."""
         for row in [row for row, until in self._until.items() if until <= step]:
             del self._until[row]
         resting = np.array(sorted(self._until), np.int64)
         if self.cooldown:
-            resting = np.union1d(resting, self._cooling(history, step, most=len(beliefs) // 2))
+            resting = np.union1d(resting, self._cooling(history, shares, step))
         blocked = np.union1d(excluded, resting)
         if len(beliefs) - len(blocked) < batch:
             self._readmitted += batch
@@ -56,12 +64,21 @@ class Eligibility:
         finally:
             beliefs.blocked[blocked] = 0
 
-    def _cooling(self, history: History, step: int, most: int) -> Rows:
-        def resting(steps: int) -> int:
-            return len(history.recent(step, steps))
+    def _cooling(self, history: History, shares: DomainShares, step: int) -> Rows:
+        codes = shares.pool.domain_codes
 
-        # The number of resting tasks rises with the steps: the last of them that leave enough.
-        return history.recent(step, bisect_right(range(self.cooldown + 1), most, key=resting) - 1)
+        def resting(domain: int, steps: int) -> Rows:
+            rows = history.recent(step, steps)
+            return rows if domain < 0 else rows[codes[rows] == domain]
+
+        def longest(domain: int, tasks: int) -> int:
+            # The number of resting tasks rises with the steps: the last of them that leave enough.
+            def count(steps: int) -> int:
+                return len(resting(domain, steps))
+
+            return bisect_right(range(self.cooldown + 1), tasks // 2, key=count) - 1
+
+        return np.concatenate([resting(domain, longest(domain, tasks)) for domain, tasks in shares.parts])
 
     def state_dict(self) -> dict[str, Any]:
         """Retired rows and until when."""

@@ -41,6 +41,13 @@ class DomainShares:
         self._owed = np.zeros(len(weights))
         self._sizes = np.bincount(pool.domain_codes, minlength=len(weights))
 
+    @property
+    def parts(self) -> list[tuple[int, int]]:
+        """(domain code, tasks) of each part of the pool that fills a part of the batch; code -1: the whole pool."""
+        if self._weights is None:
+            return [(-1, len(self.pool))]
+        return [(code, int(self._sizes[code])) for code in np.flatnonzero(self._weights).tolist()]
+
     def requests(self, batch: int, blocked: Rows) -> Iterator[tuple[int, int, int]]:
         """(domain code, rows to select, rows that may be selected) for each part of the batch."""
         if self._weights is None:

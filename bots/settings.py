@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from bots.selection.presets import preset_of
+from bots.selection.presets import Preset, preset_of
 
 HISTORY = 256
 """Steps that a BOTS remembers, unless told otherwise."""
@@ -55,6 +56,7 @@ def resolve(
 ) -> Settings:
     """Fill in the preset of the selector and the defaults that depend on others, and check every value.
 
+    evidence, adaptor: "default" is the selector's own; of the adaptor only where neither λ nor ρ is given.
     Raises ValueError that names the setting, for a value out of range or one that the preset rules out.
     """
     if forgetting not in ("step", "observation"):
@@ -83,6 +85,12 @@ def resolve(
     others["p_star"] = float(others["p_star"])
     for name, least in (("rollouts", 1), ("seed", 0), ("recheck", 1), ("history", 1)):
         _at_least(name, others[name], least)
+    if adaptor == "default":
+        adaptor = own_adaptor(preset, given)
+    if adaptor is None and others["adaptor_options"]:
+        raise ValueError(
+            f"adaptor_options are {others['adaptor_options']}, but there is no adaptor: name it, or leave them out"
+        )
     if cooldown is None:
         cooldown = min(COOLDOWN, others["history"]) if adaptor is not None else 0
     _at_least("cooldown", cooldown, 0)
@@ -99,6 +107,11 @@ def resolve(
     return Settings(
         **resolved, selector=selector, forgetting=forgetting, adaptor=adaptor, cooldown=cooldown, **others
     )
+
+
+def own_adaptor(preset: Preset, given: Mapping[str, Any]) -> str | None:
+    """The adaptor of a selector's preset, unless λ or ρ is given: what a person sets is not tuned."""
+    return preset.adaptor if given.get("lam") is None and given.get("rho") is None else None
 
 
 def _at_least(name: str, value: Any, least: int) -> None:

@@ -110,16 +110,14 @@ def _instead(selection: SelectionConfig, pool: TaskPool) -> str:
             "their evidence is learnt on the way from domains and levels. `bots anchors` measures them, and with "
             "them selection is better (docs/selection.md)"
         )
-    free = "lam" not in preset_of(selection.selector, selection.forgetting).fixed
-    return (
+    told = (
         "nor has the pool levels, so that their own rollouts are the only evidence of those. `bots anchors` measures "
         "them; a column `level` helps too"
-        + (
-            f"; with neither, selection.lam=0 is better than {selection.lam:g} (docs/selection.md)"
-            if free
-            else ""
-        )
     )
+    if "lam" in preset_of(selection.selector, selection.forgetting).fixed:
+        return told
+    present = f"{selection.lam:g}" if selection.adaptor is None else "one that tunes itself"
+    return f"{told}; with neither, selection.lam=0 is better than {present} (docs/selection.md)"
 
 
 def model_path(path: str) -> str:

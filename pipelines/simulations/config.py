@@ -86,16 +86,19 @@ class SimulationConfig(Section):
     def selection_of(self, arm: str) -> SelectionConfig:
         """The shared selection with the arm's changes.
 
-        A changed selector brings its own options, and the λ, ρ and evidence that define it.
+        A changed selector brings its own options, and the λ, ρ, evidence and adaptor that define it; a changed λ or ρ
+        is not tuned by an adaptor that the arm does not name.
         """
         changes = dict(self.arms.get(arm, {}))
         if arm == BASELINE:
             changes["selector"] = BASELINE
-        shared = self.selection.model_dump()
-        selector = changes.get("selector", shared["selector"])
-        if selector != shared["selector"]:
-            del shared["selector_options"]
-        fixed = preset_of(selector, changes.get("forgetting", shared["forgetting"])).fixed
+        shared = self.selection.model_dump(exclude_unset=True)
+        selector = changes.get("selector", self.selection.selector)
+        if selector != self.selection.selector:
+            shared.pop("selector_options", None)
+        if {"selector", "forgetting", "lam", "rho"} & changes.keys():
+            shared.pop("adaptor", None)
+        fixed = preset_of(selector, changes.get("forgetting", self.selection.forgetting)).fixed
         shared = {key: value for key, value in shared.items() if key not in fixed}
         return parse_config(SelectionConfig, {**shared, **changes}, f"arms.{arm}")
 

@@ -140,9 +140,11 @@ def fingerprint(config: TrainConfig) -> str:
     """Of what was configured, other than where the run is kept.
 
     Keys at their default don't count, so that a key added later leaves finished runs valid; the commit that is
-    kept with each run tells which defaults it had.
+    kept with each run tells which defaults it had. A selector's own settings do count, though nobody wrote them.
     """
-    tree = config.model_dump(mode="json", exclude_defaults=True)
+    # Each section by itself: as a whole the selection that a selector fills in would equal its default.
+    sections = {name: section.model_dump(mode="json", exclude_defaults=True) for name, section in config}
+    tree = {name: keys for name, keys in sections.items() if keys}
     tree["run"] = {k: v for k, v in tree["run"].items() if k not in ("folder", "name")}
     return hashlib.sha256(yaml.safe_dump(tree).encode()).hexdigest()[:16]
 

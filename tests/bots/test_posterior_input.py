@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from bots import BOTS, AnchorPrior, TaskPool
+from bots.config import SelectionConfig
 
 
 @pytest.fixture
@@ -137,14 +138,41 @@ def test_bad_settings(pool, arguments, words):
 @pytest.mark.parametrize(
     ("given", "cooldown"),
     [
-        ({}, 0),
-        ({"adaptor": "predictive"}, 15),
+        ({}, 15),
+        ({"adaptor": None}, 0),
+        ({"rho": 0.1}, 0),
+        ({"rho": 0.1, "adaptor": "predictive"}, 15),
         ({"adaptor": "predictive", "cooldown": 0}, 0),
         ({"adaptor": "predictive", "history": 4}, 4),
     ],
 )
 def test_self_tuning_comes_with_a_cooldown(pool, given, cooldown):
     assert BOTS(pool, **given).settings["cooldown"] == cooldown
+
+
+@pytest.mark.parametrize(
+    ("given", "adaptor"),
+    [
+        ({}, "predictive"),
+        ({"p_star": 0.4}, "predictive"),
+        ({"adaptor": None}, None),
+        ({"lam": 0.1}, None),
+        ({"rho": 0.0}, None),
+        ({"forgetting": "observation"}, None),
+        *(
+            ({"selector": name}, None)
+            for name in ("greedy", "random", "offline", "mopps", "dots", "variance")
+        ),
+    ],
+)
+def test_lam_and_rho_tune_themselves_unless_one_of_them_is_given(pool, given, adaptor):
+    assert BOTS(pool, **given).settings["adaptor"] == adaptor
+    assert SelectionConfig.model_validate(given).adaptor == adaptor
+
+
+def test_options_of_an_adaptor_that_is_not_there_are_refused(pool):
+    with pytest.raises(ValueError, match="'caution': 1}, but there is no adaptor"):
+        BOTS(pool, lam=0.2, adaptor_options={"caution": 1})
 
 
 def test_presets_show_in_the_settings(pool):

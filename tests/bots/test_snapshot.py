@@ -47,7 +47,7 @@ def drive(bots, steps, seed):
         {"selector": "variance", "evidence": "none"},
         {"evidence": "online", "cooldown": 2, "retire_above": 0.7, "recheck": 5},
         {"evidence": "item_response", "prior": (np.full(6000, 0.5), np.linspace(1, 2, 6000))},
-        {"adaptor": "predictive"},
+        {"adaptor": None},
     ],
     ids=lambda a: "-".join(f"{v}" for v in a.values() if isinstance(v, str)),
 )
@@ -65,6 +65,20 @@ def test_the_next_hundred_selections_are_the_same(tmp_path, arguments):
     assert (drive(bots, 100, 2) == drive(loaded, 100, 2)).all()
     assert (bots.alpha == loaded.alpha).all()
     assert (bots.beta == loaded.beta).all()
+
+
+@pytest.mark.parametrize("adaptor", [None, "predictive"])
+def test_going_on_with_other_values_leaves_a_self_tuner_its_own(tmp_path, adaptor):
+    pool = make_pool(300)
+    bots = BOTS(pool, adaptor=adaptor)
+    drive(bots, 12, 0)
+    found = (0.3, 0.2) if adaptor is None else (bots.lam, bots.rho)
+    bots.retune(lam=0.3, rho=0.2, p_star=0.7)
+    bots.save(tmp_path / "beliefs.arrow")
+    loaded = BOTS.load(tmp_path / "beliefs.arrow", pool)
+    assert (loaded.lam, loaded.rho, loaded.p_star) == (*found, 0.7)
+    drive(loaded, 5, 0)
+    assert loaded.p_star == 0.7, "an adaptor that does not tune it keeps it"
 
 
 def test_other_tools_can_read_it(tmp_path):

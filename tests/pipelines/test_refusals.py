@@ -165,9 +165,11 @@ def test_who_has_no_reference_pass_rates_is_told_what_there_is_instead(small_job
     assert "`bots anchors` measures them" in warning
     [warning] = prepare(small_job(parquet(tmp_path), "selection.tasks=1", chosen)).warnings
     assert "2 of the pool's 2 tasks have no reference pass rates; nor has the pool levels" in warning
-    assert ("selection.lam=0 is better than 0.1" in warning) == (selector == "bots"), (
+    assert ("selection.lam=0 is better than one that tunes itself" in warning) == (selector == "bots"), (
         "dots is defined by its λ"
     )
+    [warning] = prepare(small_job(parquet(tmp_path), "selection.tasks=1", "selection.rho=0.1")).warnings
+    assert "selection.lam=0 is better than 0.1" in warning
 
 
 @pytest.mark.parametrize(

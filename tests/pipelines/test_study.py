@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import yaml
 
+from bots.config import load_config
 from bots.config_tree import ConfigError
 from bots.metrics import mean_interval, time_to_best
 from pipelines import study
@@ -70,6 +71,21 @@ def test_runs_come_once_each_and_seed_by_seed(tmp_path):
     assert len(prints) == 9  # every run is another configuration, wherever it is kept
     moved = load_study(study_file(tmp_path, parts=parts, folder="/elsewhere"), [])
     assert fingerprint(moved.run(plan[0])) == fingerprint(config.run(plan[0]))
+
+
+def test_a_run_of_other_defaults_is_another_one():
+    tuned, written, fixed, given = (
+        fingerprint(load_config("configs/lab.yaml", overrides))
+        for overrides in (
+            [],
+            ["selection.adaptor=predictive"],
+            ["selection.adaptor=null"],
+            ["selection.lam=0.1"],
+        )
+    )
+    assert tuned == written, "who wrote it does not count"
+    assert fixed == given, "λ is at its default"
+    assert tuned != fixed
 
 
 @pytest.mark.parametrize(

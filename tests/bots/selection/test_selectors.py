@@ -156,8 +156,20 @@ def test_no_more_than_half_of_the_pool_cools_down():
     assert bots.metrics()["eligibility/readmitted"] == 0
 
 
+def test_no_more_than_half_of_a_domain_with_a_share_cools_down():
+    pool = TaskPool(pa.table({"domain": ["large"] * 1000 + ["small"] * 30}))
+    bots = BOTS(pool, domain_shares={"large": 1, "small": 1}, cooldown=15)
+    before = np.empty(0, np.int64)
+    for _ in range(12):
+        rows = bots.select(20)
+        small = rows[rows >= 1000]
+        assert len(small) == 10
+        assert not np.isin(small, before).any(), "one step's rest, and 20 are left to choose from"
+        before = small
+
+
 def test_mastered_tasks_retire_until_their_recheck():
-    bots = BOTS(make_pool(40), retire_above=0.8, recheck=5, evidence="none")
+    bots = BOTS(make_pool(40), retire_above=0.8, recheck=5, cooldown=0, evidence="none")
     bots.observe([3, 4], [[1.0] * 16, [0.0] * 16], 0)
     assert bots.metrics()["eligibility/retired"] == 1
     assert 3 not in bots.select(39, 4)

@@ -21,7 +21,7 @@ def random():
 
 @pytest.fixture(scope="module")
 def bots():
-    return runs()
+    return runs(adaptor=None)
 
 
 def test_bots_learns_faster_than_random_on_more_effective_batches(random, bots):

@@ -25,7 +25,7 @@ def recorded(law, selector, seed=0, steps=60):
     """A run's groups by the simulated learner, with the cells of its tasks."""
     world = World(WORLD, seed)
     learner = Learner(world, law, seed)
-    bots = BOTS(world.pool, rollouts=8, seed=seed, selector=selector)
+    bots = BOTS(world.pool, rollouts=8, seed=seed, selector=selector, adaptor=None)
     step, task, rewards = [], [], []
     for number in range(steps):
         rows = bots.select(32)
