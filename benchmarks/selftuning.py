@@ -1,10 +1,10 @@
-"""Self-tuned λ and ρ against the default and against the best fixed values, on drifting simulated pools.
+"""Self-tuned λ and ρ against the paper's values and the best fixed ones, on drifting simulated pools.
 
     python -m benchmarks.selftuning [--seeds 6] [--steps 300] [--kinds rising misled …] [--first-seed 100]
 
 For every kind of pool: the mean learning signal 4·p(1−p) of the selected batches (1 is perfect; p is the true
-pass rate) of each fixed (λ, ρ) of the grid, of the default (0.1, 0.1), and of self-tuning that starts from
-the default. "Best fixed" is the best of the grid in hindsight, over the same seeds: slightly flattered.
+pass rate) of each fixed (λ, ρ) of the grid, of the paper's (0.1, 0.1), and of self-tuning that starts from
+there. "Best fixed" is the best of the grid in hindsight, over the same seeds: slightly flattered.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Row:
 
     kind: str
     random: np.ndarray
-    default: np.ndarray
+    paper: np.ndarray
     tuned: np.ndarray
     fixed: dict[tuple[float, float], np.ndarray]
     lam: float
@@ -75,9 +75,9 @@ class Row:
         """Mean signal of self-tuning over that of the best fixed values."""
         return float(self.tuned.mean() / self.fixed[self.best].mean())
 
-    def against_default(self) -> Interval:
-        """Self-tuned minus default, paired by seed."""
-        return paired_difference(self.tuned, self.default)
+    def against_paper(self) -> Interval:
+        """Self-tuned minus the paper's values, paired by seed."""
+        return paired_difference(self.tuned, self.paper)
 
 
 def measure(
@@ -98,18 +98,18 @@ def measure(
 
     tuned, lam, rho = signals(**TUNED, adaptor_options=params)
     fixed = {(lam, rho): signals(lam=lam, rho=rho)[0] for lam in values for rho in values}
-    default = fixed[0.1, 0.1] if (0.1, 0.1) in fixed else signals(adaptor=None)[0]
-    return Row(kind, signals(selector="random")[0], default, tuned, fixed, lam, rho)
+    paper = fixed[0.1, 0.1] if (0.1, 0.1) in fixed else signals(adaptor=None)[0]
+    return Row(kind, signals(selector="random")[0], paper, tuned, fixed, lam, rho)
 
 
 def report(rows: Iterable[Row]) -> None:
     """Print the table, a line as soon as it is there."""
-    print(f"{'pool':10} {'random':>7} {'default':>7} {'tuned':>7} {'best':>7}  {'best fixed':14} ", end="")
-    print(f"{'tuned λ, ρ':14} {'tuned/best':>10}  tuned − default (95 % interval)")
+    print(f"{'pool':10} {'random':>7} {'paper':>7} {'tuned':>7} {'best':>7}  {'best fixed':14} ", end="")
+    print(f"{'tuned λ, ρ':14} {'tuned/best':>10}  tuned − paper (95 % interval)")
     for row in rows:
-        gain, best = row.against_default(), row.best
+        gain, best = row.against_paper(), row.best
         print(
-            f"{row.kind:10} {row.random.mean():7.3f} {row.default.mean():7.3f} {row.tuned.mean():7.3f} "
+            f"{row.kind:10} {row.random.mean():7.3f} {row.paper.mean():7.3f} {row.tuned.mean():7.3f} "
             f"{row.fixed[best].mean():7.3f}  λ={best[0]:<4} ρ={best[1]:<4}  {row.lam:.2f}, {row.rho:.2f}     "
             f"{row.recovered:10.3f}  {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]",
             flush=True,
