@@ -13,7 +13,8 @@ benchmark says so and measures ours alone.
 
 Both start at the prior, see the same anchors and get rewards from the same hidden pass rates; each then goes
 its own way, as each picks its own tasks. Steps of the two alternate, so that other load on the machine
-strikes both; the figures are medians over the steps after the first three. λ = ρ = 0.1, p* = 0.5, n = 16.
+strikes both; the figures are medians over the steps after the first three. λ = ρ = 0.1, p* = 0.5, n = 16. So do
+those of a third, ours with λ and ρ that tune themselves, the default.
 """
 
 from __future__ import annotations
@@ -86,8 +87,9 @@ def measure(tasks: int, steps: int, reference: Any) -> dict[str, float]:
     weak, strong = make_anchors(tasks, rng)
     truth = 0.5 * (weak + strong)
     pool = TaskPool.from_arrow(pa.table({"weak": weak, "strong": strong}), "weak", "strong")
-    ours, theirs = Timer(), Timer()
+    ours, tuned, theirs = Timer(), Timer(), Timer()
     bots = BOTS(pool, lam=0.1, rho=0.1, rollouts=ROLLOUTS, seed=0)
+    by_itself = BOTS(pool, rollouts=ROLLOUTS, seed=0)
     other = None
     if reference is not None:
         keys = ["weak", "strong"]
@@ -99,13 +101,14 @@ def measure(tasks: int, steps: int, reference: Any) -> dict[str, float]:
         return (rng.random((BATCH, ROLLOUTS)) < truth[rows][:, None]).astype(np.float64)
 
     for _ in range(steps + WARM_UP):
-        start = time.perf_counter()
-        rows = bots.select(BATCH)
-        ours.select.append(1e3 * (time.perf_counter() - start))
-        observed = rewards(rows)
-        start = time.perf_counter()
-        bots.observe(rows, observed)
-        ours.observe.append(1e3 * (time.perf_counter() - start))
+        for one, timer in ((by_itself, tuned), (bots, ours)):
+            start = time.perf_counter()
+            rows = one.select(BATCH)
+            timer.select.append(1e3 * (time.perf_counter() - start))
+            observed = rewards(rows)
+            start = time.perf_counter()
+            one.observe(rows, observed)
+            timer.observe.append(1e3 * (time.perf_counter() - start))
         if other is None:
             continue
         start = time.perf_counter()
@@ -124,6 +127,7 @@ def measure(tasks: int, steps: int, reference: Any) -> dict[str, float]:
     held = sum(getattr(bots._beliefs, name).nbytes for name in columns)
     names = ("select", "observe", "step")
     result = {f"ours_{name}_ms": value for name, value in zip(names, ours.medians(), strict=True)}
+    result |= {f"self_tuned_{name}_ms": value for name, value in zip(names, tuned.medians(), strict=True)}
     if other is not None:
         result |= {f"reference_{name}_ms": v for name, v in zip(names, theirs.medians(), strict=True)}
         result["ratio"] = result["reference_step_ms"] / result["ours_step_ms"]
@@ -144,8 +148,8 @@ def main() -> None:
     if reference is None:
         print(f"The reference is not in {arguments.reference}; ours alone. To compare: {INSTALL}\n")
     print(
-        "     tasks | select observe   step ms | reference select observe   step ms | ratio (goal) "
-        "| bytes/task | temporary MiB"
+        "     tasks | select observe   step ms | self-tuned select observe   step ms "
+        "| reference select observe   step ms | ratio (goal) | bytes/task | temporary MiB"
     )
     results = []
     for tasks in arguments.tasks:
@@ -154,6 +158,7 @@ def main() -> None:
         line = (
             f"{tasks:10,} | {r['ours_select_ms']:6.2f} {r['ours_observe_ms']:7.2f} {r['ours_step_ms']:9.2f}"
         )
+        line += f" | {r['self_tuned_select_ms']:17.2f} {r['self_tuned_observe_ms']:7.2f} {r['self_tuned_step_ms']:9.2f}"
         if reference is not None:
             line += (
                 f" | {r['reference_select_ms']:16.2f} {r['reference_observe_ms']:7.2f} "

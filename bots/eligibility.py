@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache, partial
 from typing import Any
 
 import numpy as np
@@ -66,19 +67,21 @@ class Eligibility:
 
     def _cooling(self, history: History, shares: DomainShares, step: int) -> Rows:
         codes = shares.pool.domain_codes
+        recent = cache(partial(history.recent, step))
 
         def resting(domain: int, steps: int) -> Rows:
-            rows = history.recent(step, steps)
+            rows: Rows = recent(steps)
             return rows if domain < 0 else rows[codes[rows] == domain]
 
-        def longest(domain: int, tasks: int) -> int:
-            # The number of resting tasks rises with the steps: the last of them that leave enough.
-            def count(steps: int) -> int:
-                return len(resting(domain, steps))
+        def of_part(domain: int, tasks: int) -> Rows:
+            most = tasks // 2
+            if len(rows := resting(domain, self.cooldown)) <= most:
+                return rows
+            # Their number rises with the steps: the last of them that leave enough.
+            steps = range(self.cooldown + 1)
+            return resting(domain, bisect_right(steps, most, key=lambda n: len(resting(domain, n))) - 1)
 
-            return bisect_right(range(self.cooldown + 1), tasks // 2, key=count) - 1
-
-        return np.concatenate([resting(domain, longest(domain, tasks)) for domain, tasks in shares.parts])
+        return np.concatenate([of_part(domain, tasks) for domain, tasks in shares.parts])
 
     def state_dict(self) -> dict[str, Any]:
         """Retired rows and until when."""
