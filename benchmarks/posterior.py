@@ -12,9 +12,9 @@ modules that these import for type names and logging are replaced by stand-ins. 
 benchmark says so and measures ours alone.
 
 Both start at the prior, see the same anchors and get rewards from the same hidden pass rates; each then goes
-its own way, as each picks its own tasks. Steps of the two alternate, so that other load on the machine
-strikes both; the figures are medians over the steps after the first three. λ = ρ = 0.1, p* = 0.5, n = 16. So do
-those of a third, ours with λ and ρ that tune themselves, the default.
+its own way, as each picks its own tasks. λ = ρ = 0.1, p* = 0.5, n = 16. A third is ours with λ and ρ that tune
+themselves, the default. Steps of all alternate, so that other load on the machine strikes each; the figures are
+medians over the steps after the first three.
 """
 
 from __future__ import annotations
