@@ -60,6 +60,29 @@ def test_the_readme_has_the_study_s_figures(results, readme):
     assert f"came with a cool-down (best score then {best:.3f})" in text
 
 
+def test_the_readme_has_the_domains_figures(results, readme):
+    arms = ["random", "bots", "bots self-tuned"]
+    text = " ".join(readme.split())
+    for domain, said in (
+        ("math", "the default takes {} of random's tokens on math"),
+        ("code", "and {} on code, and ends higher"),
+    ):
+        compared = compare_arms(results, domain, arms, "random", seeds=8)
+        figures = compared.figures["bots self-tuned"]
+        assert compared.seeds["bots self-tuned"] == 8
+        tokens = cell(figures["TTB100/tokens"])
+        assert tokens.startswith("**"), "it holds"
+        assert said.format(tokens.strip("*")) in text
+        assert all(compared.figures[arm]["BSF100/tokens"].holds for arm in arms[1:]), "either ends higher"
+    logic = compare_arms(results, "logic", arms, "random", seeds=8)
+    for arm in arms[1:]:
+        assert logic.seeds[arm] == 8
+        assert not logic.figures[arm]["TTB100/tokens"].holds
+        assert not logic.figures[arm]["BSF100/tokens"].holds
+    assert logic.figures["bots self-tuned"]["TTB50/tokens"].holds, "it is sooner half-way"
+    assert logic.figures["bots self-tuned"]["TTB50/tokens"].middle < 1
+
+
 @pytest.mark.parametrize("ours", ["bots", "bots self-tuned"])
 def test_both_end_above_the_others_as_the_readme_says(ours, results):
     others = compare_arms(results, "mixed", [ours, *OTHERS], ours, seeds=8).figures
