@@ -11,7 +11,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from actors.environment import driver_environment
 from bots.files import replace_text
@@ -42,6 +42,9 @@ from pipelines.sweeps.search import make_scheduler, make_searcher
 from pipelines.sweeps.trials import DRIVER, baselines, bundles, simulate_trial, train_trial
 from pipelines.sweeps.turns import Turns
 
+if TYPE_CHECKING:
+    from pipelines.preparation import Prepared
+
 MARK = "sweep.yaml"
 STATE = "tune"
 TRIALS = "trials"
@@ -60,16 +63,14 @@ def run_sweep(
     Raises ConfigError or ResourceError before any trial starts.
     """
     config = sweep.config
-    base = sweep.job({})
-    if isinstance(base, TrainConfig):
-        from pipelines.preparation import prepare  # loads the models' code, which a simulation has no use for
-
-        prepare(base).warn(console)
+    trains = config.target == "train"
+    if base := prepared_base(sweep):
+        base.warn(console)
     demand = trial_demand(sweep)
     started = time.monotonic()
     # What a stopped trial's learners held is given back by an actor of Ray Train's that asks the dashboard whether
     # the job is still alive; without one it stays taken until the sweep ends.
-    with ray_session(dashboard=isinstance(base, TrainConfig)):
+    with ray_session(dashboard=trains):
         resources = ray.cluster_resources()
         at_a_time = demand.concurrent(resources, config.search.concurrent)
         folder = claim_sweep(sweep, resume=resume, overwrite=overwrite)
@@ -77,7 +78,7 @@ def run_sweep(
         tuner = _restored(sweep, folder, at_a_time) if resume else None
         grid = (tuner or _tuner(sweep, folder, at_a_time)).fit()
         results = read_results(sweep, grid, _budget(sweep))
-    if isinstance(base, TrainConfig):
+    if trains:
         close_runs(results, folder / TRIALS)
     results.write(folder)
     pictures = draw(results, folder)
@@ -89,6 +90,19 @@ def run_sweep(
         if path.exists():
             console.print(f"  {path}", highlight=False, soft_wrap=True)
     return results
+
+
+def prepared_base(sweep: Sweep) -> Prepared | None:
+    """The train job that a sweep varies, ready to start; None for a simulation.
+
+    Raises ConfigError or PoolError for what can't be trained.
+    """
+    base = sweep.job({})
+    if not isinstance(base, TrainConfig):
+        return None
+    from pipelines.preparation import prepare  # loads the models' code, which a simulation has no use for
+
+    return prepare(base)
 
 
 def close_runs(results: SweepResults, folder: Path) -> None:
@@ -252,7 +266,9 @@ def main(arguments: list[str] | None = None) -> int:
         metavar="section.key=value",
         help="laid over the file; base.section.key=value over the job",
     )
-    parser.add_argument("--dry-run", action="store_true", help="print the sweep and its plan, and stop")
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the sweep and its plan, check its job, and stop"
+    )
     parser.add_argument("--resume", action="store_true", help="go on with a sweep that was interrupted")
     parser.add_argument("--overwrite", action="store_true", help="replace the sweep's folder")
     options = parser.parse_intermixed_args(arguments)
@@ -260,10 +276,7 @@ def main(arguments: list[str] | None = None) -> int:
     def job(console: Console) -> None:
         sweep = load_sweep(options.config, options.overrides)
         if options.dry_run:
-            text = yaml.safe_dump(described(sweep), sort_keys=False, allow_unicode=True)
-            console.print(text, markup=False, highlight=False, end="", soft_wrap=True)
-            for line in trial_demand(sweep).describe().splitlines():
-                console.print(f"# {line}", highlight=False, soft_wrap=True)
+            _show(sweep, console)
             return
         results = run_sweep(sweep, console, resume=options.resume, overwrite=options.overwrite)
         if not results.ranked():
@@ -271,6 +284,17 @@ def main(arguments: list[str] | None = None) -> int:
             raise SweepFailed(f"no trial finished: {'; '.join(sorted(errors))}")
 
     return run_job("tune", job, failures=(SweepFailed,))
+
+
+def _show(sweep: Sweep, console: Console) -> None:
+    text = yaml.safe_dump(described(sweep), sort_keys=False, allow_unicode=True)
+    console.print(text, markup=False, highlight=False, end="", soft_wrap=True)
+    for line in trial_demand(sweep).describe().splitlines():
+        console.print(f"# {line}", highlight=False, soft_wrap=True)
+    # Last, so that the plan can be read where the model or the tasks are out of reach.
+    if base := prepared_base(sweep):
+        for line in (f"pool: {len(base.train.pool)} tasks", *(f"warning: {said}" for said in base.warnings)):
+            console.print(f"# {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

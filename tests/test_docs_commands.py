@@ -14,6 +14,7 @@ import pytest
 
 from bots.config import load_config
 from pipelines.cli import main
+from pipelines.sweeps.config import load_sweep
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -75,8 +76,9 @@ def test_a_job_would_start(words, checkout, capsys):
         # What the sweep of the line before writes: the point under the name of an arm.
         config.parent.mkdir(parents=True)
         shutil.copy(ROOT / "configs" / "sim_lab.yaml", config)
-    if HUB in words[1] and words[0] == "train":
-        load_config(config, words[2:])
+    if HUB in words[1]:
+        load = load_config if words[0] == "train" else load_sweep
+        load(config, words[2:])
         return
     assert main([*words, "--dry-run"]) == 0, capsys.readouterr().err
 

@@ -157,7 +157,7 @@ class Sweep:
         """The job's configuration at a point as a tree, with all defaults."""
         return self.job(point).model_dump(mode="json")
 
-    def default_point(self) -> dict[str, Any] | None:
+    def base_point(self) -> dict[str, Any] | None:
         """The base's own values, where all of them lie in the space."""
         tree = self.resolved({})
         point = {key: value_at(tree, key) for key in self.config.space}

@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from pipelines.sweeps.results import SweepResults, Trial
 
 LAM, RHO = "selection.lam", "selection.rho"
-DEFAULT = "#c2571a"
+MARKED = "#c2571a"
 MAP = "viridis"
 
 
@@ -84,11 +84,11 @@ def _draw_cells(results: SweepResults, trials: list[Trial], axis: Axes) -> Scala
             axis.text(j, i, said, ha="center", va="center", color=ink, fontsize=9)
     axis.set_xticks(range(len(cells.rho)), [f"{y:g}" for y in cells.rho])
     axis.set_yticks(range(len(cells.lam)), [f"{x:g}" for x in cells.lam])
-    default = results.sweep.default_point()
-    if default and default[LAM] in cells.lam and default[RHO] in cells.rho:
-        corner = cells.rho.index(default[RHO]) - 0.5, cells.lam.index(default[LAM]) - 0.5
-        axis.add_patch(Rectangle(corner, 1, 1, fill=False, ec=DEFAULT, lw=2.5, clip_on=False, zorder=5))
-        axis.set_title("framed: the default", fontsize=9, loc="right", color=DEFAULT)
+    base = results.sweep.base_point()
+    if base and base[LAM] in cells.lam and base[RHO] in cells.rho:
+        corner = cells.rho.index(base[RHO]) - 0.5, cells.lam.index(base[LAM]) - 0.5
+        axis.add_patch(Rectangle(corner, 1, 1, fill=False, ec=MARKED, lw=2.5, clip_on=False, zorder=5))
+        axis.set_title("framed: the base's values", fontsize=9, loc="right", color=MARKED)
     return image
 
 
@@ -98,7 +98,7 @@ def _draw_points(results: SweepResults, trials: list[Trial], axis: Axes) -> Scal
     image = axis.scatter(rho, lam, c=values, cmap=MAP, s=46, edgecolor="white", lw=0.5)
     if best := results.ranked():
         place = best[0].point[RHO], best[0].point[LAM]
-        axis.scatter(*place, marker="o", s=150, fc="none", ec=DEFAULT, lw=1.8)
-        axis.set_title("circled: the best", fontsize=9, loc="right", color=DEFAULT)
+        axis.scatter(*place, marker="o", s=150, fc="none", ec=MARKED, lw=1.8)
+        axis.set_title("circled: the best", fontsize=9, loc="right", color=MARKED)
     axis.grid(alpha=0.25)
     return image

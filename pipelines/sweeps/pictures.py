@@ -11,7 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from pipelines.sweeps.heatmap import DEFAULT, LAM, MAP, RHO, draw_heatmap
+from pipelines.sweeps.heatmap import LAM, MAP, MARKED, RHO, draw_heatmap
 from pipelines.sweeps.results import SYMBOLS, SweepResults, Trial
 
 
@@ -87,15 +87,15 @@ def draw_curves(results: SweepResults, trials: list[Trial], path: Path) -> None:
     axis = figure.subplots()
     values = [results.value(t) for t in trials]
     norm = Normalize(min(values), max(values))
-    default = results.default()
+    base = results.at_base()
     if results.sweep.config.target == "simulate":
         trials = [t for t in trials if t.status == "finished"]
     for t in sorted(trials, key=results.value, reverse=results.sweep.minimised):
         style = "-" if t.status == "finished" else ":"
         colour = colormaps[MAP](norm(results.value(t)))
         axis.plot(t.curve["step"], t.curve["score"], color=colour, ls=style, lw=1.2, alpha=0.8)
-    if default is not None:
-        axis.plot(default.curve["step"], default.curve["score"], color=DEFAULT, lw=2, label="default")
+    if base is not None:
+        axis.plot(base.curve["step"], base.curve["score"], color=MARKED, lw=2, label="the base's values")
         axis.legend(frameon=False, loc="upper left")
     axis.set(xlabel="step", ylabel="held-out score")
     axis.set_title(f"{results.sweep.config.sweep.name}: {len(trials)} trials", fontsize=10)

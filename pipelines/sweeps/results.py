@@ -72,20 +72,20 @@ class SweepResults:
         whole = [t for t in self.trials if t.status == "finished" and np.isfinite(self.value(t))]
         return sorted(whole, key=self.value, reverse=not self.sweep.minimised)
 
-    def default(self) -> Trial | None:
+    def at_base(self) -> Trial | None:
         """The trial at the base's own values, if it was one of them."""
-        point = self.sweep.default_point()
+        point = self.sweep.base_point()
         return next((t for t in self.trials if t.point == point), None)
 
-    def best_against_default(self) -> Interval | None:
-        """Best minus default, paired by seed; None where the default was no whole trial or has no seeds.
+    def best_against_base(self) -> Interval | None:
+        """Best minus base, paired by seed; None where the base was no whole trial or has no seeds.
 
         The best was chosen by the same seeds, which flatters it.
         """
-        ranked, default = self.ranked(), self.default()
-        if not ranked or default is None or default.status != "finished":
+        ranked, base = self.ranked(), self.at_base()
+        if not ranked or base is None or base.status != "finished":
             return None
-        ours, theirs = ranked[0].per_seed, default.per_seed
+        ours, theirs = ranked[0].per_seed, base.per_seed
         return paired_difference(ours, theirs) if ours and len(ours) == len(theirs) else None
 
     def table(self) -> pa.Table:
@@ -147,21 +147,21 @@ class SweepResults:
 
     def summary(self) -> dict[str, Any]:
         """The sweep in a few numbers."""
-        ranked, default, gain = self.ranked(), self.default(), self.best_against_default()
+        ranked, base, gain = self.ranked(), self.at_base(), self.best_against_base()
         statuses = [t.status for t in self.trials]
         return {
             "trials": len(self.trials),
             **{status: statuses.count(status) for status in ("finished", "stopped", "failed")},
             "metric": self.metric,
             "best": {"point": ranked[0].point, "value": self.value(ranked[0])} if ranked else None,
-            "default": None if default is None else {"point": default.point, "value": self.value(default)},
-            "best_minus_default": None if gain is None else vars(gain),
+            "base": None if base is None else {"point": base.point, "value": self.value(base)},
+            "best_minus_base": None if gain is None else vars(gain),
         }
 
     def show(self, most: int = 12) -> Table:
-        """The best trials and the default, for the terminal."""
+        """The best trials and the one at the base's values, for the terminal."""
         keys = list(self.sweep.config.space)
-        default = self.default()
+        base = self.at_base()
         out = Table(title=f"{len(self.trials)} trials, by {self.metric}", title_justify="left", box=None)
         for title in ("trial", *(SYMBOLS.get(key, key) for key in keys), self.metric, "status", ""):
             out.add_column(
@@ -170,11 +170,11 @@ class SweepResults:
         ranked = self.ranked()
         others = [t for t in self.trials if t not in ranked]
         shown = (ranked + others)[:most]
-        if default is not None and default not in shown:
-            shown.append(default)
+        if base is not None and base not in shown:
+            shown.append(base)
         for t in shown:
             value = "" if np.isnan(self.value(t)) else f"{self.value(t):.4f}"
-            note = "default" if t is default else ""
+            note = "base" if t is base else ""
             out.add_row(t.name, *(_short(t.point[key]) for key in keys), value, t.status, note)
         return out
 

@@ -18,7 +18,7 @@ from pipelines.sweeps.space import Range
 def make_searcher(sweep: Sweep, at_a_time: int) -> Searcher | SearchAlgorithm:
     """What proposes the next trial; the base's own values first, where they lie in the space."""
     config = sweep.config
-    first = sweep.default_point()
+    first = sweep.base_point()
     if config.search.method == "optuna":
         from optuna.samplers import TPESampler
         from ray.tune.search.optuna import OptunaSearch

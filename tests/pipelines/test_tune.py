@@ -71,12 +71,12 @@ def test_a_grid_gives_all_points_the_best_configuration_and_pictures(cluster, tm
     assert (best.selection.lam, best.selection.rho) == (winner["selection.lam"], winner["selection.rho"])
     assert best.law == sweep.job({}).law
     assert best.run.steps == 30
-    assert results.default().point == {"selection.lam": 0.1, "selection.rho": 0.1}
+    assert results.at_base().point == {"selection.lam": 0.1, "selection.rho": 0.1}
     if winner["selection.lam"] == winner["selection.rho"] == 0.1:
-        assert results.best_against_default().mean == 0
-    default = next(r for r in table if r["selection.lam"] == r["selection.rho"] == 0.1)
-    difference = np.subtract(winner["per_seed"], default["per_seed"])
-    assert results.best_against_default() == mean_interval(difference)
+        assert results.best_against_base().mean == 0
+    base = next(r for r in table if r["selection.lam"] == r["selection.rho"] == 0.1)
+    difference = np.subtract(winner["per_seed"], base["per_seed"])
+    assert results.best_against_base() == mean_interval(difference)
 
     curves = pq.read_table(folder / "curves.parquet").to_pandas()
     assert sorted(set(curves["step"])) == [0, 10, 20, 30]
@@ -93,7 +93,7 @@ def test_optuna_searches_and_asha_stops_on_seeds(cluster, tmp_path):
     ]
     results = run(load_sweep(OPTUNA, given))
     assert len(results.trials) == 9
-    assert results.trials[0].point == results.sweep.default_point(), "the default is tried first"
+    assert results.trials[0].point == results.sweep.base_point(), "the base's values are tried first"
     points = {tuple(t.point.values()) for t in results.trials}
     assert len(points) == 9
     for t in results.trials:

@@ -19,9 +19,9 @@ GRID, LAB, PBT = (f"tune_configs/{name}.yaml" for name in ("sim_grid", "lab_asha
 
 
 @pytest.mark.parametrize("path", SWEEPS, ids=lambda path: path.stem)
-def test_every_sweep_that_is_shipped_is_valid_and_tries_the_default(path):
+def test_every_sweep_that_is_shipped_is_valid_and_tries_its_base(path):
     sweep = load_sweep(path)
-    assert sweep.default_point() is not None
+    assert sweep.base_point() is not None
     assert sweep.config.sweep.name == path.stem
     trial_demand(sweep)
 
@@ -73,12 +73,19 @@ def test_the_command_line_refuses_before_ray_starts(capsys):
     assert ray.is_initialized() == before
 
 
-def test_a_dry_run_prints_the_sweep_the_job_and_the_plan(capsys):
-    assert main(["tune", "tune_configs/guru_math_1.5b.yaml", "--dry-run"]) == 0
+def test_a_dry_run_prints_the_sweep_the_job_and_the_plan_and_checks_the_job(capsys, tmp_path):
+    given = ["tune", LAB, "--dry-run", "base.pool.sources.0.size=64"]
+    assert main([*given, "base.rollout.max_tokens=48"]) == 0
     out = capsys.readouterr().out
     assert "loguniform" not in out
-    assert "max_tokens: 8192" in out
-    assert "one trial: in all 8 CPU, 8 GPU" in out
+    assert "max_tokens: 48" in out
+    assert "one trial: in all 2 CPU" in out
+    assert "# pool: 64 tasks" in out
+
+    assert main([*given, f"base.model.path={tmp_path / 'qwen'}"]) == 2
+    said = capsys.readouterr()
+    assert "one trial: in all 2 CPU" in said.out, "the plan can be read where the model is out of reach"
+    assert f"model.path: there is no folder {tmp_path / 'qwen'}" in said.err
 
 
 def test_concurrency_follows_from_the_resources():
