@@ -150,7 +150,11 @@ def _run(config: TrainConfig, seats: Seats | None, turns: Any | None = None) -> 
             num_cpus=0,
             max_retries=0,
             scheduling_strategy=here,
-            runtime_env={"env_vars": driver_environment()},
+            # Ray Train gives back what a stopped trial's learners held by asking the cluster, which without an address
+            # it does not find where a second Ray runs on the machine.
+            runtime_env={
+                "env_vars": driver_environment() | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+            },
         )
         job = driver.remote(config, can_resume(config), seats)
     running = True
