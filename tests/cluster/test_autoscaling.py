@@ -17,6 +17,7 @@ import yaml
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FAKE_HEAD_NODE_TYPE
 
 from bots.ledger import audit
+from tests.heads import processes_with, started_head, wait_for
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -105,9 +106,7 @@ class Timeline:
         )
 
 
-def test_engines_come_with_nodes_and_work_goes_on_when_one_is_taken_away(
-    started_head, wait_for, processes_with, tmp_path
-):
+def test_engines_come_with_nodes_and_work_goes_on_when_one_is_taken_away(tmp_path):
     run = tmp_path / "lab"
     with started_head(cluster_of_processes, **AUTOSCALER) as head:
         timeline = Timeline(head, run)

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from bots.ledger import audit
+from tests.heads import processes_with, started_head, wait_for
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -32,14 +33,14 @@ def steps(folder):
 
 
 @pytest.fixture(scope="module")
-def head(started_head):
+def head():
     """With tokens, as on a cluster: everything below shows it, from the client to the engines."""
     with started_head(token=secrets.token_hex(16)) as head:
         yield head
 
 
 @pytest.fixture(scope="module")
-def submit(head, wait_for):
+def submit(head):
     """A function that submits to the one head of this file; returns what was said."""
 
     def submit(*arguments, cwd):
@@ -59,7 +60,7 @@ def submit(head, wait_for):
 
 
 @pytest.fixture(scope="module")
-def stopped(head, submit, wait_for, processes_with, tmp_path_factory):
+def stopped(head, submit, tmp_path_factory):
     """The folder of a run that was submitted from elsewhere, with settings, and stopped after its third step."""
     folder = tmp_path_factory.mktemp("submitted")
     marker = f"BOTS_TEST_JOB_{head.gcs.rpartition(':')[2]}"

@@ -14,6 +14,7 @@ import pytest
 
 from bots.ledger import audit
 from pipelines.summary import read_metrics
+from tests.heads import started_head, wait_for
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -83,7 +84,7 @@ def full_object_store(head):
         process.kill()
 
 
-def test_a_run_outlives_a_node_and_a_full_object_store_and_heeds_a_notice(started_head, wait_for, tmp_path):
+def test_a_run_outlives_a_node_and_a_full_object_store_and_heeds_a_notice(tmp_path):
     variables = {
         "RAY_health_check_period_ms": "1000",
         "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": "80000000",

@@ -29,6 +29,7 @@ from pipelines.sweeps.folders import can_resume, has_ended
 from pipelines.sweeps.plan import trial_demand
 from pipelines.sweeps.trials import segment_end
 from pipelines.tune import run_sweep
+from tests.heads import started_head
 
 SMALL = [
     "base.run.steps=3",
@@ -73,8 +74,15 @@ def kill_when(condition, config, given):
         process.wait()
 
 
+@pytest.fixture
+def second_ray():
+    """Another Ray on this machine, as another person's. What looks for "the" cluster then finds two, and refuses."""
+    with started_head():
+        yield
+
+
 @pytest.mark.slow
-def test_asha_over_train_jobs_that_is_killed_goes_on_from_their_checkpoints(cluster, tmp_path):
+def test_asha_over_train_jobs_that_is_killed_goes_on_from_their_checkpoints(cluster, second_ray, tmp_path):
     given = [*SMALL, f"sweep.folder={tmp_path}", "scheduler.grace=4", "scheduler.reduction=2"]
     given += [
         "base.run.steps=6",

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import pytest
 import ray._private.services
 
 BIN = Path(sys.executable).parent
@@ -24,7 +23,8 @@ def _free_port():
         return one.getsockname()[1]
 
 
-def _wait_for(condition, seconds, what):
+def wait_for(condition, seconds, what):
+    """Wait for a condition, with a bound that only a fault reaches; returns what it gave."""
     deadline = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
@@ -32,7 +32,7 @@ def _wait_for(condition, seconds, what):
     return found
 
 
-def _processes_with(variable):
+def processes_with(variable):
     """The living processes that were started with an environment variable."""
     found = []
     for one in psutil.process_iter():
@@ -60,7 +60,7 @@ class Head:
 
 
 @contextlib.contextmanager
-def _started_head(autoscaling=None, token=None, **variables):
+def started_head(autoscaling=None, token=None, **variables):
     """`ray start --head` on ports of its own.
 
     autoscaling: a function from the head's GCS address to the text of an autoscaling configuration. token: what
@@ -100,32 +100,14 @@ def _started_head(autoscaling=None, token=None, **variables):
             with socket.socket() as one:
                 return one.connect_ex(("127.0.0.1", dashboard)) == 0
 
-        _wait_for(up, 60, "the dashboard")
+        wait_for(up, 60, "the dashboard")
         yield Head(f"{ip}:{gcs}", env["RAY_API_SERVER_ADDRESS"], env, marker)
     finally:
         # Not `ray stop`, which would end every Ray on this machine. Twice, for what was being started meanwhile.
         for _ in range(2):
-            family = _processes_with(marker)
+            family = processes_with(marker)
             for one in family:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     one.kill()
             psutil.wait_procs(family, timeout=20)
         shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture(scope="session")
-def started_head():
-    """The context manager that starts a head."""
-    return _started_head
-
-
-@pytest.fixture(scope="session")
-def wait_for():
-    """Wait for a condition, with a bound that only a fault reaches."""
-    return _wait_for
-
-
-@pytest.fixture(scope="session")
-def processes_with():
-    """A function from an environment variable to the living processes that have it."""
-    return _processes_with
