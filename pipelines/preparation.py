@@ -40,6 +40,10 @@ class Prepared:
     warnings: tuple[str, ...] = ()
     """What can run, but hardly as it was meant."""
 
+    def outline(self) -> list[str]:
+        """What a dry run says of it, line by line."""
+        return [f"pool: {len(self.train.pool)} tasks", *(f"warning: {warning}" for warning in self.warnings)]
+
     def warn(self, console: Console) -> None:
         """Print the warnings."""
         for warning in self.warnings:

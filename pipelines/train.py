@@ -201,9 +201,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _show(prepared: Prepared, console: Console) -> None:
     console.print(dump_config(prepared.config), markup=False, highlight=False, end="", soft_wrap=True)
     plan_lines = plan.describe(plan.plan(prepared.config)).splitlines()
-    warnings = [f"warning: {warning}" for warning in prepared.warnings]
-    for line in (f"pool: {len(prepared.train.pool)} tasks", *warnings, *plan_lines):
-        console.print(f"# {line}", highlight=False, soft_wrap=True)
+    for line in (*prepared.outline(), *plan_lines):
+        console.print(f"# {line}", markup=False, highlight=False, soft_wrap=True)
 
 
 if __name__ == "__main__":

@@ -293,7 +293,7 @@ def _show(sweep: Sweep, console: Console) -> None:
         console.print(f"# {line}", highlight=False, soft_wrap=True)
     # Last, so that the plan can be read where the model or the tasks are out of reach.
     if base := prepared_base(sweep):
-        for line in (f"pool: {len(base.train.pool)} tasks", *(f"warning: {said}" for said in base.warnings)):
+        for line in base.outline():
             console.print(f"# {line}", markup=False, highlight=False, soft_wrap=True)
 
 
