@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -144,14 +144,14 @@ class Engine:
             spans=spans,
         )
 
-    def load(self, buckets: Sequence[Bucket], version: int) -> str:
+    def load(self, buckets: Iterable[Bucket], version: int) -> str:
         """Replace all weights and drop the prefix cache; returns the checksum of what was loaded.
 
         Called between two steps. Answers that are under way keep their tokens and the log-probabilities under
         the policy that sampled each; the keys and values of all their tokens are computed anew under the new
         weights before the next token is sampled, so that every token is of one policy alone.
 
-        buckets: parameters in checkpoint names and shapes.
+        buckets: parameters in checkpoint names and shapes, taken one after the other as they come.
         Raises RuntimeError if the prefix cache, which holds keys of the old weights, can't be dropped.
         """
         self.llm.start_weight_update()

@@ -157,6 +157,13 @@ class Sweep:
         """The job's configuration at a point as a tree, with all defaults."""
         return self.job(point).model_dump(mode="json")
 
+    def described(self) -> dict[str, Any]:
+        """The sweep and the job that it varies, with all defaults: what `sweep.yaml` holds."""
+        return {
+            "tune": self.config.model_dump(mode="json", exclude_none=True),
+            "job": self.resolved({}),
+        }
+
     def base_point(self) -> dict[str, Any] | None:
         """The base's own values, where all of them lie in the space."""
         tree = self.resolved({})
@@ -168,6 +175,12 @@ class Sweep:
     def minimised(self) -> bool:
         """Whether the metric is better when smaller."""
         return self.config.search.metric.startswith("ttb")
+
+    @property
+    def budget(self) -> int:
+        """What `step` a trial that is not stopped reports last: the job's steps, or a simulation's seeds."""
+        job = self.job({})
+        return job.run.steps if isinstance(job, TrainConfig) else job.run.seeds
 
     def _build(self, tree: dict[str, Any]) -> TrainConfig | SimulationConfig:
         kind = TrainConfig if self.config.target == "train" else SimulationConfig

@@ -179,9 +179,9 @@ class SweepResults:
         return out
 
 
-def read_results(sweep: Sweep, grid: ResultGrid, budget: float) -> SweepResults:
-    """What Ray Tune has of every trial. budget: reported `step` of a trial that was not stopped early."""
-    trials = []
+def read_results(sweep: Sweep, grid: ResultGrid) -> SweepResults:
+    """What Ray Tune has of every trial."""
+    trials, budget = [], sweep.budget
     for result in grid:
         metrics = result.metrics or {}
         figures = {name: float(metrics[name]) for name in FIGURES if metrics.get(name) is not None}

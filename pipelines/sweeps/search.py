@@ -49,10 +49,10 @@ def _optuna(one: Range) -> Any:
     return FloatDistribution(*(one.uniform or one.loguniform), log=one.loguniform is not None)
 
 
-def make_scheduler(sweep: Sweep, budget: int, at_a_time: int, results: Path) -> TrialScheduler:
+def make_scheduler(sweep: Sweep, at_a_time: int, results: Path) -> TrialScheduler:
     """What stops trials or passes their state on.
 
-    budget: `step` of a whole trial. results: the folder in which Ray Tune has one for each trial.
+    results: the folder in which Ray Tune has one for each trial.
     """
     settings = sweep.config.scheduler
     if settings.kind == "asha":
@@ -60,8 +60,8 @@ def make_scheduler(sweep: Sweep, budget: int, at_a_time: int, results: Path) -> 
             at_a_time,
             results,
             time_attr="step",
-            max_t=budget,
-            grace_period=min(settings.grace, budget),
+            max_t=sweep.budget,
+            grace_period=min(settings.grace, sweep.budget),
             reduction_factor=settings.reduction,
         )
     if settings.kind == "pbt":

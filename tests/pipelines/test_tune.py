@@ -162,7 +162,7 @@ def test_a_killed_sweep_resumes_with_what_it_had(cluster, tmp_path):
 
 def test_of_a_resumed_sweep_s_trials_no_more_start_than_fit_now(tmp_path):
     trials, controller = [], SimpleNamespace(get_trials=lambda: trials)
-    scheduler = make_scheduler(load_sweep(GRID), 8, 1, tmp_path)
+    scheduler = make_scheduler(load_sweep(GRID), 1, tmp_path)
     for _ in range(3):
         trials.append(Trial("trial", stub=True))
         scheduler.on_trial_add(controller, trials[-1])

@@ -8,11 +8,11 @@ import ray
 from bots.config_tree import ConfigError
 from pipelines.cli import main
 from pipelines.plan import ResourceError
+from pipelines.sweeps.claim import claim_sweep
 from pipelines.sweeps.config import load_sweep
 from pipelines.sweeps.plan import trial_demand
 from pipelines.sweeps.space import Range, points
 from pipelines.sweeps.trials import DRIVER
-from pipelines.tune import claim_sweep
 
 SWEEPS = sorted(Path("tune_configs").glob("*.yaml"))
 GRID, LAB, PBT = (f"tune_configs/{name}.yaml" for name in ("sim_grid", "lab_asha", "pbt"))

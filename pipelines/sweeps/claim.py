@@ -1,0 +1,65 @@
+"""A sweep's folder: whose it is, and whether a sweep may have it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bots.config_tree import ConfigError
+from bots.files import replace_text
+from pipelines.sweeps.config import Sweep
+
+MARK = "sweep.yaml"
+TRIALS = "trials"
+
+
+def claim_sweep(sweep: Sweep, *, resume: bool, overwrite: bool) -> Path:
+    """Make the sweep's folder, or take the existing one as the flags allow.
+
+    Raises ConfigError for a folder that exists (without a flag), of another sweep, or of something else.
+    """
+    folder, known = sweep.config.sweep.path, sweep.config.sweep.path / MARK
+    ours = sweep.described()
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other")
+    if resume:
+        if not known.exists():
+            raise ConfigError(f"nothing to resume in {folder}")
+        _refuse_other_sweep(yaml.safe_load(known.read_text()), ours, known)
+        return folder
+    if folder.exists() and any(folder.iterdir()):
+        if not known.exists():
+            raise ConfigError(f"{folder} exists and is not a sweep's folder; choose another sweep.name")
+        if not overwrite:
+            raise ConfigError(
+                f"sweep folder {folder} exists; continue it with --resume, replace it with --overwrite, "
+                "or choose another sweep.name"
+            )
+        shutil.rmtree(folder)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / TRIALS).mkdir()
+        replace_text(known, yaml.safe_dump(ours, sort_keys=False, allow_unicode=True))
+    except OSError as error:
+        raise ConfigError(f"sweep folder {folder} cannot be written: {error.strerror}") from error
+    return folder
+
+
+def _refuse_other_sweep(before: dict[str, Any], now: dict[str, Any], known: Path) -> None:
+    free = {"tune.sweep.folder", "tune.search.concurrent", "tune.base"}
+    old, new = _flat(before), _flat(now)
+    for key in sorted(set(old) | set(new)):
+        if old.get(key) != new.get(key) and key not in free:
+            raise ConfigError(
+                f"{known} is of another sweep: {key} was {old.get(key)!r}, now it is {new.get(key)!r}; "
+                "a resumed sweep must keep it"
+            )
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict) or not tree:
+        return {prefix.rstrip("."): tree}
+    return {k: v for key, value in tree.items() for k, v in _flat(value, f"{prefix}{key}.").items()}

@@ -1,0 +1,103 @@
+"""Ray Tune's tuner of a sweep: a new one, or as it was when the sweep was killed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from ray import tune
+from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Tuner
+from ray.tune.logger import JsonLoggerCallback
+
+from pipelines.sweeps.claim import TRIALS
+from pipelines.sweeps.config import Sweep
+from pipelines.sweeps.search import make_scheduler, make_searcher
+from pipelines.sweeps.trials import DRIVER, baselines, bundles, simulate_trial, train_trial
+from pipelines.sweeps.turns import Turns
+
+STATE = "tune"
+
+
+def new_tuner(sweep: Sweep, folder: Path, at_a_time: int) -> Tuner:
+    """The tuner of a sweep that begins.
+
+    folder: the sweep's, in which it is saved. at_a_time: trials that may hold their resources at the same time.
+    """
+    config = sweep.config
+    algorithm = make_searcher(sweep, at_a_time)
+    grid = config.search.method == "grid"
+    pbt = config.scheduler.kind == "pbt"
+    space = None if config.search.method == "optuna" else {k: r.domain(grid) for k, r in config.space.items()}
+    return Tuner(
+        _trainable(sweep, folder, at_a_time),
+        param_space=space,
+        tune_config=tune.TuneConfig(
+            metric=config.search.metric,
+            mode="min" if sweep.minimised else "max",
+            num_samples=1 if grid else config.search.trials,
+            search_alg=algorithm,
+            scheduler=make_scheduler(sweep, at_a_time, folder / STATE),
+            max_concurrent_trials=at_a_time if config.search.method == "optuna" else None,
+            reuse_actors=config.target == "simulate",
+            trial_dirname_creator=_trial_name,
+        ),
+        run_config=RunConfig(
+            name=STATE,
+            storage_path=str(folder),
+            verbose=0,
+            callbacks=[JsonLoggerCallback()],
+            failure_config=FailureConfig(max_failures=0),
+            # Else the last decision would come after the last step, and replace a run that has ended.
+            stop={"step": sweep.budget} if pbt else None,
+            checkpoint_config=CheckpointConfig(num_to_keep=3 if pbt else None),
+        ),
+    )
+
+
+def _trial_name(trial: Any) -> str:
+    return str(trial.trial_id)
+
+
+def _trainable(sweep: Sweep, folder: Path, at_a_time: int) -> Any:
+    config = sweep.config
+    if config.target == "train":
+        pbt = config.scheduler.kind == "pbt"
+        bound = tune.with_parameters(
+            train_trial,
+            tree=sweep.tree,
+            folder=str(folder / TRIALS),
+            interval=config.scheduler.interval if pbt else None,
+            # Its trials must all be alive at once, so they can't be limited by Tune itself.
+            turns=Turns.remote(at_a_time) if pbt else None,
+        )
+
+        def place(point: dict[str, Any]) -> tune.PlacementGroupFactory:
+            # The engines of a trial that has to wait for its turn come with the turn.
+            return tune.PlacementGroupFactory([DRIVER, *([] if pbt else bundles(sweep.job(point)))])
+
+        return tune.with_resources(bound, place)
+    only_selection = all(key.startswith("selection.") for key in config.space)
+    random = baselines(sweep.job({})) if only_selection else None
+    bound = tune.with_parameters(
+        simulate_trial,
+        tree=sweep.tree,
+        metric=config.search.metric,
+        each_seed=config.scheduler.kind != "none",
+        random=random,
+    )
+    return tune.with_resources(bound, {"CPU": config.search.cpus})
+
+
+def restored_tuner(sweep: Sweep, folder: Path, at_a_time: int) -> Tuner | None:
+    """The tuner as it was when the sweep was killed, for its rest; None if it had not begun."""
+    if not Tuner.can_restore(str(folder / STATE)):
+        return None
+    tuner = Tuner.restore(str(folder / STATE), _trainable(sweep, folder, at_a_time), restart_errored=True)
+    # Folder and cluster may be others by now.
+    settings = tuner._local_tuner._tune_config
+    settings.scheduler = make_scheduler(sweep, at_a_time, folder / STATE)
+    if settings.max_concurrent_trials:
+        settings.max_concurrent_trials = at_a_time
+    elif sweep.config.scheduler.kind != "pbt":
+        settings.search_alg.max_concurrent = at_a_time
+    return tuner
