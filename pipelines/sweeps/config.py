@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from bots.config import TrainConfig
 from bots.config_tree import ConfigError, Count, Section, parse_config, read_tree
 from pipelines.simulations.config import SimulationConfig
-from pipelines.sweeps.space import Range, check, lay, value_at
+from pipelines.sweeps.space import Range, check, lay, points, value_at
 
 PAIRED_METRICS = ("gain", "ttb50", "ttb100", "bsf25", "bsf100", "etr", "signal")
 """Figures of a simulation that hardly depend on which seeds it has had so far."""
@@ -170,6 +170,17 @@ class Sweep:
         point = {key: value_at(tree, key) for key in self.config.space}
         inside = all(self.config.space[key].holds(value) for key, value in point.items())
         return point if inside else None
+
+    @property
+    def note(self) -> str | None:
+        """What a reader of the results must know where the base tunes λ and ρ itself, as no trial does; else None."""
+        some_trial = self.job(next(points(self.config.space)))
+        if self.job({}).selection.adaptor is None or some_trial.selection.adaptor is not None:
+            return None
+        return (
+            "the base tunes λ and ρ as it goes (selection.adaptor), the trials hold them fixed; "
+            f"compare the best with the base itself: bots {self.config.target} {self.config.base}"
+        )
 
     @property
     def minimised(self) -> bool:

@@ -88,6 +88,18 @@ def test_a_dry_run_prints_the_sweep_the_job_and_the_plan_and_checks_the_job(caps
     assert f"model.path: there is no folder {tmp_path / 'qwen'}" in said.err
 
 
+def test_it_is_said_where_no_trial_tunes_itself_as_the_base_does(capsys):
+    assert main(["tune", GRID, "--dry-run"]) == 0
+    said = "# the base tunes λ and ρ as it goes (selection.adaptor), the trials hold them fixed; compare the best with"
+    assert (
+        f"{said} the base itself: bots simulate {Path('configs/sim_lab.yaml').absolute()}"
+        in capsys.readouterr().out
+    )
+    assert load_sweep(GRID, ["base.selection.adaptor=null"]).note is None, "nor does the base"
+    aims = ["space.selection.lam=null", "space.selection.rho=null", "space.selection.p_star=[0.4, 0.5]"]
+    assert load_sweep(LAB, aims).note is None, "so do the trials"
+
+
 def test_concurrency_follows_from_the_resources():
     demand = trial_demand(load_sweep("tune_configs/guru_math_1.5b.yaml"))
     assert demand.concurrent({"CPU": 64, "GPU": 32}, None) == 4
