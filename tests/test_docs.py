@@ -83,6 +83,26 @@ def test_the_readme_has_the_domains_figures(results, readme):
     assert logic.figures["bots self-tuned"]["TTB50/tokens"].middle < 1
 
 
+def test_the_tuning_page_has_the_figures_of_the_ablation(results):
+    page = (ROOT / "docs" / "tuning.md").read_text()
+    arms = {"lam 0": "0", "lam .05": "0.05", "bots": "0.1", "lam .2": "0.2", "lam .5": "0.5", "lam 1": "1"}
+    compared = compare_arms(results, "mixed", ["random", *arms], "random", seeds=4)
+    best = {}
+    for arm, named in {**arms, "random": "random"}.items():
+        assert compared.seeds[arm] == 4
+        figures = compared.figures[arm]
+        best[arm] = figures["best score"].interval.mean
+        came_up = figures["coverage"]
+        shares = [
+            figures["ETR"].interval.mean,
+            *([came_up.interval.mean] if len(came_up.values) == 4 else []),
+        ]
+        row = [named, cell(figures["best score"], 3), *(f"{share:.2f}" for share in shares)]
+        assert f"\n| {' | '.join(row)} |" in page, row
+    assert best["lam 0"] < min(best["bots"], best["lam .05"]), "it ends lower"
+    assert best["bots"] > best["lam .2"] > best["lam .5"] > best["lam 1"], "it fades"
+
+
 @pytest.mark.parametrize("ours", ["bots", "bots self-tuned"])
 def test_both_end_above_the_others_as_the_readme_says(ours, results):
     others = compare_arms(results, "mixed", [ours, *OTHERS], ours, seeds=8).figures
