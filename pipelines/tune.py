@@ -74,8 +74,8 @@ def run_sweep(
     # A line is not broken where there is no terminal, or a log would hold only dots.
     wide = console if console.is_terminal else Console(file=console.file, width=max(console.width, 140))
     wide.print(results.show())
-    if sweep.note:
-        console.print(sweep.note, markup=False, highlight=False, soft_wrap=True)
+    if note := sweep.note:
+        console.print(note, markup=False, highlight=False, soft_wrap=True)
     console.print(f"{len(results.trials)} trials in {time.monotonic() - started:.0f} s", highlight=False)
     for path in (folder / "trials.parquet", folder / "best.yaml", folder / "summary.json", *pictures):
         if path.exists():
@@ -136,7 +136,8 @@ def main(arguments: list[str] | None = None) -> int:
 def _show(sweep: Sweep, console: Console) -> None:
     text = yaml.safe_dump(sweep.described(), sort_keys=False, allow_unicode=True)
     console.print(text, markup=False, highlight=False, end="", soft_wrap=True)
-    for line in (*trial_demand(sweep).describe().splitlines(), *([sweep.note] if sweep.note else [])):
+    plan = trial_demand(sweep).describe()
+    for line in (*plan.splitlines(), *filter(None, [sweep.note])):
         console.print(f"# {line}", markup=False, highlight=False, soft_wrap=True)
     # Last, so that the plan can be read where the model or the tasks are out of reach.
     if base := prepared_base(sweep):

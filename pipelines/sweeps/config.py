@@ -174,8 +174,8 @@ class Sweep:
     @property
     def note(self) -> str | None:
         """What a reader of the results must know where the base tunes λ and ρ itself, as no trial does; else None."""
-        some_trial = self.job(next(points(self.config.space)))
-        if self.job({}).selection.adaptor is None or some_trial.selection.adaptor is not None:
+        trials = (self.job(point) for point in points(self.config.space))
+        if self.job({}).selection.adaptor is None or any(trial.selection.adaptor for trial in trials):
             return None
         return (
             "the base tunes λ and ρ as it goes (selection.adaptor), the trials hold them fixed; "

@@ -98,6 +98,8 @@ def test_it_is_said_where_no_trial_tunes_itself_as_the_base_does(capsys):
     assert load_sweep(GRID, ["base.selection.adaptor=null"]).note is None, "nor does the base"
     aims = ["space.selection.lam=null", "space.selection.rho=null", "space.selection.p_star=[0.4, 0.5]"]
     assert load_sweep(LAB, aims).note is None, "so do the trials"
+    some = [*aims[:2], "space.selection.selector=[random, bots]"]
+    assert load_sweep(LAB, some).note is None, "so does one of the trials"
 
 
 def test_concurrency_follows_from_the_resources():
