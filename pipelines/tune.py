@@ -88,7 +88,7 @@ def prepared_base(sweep: Sweep) -> Prepared | None:
 
     Raises ConfigError or PoolError for what can't be trained.
     """
-    base = sweep.job({})
+    base = sweep.base_job
     if not isinstance(base, TrainConfig):
         return None
     from pipelines.preparation import prepare  # loads the models' code, which a simulation has no use for

@@ -130,13 +130,13 @@ PASSED_ON = ("selection.lam", "selection.rho", "selection.p_star", "learner.lr")
 
 
 class Sweep:
-    """A checked sweep: its configuration and the tree of the job that it varies."""
+    """A checked sweep: its configuration, the tree of the job that it varies, and that job itself."""
 
     def __init__(self, config: TuneConfig, tree: dict[str, Any]) -> None:
         self.config, self.tree = config, tree
         if config.search.method == "optuna" and find_spec("optuna") is None:
             raise ConfigError("search.method is optuna, which is not installed: pip install optuna")
-        base = self.job({})
+        self.base_job = base = self.job({})
         check(config.space, tree, self._build)
         if isinstance(base, TrainConfig):
             if base.evaluation.pool is None:
@@ -146,27 +146,27 @@ class Sweep:
                     f"scheduler.interval is {config.scheduler.interval} and run.steps {base.run.steps}: "
                     "there would be no decision; lower the interval"
                 )
-        elif value_at(self.resolved({}), "run.seeds") < 2:
+        elif base.run.seeds < 2:
             raise ConfigError("base: run.seeds is 1; one seed is one draw, a sweep needs at least 2")
 
     def job(self, point: dict[str, Any]) -> TrainConfig | SimulationConfig:
         """The job's configuration at a point of the space."""
         return self._build(lay(self.tree, point))
 
-    def resolved(self, point: dict[str, Any]) -> dict[str, Any]:
-        """The job's configuration at a point as a tree, with all defaults."""
-        return self.job(point).model_dump(mode="json")
+    def resolved(self) -> dict[str, Any]:
+        """The base's configuration as a tree, with all defaults."""
+        return self.base_job.model_dump(mode="json")
 
     def described(self) -> dict[str, Any]:
         """The sweep and the job that it varies, with all defaults: what `sweep.yaml` holds."""
         return {
             "tune": self.config.model_dump(mode="json", exclude_none=True),
-            "job": self.resolved({}),
+            "job": self.resolved(),
         }
 
     def base_point(self) -> dict[str, Any] | None:
         """The base's own values, where all of them lie in the space."""
-        tree = self.resolved({})
+        tree = self.resolved()
         point = {key: value_at(tree, key) for key in self.config.space}
         inside = all(self.config.space[key].holds(value) for key, value in point.items())
         return point if inside else None
@@ -175,7 +175,7 @@ class Sweep:
     def note(self) -> str | None:
         """What a reader of the results must know where the base tunes λ and ρ itself, as no trial does; else None."""
         trials = (self.job(point) for point in points(self.config.space))
-        if self.job({}).selection.adaptor is None or any(trial.selection.adaptor for trial in trials):
+        if self.base_job.selection.adaptor is None or any(trial.selection.adaptor for trial in trials):
             return None
         return (
             "the base tunes λ and ρ as it goes (selection.adaptor), the trials hold them fixed; "
@@ -190,7 +190,7 @@ class Sweep:
     @property
     def budget(self) -> int:
         """What `step` a trial that is not stopped reports last: the job's steps, or a simulation's seeds."""
-        job = self.job({})
+        job = self.base_job
         return job.run.steps if isinstance(job, TrainConfig) else job.run.seeds
 
     def _build(self, tree: dict[str, Any]) -> TrainConfig | SimulationConfig:

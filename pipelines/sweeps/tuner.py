@@ -77,7 +77,7 @@ def _trainable(sweep: Sweep, folder: Path, at_a_time: int) -> Any:
 
         return tune.with_resources(bound, place)
     only_selection = all(key.startswith("selection.") for key in config.space)
-    random = baselines(sweep.job({})) if only_selection else None
+    random = baselines(sweep.base_job) if only_selection else None
     bound = tune.with_parameters(
         simulate_trial,
         tree=sweep.tree,
