@@ -26,7 +26,7 @@ def draw_forest(shown: dict[str, Comparison], arms: list[str], baseline: str, pa
     """Write the picture: a panel a pool, a row an arm, a mark a cost: TTB100 with its 95 % interval on a log axis.
 
     A mark is filled where the difference from the baseline holds, and stands at the right edge where at least half of
-    an arm's runs never reached the baseline's best score.
+    an arm's runs never reached the baseline's best score. One of fewer seeds than its panel says of how many.
     """
     figure, panels = plt.subplots(
         1,
@@ -60,7 +60,7 @@ def _draw_panel(axis: Axes, comparison: Comparison, arms: list[str], low: float,
         for number, cost in enumerate(COSTS):
             ratio = comparison.figures.get(arm, {}).get(f"TTB100/{cost}")
             if ratio and len(ratio.values):
-                _mark(axis, ratio, row + GAP * (number - 1), _colour(number), high)
+                _mark(axis, ratio, row + GAP * (number - 1), _colour(number), high, seeds)
     axis.xaxis.set_major_locator(FixedLocator([tick for tick in TICKS if low <= tick <= high]))
     axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axis.xaxis.set_minor_locator(NullLocator())
@@ -81,16 +81,23 @@ def _bounds(shown: dict[str, Comparison]) -> tuple[float, float]:
     return min(finite) / EDGE, max(finite) * EDGE
 
 
-def _mark(axis: Axes, ratio: Figure, y: float, colour: tuple[float, ...], edge: float) -> None:
+def _mark(
+    axis: Axes, ratio: Figure, y: float, colour: tuple[float, ...], edge: float, panel_seeds: int
+) -> None:
     interval, middle = ratio.interval, ratio.middle
     reached = np.isfinite(middle)
     x = middle if reached else edge
     face = colour if ratio.holds else "white"
     axis.plot(x, y, "o" if reached else ">", color=colour, mfc=face, ms=5, zorder=3, clip_on=False)
-    if interval.never:
+    if ratio.bounds:
+        axis.plot(ratio.bounds, [y, y], color=colour, lw=1.3)
+    said = [f"never {interval.never}"] if interval.never else []
+    if (seeds := len(ratio.values)) < panel_seeds:
+        said.append(f"{seeds} seed{'s' * (seeds > 1)}")
+    if said:
         axis.annotate(
-            f"never {interval.never}",
-            (x, y),
+            ", ".join(said),
+            (max(x, *(ratio.bounds or (x,))), y),
             (7, 0) if reached else (-7, 0),
             textcoords="offset points",
             ha="left" if reached else "right",
@@ -99,8 +106,6 @@ def _mark(axis: Axes, ratio: Figure, y: float, colour: tuple[float, ...], edge: 
             color=colour,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
         )
-    elif drawn := ratio.bounds:
-        axis.plot(drawn, [y, y], color=colour, lw=1.3)
 
 
 def _colour(number: int) -> tuple[float, ...]:

@@ -107,6 +107,17 @@ def test_marks_stand_where_the_tables_have_them_and_at_the_edge_without_one(resu
     assert axis.get_title() == f"mixed, {SEEDS} seeds"
 
 
+def test_a_mark_of_fewer_seeds_than_its_panel_says_of_how_many(results):
+    kept = {"random": SEEDS, "bots": 1, "offline": 2}
+    rows = [row for row in results.steps.to_pylist() if row["seed"] < kept[row["arm"]]]
+    results.steps = pa.Table.from_pylist(rows, schema=STEPS)
+    compared = compare_arms(results, "mixed", list(RISE), "random", SEEDS)
+    for arms, said in ((RISE, ["1 seed"] * 3 + ["never 2, 2 seeds"] * 3), (["bots"], [])):
+        axis = Figure().subplots()
+        _draw_panel(axis, compared, list(arms), 0.4, 1.25)
+        assert [text.get_text() for text in axis.texts if "seed" in text.get_text()] == said
+
+
 def test_the_interval_of_two_seeds_does_not_set_the_scale(results):
     rows = results.steps.to_pylist()
     late = [row | {"score": row["score"] - 0.03 * (row["step"] == 1)} for row in rows if row["seed"] == 1]
