@@ -106,9 +106,11 @@ def test_the_tuning_page_has_the_figures_of_the_ablation_of_lambda(results):
 
 def tokens_over_random(results, arm, seeds):
     """Mean over seeds of all tokens that an arm generates, over those of random selection."""
-    table = results.steps.group_by(["pool", "arm", "seed"]).aggregate([("tokens", "max")]).to_pylist()
-    spent = {(run["arm"], run["seed"]): run["tokens_max"] for run in table if run["pool"] == "mixed"}
-    return np.mean([spent[arm, seed] / spent["random", seed] for seed in range(seeds)])
+    spent = [
+        [results.run(("mixed", each, seed)).against["tokens"].at[-1] for seed in range(seeds)]
+        for each in (arm, "random")
+    ]
+    return np.mean(np.divide(*spent))
 
 
 def test_the_tuning_page_has_the_figures_of_the_ablation_of_p_star(results):

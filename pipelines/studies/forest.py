@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
 from pipelines.studies.figures import COSTS, UNITS, Comparison, Figure
+from pipelines.studies.markdown import of_seeds
 
 TICKS = (0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10)
 GAP = 0.22
@@ -54,7 +55,7 @@ def draw_forest(shown: dict[str, Comparison], arms: list[str], baseline: str, pa
 
 def _draw_panel(axis: Axes, comparison: Comparison, arms: list[str], low: float, high: float) -> None:
     seeds = comparison.most_seeds(arms)
-    axis.set(title=f"{comparison.pool}, {seeds} seed{'s' * (seeds > 1)}", xscale="log", xlim=(low, high))
+    axis.set(title=f"{comparison.pool}, {of_seeds(seeds)}", xscale="log", xlim=(low, high))
     axis.axvline(1, color="0.4", lw=1)
     for row, arm in enumerate(arms):
         for number, cost in enumerate(COSTS):
@@ -93,7 +94,7 @@ def _mark(
         axis.plot(ratio.bounds, [y, y], color=colour, lw=1.3)
     said = [f"never {interval.never}"] if interval.never else []
     if (seeds := len(ratio.values)) < panel_seeds:
-        said.append(f"{seeds} seed{'s' * (seeds > 1)}")
+        said.append(of_seeds(seeds))
     if said:
         axis.annotate(
             ", ".join(said),

@@ -24,6 +24,11 @@ def image(alternative: str, picture: Path, beside: Path) -> str:
     return f"![{alternative}]({Path(os.path.relpath(picture, beside)).as_posix()})\n"
 
 
+def of_seeds(count: int) -> str:
+    """The number of seeds, in words."""
+    return f"{count} seed{'s' * (count > 1)}"
+
+
 def cell(figure: Figure, digits: int = 2) -> str:
     """A figure as text, bold where it holds.
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from pipelines.studies.config import StudyConfig
 from pipelines.studies.figures import COSTS, UNITS, Comparison, compare_arms
 from pipelines.studies.forest import draw_forest
-from pipelines.studies.markdown import cell, head, image, line
+from pipelines.studies.markdown import cell, head, image, line, of_seeds
 from pipelines.studies.results import StudyResults
 
 PICTURE = "at_a_glance.png"
@@ -52,7 +52,7 @@ def _by_pool(shown: dict[str, Comparison], baseline: str, name: str) -> list[str
             figure = comparison.figures[arm][name]
             seeds = len(figure.values)
             few = 0 < seeds < comparison.most_seeds(arms)
-            cells.append(cell(figure) + (f", {seeds} seed{'s' * (seeds > 1)}" if few else ""))
+            cells.append(cell(figure) + (f", {of_seeds(seeds)}" if few else ""))
         lines.append(line(arm, *cells))
     return lines
 
