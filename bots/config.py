@@ -17,6 +17,8 @@ from bots.selection.presets import preset_of
 from bots.settings import HISTORY, own_adaptor, resolve
 from bots.sources.config import PoolConfig
 
+Decay = Annotated[float, Field(ge=0, lt=1)]
+
 
 class ModelConfig(Section):
     """The policy that is trained."""
@@ -197,7 +199,7 @@ class LearnerConfig(Section):
     """Policy loss."""
     lr: Positive = 1e-6
     """AdamW's learning rate."""
-    betas: tuple[Share, Share] = (0.9, 0.999)
+    betas: tuple[Decay, Decay] = (0.9, 0.999)
     """AdamW's decay of the gradient's first and second moment."""
     weight_decay: Annotated[float, Field(ge=0)] = 0.0
     """AdamW's weight decay."""

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class ConfigError(ValueError):
@@ -32,9 +32,10 @@ def read_tree(path: str | Path, overrides: list[str]) -> dict[str, Any]:
     if not Path(path).is_file():
         raise ConfigError(f"no such configuration file: {path}")
     try:
-        tree = yaml.safe_load(Path(path).read_text())
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{path} is not valid YAML: {error}") from error
+        # Bytes: YAML has rules of its own for encodings, and says where one is broken.
+        tree = yaml.safe_load(Path(path).read_bytes())
+    except (yaml.YAMLError, OSError) as error:
+        raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds {type(tree).__name__}, not sections with keys")
     for override in overrides:
@@ -55,27 +56,41 @@ def dump_config(config: Section) -> str:
     return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
 
 
-def _lay_over(tree: dict[str, Any], override: str) -> None:
+def read_value(override: str) -> tuple[str, Any]:
+    """Key and value of `section.key=value`. Raises ConfigError for another form and for what is not YAML."""
     key, equals, text = override.partition("=")
-    *path, last = key.split(".")
-    if not equals or not last or not path:
+    if not equals or not all(key.split(".")) or "." not in key:
         raise ConfigError(f"override {override!r} is not of the form section.key=value")
-    node: Any = tree
-    for depth, name in enumerate(path):
-        node = node[int(name)] if isinstance(node, list) and name.isdigit() else node.setdefault(name, {})
-        if not isinstance(node, dict | list):
-            raise ConfigError(
-                f"override {override!r}: {'.'.join(path[: depth + 1])} is a value, not a section"
-            )
-    value = yaml.safe_load(text)
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: its value is not YAML: {error}") from error
     # YAML 1.1 reads 1e-6 as text; a number was meant.
     if isinstance(value, str):
         with contextlib.suppress(ValueError):
             value = float(value)
-    if isinstance(node, list):
-        node[int(last)] = value
-    else:
-        node[last] = value
+    return key, value
+
+
+def _lay_over(tree: dict[str, Any], override: str) -> None:
+    key, value = read_value(override)
+    *path, last = key.split(".")
+    node: Any = tree
+    for depth, name in enumerate(path):
+        node = node[_place(node, name, override)] if isinstance(node, list) else node.setdefault(name, {})
+        if not isinstance(node, dict | list):
+            raise ConfigError(
+                f"override {override!r}: {'.'.join(path[: depth + 1])} is a value, not a section"
+            )
+    node[_place(node, last, override) if isinstance(node, list) else last] = value
+
+
+def _place(items: list[Any], name: str, override: str) -> int:
+    if not name.isdecimal() or int(name) >= len(items):
+        raise ConfigError(
+            f"override {override!r}: {name!r} is no place in a list of {len(items)}; they are counted from 0"
+        )
+    return int(name)
 
 
 def _fault(error: Any) -> str:

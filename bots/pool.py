@@ -75,7 +75,11 @@ class TaskPool:
         """Read one parquet file or a folder of them."""
         if not Path(path).exists():
             raise PoolError(f"no such pool: {path}")
-        return cls(pq.read_table(path), weak, strong)
+        try:
+            table = pq.read_table(path)
+        except (pa.ArrowException, OSError) as error:
+            raise PoolError(f"{path} cannot be read as parquet: {error}") from error
+        return cls(table, weak, strong)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)

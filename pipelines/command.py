@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import linecache
 import signal
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 
 from ray.train import TrainingFailedError
 from rich.console import Console
 
 from pipelines.plan import ResourceError
 
+STOREYS = [Path(__file__).resolve().parents[1] / name for name in ("bots", "actors", "pipelines")]
+
 
 def run_job(name: str, job: Callable[[Console], None], failures: tuple[type[Exception], ...] = ()) -> int:
     """Run a job; returns 0, 1 for a failure, 2 for a refusal or 130 for an interrupt, each with its message.
 
+    A refusal is a ResourceError, or a ValueError that our own code raises; any other ValueError is passed on.
     failures: errors of the job's own whose message says all. A request to end (SIGTERM, as `ray job stop` sends it)
     counts as an interrupt.
     """
@@ -26,6 +32,8 @@ def run_job(name: str, job: Callable[[Console], None], failures: tuple[type[Exce
     try:
         job(Console())
     except (ValueError, ResourceError) as error:
+        if isinstance(error, ValueError) and not _meant(error):
+            raise
         errors.print(f"bots {name}: {error}", markup=False, highlight=False, soft_wrap=True)
         return 2
     except (TrainingFailedError, FloatingPointError, *failures) as error:
@@ -35,3 +43,11 @@ def run_job(name: str, job: Callable[[Console], None], failures: tuple[type[Exce
         errors.print("interrupted; everything has been ended, results so far are kept")
         return 130
     return 0
+
+
+def _meant(error: ValueError) -> bool:
+    """Whether a `raise` of ours is behind an error, with words for a person; any other needs its traceback."""
+    frame, line = list(traceback.walk_tb(error.__traceback__))[-1]
+    file = Path(frame.f_code.co_filename).resolve()
+    ours = any(file.is_relative_to(storey) for storey in STOREYS)
+    return ours and linecache.getline(str(file), line).lstrip().startswith("raise ")

@@ -155,7 +155,7 @@ def _with_anchors(table: pa.Table, settings: SourceSettings) -> pa.Table:
         measured = pq.read_table(settings.anchors, columns=["id", "weak", "strong"])
     except FileNotFoundError as error:
         raise SourceError(f"no such anchors file: {settings.anchors}") from error
-    except (pa.ArrowInvalid, KeyError) as error:
+    except (pa.ArrowException, OSError, KeyError) as error:
         raise SourceError(
             f"{settings.anchors} is not a parquet file with columns id, weak, strong: {error}"
         ) from error

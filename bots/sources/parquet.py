@@ -75,14 +75,17 @@ class Parquet:
 def _find(path: str) -> list[str]:
     if "://" not in path:
         return find_files(path, (".parquet",))
-    system, inside = fs.FileSystem.from_uri(path)
+    try:
+        system, inside = fs.FileSystem.from_uri(path)
+        info = system.get_file_info(inside)
+        listed = [info] if info.is_file else system.get_file_info(fs.FileSelector(inside, recursive=True))
+    except FileNotFoundError as error:
+        raise SourceError(f"no such file or folder: {path}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"{path} cannot be reached: {error}") from error
     scheme = path.split("://")[0]
-    info = system.get_file_info(inside)
-    if info.type == fs.FileType.File:
+    if info.is_file:
         return [path]
-    if info.type == fs.FileType.NotFound:
-        raise SourceError(f"no such file or folder: {path}")
-    listed = system.get_file_info(fs.FileSelector(inside, recursive=True))
     found = sorted(f"{scheme}://{entry.path}" for entry in listed if entry.path.endswith(".parquet"))
     if not found:
         raise SourceError(f"{path} has no file that ends in .parquet")
@@ -95,8 +98,8 @@ def _open(path: str) -> pq.ParquetFile:
             system, inside = fs.FileSystem.from_uri(path)
             return pq.ParquetFile(system.open_input_file(inside))
         return pq.ParquetFile(path)
-    except pa.ArrowInvalid as error:
-        raise SourceError(f"{path} is not a parquet file: {error}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise SourceError(f"{path} cannot be read as parquet: {error}") from error
 
 
 def _schema(path: str) -> pa.Schema:

@@ -6,11 +6,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import Field, model_validator
 
 from bots.config import TrainConfig
-from bots.config_tree import ConfigError, Count, Section, parse_config, read_tree
+from bots.config_tree import ConfigError, Count, Section, parse_config, read_tree, read_value
 from pipelines.simulations.config import SimulationConfig
 from pipelines.sweeps.space import Range, check, lay, points, value_at
 
@@ -209,11 +208,11 @@ def load_sweep(path: str | Path, overrides: list[str] | None = None) -> Sweep:
         prefix = next(prefix for prefix in of if override.startswith(prefix))
         of[prefix].append(override.removeprefix(prefix))
     tree = read_tree(path, of[""])
-    for override in of["space."]:
-        key, _, text = override.partition("=")
-        tree.setdefault("space", {})[key] = yaml.safe_load(text)
-    if isinstance(tree.get("space"), dict):
-        tree["space"] = {key: one for key, one in tree["space"].items() if one is not None}
+    space = tree.setdefault("space", {})
+    if not isinstance(space, dict):
+        raise ConfigError(f"{path}: space is {space!r}, not the keys of a job with what they may be")
+    space |= dict(read_value(override) for override in of["space."])
+    tree["space"] = {key: one for key, one in space.items() if one is not None}
     config = parse_config(TuneConfig, tree, str(path))
     base = config.base if config.base.is_absolute() else Path(path).parent / config.base
     config = config.model_copy(update={"base": base.resolve()})

@@ -36,6 +36,9 @@ def test_overrides_reach_any_key():
         ("learner.zero_stage=4", "learner.zero_stage"),
         ("rollout.samples=1", "rollout.samples: .*greater than or equal to 2"),
         ("rollout.min_engines=3", "rollout.min_engines is 3, more than rollout.engines = 2"),
+        ("learner.lr=.inf", "learner.lr: .*finite number"),
+        ("rollout.timeout_s=inf", "rollout.timeout_s: .*finite number"),
+        ("learner.betas=[0.9, 1]", "learner.betas.1: .*less than 1"),
         ("rollout.max_staleness=-1", "rollout.max_staleness"),
         ("rollout.max_tokens=128", "no room is left for a prompt"),
         ("learner.tokens_per_micro_batch=100", "less than one sample"),
@@ -50,6 +53,10 @@ def test_overrides_reach_any_key():
         ("selection=3", "not of the form"),
         ("nonsense", "not of the form"),
         ("run.name.first=a", "is a value, not a section"),
+        ("selection.lam=[1", r"selection.lam=\[1': its value is not YAML"),
+        ("pool.sources.9.size=50", "'9' is no place in a list of 1; they are counted from 0"),
+        ("pool.sources.first=50", "'first' is no place in a list of 1"),
+        ("pool.sources.first.size=50", "'first' is no place in a list of 1"),
     ],
 )
 def test_impossible_values_are_refused_by_key_and_value(override, said):
@@ -101,7 +108,10 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
         load_config(tmp_path / "none.yaml")
     broken = tmp_path / "broken.yaml"
     broken.write_text("run: [")
-    with pytest.raises(ConfigError, match="not valid YAML"):
+    with pytest.raises(ConfigError, match="broken.yaml cannot be read as YAML"):
+        load_config(broken)
+    broken.write_bytes(b"run: {name: \xff}")
+    with pytest.raises(ConfigError, match="broken.yaml cannot be read as YAML"):
         load_config(broken)
     broken.write_text("3")
     with pytest.raises(ConfigError, match="holds int"):

@@ -30,6 +30,8 @@ def test_every_sweep_that_is_shipped_is_valid_and_tries_its_base(path):
     ("path", "override", "said"),
     [
         (GRID, "space.selection.lambda=[0.1]", r"selection.lambda: no such key"),
+        (GRID, "space.selection.lam", r"'selection.lam' is not of the form section.key=value"),
+        (GRID, "space.selection.lam=[0.1", r"its value is not YAML"),
         (GRID, "space.selection.lam=[]", r"space.selection.lam: values is empty"),
         (GRID, "space.selection.lam={uniform: [0.5, 0.5]}", r"uniform is \[0.5, 0.5\], an empty range"),
         (GRID, "space.selection.lam={loguniform: [0, 1]}", r"the first must be above 0"),

@@ -157,11 +157,16 @@ def test_a_file_that_is_not_there_or_not_parquet(tmp_path):
     with pytest.raises(SourceError, match=r"no such file or folder: .*none\.parquet"):
         pool_of(tmp_path / "none.parquet")
     (tmp_path / "text.parquet").write_text("hello, this is not parquet at all")
-    with pytest.raises(SourceError, match=r"text\.parquet is not a parquet file"):
+    with pytest.raises(SourceError, match=r"text\.parquet cannot be read as parquet"):
         pool_of(tmp_path / "text.parquet")
     (tmp_path / "empty").mkdir()
-    with pytest.raises(SourceError, match=r"has no file that ends in \.parquet"):
-        pool_of(tmp_path / "empty")
+    for empty in (tmp_path / "empty", f"file://{tmp_path / 'empty'}"):
+        with pytest.raises(SourceError, match=r"has no file that ends in \.parquet"):
+            pool_of(empty)
+    with pytest.raises(SourceError, match=r"no such file or folder: file://.*none\.parquet"):
+        pool_of(f"file://{tmp_path / 'none.parquet'}")
+    with pytest.raises(SourceError, match=r"nowhere://pool cannot be reached: .*[Uu]nrecognized"):
+        pool_of("nowhere://pool")
 
 
 def test_guru_sources_without_a_grader_are_refused_unless_one_is_set(guru, tmp_path):
