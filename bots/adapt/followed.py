@@ -12,7 +12,9 @@ from bots.adapt.interface import Floats, Predict, Prior, StepOutcome
 from bots.pool import Rows
 
 _ARRAYS = ("rows", "seen", "prior_counts", "beliefs", "history", "pending_slots", "pending_counts")
-_NUMBERS: dict[str, type] = {"sample": int, "outcomes": int, "pending_implicit": float}
+_NUMBERS: dict[str, type] = {
+    "sample": int, "outcomes": int, "clock": int, "gap": int, "waiting": bool, "pending_implicit": float,
+}  # fmt: skip
 
 
 class FollowedTasks:
@@ -24,6 +26,10 @@ class FollowedTasks:
     batches return to. A task that enters at its first observation takes up the implicit history of the followed
     tasks with the nearest p̃ now (exact as far as the plug-in's predictions moved in parallel), and with NaN the
     prior. A pool of at most `sample` tasks is followed whole. Memory: (sample + recent)·G·8 bytes.
+
+    A step may come in parts, which are one update, and steps that are left out only forget, as in `Posterior`.
+    What comes for a step after a later one has begun is added as (1-λ)^age·(1-ρ)·counts, as if p̃ had stood for
+    it: exact but for tasks that were selected and awaited.
 
     size: K, tasks in the pool. lams, rhos: the grid's two axes; G = len(lams)·len(rhos), ρ running fastest.
     """
@@ -55,30 +61,52 @@ class FollowedTasks:
         self.history = np.zeros((2, len(lams), self.sample), np.float32)
         """Forgetting sums of the implicit successes and failures with ρ = 1, of the sample, for each λ."""
         self.outcomes = 0
+        """Steps that have begun."""
+        self.clock, self.gap = -1, 1
+        """The latest step, and how many after the one before it."""
+        self.waiting = False
+        """Whether the latest step's update is still to be made."""
         self.pending_slots = np.empty(0, np.int64)
         self.pending_counts = np.empty((2, 0), np.float32)
         self.pending_implicit = 0.0
 
-    def enter(self, rows: Rows, predict: Predict) -> Rows:
-        """Bring all beliefs up to the outcome before, and return the slots of these rows, int64 (B,).
+    def opens(self, step: int) -> bool:
+        """Whether an outcome is the first of a step later than all before."""
+        return step > self.clock
+
+    def enter(self, rows: Rows, step: int, predict: Predict) -> Rows:
+        """Bring all beliefs up to the step before, and return the slots of these rows, int64 (B,).
 
         Rows that are not yet followed take the place of the recent ones seen longest ago.
         Raises ValueError for more rows than `recent`.
         """
         spare = len(self.rows) - self.sample
-        if len(rows) > spare and self.sample + spare < self.size:
+        followed_whole = self.sample + spare >= self.size
+        if len(rows) > spare and not followed_whole:
             raise ValueError(f"a batch of {len(rows)} tasks does not fit recent={spare}; raise `recent`")
-        if self.outcomes:
+        # Another part of the step that waits joins it, unless it would take the places of the first.
+        joins = step == self.clock and (followed_whole or len(self.pending_slots) + len(rows) <= spare)
+        if self.waiting and not joins:
             self._advance(predict)
         return self._slots(rows, predict)
 
-    def keep(self, slots: Rows, outcome: StepOutcome) -> None:
-        """Hold an outcome until the evidence that comes with it is known, at the next `enter`."""
-        self.seen[slots] = self.outcomes
-        self.pending_slots = slots
-        self.pending_counts = np.array([outcome.successes, outcome.rollouts - outcome.successes], np.float32)
-        self.pending_implicit = float(outcome.implicit_rollouts)
-        self.outcomes += 1
+    def keep(self, slots: Rows, outcome: StepOutcome, predict: Predict) -> None:
+        """Hold an outcome until the evidence that comes with it is known, at the next step's `enter`."""
+        counts = np.array([outcome.successes, outcome.rollouts - outcome.successes], np.float32)
+        if self.opens(outcome.step):
+            self.gap = outcome.step - self.clock if self.clock >= 0 else 1
+            self.clock, self.waiting = outcome.step, True
+            self.pending_slots, self.pending_counts = slots, counts
+            self.pending_implicit = float(outcome.implicit_rollouts)
+            self.outcomes += 1
+        elif self.waiting:
+            self.pending_slots = np.append(self.pending_slots, slots)
+            self.pending_counts = np.append(self.pending_counts, counts, axis=1)
+        else:
+            told = ~np.isnan(predict(outcome.rows))
+            left = (1 - self.grid_lam) ** (self.clock - outcome.step) * (1 - told[:, None] * self.grid_rho)
+            self.beliefs[:, slots] += (counts[:, :, None] * left).astype(np.float32)
+        self.seen[slots] = self.outcomes - 1
 
     def count(self) -> int:
         """How many tasks are followed."""
@@ -105,8 +133,10 @@ class FollowedTasks:
         """Restore `state_dict`."""
         for name in _ARRAYS:
             setattr(self, name, np.array(state[name], getattr(self, name).dtype))
+        # Snapshots from before steps were counted: the next step is the one after.
+        known = {"clock": -1, "gap": 1, "waiting": state["outcomes"] > 0} | state
         for name, kind in _NUMBERS.items():
-            setattr(self, name, kind(state[name]))
+            setattr(self, name, kind(known[name]))
 
     def _set_prior(self, slots: slice | Rows, rows: Rows) -> None:
         alpha, beta = self.prior(rows)
@@ -118,12 +148,14 @@ class FollowedTasks:
         rate = np.full(len(self.rows), np.nan, np.float32)
         rate[used] = predict(self.rows[used])
         implicit = _implicit(rate, np.float32(self.pending_implicit))
-        self.history *= (1 - self.lams[:, None]).astype(np.float32)
+        self.history *= ((1 - self.lams) ** self.gap).astype(np.float32)[:, None]
         self.history += implicit[:, None, : self.sample]
         explicit = np.zeros(len(self.rows), np.bool_)
         explicit[self.pending_slots] = True
         implicit[:, self.pending_slots] = self.pending_counts
-        _update(self.beliefs, self.prior_counts, implicit, explicit, self.grid_lam, self.grid_rho)
+        kept = (1 - self.grid_lam) ** self.gap
+        _update(self.beliefs, self.prior_counts, implicit, explicit, kept, self.grid_rho)
+        self.waiting = False
 
     def _slots(self, rows: Rows, predict: Predict) -> Rows:
         """The slot of each row; rows not yet followed take the place of the recent ones seen longest ago."""
@@ -189,12 +221,15 @@ def _update(
     prior: npt.NDArray[np.float32],
     counts: npt.NDArray[np.float32],
     explicit: npt.NDArray[np.bool_],
-    lams: Floats,
+    kept: Floats,
     rhos: Floats,
 ) -> None:
-    """ALGORITHM section 2 at every grid point, in place: (2, S, G), (2, S), (2, S), (S,), (G,), (G,)."""
-    keep, share = (1 - lams).astype(np.float32), rhos.astype(np.float32)
-    fresh = lams.astype(np.float32)
+    """ALGORITHM section 2 at every grid point, in place: (2, S, G), (2, S), (2, S), (S,), (G,), (G,).
+
+    kept: (1-λ)^steps.
+    """
+    keep, share = kept.astype(np.float32), rhos.astype(np.float32)
+    fresh = (1 - kept).astype(np.float32)
     for side in range(2):
         for slot in range(beliefs.shape[1]):
             start, count = prior[side, slot], counts[side, slot]

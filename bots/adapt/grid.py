@@ -106,20 +106,21 @@ class PredictiveGrid(Adaptor):
 
     def observe(self, outcome: StepOutcome, predict: Predict) -> None:
         """Finish the beliefs of the step before, score the grid on this outcome, and choose anew."""
-        first = self.followed.outcomes == 0
-        slots = self.followed.enter(outcome.rows, predict)
+        first, opens = self.followed.outcomes == 0, self.followed.opens(outcome.step)
+        discount = self.discount if opens else 1.0
+        slots = self.followed.enter(outcome.rows, outcome.step, predict)
         scored, predicted = self._score(slots, outcome)
-        self.scores = self.discount * self.scores + scored
-        if self.followed.outcomes % VALUE_EVERY == 0:
+        self.scores = discount * self.scores + scored
+        if opens and self.followed.outcomes % VALUE_EVERY == 0:
             self._value(0.0 if first else self.discount**VALUE_EVERY)
         weight = self._weights()
         self.lam, self.rho = float(weight @ self.followed.grid_lam), float(weight @ self.followed.grid_rho)
         if self.adapt_p_star:
             best, _ = self._best()
-            self.parabola.observe(predicted[:, best], outcome, self.discount)
+            self.parabola.observe(predicted[:, best], outcome, discount)
             if (vertex := self.parabola.vertex()) is not None:
                 self.p_star = float(np.clip(vertex, *self.p_star_range))
-        self.followed.keep(slots, outcome)
+        self.followed.keep(slots, outcome, predict)
 
     def _best(self) -> tuple[int, int]:
         """Grid point and concentration that predict best."""
@@ -219,13 +220,19 @@ def _selected_mean(beliefs: Floats, signal: Floats, target: float) -> Floats:
     """
     value = np.zeros(beliefs.shape[2])
     weight = np.zeros(beliefs.shape[2])
+    # Weights relative to the greatest so far: far from the target all densities of sharp beliefs underflow.
+    top = np.full(beliefs.shape[2], -np.inf)
     left, right = math.log(target), math.log(1 - target)
     for i in range(beliefs.shape[1]):
         for g in range(beliefs.shape[2]):
             a, b = beliefs[0, i, g], beliefs[1, i, g]
-            density = math.exp(
-                (a - 1) * left + (b - 1) * right + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
-            )
-            weight[g] += density
-            value[g] += density * signal[i]
+            density = (a - 1) * left + (b - 1) * right + math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+            if density > top[g]:
+                scale = math.exp(top[g] - density)
+                value[g] *= scale
+                weight[g] *= scale
+                top[g] = density
+            relative = math.exp(density - top[g])
+            weight[g] += relative
+            value[g] += relative * signal[i]
     return value / weight

@@ -18,12 +18,12 @@ Floats = npt.NDArray[np.float64]
 
 @dataclass(frozen=True)
 class StepOutcome:
-    """What one step observed, merged by task.
+    """What one step observed, merged by task; or a part of it, where groups arrive one after the other.
 
-    step: the step the batch was selected at. rows: int64 (B,), distinct.
+    step: the step the tasks were selected at. Parts of one step have the same; those of steps can alternate. rows: int64 (B,), distinct.
     successes: float64 (B,), sum of the group's rewards. rollouts: float64 (B,), size of the group.
     variance: float64 (B,), variance of the rewards within each group (population form, divided by n).
-    implicit_rollouts: the n that scales the implicit counts of the tasks outside the batch.
+    implicit_rollouts: the n that scales the implicit counts of the tasks outside the batch; of a step's first part.
     """
 
     step: int
@@ -44,7 +44,7 @@ Prior = Callable[[Rows], tuple[npt.ArrayLike, npt.ArrayLike]]
 class Adaptor(ABC):
     """Chooses λ, ρ and p* while training runs. Constructed as `cls(pool, prior, lam, rho, p_star, **params)`.
 
-    The owner calls `observe` once for each step's outcome, BEFORE the evidence plug-in and the posterior see
+    The owner calls `observe` for each step's outcome, or for each part of it, BEFORE the evidence plug-in and the posterior see
     it, so that every prediction that an adaptor scores is one step ahead; then it updates the posterior
     with `lam` and `rho`, and selects with `p_star`.
     """

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 from scipy.special import betaln
 
+from bots import BOTS
 from bots.adapt import StepOutcome, make_adaptor
 from bots.adapt.grid import PredictiveGrid
 from bots.pool import TaskPool
@@ -29,10 +30,10 @@ def make(size=200, **params):
     return PredictiveGrid(pool_of(size), flat_prior, 0.1, 0.1, 0.5, lams=LAMS, rhos=RHOS, **params)
 
 
-def run(adaptor, steps, truth, implicit, batch=24, n=8, seed=0, size=200):
+def run(adaptor, steps, truth, implicit, batch=24, n=8, seed=0, size=200, first=0):
     """truth(step) and implicit(step) are the (K,) pass rates; implicit(t) is known after step t."""
     rng = np.random.default_rng(seed)
-    for step in range(steps):
+    for step in range(first, first + steps):
         rows = rng.choice(size, batch, replace=False)
         s = rng.binomial(n, truth(step)[rows])
         p = np.full(size, np.nan) if step == 0 else implicit(step - 1)
@@ -76,6 +77,40 @@ def test_beliefs_and_scores_equal_the_formulas(params):
         assert np.median(error[:, rho > 0]) < 0.2  # never fell out of the window: exact but for the start
 
 
+@pytest.mark.parametrize("followed", [{}, {"sample": 40, "recent": 40}])
+@pytest.mark.parametrize(("lam", "rho"), [(0.2, 0.5), (0.0, 0.0)])
+def test_beliefs_are_the_posterior_s_also_where_a_step_comes_in_parts(followed, lam, rho):
+    """One grid point, the one in use: each followed task has the belief that the posterior has of it."""
+    grid = {"lams": [lam], "rhos": [rho], **followed}
+    bots = BOTS(
+        pool_of(120), 0.5, lam, rho, 8, evidence=None, adaptor="predictive", adaptor_options=grid, cooldown=0
+    )
+    rng = np.random.default_rng(3)
+    step, late = 0, None
+    for _ in range(30):
+        before = np.stack([bots.alpha, bots.beta])
+        for part in np.split(bots.select(24, step), [10, 15]):
+            bots.observe(part, rng.random((len(part), 8)) < 0.6, step)
+        at = bots._adaptor.followed
+        kept = at.rows >= 0 if not followed else np.arange(len(at.rows)) < at.sample
+        np.testing.assert_allclose(at.beliefs[:, kept, 0], before[:, at.rows[kept]], rtol=1e-5)
+        if late is not None:
+            bots.observe(*late)
+        rows = np.setdiff1d(np.arange(120), bots._history.at(step).selected)[:4]
+        late = rows, rng.random((4, 8)) < 0.3, step
+        step += rng.integers(1, 4)
+
+
+def test_sharp_beliefs_far_from_the_target_keep_all_figures_finite():
+    """Every density underflows where hundreds of rollouts of all tasks have failed and nothing is forgotten."""
+    adaptor = make()
+    last(adaptor, 60, lambda t: np.zeros(200), lambda t: np.zeros(200), batch=200, n=64)
+    assert adaptor.followed.beliefs[1].min(axis=0).max() > 2000
+    assert np.isfinite(adaptor.values).all()
+    assert 0 <= adaptor.lam <= 1
+    assert 0 <= adaptor.rho <= 1
+
+
 def last(adaptor, *args, **kwargs):
     for _ in run(adaptor, *args, **kwargs):
         pass
@@ -113,9 +148,7 @@ def test_p_star_goes_where_the_signal_is():
     for step in range(40):
         rows = rng.choice(200, 40, replace=False)
         s = rng.binomial(16, believed[rows] + 0.15)
-        adaptor.followed.pending_slots = adaptor.followed.pending_slots[:0]
-        adaptor.followed.pending_counts = adaptor.followed.pending_counts[:, :0]
-        adaptor.followed.outcomes = 0  # hold the beliefs still
+        adaptor.followed.waiting = False  # hold the beliefs still
         adaptor.observe(outcome_of(step, rows, s, 16), lambda rows: np.full(len(rows), np.nan, np.float32))
     assert adaptor.p_star == pytest.approx(0.35, abs=0.06)
 
@@ -127,7 +160,7 @@ def test_resumes_exactly_also_when_grown():
     restored.load_state_dict(original.state_dict())
     for adaptor in (original, restored):
         adaptor.grow(pool_of(300), flat_prior)
-        last(adaptor, 10, lambda t: rates, lambda t: rates, seed=3, size=300)
+        last(adaptor, 10, lambda t: rates, lambda t: rates, seed=3, size=300, first=10)
     np.testing.assert_array_equal(original.followed.beliefs, restored.followed.beliefs)
     assert (original.lam, original.rho) == (restored.lam, restored.rho)
     assert original.metrics() == restored.metrics()

@@ -108,10 +108,10 @@ def test_a_missing_or_broken_file_is_named(tmp_path):
         load_config(tmp_path / "none.yaml")
     broken = tmp_path / "broken.yaml"
     broken.write_text("run: [")
-    with pytest.raises(ConfigError, match="broken.yaml cannot be read as YAML"):
+    with pytest.raises(ConfigError, match=r"broken\.yaml cannot be read as YAML"):
         load_config(broken)
     broken.write_bytes(b"run: {name: \xff}")
-    with pytest.raises(ConfigError, match="broken.yaml cannot be read as YAML"):
+    with pytest.raises(ConfigError, match=r"broken\.yaml cannot be read as YAML"):
         load_config(broken)
     broken.write_text("3")
     with pytest.raises(ConfigError, match="holds int"):
