@@ -14,6 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bots.content import add_content
+
 Rows = npt.NDArray[np.int64]
 
 
@@ -39,7 +41,7 @@ class TaskPool:
     ========  ==================  =====================================================
     column    type                meaning
     ========  ==================  =====================================================
-    id        string              stable name, unique; made from the row number if absent
+    id        string              stable name, unique; the row number if absent
     prompt    string or messages  what the policy is asked (list of {role, content} or text)
     answer    string              what the grader compares with
     domain    string              e.g. math, code, logic; "default" if absent
@@ -60,6 +62,7 @@ class TaskPool:
             raise PoolError("the pool has no rows")
         if (weak is None) != (strong is None):
             raise PoolError(f"weak and strong anchors come together; got weak={weak!r}, strong={strong!r}")
+        self._numbered = "id" not in table.column_names
         self.table = _with_ids(table)
         self.weak = _anchor(self.table, weak)
         self.strong = _anchor(self.table, strong)
@@ -138,7 +141,10 @@ class TaskPool:
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hex digest of the ids in order: two pools with the same one number the same tasks the same way."""
+        """Hex digest of the ids in order: two pools with the same one number the same tasks the same way.
+
+        Where the pool came without ids, of the prompts and answers, or of all columns if it has neither.
+        """
         return self.prefix_fingerprint(len(self))
 
     def prefix_fingerprint(self, rows: int) -> str:
@@ -150,11 +156,17 @@ class TaskPool:
             digest.update(pc.binary_length(chunk).to_numpy(zero_copy_only=False).tobytes())
         for chunk in chunks:
             digest.update(_text_bytes(chunk))
+        if self._numbered:
+            # Row numbers alone would make any two pools of one size the same.
+            known = [name for name in ("prompt", "answer") if name in self.table.column_names]
+            add_content(digest, self.table.select(known or self.table.column_names).slice(0, rows))
         return digest.hexdigest()
 
     def head(self, rows: int) -> TaskPool:
         """The pool of the first `rows` rows, on the same memory."""
-        return TaskPool(self.table.slice(0, rows), self.weak_column, self.strong_column)
+        pool = TaskPool(self.table.slice(0, rows), self.weak_column, self.strong_column)
+        pool._numbered = self._numbered
+        return pool
 
     def ids(self, rows: Sequence[int] | Rows | None = None) -> list[str]:
         """Names of the given rows (all rows without an argument)."""

@@ -171,3 +171,42 @@ def test_the_fingerprint_does_not_depend_on_chunks():
     table = make_pool(100).table
     chunked = pa.concat_tables([table.slice(0, 30), table.slice(30)])
     assert TaskPool(chunked).fingerprint == TaskPool(table).fingerprint
+
+
+def test_row_numbers_alone_do_not_make_two_pools_the_same(tmp_path):
+    """GURU's files have no ids: what is asked tells its pools apart."""
+    asked = [[{"role": "user", "content": f"{i} + 1 = ?"}] for i in range(300)]
+    table = pa.table({"prompt": asked, "answer": [str(i + 1) for i in range(300)], "rate": [0.5] * 300})
+    saved = BOTS(TaskPool.from_arrow(table.slice(0, 200)), seed=1)
+    saved.save(tmp_path / "beliefs.arrow")
+    other_order, other_answers = table.take(np.arange(300)[::-1]), table.set_column(1, "answer", table["prompt"])
+    for other in (other_order, other_answers, table.slice(100)):
+        with pytest.raises(SnapshotError, match="belongs to another pool"):
+            BOTS.load(tmp_path / "beliefs.arrow", TaskPool.from_arrow(other))
+        with pytest.raises(ValueError, match="does not begin with"):
+            saved.grow(TaskPool.from_arrow(other))
+    in_pieces = pa.concat_tables([table.slice(0, 7), table.slice(7, 150), table.slice(157)]).set_column(
+        2, "rate", pa.array([0.25] * 300)
+    )
+    assert len(BOTS.load(tmp_path / "beliefs.arrow", TaskPool.from_arrow(in_pieces))) == 300
+    assert (
+        TaskPool.from_arrow(in_pieces).head(200).fingerprint == TaskPool.from_arrow(table.slice(0, 200)).fingerprint
+    )
+
+
+def test_columns_of_every_kind_count_where_there_are_no_prompts():
+    plain = {
+        "number": pa.array([1, None, 3]),
+        "rate": pa.array([0.5, 0.25, None]),
+        "flag": pa.array([True, False, None]),
+        "domain": pa.array(["a", None, "a"]).dictionary_encode(),
+        "tags": pa.array([["x"], [], None]),
+        "date": pa.array([1, 2, 3], pa.timestamp("s")),
+    }
+    prints = {TaskPool.from_arrow(pa.table(plain)).fingerprint}
+    for name, column in plain.items():
+        turned = pa.table({**plain, name: column.take(pa.array([2, 1, 0]))})
+        prints.add(TaskPool.from_arrow(turned).fingerprint)
+    decoded = pa.table({**plain, "domain": plain["domain"].dictionary_decode()})
+    assert TaskPool.from_arrow(decoded).fingerprint in prints
+    assert len(prints) == 6, "the domain is the same from both ends"
