@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from bots.evidence.base import Evidence, Float32, Rows
 from bots.pool import TaskPool
@@ -188,13 +189,24 @@ def check_follows_the_evidence(make: Factory) -> None:
 
 def check_growing(make: Factory) -> None:
     """When the pool grows old rows keep their predictions, and the state fits one made with the new pool."""
-    small, large = example_pool(300), example_pool(420)
+    _grow(make, example_pool(300), example_pool(420))
+
+
+def check_growing_by_domains(make: Factory) -> None:
+    """The same when the pool had one domain and gets two more."""
+    table = example_pool(900).table.drop(["id"])
+    math = table.filter(pc.equal(table["domain"], "math"))
+    more = pa.concat_tables([math, table.filter(pc.not_equal(table["domain"], "math")).slice(0, 120)])
+    _grow(make, *(TaskPool.from_arrow(one, weak="weak", strong="strong") for one in (math, more)))
+
+
+def _grow(make: Factory, small: TaskPool, large: TaskPool) -> None:
     evidence = _trained(make, small)
     before = _all(evidence)
     evidence.grow(large)
     after = _all(evidence)
     _require_rates(after, "after growing")
-    _require_same(after[:300], before, "old rows after growing", 0.05)
+    _require_same(after[: len(small)], before, "old rows after growing", 0.05)
     _batch(evidence, 10, np.random.default_rng(6))
     fresh = make(large)
     fresh.load_state_dict(evidence.state_dict())
@@ -222,5 +234,6 @@ CHECKS: tuple[Callable[[Factory], None], ...] = (
     check_late_batches,
     check_follows_the_evidence,
     check_growing,
+    check_growing_by_domains,
     check_pool_untouched,
 )

@@ -53,6 +53,7 @@ class Interpolation(Evidence):
         if not tolerance > 0:
             raise ValueError(f"tolerance is {tolerance}; it must be > 0")
         self.gamma, self.tolerance = gamma, tolerance
+        self._by_number_of_domains = per_domain is None
         self.per_domain = len(pool.domains) > 1 if per_domain is None else per_domain
         groups = len(pool.domains) if self.per_domain else 1
         self.capability = np.zeros(groups)
@@ -112,6 +113,9 @@ class Interpolation(Evidence):
 
     def grow(self, pool: TaskPool) -> None:
         """New domains start without evidence."""
+        if self._by_number_of_domains:
+            # What was learnt of the only domain is the first one's.
+            self.per_domain = len(pool.domains) > 1
         if self.per_domain and (new := len(pool.domains) - len(self.pool.domains)) > 0:
             self.capability = np.append(self.capability, np.zeros(new))
             self.weight = np.append(self.weight, np.zeros(new))

@@ -50,6 +50,7 @@ class ItemResponse(Evidence):
         if drift < 0:
             raise ValueError(f"drift is {drift}; it must be ≥ 0")
         self.samples, self.drift = float(anchor_samples), drift
+        self._by_number_of_domains = per_domain is None
         self.per_domain = len(pool.domains) > 1 if per_domain is None else per_domain
         groups = len(pool.domains) if self.per_domain else 1
         self.ability = np.full(groups, 0.5)
@@ -150,6 +151,9 @@ class ItemResponse(Evidence):
 
     def grow(self, pool: TaskPool) -> None:
         """New domains start without evidence; items are fitted anew."""
+        if self._by_number_of_domains:
+            # What was learnt of the only domain is the first one's.
+            self.per_domain = len(pool.domains) > 1
         if self.per_domain and (new := len(pool.domains) - len(self.pool.domains)) > 0:
             self.ability = np.append(self.ability, np.full(new, 0.5))
             self.variance = np.append(self.variance, np.ones(new))
