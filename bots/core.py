@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import deepcopy
 from math import inf
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from bots.adapt import StepOutcome, make_adaptor
 from bots.beliefs import Beliefs
 from bots.eligibility import Eligibility
 from bots.evidence import make_evidence
@@ -22,14 +24,12 @@ from bots.prior import Prior, PriorSpec
 from bots.quota import DomainShares, Shares
 from bots.rewards import check_rows, merge_rewards
 from bots.selection import Request, make_selector
-from bots.settings import HISTORY, Settings, resolve
+from bots.settings import HISTORY, Settings, resolve, share, target, whole
 from bots.snapshot import read_snapshot, write_snapshot
-
-if TYPE_CHECKING:
-    from bots.adapt import Adaptor
 
 Rows = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]
+T = TypeVar("T")
 
 
 class BOTS:
@@ -120,7 +120,8 @@ class BOTS:
         self._selector = make_selector(settings.selector, pool, settings.selector_options)
         self._shares = DomainShares(pool, settings.domain_shares)
         self._eligibility = Eligibility(settings.cooldown, settings.retire_above, settings.recheck)
-        self._adaptor = _make_adaptor(pool, settings, prior)
+        current = settings.lam, settings.rho, settings.p_star
+        self._adaptor = make_adaptor(settings.adaptor, pool, prior.at, *current, settings.adaptor_options)
         self._beliefs = Beliefs(pool, prior)
         self._posterior = Posterior(
             self._beliefs, self._evidence, self._history, settings.forgetting, settings.threads
@@ -173,9 +174,9 @@ class BOTS:
         Where cool-down and retirement leave fewer than `batch` tasks, they are lifted for this selection
         (metric `readmitted`). Raises ValueError for a batch that cannot be had, unknown rows, an old step.
         """
-        number = _whole("batch", batch, 1)
+        number = whole("batch", batch, 1)
         history = self._history
-        at = history.next_step() if step is None else _whole("step", step, 0)
+        at = history.next_step() if step is None else whole("step", step, 0)
         if at < history.oldest:
             raise ValueError(f"step {at} is behind the oldest step still kept, {history.oldest}")
         excluded = np.unique(check_rows(self.pool, exclude, "exclude"))
@@ -200,7 +201,7 @@ class BOTS:
         While their evidence is awaited they get no implicit evidence of that step, and cool-down knows of them.
         Raises ValueError for unknown rows and an old step.
         """
-        at = _whole("step", step, 0)
+        at = whole("step", step, 0)
         if at < self._history.oldest:
             raise ValueError(f"step {at} is behind the oldest step still kept, {self._history.oldest}")
         self._history.at(at).select(np.unique(check_rows(self.pool, rows)))
@@ -220,7 +221,7 @@ class BOTS:
         """
         groups = merge_rewards(self.pool, rows, rewards)
         history = self._history
-        at = history.step_of(groups.rows) if step is None else _whole("step", step, 0)
+        at = history.step_of(groups.rows) if step is None else whole("step", step, 0)
         if at < history.oldest:
             raise ValueError(
                 f"evidence of step {at} comes too late: the oldest step still taken is {history.oldest} "
@@ -235,13 +236,14 @@ class BOTS:
             return 0
         self._metrics = step_metrics(new, self._beliefs.mean(new.rows))
         if self._adaptor is not None:
-            from bots.adapt import StepOutcome
-
             outcome = StepOutcome(
                 at, new.rows, new.successes, new.rollouts, new.variance, float(new.rollouts.mean())
             )
             self._adaptor.observe(outcome, self._predict)
-            self.lam, self.rho, self.p_star = self._adaptor.lam, self._adaptor.rho, self._adaptor.p_star
+            tuned = self._adaptor
+            # Checked before any belief is touched: a NaN would spread to all.
+            self.lam, self.rho = share("the adaptor's lam", tuned.lam), share("the adaptor's rho", tuned.rho)
+            self.p_star = target(tuned.p_star)
         if self._evidence is not None:
             self._evidence.observe(at, new.rows, new.successes / new.rollouts, new.rollouts)
         self._posterior.update(at, new, self.lam, self.rho)
@@ -249,9 +251,13 @@ class BOTS:
         return len(new.rows)
 
     def retune(self, lam: float, rho: float, p_star: float) -> None:
-        """Go on with another p*, λ and ρ; with an adaptor λ and ρ stay what it has found."""
+        """Go on with another p*, λ and ρ; with an adaptor λ and ρ stay what it has found.
+
+        Raises ValueError for a value out of range.
+        """
+        p_star = target(p_star)
         if self._adaptor is None:
-            self.lam, self.rho = lam, rho
+            self.lam, self.rho = share("lam", lam), share("rho", rho)
         else:
             self._adaptor.p_star = p_star
         self.p_star = p_star
@@ -296,7 +302,8 @@ class BOTS:
 
         New tasks start at the prior; prior: (α0, β0) arrays of the new rows, where it was given by task.
         Views of α and β that were handed out before keep the old state.
-        Raises ValueError if the pool's first rows are other tasks.
+        Raises ValueError, with the state unchanged, if the pool's first rows are other tasks, or where the new ones
+        lack what the prior, the shares, the selector or the evidence need.
         """
         if pool.prefix_fingerprint(len(self.pool)) != self.pool.fingerprint:
             raise ValueError(
@@ -305,14 +312,23 @@ class BOTS:
         grown = self._beliefs.prior.grown(pool, prior)
         shares = DomainShares(pool, self._settings.domain_shares)
         shares.load_state_dict(self._shares.state_dict())
-        self._shares = shares
+        selector, evidence = self._copy(self._selector), self._copy(self._evidence)
+        adaptor = self._copy(self._adaptor)
+        selector.grow(pool)
+        if evidence is not None:
+            evidence.grow(pool)
+        if adaptor is not None:
+            adaptor.grow(pool, grown.at)
+        # All have taken the new tasks; from here on nothing refuses.
         self._beliefs.grow(pool, grown)
-        self._selector.grow(pool)
-        if self._evidence is not None:
-            self._evidence.grow(pool)
-        if self._adaptor is not None:
-            self._adaptor.grow(pool, grown.at)
+        self._selector, self._evidence, self._adaptor, self._shares = selector, evidence, adaptor, shares
+        self._posterior.evidence = evidence
         self.pool = pool
+
+    def _copy(self, part: T) -> T:
+        """A copy that shares the pool and the prior, which nobody changes."""
+        shared = (self.pool, self._beliefs.prior)
+        return deepcopy(part, {id(one): one for one in shared})
 
     def save(self, path: str | Path) -> None:
         """Write everything to one Arrow IPC file, atomically: the old file stays whole until the new one is."""
@@ -327,10 +343,15 @@ class BOTS:
         write_snapshot(path, self.pool, self._beliefs, state)
 
     @classmethod
-    def load(cls, path: str | Path, pool: TaskPool) -> BOTS:
+    def load(
+        cls,
+        path: str | Path,
+        pool: TaskPool,
+        prior: tuple[npt.ArrayLike, npt.ArrayLike] | None = None,
+    ) -> BOTS:
         """Restore what `save` wrote; the next selections are the same, bit for bit.
 
-        pool: the pool it was saved with, or one that has gained rows at the end since.
+        pool: the pool it was saved with, or one that has gained rows at the end since. prior: of those, as for `grow`.
         Raises SnapshotError (a ValueError) that says which, for a file that is missing, truncated, of another
         pool or of a newer version.
         """
@@ -348,7 +369,7 @@ class BOTS:
         for name, part in self._parts().items():
             part.load_state_dict(state["parts"][name])
         if len(pool) > len(small):
-            self.grow(pool)
+            self.grow(pool, prior)
         return self
 
     def _parts(self) -> dict[str, Any]:
@@ -364,29 +385,7 @@ class BOTS:
         return {name: part for name, part in parts.items() if part is not None}
 
 
-def _make_adaptor(pool: TaskPool, settings: Settings, prior: Prior) -> Adaptor | None:
-    if settings.adaptor is None:
-        return None
-    from bots.adapt import make_adaptor  # imports numba, which takes a while
-
-    return make_adaptor(
-        settings.adaptor,
-        pool,
-        prior.at,
-        settings.lam,
-        settings.rho,
-        settings.p_star,
-        settings.adaptor_options,
-    )
-
-
 def _read_only(column: Float64) -> Float64:
     view = column.view()
     view.flags.writeable = False
     return view
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < least:
-        raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}")
-    return int(value)

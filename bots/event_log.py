@@ -14,21 +14,24 @@ from bots.files import replace_text
 class EventLog:
     """JSON lines in one file; an event is on disk before it is acted upon.
 
-    Opening cuts off half a line at the end, left by a writer that was killed: it was never acknowledged.
+    Half a line at the end, left by a writer that was killed or whose disk was full, was never acknowledged: reading
+    leaves it out, and the next writer cuts it off. One process writes; any may read at the same time.
 
     path: the file; its folder exists.
     """
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
-        if self.path.exists():
-            whole = self.path.read_bytes()
-            os.truncate(self.path, whole.rfind(b"\n") + 1)
+        self._whole = False
 
     def append(self, event: dict[str, Any]) -> None:
         """Add one event and hand it to the operating system: a killed process does not lose it."""
+        if not self._whole and self.path.exists():
+            os.truncate(self.path, self.path.read_bytes().rfind(b"\n") + 1)
+        self._whole = False
         with self.path.open("a") as file:
             file.write(json.dumps(event) + "\n")
+        self._whole = True
 
     def replay(self) -> Iterator[dict[str, Any]]:
         """The whole events in order."""

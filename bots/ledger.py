@@ -127,12 +127,6 @@ class Ledger:
         entry.losses += 1
         return entry.losses
 
-    def failed_grading(self, key: Key) -> int:
-        """A grader was lost while it graded the task. Returns how many losses it has seen."""
-        entry = self._move(key, "grading", "grading")
-        entry.losses += 1
-        return entry.losses
-
     def drop(self, key: Key, reason: str) -> None:
         """Give a task up, for a reason."""
         if key not in self._entries:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,7 @@ class Prior:
             self.kind = 1
             self.codes = pool.domain_codes
             self.table_alpha, self.table_beta = _by_domain(pool, spec)
-        elif isinstance(spec, str) or len(spec) != 2:
+        elif isinstance(spec, str) or not isinstance(spec, Sized) or len(spec) != 2:
             raise ValueError(
                 f"prior is {spec!r}; it must be (alpha0, beta0), two arrays of the pool's length, "
                 'a dict from domain to (alpha0, beta0), "anchors" or AnchorPrior(...)'

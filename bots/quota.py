@@ -29,6 +29,10 @@ class DomainShares:
             return
         if isinstance(shares, str):
             shares = _summed_weights(pool, shares)
+        if not isinstance(shares, Mapping):
+            raise ValueError(  # noqa: TRY004
+                f'domain_shares is {shares!r}; it must be a weight for each domain, or "weights"'
+            )
         unknown = set(shares) - set(pool.domains)
         if unknown:
             raise ValueError(

@@ -79,6 +79,11 @@ def merge_rewards(pool: TaskPool, rows: npt.ArrayLike, rewards: Sequence[npt.Arr
     successes = np.bincount(index, weights=values)
     deviation = values - (successes / rollouts)[index]
     variance = np.bincount(index, weights=deviation * deviation) / rollouts
+    # Equal rewards such as 0.1 deviate from their mean by rounding.
+    least, most = np.ones(len(distinct)), np.zeros(len(distinct))
+    np.minimum.at(least, index, values)
+    np.maximum.at(most, index, values)
+    variance[least == most] = 0
     # Rounding may carry a sum of n rewards over n; a count of failures is never negative.
     return Groups(distinct, np.minimum(successes, rollouts), rollouts, variance)
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import nan
+from numbers import Integral, Real
 from typing import Any
 
 from bots.selection.presets import Preset, preset_of
@@ -77,14 +79,10 @@ def resolve(
             )
         resolved[name] = default if value is None else value
     for name in ("lam", "rho"):
-        if not 0 <= resolved[name] <= 1:
-            raise ValueError(f"{name} is {resolved[name]}; it must be in [0, 1]")
-        resolved[name] = float(resolved[name])
-    if not 0 < others["p_star"] < 1:
-        raise ValueError(f"p_star is {others['p_star']}; it must be greater than 0 and less than 1")
-    others["p_star"] = float(others["p_star"])
+        resolved[name] = share(name, resolved[name])
+    others["p_star"] = target(others["p_star"])
     for name, least in (("rollouts", 1), ("seed", 0), ("recheck", 1), ("history", 1)):
-        _at_least(name, others[name], least)
+        others[name] = whole(name, others[name], least)
     if adaptor == "default":
         adaptor = own_adaptor(preset, given)
     if adaptor is None and others["adaptor_options"]:
@@ -93,15 +91,15 @@ def resolve(
         )
     if cooldown is None:
         cooldown = min(COOLDOWN, others["history"]) if adaptor is not None else 0
-    _at_least("cooldown", cooldown, 0)
+    cooldown = whole("cooldown", cooldown, 0)
     if cooldown > others["history"]:
         raise ValueError(
             f"cooldown is {cooldown} steps, but only the last {others['history']} are remembered (history)"
         )
     if others["threads"] is not None:
-        _at_least("threads", others["threads"], 1)
-    if others["retire_above"] is not None and not 0 < others["retire_above"] <= 1:
-        raise ValueError(f"retire_above is {others['retire_above']}; it must be in (0, 1], or None")
+        others["threads"] = whole("threads", others["threads"], 1)
+    if others["retire_above"] is not None and share("retire_above", others["retire_above"]) == 0:
+        raise ValueError("retire_above is 0; it must be in (0, 1], or None")
     if adaptor is not None and preset.fixed:
         raise ValueError(f"adaptor {adaptor!r} would change what selector {selector!r} fixes; leave it out")
     return Settings(
@@ -109,11 +107,33 @@ def resolve(
     )
 
 
+def share(name: str, value: Any) -> float:
+    """The value as a float. Raises ValueError for anything but a number in [0, 1]."""
+    number = _number(value)
+    if not 0 <= number <= 1:
+        raise ValueError(f"{name} is {value!r}; it must be a number in [0, 1]")
+    return number
+
+
+def target(value: Any) -> float:
+    """p* as a float. Raises ValueError for anything but a number strictly between 0 and 1."""
+    number = _number(value)
+    if not 0 < number < 1:
+        raise ValueError(f"p_star is {value!r}; it must be a number greater than 0 and less than 1")
+    return number
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, Real) and not isinstance(value, bool) else nan
+
+
 def own_adaptor(preset: Preset, given: Mapping[str, Any]) -> str | None:
     """The adaptor of a selector's preset, unless λ or ρ is given: what a person sets is not tuned."""
     return preset.adaptor if given.get("lam") is None and given.get("rho") is None else None
 
 
-def _at_least(name: str, value: Any, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+def whole(name: str, value: Any, least: int) -> int:
+    """The value as an int. Raises ValueError for anything but a whole number of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
         raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}")
+    return int(value)

@@ -20,7 +20,8 @@ Floats = npt.NDArray[np.float64]
 class StepOutcome:
     """What one step observed, merged by task; or a part of it, where groups arrive one after the other.
 
-    step: the step the tasks were selected at. Parts of one step have the same; those of steps can alternate. rows: int64 (B,), distinct.
+    step: the step the tasks were selected at. Parts of one step have the same; those of different steps can alternate.
+    rows: int64 (B,), distinct.
     successes: float64 (B,), sum of the group's rewards. rollouts: float64 (B,), size of the group.
     variance: float64 (B,), variance of the rewards within each group (population form, divided by n).
     implicit_rollouts: the n that scales the implicit counts of the tasks outside the batch; of a step's first part.
@@ -44,9 +45,9 @@ Prior = Callable[[Rows], tuple[npt.ArrayLike, npt.ArrayLike]]
 class Adaptor(ABC):
     """Chooses λ, ρ and p* while training runs. Constructed as `cls(pool, prior, lam, rho, p_star, **params)`.
 
-    The owner calls `observe` for each step's outcome, or for each part of it, BEFORE the evidence plug-in and the posterior see
-    it, so that every prediction that an adaptor scores is one step ahead; then it updates the posterior
-    with `lam` and `rho`, and selects with `p_star`.
+    The owner calls `observe` for each step's outcome, or for each part of it, BEFORE the evidence plug-in and the
+    posterior see it, so that every prediction that an adaptor scores is one step ahead; then it updates the
+    posterior with `lam` and `rho`, and selects with `p_star`.
     """
 
     lam: float
@@ -78,19 +79,21 @@ BUILT_IN = {"predictive": "bots.adapt.grid:PredictiveGrid"}
 
 
 def make_adaptor(
-    name: str,
+    name: str | None,
     pool: TaskPool,
     prior: Prior,
     lam: float,
     rho: float,
     p_star: float,
     params: Mapping[str, Any] | None = None,
-) -> Adaptor:
-    """The adaptor of that name: a key of `BUILT_IN`, or "module:Class" for a user's own.
+) -> Adaptor | None:
+    """The adaptor of that name: a key of `BUILT_IN`, or "module:Class" for a user's own; None: none.
 
     lam, rho, p_star: what the configuration says; the adaptor starts from there.
     Raises ValueError for an unknown name or parameters that the class does not take.
     """
+    if name is None:
+        return None
     cls: Any = load_class("adaptor", name, BUILT_IN, Adaptor)
     try:
         adaptor: Adaptor = cls(pool, prior, lam, rho, p_star, **(params or {}))

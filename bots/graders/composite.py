@@ -21,10 +21,21 @@ class Composite:
     parts: tuple[tuple[float, str, Grader], ...]
 
     def __call__(self, prompt: str, answer: str, completion: str) -> Grade:
-        grades = [(weight, name, grader(prompt, answer, completion)) for weight, name, grader in self.parts]
+        grades = [
+            (weight, name, _checked(name, grader(prompt, answer, completion)))
+            for weight, name, grader in self.parts
+        ]
         reward = math.fsum(weight * grade.reward for weight, _, grade in grades)
         reason = "; ".join(f"{name} {grade.reward:g} ({grade.reason})" for _, name, grade in grades)
-        return Grade(min(1.0, reward), reason)
+        return Grade(min(1.0, reward), reason)  # rounding may carry the sum over 1
+
+
+def _checked(name: str, verdict: Grade | float) -> Grade:
+    """A part's verdict, also where it is a bare reward. Raises ValueError for a reward outside [0, 1]."""
+    grade = verdict if isinstance(verdict, Grade) else Grade(float(verdict), "")
+    if not 0 <= grade.reward <= 1:
+        raise ValueError(f"{name} gave the reward {grade.reward}, not one in [0, 1]")
+    return grade
 
 
 def parse(name: str) -> list[tuple[float, str]] | None:

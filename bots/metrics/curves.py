@@ -50,12 +50,6 @@ class Curve:
         return float(self.scores[within].max())
 
 
-def running_best(scores: npt.ArrayLike) -> Floats:
-    """float64 (E,): the best score so far at each measurement."""
-    best: Floats = np.maximum.accumulate(np.asarray(scores, np.float64))
-    return best
-
-
 def time_to_best(run: Curve, random: Curve, fraction: float = 1.0) -> float:
     """TTB(fraction): when `run` gets to that share of random's best gain, over when random does.
 

@@ -66,7 +66,9 @@ class DynamicFilter:
 
         Groups beyond a full batch are left out too, in the order given.
         """
-        deviations = [float(np.std(np.asarray(group, np.float64))) for group in rewards]
+        groups = [np.asarray(group, np.float64) for group in rewards]
+        # Equal rewards such as 0.1 deviate from their mean by rounding.
+        deviations = [float(group.std()) if group.min() < group.max() else 0.0 for group in groups]
         varied = np.array(deviations, np.float64) > self.least_deviation
         keep = varied & (np.cumsum(varied) <= self.batch - len(self.kept))
         self.kept = np.concatenate([self.kept, np.asarray(rows, np.int64)[keep]])

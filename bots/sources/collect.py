@@ -99,7 +99,13 @@ class Collector:
                 raise SourceError(
                     f"no row is left of {report}" if report.rows else f"{report.name} has no rows"
                 )
-            table = _with_anchors(pa.concat_tables(pieces), settings)
+            try:
+                whole = pa.concat_tables(pieces, promote_options="permissive")
+            except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+                raise SourceError(
+                    f"{report.name}: a column has other types in other files: {error}"
+                ) from error
+            table = _with_anchors(whole, settings)
             known = pc.and_(table["weak"].is_valid(), table["strong"].is_valid())
             report.anchored = pc.sum(known).as_py() or 0
             log.info("%s", report)

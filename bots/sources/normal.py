@@ -9,7 +9,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bots.graders.registry import UnknownGraderError
 from bots.sources import guru
 from bots.sources.base import NORMAL, PROBLEM, Piece
 from bots.sources.hashing import content_ids
@@ -107,7 +106,7 @@ def _domain_and_grader(
 def _grader_fault(name: str) -> str | None:
     try:
         check_grader(name)
-    except UnknownGraderError as error:
+    except (ValueError, ImportError) as error:
         return str(error)
     return None
 

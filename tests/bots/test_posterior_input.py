@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from bots import BOTS, AnchorPrior, TaskPool
+from bots.adapt import Adaptor
 from bots.config import SelectionConfig
 
 
@@ -108,6 +109,11 @@ def test_evidence_that_is_too_late(pool):
         ({"lam": 1.1}, "lam is 1.1"),
         ({"rho": -0.1}, "rho is -0.1"),
         ({"lam": np.nan}, "lam is nan"),
+        ({"lam": "0.1"}, "lam is '0.1'; it must be a number"),
+        ({"p_star": "half"}, "p_star is 'half'"),
+        ({"prior": 2.0}, "prior is 2.0"),
+        ({"domain_shares": ["math"]}, r"domain_shares is \['math'\]"),
+        ({"retire_above": "all"}, "retire_above is 'all'"),
         ({"rollouts": 0}, "rollouts is 0"),
         ({"prior": (0, 1)}, "alpha0 is 0"),
         ({"prior": (1, np.inf)}, "beta0 is inf"),
@@ -222,3 +228,47 @@ def test_without_a_step_evidence_finds_the_selection_that_awaits_it(pool):
     assert (last[first] == 0).all()
     assert (last[second] == 1).all()
     assert bots.metrics()["late"] == 3
+
+
+class Wild(Adaptor):
+    """Goes astray at the second step."""
+
+    def __init__(self, pool, prior, lam, rho, p_star):
+        self.lam, self.rho, self.p_star, self.steps = lam, rho, p_star, 0
+
+    def observe(self, outcome, predict):
+        self.steps += 1
+        self.lam = np.nan if self.steps == 2 else 0.5
+
+    def state_dict(self):
+        return {}
+
+    def load_state_dict(self, state):
+        pass
+
+    def metrics(self):
+        return {}
+
+    def grow(self, pool, prior):
+        pass
+
+
+def test_an_adaptor_that_goes_astray_spoils_no_belief(pool):
+    bots = BOTS(pool, adaptor=f"{__name__}:Wild")
+    bots.observe([0, 1], [[1.0, 0.0], [1.0, 1.0]])
+    before = bots.alpha.copy(), bots.beta.copy()
+    with pytest.raises(ValueError, match="the adaptor's lam is nan"):
+        bots.observe([0, 1], [[1.0, 0.0], [1.0, 1.0]])
+    np.testing.assert_array_equal((bots.alpha, bots.beta), before)
+
+
+def test_retuning_takes_no_impossible_value(pool):
+    for given in ({"lam": 7}, {"rho": np.nan}, {"p_star": 0}):
+        with pytest.raises(ValueError, match=f"{next(iter(given))} is"):
+            BOTS(pool, lam=0.1).retune(**{"lam": 0.1, "rho": 0.1, "p_star": 0.5} | given)
+
+
+def test_groups_of_equal_rewards_do_not_vary_by_rounding(pool):
+    bots = BOTS(pool)
+    bots.observe([0, 1], [[0.1] * 16, [0.7] * 12])
+    assert bots.metrics()["batch/etr"] == 0

@@ -179,7 +179,10 @@ def test_row_numbers_alone_do_not_make_two_pools_the_same(tmp_path):
     table = pa.table({"prompt": asked, "answer": [str(i + 1) for i in range(300)], "rate": [0.5] * 300})
     saved = BOTS(TaskPool.from_arrow(table.slice(0, 200)), seed=1)
     saved.save(tmp_path / "beliefs.arrow")
-    other_order, other_answers = table.take(np.arange(300)[::-1]), table.set_column(1, "answer", table["prompt"])
+    other_order, other_answers = (
+        table.take(np.arange(300)[::-1]),
+        table.set_column(1, "answer", table["prompt"]),
+    )
     for other in (other_order, other_answers, table.slice(100)):
         with pytest.raises(SnapshotError, match="belongs to another pool"):
             BOTS.load(tmp_path / "beliefs.arrow", TaskPool.from_arrow(other))
@@ -190,7 +193,8 @@ def test_row_numbers_alone_do_not_make_two_pools_the_same(tmp_path):
     )
     assert len(BOTS.load(tmp_path / "beliefs.arrow", TaskPool.from_arrow(in_pieces))) == 300
     assert (
-        TaskPool.from_arrow(in_pieces).head(200).fingerprint == TaskPool.from_arrow(table.slice(0, 200)).fingerprint
+        TaskPool.from_arrow(in_pieces).head(200).fingerprint
+        == TaskPool.from_arrow(table.slice(0, 200)).fingerprint
     )
 
 
@@ -210,3 +214,30 @@ def test_columns_of_every_kind_count_where_there_are_no_prompts():
     decoded = pa.table({**plain, "domain": plain["domain"].dictionary_decode()})
     assert TaskPool.from_arrow(decoded).fingerprint in prints
     assert len(prints) == 6, "the domain is the same from both ends"
+
+
+def test_a_pool_that_cannot_be_taken_leaves_everything_as_it_was(tmp_path):
+    def pool(rows, last=1.0):
+        vectors = np.random.default_rng(2).random((rows, 4)).astype(np.float32)
+        vectors[-1, 0] = last
+        embedding = pa.FixedSizeListArray.from_arrays(vectors.ravel(), 4)
+        return TaskPool.from_arrow(pa.table({"id": [f"t{i}" for i in range(rows)], "embedding": embedding}))
+
+    bots = BOTS(pool(300), evidence="neighbours", seed=1)
+    drive(bots, 3, 1)
+    bots.save(tmp_path / "before.arrow")
+    with pytest.raises(ValueError, match="embedding"):
+        bots.grow(pool(400, np.inf))
+    bots.save(tmp_path / "after.arrow")
+    assert (tmp_path / "before.arrow").read_bytes() == (tmp_path / "after.arrow").read_bytes()
+    assert len(bots) == len(bots.alpha) == 300
+    bots.grow(pool(400))
+    drive(bots, 3, 2)
+
+
+def test_a_prior_by_task_grows_with_a_snapshot(tmp_path):
+    BOTS(make_pool(100), prior=(np.full(100, 2.0), np.ones(100))).save(tmp_path / "beliefs.arrow")
+    with pytest.raises(ValueError, match="by task"):
+        BOTS.load(tmp_path / "beliefs.arrow", make_pool(150))
+    grown = BOTS.load(tmp_path / "beliefs.arrow", make_pool(150), prior=(np.full(50, 3.0), np.ones(50)))
+    assert grown.alpha.tolist() == [2.0] * 100 + [3.0] * 50

@@ -5,7 +5,8 @@ import sys
 import pytest
 
 from bots.graders import UnknownGraderError, names, resolve
-from bots.graders.composite import parse
+from bots.graders.base import Grade
+from bots.graders.composite import Composite, parse
 
 
 def test_every_built_in_name_resolves_once() -> None:
@@ -62,6 +63,19 @@ def test_composite_is_the_weighted_mean() -> None:
 def test_composite_fails_if_a_part_fails() -> None:
     with pytest.raises(ValueError, match="JSON"):
         resolve("0.5*exact + 0.5*code")("", "not tests", "```python\nx\n```")
+
+
+@pytest.mark.parametrize("reward", [float("nan"), 5, -1])
+def test_composite_hides_no_impossible_reward(reward: float) -> None:
+    parts = (0.5, "mine", lambda *_: Grade(reward, "")), (0.5, "exact", resolve("exact"))
+    with pytest.raises(ValueError, match=r"mine gave the reward .*, not one in \[0, 1\]"):
+        Composite(parts)("", "a", "a")
+
+
+def test_composite_takes_bare_rewards() -> None:
+    assert (
+        Composite(((0.5, "mine", lambda *_: 1), (0.5, "exact", resolve("exact"))))("", "a", "b").reward == 0.5
+    )
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,11 @@ import threading
 import time
 from collections.abc import Iterator
 
-import numpy as np
 import pytest
 
 from bots.graders import UnknownGraderError
 from bots.graders.code import CodeOptions
-from bots.graders.groups import grade_with_retries, rewards_by_group
-from bots.graders.workers import Result, Workers
+from bots.graders.workers import Workers
 from bots.sandbox import SandboxUnavailableError
 
 OWN = "tests.bots.graders.own_graders"
@@ -165,23 +163,3 @@ def test_what_is_wrong_is_said_at_the_start(monkeypatch: pytest.MonkeyPatch) -> 
         item = ("code", "", '{"inputs": ["2"], "outputs": ["4"]}', "```python\nprint(int(input()) ** 2)\n```")
 
         assert pool.grade([item])[0].reward == 1.0
-
-
-def test_a_hole_in_a_group_is_graded_again_then_the_group_is_left_out() -> None:
-    calls: list[int] = []
-
-    def flaky(items: object) -> list[Result]:
-        calls.append(len(items))  # type: ignore[arg-type]
-        return [Result(None if item[3] == "never" or (item[3] == "later" and len(calls) == 1) else 1.0, "", 0.0)
-                for item in items]  # type: ignore[attr-defined]  # fmt: skip
-
-    completions = ["a", "later", "b", "c", "never", "d"]
-    items = [("exact", "", "", completion) for completion in completions]
-    results = grade_with_retries(flaky, items, retries=2)
-    assert calls == [6, 2, 1]
-    rewards, complete = rewards_by_group(results, 2)
-    assert complete.tolist() == [True, True, False]
-    assert np.isnan(rewards[2, 0])
-    assert rewards[:2].tolist() == [[1.0, 1.0], [1.0, 1.0]]
-    with pytest.raises(ValueError, match="groups of 4"):
-        rewards_by_group(results, 4)

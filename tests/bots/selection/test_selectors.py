@@ -198,6 +198,11 @@ def test_dynamic_filter_fills_a_batch_with_groups_that_vary(selector):
     assert len(set(batch.seen.tolist())) == len(batch.seen)
 
 
+def test_dynamic_filter_is_not_taken_in_by_rounding():
+    batch = DynamicFilter(batch=4)
+    assert batch.add(np.arange(4), [[0.1] * n for n in (3, 6, 12, 24)]).tolist() == [False] * 4
+
+
 def test_dynamic_filter_gives_up_after_its_rounds():
     batch = DynamicFilter(batch=4, oversample=1.0, rounds=2)
     for start in (0, 4):
