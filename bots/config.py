@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
-from bots.config_tree import Count, Positive, Section, Share, parse_config, read_tree
+from bots.config_tree import Amount, Count, Positive, Section, Share, parse_config, read_tree
 from bots.selection.presets import preset_of
 from bots.settings import HISTORY, own_adaptor, resolve
 from bots.sources.config import PoolConfig
@@ -141,9 +141,9 @@ class RolloutConfig(Section):
     """Answers that one engine generates at the same time."""
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = "auto"
     """Precision of the engine."""
-    cpus: Annotated[float, Field(ge=0)] = 1.0
+    cpus: Amount = 1.0
     """CPUs that one engine asks of Ray (0.5 lets it share a core with a learner rank)."""
-    gpus: Annotated[float, Field(ge=0)] = 0.0
+    gpus: Amount = 0.0
     """GPUs of one engine; more than one means tensor parallelism."""
     resources: dict[str, Positive] = Field(default_factory=dict)
     """Other Ray resources of one engine, for example {rollout: 1}: it then runs on nodes that offer them."""
@@ -201,11 +201,11 @@ class LearnerConfig(Section):
     """AdamW's learning rate."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
     """AdamW's decay of the gradient's first and second moment."""
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Amount = 0.0
     """AdamW's weight decay."""
     warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Steps over which the learning rate rises linearly to `lr`."""
-    grad_clip: Annotated[float, Field(ge=0)] = 1.0
+    grad_clip: Amount = 1.0
     """Largest norm of the gradient; 0 does not clip."""
     clip_low: Share = 0.2
     """ε: the policy ratio is clipped from below at 1 - ε."""
@@ -219,13 +219,13 @@ class LearnerConfig(Section):
     """Steps in a row that may be skipped because the loss or its gradient is not finite; one more stops the run."""
     lora: LoraConfig | None = None
     """Train low-rank adapters only; none trains every parameter. `learner.lora={}` takes the defaults."""
-    kl_coefficient: Annotated[float, Field(ge=0)] = 0.0
+    kl_coefficient: Amount = 0.0
     """Weight of the KL divergence to the starting model; 0 keeps no reference model."""
     tokens_per_micro_batch: Count = 16384
     """Padded tokens that one rank takes through the model at a time."""
-    cpus: Annotated[float, Field(ge=0)] = 1.0
+    cpus: Amount = 1.0
     """CPUs that one rank asks of Ray."""
-    gpus: Annotated[float, Field(ge=0)] = 0.0
+    gpus: Amount = 0.0
     """GPUs of one rank, 0 or 1."""
     resources: dict[str, Positive] = Field(default_factory=dict)
     """Other Ray resources of one rank, for example {learner: 1}: it then runs on nodes that offer them."""
@@ -264,7 +264,7 @@ class EvaluationConfig(Section):
     """Steps between two evaluations; the first is before step 1, the last after the last step."""
     samples: Count = 1
     """Answers drawn for each evaluation task."""
-    temperature: Annotated[float, Field(ge=0)] = 1.0
+    temperature: Amount = 1.0
     """0 decodes greedily."""
 
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
 class ConfigError(ValueError):
@@ -65,8 +66,8 @@ def read_value(override: str) -> tuple[str, Any]:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ConfigError(f"override {override!r}: its value is not YAML: {error}") from error
-    # YAML 1.1 reads 1e-6 as text; a number was meant.
-    if isinstance(value, str):
+    # YAML 1.1 reads 1e-6 as text; a number was meant, unless it stands in quotes.
+    if isinstance(value, str) and text.strip()[:1] not in ("'", '"'):
         with contextlib.suppress(ValueError):
             value = float(value)
     return key, value

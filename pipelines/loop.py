@@ -117,6 +117,7 @@ def next_batch(
             config.learner.ranks,
             config.learner.tokens_per_micro_batch,
             config.rollout.max_tokens,
+            penalised=config.learner.kl_coefficient > 0,
         )
     # The batch itself took what is left after the waiting for selection, engines and graders.
     for phase, seconds in waited.items():

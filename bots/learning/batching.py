@@ -50,12 +50,18 @@ class _Sample:
 
 
 def make_shards(
-    groups: Sequence[Group], loss: str, ranks: int, tokens_per_micro_batch: int, max_tokens: int
+    groups: Sequence[Group],
+    loss: str,
+    ranks: int,
+    tokens_per_micro_batch: int,
+    max_tokens: int,
+    penalised: bool = False,
 ) -> list[Shard]:
     """Share a batch out over the ranks.
 
     Groups with equal rewards have no advantage and are left out of the model's work, though they stay in
     the loss's denominators, so that the gradient is exactly that of the full batch.
+    penalised: every answer bears a penalty, such as the KL divergence, beside its advantage: none is left out.
     Every rank gets the same number of micro-batches, which collective operations require; a rank with
     fewer samples gets an empty-weight copy of one.
     """
@@ -66,7 +72,7 @@ def make_shards(
         for rollout, a in zip(group.rollouts, advantage(group.rewards), strict=True)
     ]
     scale = LossScale(len(samples), sum(len(sample.answer) for sample in samples), max_tokens)
-    teaching = sorted((s for s in samples if s.advantage != 0), key=lambda sample: sample.length)
+    teaching = sorted((s for s in samples if penalised or s.advantage != 0), key=lambda sample: sample.length)
     # Dealt in turns from the sorted list: each rank gets like lengths, hence like work.
     plans = [_plan(teaching[rank::ranks], tokens_per_micro_batch) for rank in range(ranks)]
     count = max((len(plan) for plan in plans), default=0)

@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +37,8 @@ class JsonLinesShard:
             line = _seek_line(file, self.start)
             while file.tell() < self.end:
                 lines = file.readlines(min(BLOCK_BYTES, self.end - file.tell()))
-                yield _parse(lines, schema, f"{self.path}, line {{}}", line + 1)
+                for number, run in _runs(lines):
+                    yield _parse(run, schema, f"{self.path}, line {{}}", line + 1 + number)
                 line += len(lines)
 
 
@@ -109,13 +110,20 @@ def _seek_line(file: io.BufferedReader, start: int) -> int:
     return line
 
 
+def _runs(lines: list[bytes]) -> Iterator[tuple[int, list[bytes]]]:
+    """Runs of lines that are not blank, each with the number of its first line."""
+    numbered = groupby(enumerate(lines), key=lambda line: bool(line[1].strip()))
+    for run in (list(run) for filled, run in numbered if filled):
+        yield run[0][0], [line for _, line in run]
+
+
 def _parse(lines: list[bytes], schema: pa.Schema, where: str, first: int) -> Piece:
     options = pj.ParseOptions(explicit_schema=schema, unexpected_field_behavior="ignore")
     text = b"".join(lines)
     try:
         read = pj.ReadOptions(use_threads=False, block_size=len(text) + 1)
         table = pj.read_json(io.BytesIO(text), read_options=read, parse_options=options)
-        if table.num_rows == len(lines):  # else there are empty lines, and row numbers would be wrong
+        if table.num_rows == len(lines):  # else row numbers would be wrong
             return Piece(table.select(schema.names), where, first)
     except pa.ArrowInvalid:
         pass  # the exact parser says which row it is

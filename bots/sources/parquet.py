@@ -86,7 +86,10 @@ def _find(path: str) -> list[str]:
     scheme = path.split("://")[0]
     if info.is_file:
         return [path]
-    found = sorted(f"{scheme}://{entry.path}" for entry in listed if entry.path.endswith(".parquet"))
+    # What follows the question mark names the place, such as an endpoint of one's own.
+    options = "".join(path.partition("?")[1:])
+    files = sorted(entry.path for entry in listed if entry.path.endswith(".parquet"))
+    found = [f"{scheme}://{file}{options}" for file in files]
     if not found:
         raise SourceError(f"{path} has no file that ends in .parquet")
     return found

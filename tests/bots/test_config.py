@@ -24,6 +24,7 @@ def test_overrides_reach_any_key():
     )
     assert (config.selection.lam, config.learner.lr, config.run.name) == (0.2, 1e-6, "other")
     assert config.pool.sources[0].size == 50
+    assert load_config(LAB, ["run.name='20241123'"]).run.name == "20241123"
 
 
 @pytest.mark.parametrize(
@@ -36,6 +37,7 @@ def test_overrides_reach_any_key():
         ("learner.zero_stage=4", "learner.zero_stage"),
         ("rollout.samples=1", "rollout.samples: .*greater than or equal to 2"),
         ("rollout.min_engines=3", "rollout.min_engines is 3, more than rollout.engines = 2"),
+        ("learner.gpus=inf", "learner.gpus: .*finite number"),
         ("learner.lr=.inf", "learner.lr: .*finite number"),
         ("rollout.timeout_s=inf", "rollout.timeout_s: .*finite number"),
         ("learner.betas=[0.9, 1]", "learner.betas.1: .*less than 1"),

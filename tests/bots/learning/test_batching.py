@@ -53,6 +53,16 @@ def test_groups_with_equal_rewards_cost_no_work_but_count_in_the_mean():
     assert (shard.scale.samples, shard.scale.tokens) == (4, 18)
 
 
+def test_a_penalty_is_borne_by_every_answer():
+    groups = [group(0, 3, [4, 4], [1.0, 1.0]), group(1, 3, [5, 5], [1.0, 0.0])]
+    (shard,) = make_shards(groups, "grpo", 1, 1000, max_tokens=30, penalised=True)
+    (micro_batch,) = shard.micro_batches
+    assert micro_batch.mask.sum() == shard.scale.tokens == 18
+    assert sorted(np.sign(micro_batch.advantages)) == [-1, 0, 0, 1]
+    shards = make_shards(groups[:1], "grpo", 2, 1000, max_tokens=30, penalised=True)
+    assert [len(shard.micro_batches) for shard in shards] == [1, 1]
+
+
 def test_a_batch_without_signal_has_no_micro_batches():
     shards = make_shards([group(0, 3, [4, 4], [0.0, 0.0])], "grpo", 2, 1000, max_tokens=30)
     assert [shard.micro_batches for shard in shards] == [[], []]

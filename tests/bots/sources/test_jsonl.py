@@ -34,6 +34,16 @@ def test_shards_and_blocks_keep_every_line_once(write_lines, monkeypatch):
     assert [row["answer"] for row in pool.take(range(200), ["answer"])] == [str(n + 1) for n in range(200)]
 
 
+def test_blank_lines_are_no_rows_but_are_counted(write_lines):
+    pool = pool_of(write_lines(task(0), "", task(1), "  ", "", task(2), "", ""))
+    assert [row["answer"] for row in pool.take(range(3), ["answer"])] == ["1", "2", "3"]
+    path = write_lines(task(0), "", task(1), "", '{"prompt": "half')
+    with pytest.raises(SourceError, match=rf"{path}, line 5: broken JSON"):
+        pool_of(path)
+    with pytest.raises(SourceError, match="has no line with a JSON object"):
+        pool_of(write_lines("", ""))
+
+
 def test_broken_line_is_named_even_in_a_later_shard(write_lines, monkeypatch):
     monkeypatch.setattr(jsonl, "SHARD_BYTES", 700)
     path = write_lines(*(task(n) for n in range(60)), '{"prompt": "half', task(61))
@@ -52,7 +62,6 @@ def test_broken_line_is_named_even_in_a_later_shard(write_lines, monkeypatch):
         ({"prompt": "x", "answer": 7}, "line 3: answer is a number .7., but string"),
         ({"answer": "1"}, "line 3: the prompt is null"),
         ('["a list"]', "line 3: a list, not an object"),
-        ("", "line 3: broken JSON"),
     ],
 )
 def test_bad_rows_are_refused_with_file_and_line(write_lines, row, message):

@@ -1,9 +1,12 @@
 """GURU's schema with no mapping at all, and what goes wrong with parquet files."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyarrow import fs
 
 from bots.sources import NORMAL, PoolConfig, SourceError, read_pool
 
@@ -203,3 +206,43 @@ def test_anchors_from_a_file_are_joined_by_id(guru, tmp_path):
 def test_one_anchor_column_without_the_other_is_refused():
     with pytest.raises(ValueError, match=r"columns\.weak and columns\.strong come together"):
         PoolConfig.model_validate({"sources": [{"kind": "parquet", "path": "x", "columns": {"weak": "w"}}]})
+
+
+def test_files_of_one_source_may_type_a_kept_column_differently(tmp_path):
+    """pandas writes a column of nulls alone without a type, and whole numbers in several widths."""
+    for name, level in (
+        ("a", pa.array([1], pa.int32())),
+        ("b", pa.array([2], pa.int64())),
+        ("c", pa.nulls(1)),
+    ):
+        table = pa.table({"prompt": [f"{name}?"], "answer": [name], "hardness": level})
+        pq.write_table(table, tmp_path / f"{name}.parquet")
+    pool = pool_of(tmp_path, grader="exact", keep=["hardness"])
+    assert pool.table["hardness"].to_pylist() == [1, 2, None]
+    pq.write_table(pa.table({"prompt": ["d?"], "answer": ["d"], "hardness": ["high"]}), tmp_path / "d.parquet")
+    with pytest.raises(SourceError, match="a column has other types in other files"):
+        pool_of(tmp_path, grader="exact", keep=["hardness"])
+
+
+def test_a_row_s_sum_of_graders_that_is_no_mean_is_named_with_its_place(tmp_path):
+    path = tmp_path / "sums.parquet"
+    pq.write_table(pa.table({"prompt": ["a?"], "answer": ["a"], "grader": ["0.9*math + 0.2*exact"]}), path)
+    with pytest.raises(SourceError, match=r"sums\.parquet.*row 0.*the weights sum to 1\.1, not 1"):
+        pool_of(path)
+
+
+def test_the_options_of_an_address_hold_for_all_its_files(tmp_path, monkeypatch):
+    """Such as the endpoint of one's own object store."""
+    for name in ("a", "b"):
+        pq.write_table(pa.table({"prompt": [f"{name}?"], "answer": [name]}), tmp_path / f"{name}.parquet")
+    opened = []
+
+    def from_uri(address):
+        opened.append(address)
+        return fs.LocalFileSystem(), address.removeprefix("store://").partition("?")[0]
+
+    local = SimpleNamespace(FileSystem=SimpleNamespace(from_uri=from_uri), FileSelector=fs.FileSelector)
+    monkeypatch.setattr("bots.sources.parquet.fs", local)
+    assert len(pool_of(f"store://{tmp_path}?endpoint_override=here", grader="exact")) == 2
+    assert all(address.endswith("?endpoint_override=here") for address in opened)
+    assert len(opened) > 2
