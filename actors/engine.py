@@ -32,6 +32,9 @@ class Engine:
             {
                 "gpu_memory_utilization": config.gpu_memory_utilization,
                 "tensor_parallel_size": max(1, int(config.gpus)),
+                # One actor holds all its GPUs, so that its workers are its own processes, also where Ray Tune has put
+                # the actor into a placement group, in which vLLM would look for workers of Ray.
+                "distributed_executor_backend": "mp" if config.gpus > 1 else None,
             }
             if on_gpu
             else {"kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30), "block_size": 32}

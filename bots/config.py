@@ -144,7 +144,7 @@ class RolloutConfig(Section):
     cpus: Amount = 1.0
     """CPUs that one engine asks of Ray (0.5 lets it share a core with a learner rank)."""
     gpus: Amount = 0.0
-    """GPUs of one engine; more than one means tensor parallelism."""
+    """GPUs of one engine; more than one, a whole number, means tensor parallelism; less than one shares a GPU."""
     resources: dict[str, Positive] = Field(default_factory=dict)
     """Other Ray resources of one engine, for example {rollout: 1}: it then runs on nodes that offer them."""
     threads: Count = 1
@@ -165,6 +165,17 @@ class RolloutConfig(Section):
         if self.min_engines is not None and self.min_engines > self.engines:
             raise ValueError(
                 f"rollout.min_engines is {self.min_engines}, more than rollout.engines = {self.engines}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _gpus_that_vllm_can_use(self) -> RolloutConfig:
+        if self.gpus > 1 and self.gpus != int(self.gpus):
+            raise ValueError(f"rollout.gpus is {self.gpus}; above 1 it must be a whole number")
+        if 0 < self.gpus < 1 and self.gpu_memory_utilization > self.gpus:
+            raise ValueError(
+                f"rollout.gpus is {self.gpus}, and rollout.gpu_memory_utilization {self.gpu_memory_utilization}: "
+                f"engines that share a GPU would not fit on it; lower gpu_memory_utilization to at most {self.gpus}"
             )
         return self
 

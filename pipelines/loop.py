@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import ray
 import ray.train
 import torch
-import torch.distributed as dist
 
 from actors.learner_watch import RankWatch
 from actors.weights.sync import weight_sync_of
@@ -16,6 +15,7 @@ from bots.config import TrainConfig
 from bots.learning.batching import Shard, make_shards
 from pipelines import checkpoint
 from pipelines.crew import Crew
+from pipelines.ranks import heard_by_all, scatter, wait_together
 from pipelines.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -57,8 +57,8 @@ def train(job: Job, ranks: RankWatch) -> None:
     done = checkpoint.restore(learner, crew)
     sync_weights(learner, crew, version=done)
     score = last_score(crew)
+    scores = evaluate(crew, done) if done == 0 else {}
     if crew and done == 0:
-        scores = ray.get(crew.coordinator.evaluate.remote(done))
         score = scores.get("score")
         survey = ray.get(crew.posterior.survey.remote())
         ray.get(crew.journal.write.remote({"step": 0, **scores, **survey}))
@@ -68,8 +68,10 @@ def train(job: Job, ranks: RankWatch) -> None:
         watch = Stopwatch()
         record: dict[str, Any] = {}
         shards: list[Shard] | None = None
+        with watch("batch"):
+            batch = answer(crew.coordinator.next_batch.remote(step) if crew else None)
         if crew:
-            shards, record = next_batch(crew, config, step, watch)
+            shards, record = share_out(batch, config, watch)
         try:
             with watch("learn"):
                 figures = learner.update(scatter(shards), step)
@@ -83,11 +85,12 @@ def train(job: Job, ranks: RankWatch) -> None:
             synced = sync_weights(learner, crew, version=step)
         if crew:
             record |= figures | synced
-            evaluating = step % config.evaluation.every == 0 or step == run.steps
-            if evaluating:
-                with watch("evaluate"):
-                    record |= ray.get(crew.coordinator.evaluate.remote(step))
-                score = record.get("score", score)
+        evaluating = step % config.evaluation.every == 0 or step == run.steps
+        if evaluating:
+            with watch("evaluate"):
+                record |= evaluate(crew, step)
+            score = record.get("score", score)
+        if crew:
             record |= ray.get(crew.coordinator.observed.remote())
             if evaluating:
                 record |= ray.get(crew.posterior.survey.remote())
@@ -105,12 +108,21 @@ def train(job: Job, ranks: RankWatch) -> None:
             return
 
 
-def next_batch(
-    crew: Crew, config: TrainConfig, step: int, watch: Stopwatch
-) -> tuple[list[Shard], dict[str, Any]]:
+def answer(call: ray.ObjectRef | None) -> Any:
+    """What a call of rank 0 gives, for which all ranks wait; None on the others."""
+    wait_together(None if call is None else lambda seconds: bool(ray.wait([call], timeout=seconds)[0]))
+    return None if call is None else ray.get(call)
+
+
+def evaluate(crew: Crew | None, step: int) -> dict[str, Any]:
+    """The held-out scores of a step; nothing on the other ranks."""
+    return answer(crew.coordinator.evaluate.remote(step) if crew else None) or {}
+
+
+def share_out(batch: Any, config: TrainConfig, watch: Stopwatch) -> tuple[list[Shard], dict[str, Any]]:
     """A step's groups from the coordinator, shared out over the ranks, and the figures that came with them."""
+    groups, record, waited = batch
     with watch("batch"):
-        groups, record, waited = ray.get(crew.coordinator.next_batch.remote(step))
         shards = make_shards(
             groups,
             config.learner.loss,
@@ -136,20 +148,9 @@ def sync_weights(learner: Learner, crew: Crew | None, version: int) -> dict[str,
     return {"weights": checksum} if crew else {}
 
 
-def scatter(shards: list[Shard] | None) -> Shard:
-    """Rank 0's shards, one to each rank."""
-    mine: list[Shard | None] = [None]
-    dist.scatter_object_list(mine, shards, src=0)
-    if mine[0] is None:
-        raise RuntimeError("rank 0 sent no shard")
-    return mine[0]
-
-
 def asked_to_stop(crew: Crew | None) -> bool:
     """Whether the driver was told to stop. All ranks call it and hear from rank 0, so that none goes on alone."""
-    told = [crew is not None and ray.get(crew.coordinator.stopping.remote())]
-    dist.broadcast_object_list(told, src=0)
-    return told[0]
+    return heard_by_all(crew is not None and ray.get(crew.coordinator.stopping.remote()))
 
 
 def last_score(crew: Crew | None) -> float | None:

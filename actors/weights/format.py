@@ -38,9 +38,9 @@ class Checksum:
         self._digest = hashlib.blake2b(digest_size=6)
 
     def add(self, bucket: Iterable[tuple[str, torch.Tensor]]) -> None:
-        """Take in one bucket (CPU tensors)."""
+        """Take in one bucket; tensors on a GPU are copied from it."""
         for name, tensor in bucket:
-            content = zlib.crc32(tensor.detach().contiguous().view(-1).view(torch.uint8).numpy())
+            content = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
             self._digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {content};".encode())
 
     def hexdigest(self) -> str:

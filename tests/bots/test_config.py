@@ -37,6 +37,8 @@ def test_overrides_reach_any_key():
         ("learner.zero_stage=4", "learner.zero_stage"),
         ("rollout.samples=1", "rollout.samples: .*greater than or equal to 2"),
         ("rollout.min_engines=3", "rollout.min_engines is 3, more than rollout.engines = 2"),
+        ("rollout.gpus=1.5", "rollout.gpus is 1.5; above 1 it must be a whole number"),
+        ("rollout.gpus=0.5", "lower gpu_memory_utilization to at most 0.5"),
         ("learner.gpus=inf", "learner.gpus: .*finite number"),
         ("learner.lr=.inf", "learner.lr: .*finite number"),
         ("rollout.timeout_s=inf", "rollout.timeout_s: .*finite number"),

@@ -219,7 +219,9 @@ def test_files_of_one_source_may_type_a_kept_column_differently(tmp_path):
         pq.write_table(table, tmp_path / f"{name}.parquet")
     pool = pool_of(tmp_path, grader="exact", keep=["hardness"])
     assert pool.table["hardness"].to_pylist() == [1, 2, None]
-    pq.write_table(pa.table({"prompt": ["d?"], "answer": ["d"], "hardness": ["high"]}), tmp_path / "d.parquet")
+    pq.write_table(
+        pa.table({"prompt": ["d?"], "answer": ["d"], "hardness": ["high"]}), tmp_path / "d.parquet"
+    )
     with pytest.raises(SourceError, match="a column has other types in other files"):
         pool_of(tmp_path, grader="exact", keep=["hardness"])
 
