@@ -28,6 +28,8 @@ def demo(overrides: list[str], console: Console) -> None:
     """
     started = time.time()
     config = parse_config(TrainConfig, read_tree(LAB, overrides), str(LAB))
+    if config.evaluation.pool is None:
+        raise ConfigError("evaluation.pool is not set, so that there would be no scores to compare; set it")
     folder = config.run.folder.absolute() / "demo"
     console.print(
         f"The lab: a {_million(config)}, {config.selection.tasks} tasks x {config.rollout.samples} answers a step, "
