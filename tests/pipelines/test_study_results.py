@@ -1,4 +1,4 @@
-"""A study's tables and page from runs written by hand: stale ones, a kill while writing, scores of 0, too many seeds."""
+"""A study's tables and page from runs written by hand: stale ones, a kill while writing, scores of 0."""
 
 import json
 import math
