@@ -192,6 +192,15 @@ def test_folders_of_others_are_left_alone(tmp_path):
     ):
         with pytest.raises(ConfigError, match=f"of another sweep: {said}"):
             claim_sweep(load_sweep(GRID, [*given, change]), resume=True, overwrite=False)
+    for damage in (b"tune: [", b"tune: \xff"):
+        (folder / "sweep.yaml").write_bytes(damage)
+        with pytest.raises(ConfigError, match=r"(?s)sweep\.yaml cannot be read.*--overwrite"):
+            claim_sweep(sweep, resume=True, overwrite=False)
+    assert claim_sweep(sweep, resume=False, overwrite=True) == folder
+    (tmp_path / "file").touch()
+    for flags in ({"resume": True, "overwrite": False}, {"resume": False, "overwrite": True}):
+        with pytest.raises(ConfigError, match=r"file is a file, not a sweep's folder"):
+            claim_sweep(load_sweep(GRID, [*given, "sweep.name=file"]), **flags)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     with pytest.raises(ConfigError, match="not a sweep's folder"):
