@@ -66,7 +66,8 @@ def compare(run: RunCurves, baseline: RunCurves) -> dict[str, Any]:
     """Figures of a run against a baseline: what each had spent when it first reached the baseline's best score.
 
     A ratio is TTB(100%) (`bots.metrics.time_to_best`), below 1 where the run got there for less. None where
-    it never got there, or where the baseline never rose above its first score.
+    it never got there, or where the baseline never rose above its first score. The other ratios are None where the
+    baseline's figure is 0.
     """
     costs: dict[str, Any] = {"target_score": baseline.best}
     for what, curve in run.against.items():
@@ -76,10 +77,14 @@ def compare(run: RunCurves, baseline: RunCurves) -> dict[str, Any]:
             "baseline": reference.first_reaching(baseline.best),
             "ratio": _finite(time_to_best(curve, reference)),
         }
-    costs["best_score"] = {"run": run.best, "baseline": baseline.best}
-    costs["mean_etr"] = {"run": float(run.etr.mean()), "baseline": float(baseline.etr.mean())}
+    costs["best_score"] = _over(run.best, baseline.best)
+    costs["mean_etr"] = _over(float(run.etr.mean()), float(baseline.etr.mean()))
     costs["selection_share"] = {"run": run.selection_share, "baseline": baseline.selection_share}
     return costs
+
+
+def _over(ours: float, theirs: float) -> dict[str, float | None]:
+    return {"run": ours, "baseline": theirs, "ratio": ours / theirs if theirs else None}
 
 
 def _finite(value: float) -> float | None:
@@ -102,12 +107,13 @@ def table(costs: dict[str, Any], run: str, baseline: str) -> Table:
         ("selection_share", "share of step time spent waiting for selection", "{:.3%}"),
     ):
         ours, theirs = costs[what]["run"], costs[what]["baseline"]
-        ratio = costs[what].get("ratio", ours / theirs if what in ("best_score", "mean_etr") else None)
+        ratio = costs[what].get("ratio")
+        undefined = "–" if "ratio" in costs[what] else ""
         out.add_row(
             label,
             "never" if ours is None else form.format(ours),
             form.format(theirs),
-            "" if ratio is None else f"{ratio:.2f}",
+            undefined if ratio is None else f"{ratio:.2f}",
         )
     return out
 

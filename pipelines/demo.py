@@ -17,7 +17,7 @@ from pipelines.command import run_job
 from pipelines.comparison import RunCurves, compare, draw, table
 from pipelines.train import train
 
-LAB = Path(__file__).parent.parent / "configs" / "lab.yaml"
+LAB = Path("configs") / "lab.yaml"
 RUN, BASELINE = "bots", "random"
 
 
@@ -27,7 +27,10 @@ def demo(overrides: list[str], console: Console) -> None:
     An earlier demonstration in the folder is replaced.
     """
     started = time.time()
-    config = parse_config(TrainConfig, read_tree(LAB, overrides), str(LAB))
+    lab = _lab()
+    config = parse_config(TrainConfig, read_tree(lab, overrides), str(lab))
+    if config.evaluation.pool is None:
+        raise ConfigError("evaluation.pool is not set, so that there would be no scores to compare; set it")
     folder = config.run.folder.absolute() / "demo"
     console.print(
         f"The lab: a {_million(config)}, {config.selection.tasks} tasks x {config.rollout.samples} answers a step, "
@@ -37,7 +40,7 @@ def demo(overrides: list[str], console: Console) -> None:
     )
     curves = []
     for selector in (RUN, BASELINE):
-        one = _arm(overrides, folder, selector)
+        one = _arm(lab, overrides, folder, selector)
         train(one, overwrite=(folder / selector).exists(), console=console)
         curves.append(RunCurves.read(selector, folder / selector))
     costs = compare(*curves)
@@ -52,14 +55,24 @@ def demo(overrides: list[str], console: Console) -> None:
     console.print(f"{(time.time() - started) / 60:.1f} minutes in all", highlight=False)
 
 
-def _arm(overrides: list[str], folder: Path, selector: str) -> TrainConfig:
+def _lab() -> Path:
+    """The lab's configuration: of the clone that the package lies in, or that one is in. No wheel holds it."""
+    for root in (Path(__file__).parents[1], Path()):
+        if (root / LAB).is_file():
+            return root / LAB
+    raise ConfigError(
+        f"there is no {LAB} here, and an installed package has none; run the demo in a clone of BOTS"
+    )
+
+
+def _arm(lab: Path, overrides: list[str], folder: Path, selector: str) -> TrainConfig:
     if any(override.startswith(("selection.selector", "run.name")) for override in overrides):
         raise ConfigError(
             "the demo sets selection.selector and run.name itself; use `bots train` to choose them"
         )
-    tree = read_tree(LAB, [*overrides, f"selection.selector={selector}", f"run.name={selector}"])
+    tree = read_tree(lab, [*overrides, f"selection.selector={selector}", f"run.name={selector}"])
     tree["run"]["folder"] = str(folder)
-    return parse_config(TrainConfig, tree, str(LAB))
+    return parse_config(TrainConfig, tree, str(lab))
 
 
 def _million(config: TrainConfig) -> str:

@@ -63,11 +63,7 @@ def run_study(
 def missing_runs(study: StudyConfig, only: Only = ALL) -> list[Key]:
     """What has no result with the study's present configuration, in the order of the plan."""
     results = StudyResults(study.results)
-    return [key for key in study.plan(only) if _is_missing(study, results, key)]
-
-
-def _is_missing(study: StudyConfig, results: StudyResults, key: Key) -> bool:
-    return results.fingerprint(key) != fingerprint(study.run(key))
+    return [key for key in study.plan(only) if not results.has(study, key)]
 
 
 @contextmanager
@@ -82,7 +78,7 @@ def _claimed(study: StudyConfig, key: Key) -> Iterator[bool]:
         return
     try:
         # Looked up under the claim: another process may have finished the run a moment ago.
-        yield _is_missing(study, StudyResults(study.results), key)
+        yield not StudyResults(study.results).has(study, key)
     finally:
         Path(claim.lock_file).unlink(missing_ok=True)
         claim.release()

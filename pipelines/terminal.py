@@ -147,7 +147,7 @@ def _figures(run: Run, width: int) -> Table:
         steps, values = run.series(key)
         values = values[(steps > 0) & np.isfinite(values)]
         if len(values):
-            line = Text(spark(values, width - 36), style="blue")
+            line = Text(spark(values, max(8, width - 36)), style="blue")
             table.add_row(name, form.format(values[-RECENT:].mean()), line)
     return table
 

@@ -19,6 +19,8 @@ os.environ.update({k: v for k, v in driver_environment().items() if k not in os.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
 # Often enough that a killed sweep loses little; Ray's own choice adapts to the time that saving takes.
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")
+# Its own handler ends a sweep as if it were done; ours takes note.
+os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 
 import ray
 import yaml
@@ -30,6 +32,7 @@ from pipelines.session import ray_session
 from pipelines.summary import summarise
 from pipelines.sweeps.claim import TRIALS, claim_sweep
 from pipelines.sweeps.config import Sweep, load_sweep
+from pipelines.sweeps.interrupts import noting_interrupts
 from pipelines.sweeps.pictures import draw
 from pipelines.sweeps.plan import trial_demand
 from pipelines.sweeps.results import SweepResults, read_results
@@ -40,13 +43,13 @@ if TYPE_CHECKING:
 
 
 class SweepFailed(RuntimeError):
-    """Not one trial finished."""
+    """Not one trial finished with a finite metric."""
 
 
 def run_sweep(
     sweep: Sweep, console: Console, *, resume: bool = False, overwrite: bool = False
 ) -> SweepResults:
-    """Run all trials of a sweep and write its results; returns them.
+    """Run all trials of a sweep and write its results; returns them. After an interrupt they say so.
 
     resume: go on with the sweep in the folder; finished trials are kept. overwrite: replace it.
     Raises ConfigError or ResourceError before any trial starts.
@@ -65,8 +68,10 @@ def run_sweep(
         folder = claim_sweep(sweep, resume=resume, overwrite=overwrite)
         console.print(demand.describe(resources, config.search.concurrent), highlight=False, soft_wrap=True)
         tuner = restored_tuner(sweep, folder, at_a_time) if resume else None
-        grid = (tuner or new_tuner(sweep, folder, at_a_time)).fit()
-        results = read_results(sweep, grid)
+        tuner = tuner or new_tuner(sweep, folder, at_a_time)
+        with noting_interrupts() as interrupted:
+            grid = tuner.fit()
+        results = read_results(sweep, grid, interrupted.is_set())
     if trains:
         close_runs(results, folder / TRIALS)
     results.write(folder)
@@ -77,6 +82,8 @@ def run_sweep(
     if note := sweep.note:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     console.print(f"{len(results.trials)} trials in {time.monotonic() - started:.0f} s", highlight=False)
+    if results.interrupted:
+        console.print("The sweep was interrupted; it goes on with --resume.", highlight=False)
     for path in (folder / "trials.parquet", folder / "best.yaml", folder / "summary.json", *pictures):
         if path.exists():
             console.print(f"  {path}", highlight=False, soft_wrap=True)
@@ -100,7 +107,8 @@ def close_runs(results: SweepResults, folder: Path) -> None:
     """Write the summary of every run that was ended by the sweep, or by its failure, before it could do so itself."""
     for trial in results.trials:
         if trial.status != "finished" and (folder / trial.name / "config.yaml").exists():
-            summarise(folder / trial.name, None, trial.seconds, trial.status)
+            status = "failed" if trial.status == "failed" else "stopped"
+            summarise(folder / trial.name, None, trial.seconds, status)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -126,9 +134,13 @@ def main(arguments: list[str] | None = None) -> int:
             _show(sweep, console)
             return
         results = run_sweep(sweep, console, resume=options.resume, overwrite=options.overwrite)
+        if results.interrupted:
+            raise KeyboardInterrupt
         if not results.ranked():
-            errors = {t.error for t in results.trials if t.error}
-            raise SweepFailed(f"no trial finished: {'; '.join(sorted(errors))}")
+            finished = any(t.status == "finished" for t in results.trials)
+            what = f"has a finite {results.metric}; try another search.metric" if finished else "finished"
+            errors = sorted({t.error for t in results.trials if t.error})
+            raise SweepFailed(": ".join(filter(None, [f"no trial {what}", "; ".join(errors)])))
 
     return run_job("tune", job, failures=(SweepFailed,))
 

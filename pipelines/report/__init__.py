@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from rich.console import Console
 
@@ -14,7 +15,7 @@ from pipelines.command import run_job
 def report(folders: Sequence[Path], output: Path) -> None:
     """Write the report of the runs in `folders`.
 
-    Raises ReportError for folders that hold no run, runs that cannot be compared, and no place to write to.
+    Raises ReportError for folders that hold no run, runs that cannot be read or compared, and no place to write to.
     """
     from pipelines.report.page import render, write
     from pipelines.report.run import ReportError
@@ -24,6 +25,14 @@ def report(folders: Sequence[Path], output: Path) -> None:
     if output.is_dir() or not output.parent.is_dir():
         what = "is a folder" if output.is_dir() else f"cannot be written: there is no folder {output.parent}"
         raise ReportError(f"the output {output} {what}; name a file")
+    try:
+        # Before the page is made, which can take a minute.
+        with TemporaryFile(dir=output.parent):
+            pass
+    except OSError as error:
+        raise ReportError(
+            f"the output {output} cannot be written: {error.strerror}; name another file with --output"
+        ) from error
     write(render(build(group(read_runs(folders)))), output)
 
 

@@ -15,7 +15,7 @@ import pyarrow.dataset as ds
 import pyarrow.ipc as ipc
 
 from bots.pool import TaskPool
-from pipelines.report.run import Floats, Run
+from pipelines.report.run import Floats, ReportError, Run, reading
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ def read_pool(run: Run) -> TaskPool | None:
     path = run.folder / "pool.arrow"
     if not path.exists():
         return None
-    with pa.memory_map(str(path)) as file:
+    with reading(path), pa.memory_map(str(path)) as file:
         table = ipc.open_file(file).read_all()
     known = [name for name in ("weak", "strong") if name in table.column_names]
     anchors = len(known) == 2 and any(table[name].null_count < table.num_rows for name in known)
@@ -63,21 +63,24 @@ def read_beliefs(run: Run) -> pa.Table | None:
     path = run.folder / "posterior" / "beliefs.arrow"
     if run.state == "still going" or not path.exists():
         return None
-    with pa.memory_map(str(path)) as file:
+    with reading(path), pa.memory_map(str(path)) as file:
         return ipc.open_file(file).read_all()
 
 
 def rollouts(run: Run) -> ds.Dataset | None:
     """The kept answers up to the last step of the journal; None where none were kept."""
-    files = sorted((run.folder / "rollouts").glob("*.parquet"))
+    folder = run.folder / "rollouts"
+    files = sorted(folder.glob("*.parquet"))
     # A run that was cut off and resumed earlier can have files of steps that it has not come to again.
     files = [file for file in files if file.stem.isdigit() and int(file.stem) <= run.last_step]
-    return ds.dataset(files, format="parquet") if files else None
+    with reading(folder):
+        return ds.dataset(files, format="parquet") if files else None
 
 
 def read_groups(run: Run, kept: ds.Dataset, pool: TaskPool) -> Groups:
     """The graded groups of the kept answers. Tasks that the pool does not hold are a ValueError."""
-    table = kept.to_table(columns=["step", "task", "reward"])
+    with reading(run.folder / "rollouts"):
+        table = kept.to_table(columns=["step", "task", "reward"])
     row = pc.index_in(table["task"], value_set=pool.table["id"].combine_chunks())
     if row.null_count:
         stranger = table["task"].filter(pc.is_null(row))[0].as_py()
@@ -116,18 +119,25 @@ def _ledger(run: Run) -> tuple[dict[tuple[int, int], int], dict[int, npt.NDArray
     path = run.folder / "ledger.jsonl"
     waves: dict[tuple[int, int], int] = {}
     selected: dict[int, list[int]] = {}
-    for line in path.read_text().splitlines(keepends=True) if path.exists() else []:
+    with reading(path):
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+    for number, line in enumerate(lines, 1):
         if not line.endswith("\n"):
             break
-        event = json.loads(line)
-        match event["event"]:
-            case "selected":
-                # Dynamic sampling selects more for the same wave.
-                selected[event["wave"]] = selected.get(event["wave"], []) + event["rows"]
-            case "trained":
-                waves |= {(event["step"], row): wave for wave, row in event["tasks"]}
-            case "dropped":
-                waves[event["step"], event["row"]] = event["wave"]
-            case "rewound":
-                selected = {wave: rows for wave, rows in selected.items() if wave <= event["wave"]}
+        try:
+            event = json.loads(line)
+            match event["event"]:
+                case "selected":
+                    # Dynamic sampling selects more for the same wave.
+                    selected[event["wave"]] = selected.get(event["wave"], []) + event["rows"]
+                case "trained":
+                    waves |= {(event["step"], row): wave for wave, row in event["tasks"]}
+                case "dropped":
+                    waves[event["step"], event["row"]] = event["wave"]
+                case "rewound":
+                    selected = {wave: rows for wave, rows in selected.items() if wave <= event["wave"]}
+        except (ValueError, LookupError, TypeError) as error:
+            raise ReportError(
+                f"line {number} of {path} is not an event of a ledger: {line[:80]!r}"
+            ) from error
     return waves, {wave: np.unique(rows) for wave, rows in selected.items()}

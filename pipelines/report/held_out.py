@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 from zlib import crc32
 
@@ -9,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from pipelines.report.run import Run
+from pipelines.report.run import Run, reading
 from pipelines.report.texts import commonest, read_texts, visible
 
 SHOWN = 6
@@ -31,7 +32,7 @@ def held_out(run: Run) -> dict[str, Any] | str:
     pool = run.config.get("evaluation", {}).get("pool")
     if len(files) < 2 or not pool:
         return NONE_KEPT
-    first, last = pq.read_table(files[0]), pq.read_table(files[-1])
+    first, last = (_read(file) for file in (files[0], files[-1]))
     before, after = _means(first), _means(last)
     change = {task: after[task] - before[task] for task in before.keys() & after.keys()}
     # Of equal changes any will do, but not always those of the first domain.
@@ -61,6 +62,11 @@ def held_out(run: Run) -> dict[str, Any] | str:
         "counts": {kind: len(tasks) for kind, tasks in kinds.items()} | {"all": len(change)},
         "missing": missing if shown else None,
     }
+
+
+def _read(file: Path) -> pa.Table:
+    with reading(file):
+        return pq.read_table(file)
 
 
 def _means(answers: pa.Table) -> dict[str, float]:

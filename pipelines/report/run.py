@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +13,7 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
 import yaml
 
 Floats = npt.NDArray[np.float64]
@@ -100,19 +103,25 @@ class Run:
         }
 
 
+@contextmanager
+def reading(path: Path) -> Iterator[None]:
+    """Around the reading of a run's file: one that is damaged or may not be read is a ReportError with its name."""
+    try:
+        yield
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, pa.ArrowException) as error:
+        raise ReportError(f"{path} cannot be read, or is damaged: {error}") from error
+
+
 def read_run(folder: Path) -> Run:
-    """Read a run's folder. Raises ReportError for what is none."""
-    if not folder.exists():
-        raise ReportError(f"there is no run at {folder}")
-    if not (folder / "config.yaml").is_file():
-        inside = sorted(str(path.parent) for path in folder.glob("*/config.yaml"))
-        hint = f"; runs lie in it: {' '.join(inside)}" if inside else ""
-        raise ReportError(f"{folder} is not a run's folder: it holds no config.yaml{hint}")
-    config = yaml.safe_load((folder / "config.yaml").read_text())
-    if not isinstance(config, dict) or not {"name", "steps"} <= set(config.get("run", {})):
-        raise ReportError(
-            f"{folder / 'config.yaml'} is not a train job's configuration: it has no run.name or run.steps"
-        )
+    """Read a run's folder. Raises ReportError for what is none, and for files that cannot be read."""
+    with reading(folder):
+        if not folder.exists():
+            raise ReportError(f"there is no run at {folder}")
+        if not (folder / "config.yaml").is_file():
+            inside = sorted(str(path.parent) for path in folder.glob("*/config.yaml"))
+            hint = f"; runs lie in it: {' '.join(inside)}" if inside else ""
+            raise ReportError(f"{folder} is not a run's folder: it holds no config.yaml{hint}")
+    config = _config(folder / "config.yaml")
     metrics = folder / "metrics.jsonl"
     written = metrics if metrics.exists() else folder / "config.yaml"
     return Run(
@@ -125,11 +134,29 @@ def read_run(folder: Path) -> Run:
     )
 
 
+def _config(path: Path) -> dict[str, Any]:
+    with reading(path):
+        config = yaml.safe_load(path.read_bytes())
+    known = config if isinstance(config, dict) else {}
+    run = known.get("run")
+    if not isinstance(run, dict) or "name" not in run or not isinstance(run.get("steps"), int):
+        raise ReportError(
+            f"{path} is not a train job's configuration: it has no run.name or no number run.steps"
+        )
+    if empty := [name for name, section in known.items() if not isinstance(section, dict)]:
+        raise ReportError(
+            f"{path} is not a train job's configuration: {empty[0]} is {known[empty[0]]!r}, no section"
+        )
+    return known
+
+
 def _records(path: Path) -> list[dict[str, Any]]:
     if not path.exists():
         return []
     records = []
-    for number, line in enumerate(path.read_text().splitlines(keepends=True), 1):
+    with reading(path):
+        text = path.read_text(encoding="utf-8")
+    for number, line in enumerate(text.splitlines(keepends=True), 1):
         if not line.endswith("\n"):
             break  # half a line: the run is writing it now, or was killed while it did
         try:
@@ -145,8 +172,12 @@ def _records(path: Path) -> list[dict[str, Any]]:
 def _summary(path: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
+    with reading(path):
+        text = path.read_text(encoding="utf-8")
     try:
-        summary: dict[str, Any] = json.loads(path.read_text())
+        summary = json.loads(text)
     except json.JSONDecodeError as error:
         raise ReportError(f"{path} is not JSON: {error}") from error
+    if not isinstance(summary, dict):
+        raise ReportError(f"{path} is not a run's summary: {text[:80]!r}")
     return summary

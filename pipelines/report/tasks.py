@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 
 from bots.pool import TaskPool
 from pipelines.report.answers import Groups
-from pipelines.report.run import Run
+from pipelines.report.run import Run, reading
 from pipelines.report.texts import commonest, read_texts, visible
 
 SHOWN = 4
@@ -96,10 +96,11 @@ def cards(
     """
     ids = pool.ids(tried.row[chosen])
     texts, missing = read_texts(run.config["pool"], ids)
-    answers = kept.to_table(
-        columns=["step", "task", "answer", "reward", "reason", "tokens"],
-        filter=pc.field("task").isin(ids),
-    )
+    with reading(run.folder / "rollouts"):
+        answers = kept.to_table(
+            columns=["step", "task", "answer", "reward", "reason", "tokens"],
+            filter=pc.field("task").isin(ids),
+        )
     rate, out = groups.rate, []
     for place, task in zip(chosen, ids, strict=True):
         places = tried.places[place]

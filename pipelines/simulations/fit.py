@@ -36,17 +36,18 @@ def fit_job(
 ) -> dict[str, Any]:
     """Fit, compare, and write `simulation.yaml` (for `bots simulate`), `fit.json` and `fit.png` into a folder.
 
-    checked: runs that are only compared with. Returns what `fit.json` holds.
+    checked: runs that are only compared with. Returns what `fit.json` holds. An earlier fit in the folder is replaced
+    when there is a new one.
     """
+    if into.exists() and not into.is_dir():
+        raise ConfigError(f"{into} is a file; choose a folder with --into")
     if into.exists() and any(into.iterdir()):
         if not (into / "fit.json").exists():
             raise ConfigError(f"{into} exists and holds no fit; choose another folder with --into")
         if not overwrite:
             raise ConfigError(f"{into} exists; replace it with --overwrite, or choose another with --into")
-        shutil.rmtree(into)
     tasks, runs = read_runs([*fitted, *checked])
     found = fit(tasks, [run.groups for run in runs[: len(fitted)]])
-    into.mkdir(parents=True, exist_ok=True)
     traces = [[simulate(_like(run, found), seed) for seed in range(SEEDS)] for run in runs]
     report = {
         "log_likelihood_per_group": found.log_likelihood / found.groups,
@@ -57,8 +58,12 @@ def fit_job(
             for i, run in enumerate(runs)
         },
     }
+    config = configuration(into.name, found, runs)
+    if (into / "fit.json").exists():
+        shutil.rmtree(into)
+    into.mkdir(parents=True, exist_ok=True)
     (into / "fit.json").write_text(json.dumps(report, indent=2) + "\n")
-    (into / "simulation.yaml").write_text(dump_config(configuration(into.name, found, runs)))
+    (into / "simulation.yaml").write_text(dump_config(config))
     _draw(runs, traces, len(fitted), into / "fit.png")
     for name, value in report["law"].items():
         console.print(f"  {name:22}{value:.4g}", highlight=False)

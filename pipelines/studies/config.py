@@ -6,13 +6,14 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from bots.config import TrainConfig
 from bots.config_tree import ConfigError, Count, Section, parse_config, read_tree
+from bots.metrics.significance import MOST_PAIRS
 
 PaperFigure = Literal["TTB50", "TTB75", "TTB100", "BSF25", "BSF50", "BSF100"]
 """A ratio to the baseline, as the paper gives it: on steps."""
@@ -32,6 +33,14 @@ class Only:
 ALL = Only()
 
 
+def _testable(seeds: int) -> int:
+    if seeds > MOST_PAIRS:
+        raise ValueError(
+            f"the exact signed-rank test takes {MOST_PAIRS} pairs of runs at most; give no more seeds"
+        )
+    return seeds
+
+
 class Part(Section):
     """Arms compared with one another on some pools."""
 
@@ -43,8 +52,8 @@ class Part(Section):
     """Names of pools."""
     arms: list[str] = Field(min_length=1)
     """Names of arms."""
-    seeds: Count
-    """Seeds 0 … seeds - 1."""
+    seeds: Annotated[Count, AfterValidator(_testable)]
+    """Seeds 0 … seeds - 1; at most as many as the signed-rank test takes."""
     overview: bool = False
     """Whether its arms are in the table and the picture at the top of the page; of one part at most for each pool."""
     rivals: list[str] = Field(default_factory=list)
@@ -117,12 +126,18 @@ class StudyConfig(Section):
                 raise ConfigError(f"unknown {kind} {unknown}; the study has {known}")
 
     def run(self, key: Key) -> TrainConfig:
-        """The configuration of one run. Raises ConfigError as the train job does."""
+        """The configuration of one run. Raises ConfigError as the train job does, and where it would have no score."""
         pool, arm, seed = key
         overrides = [*self.common, *self.pools[pool], *self.arms[arm], f"run.seed={seed}"]
         tree = read_tree(self.base, overrides)
         tree["run"] |= {"folder": str(self.folder), "name": f"{pool}-{slug(arm)}-{seed}"}
-        return parse_config(TrainConfig, tree, f"{self.base} for {pool}, {arm}, seed {seed}")
+        source = f"{self.base} for {pool}, {arm}, seed {seed}"
+        config = parse_config(TrainConfig, tree, source)
+        if config.evaluation.pool is None:
+            raise ConfigError(
+                f"{source}: evaluation.pool is not set, so that the run would have no score; set it"
+            )
+        return config
 
 
 def load_study(path: str | Path, overrides: list[str]) -> StudyConfig:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -28,12 +28,14 @@ class Figure:
 
     values: (S,), one a seed. interval: of their mean; for a ratio of costs (TTB) of their geometric mean, which a
     ratio and its inverse share. p: of the signed-rank test against the baseline, corrected for the number of arms;
-    nan for a figure that is not tested.
+    nan for a figure that is not tested. infinite: what an infinite value means: of a TTB that the run never got there,
+    of a BSF that the baseline's best is 0.
     """
 
     values: np.ndarray
     interval: Interval
     p: float = math.nan
+    infinite: str = "never"
 
     @property
     def holds(self) -> bool:
@@ -74,7 +76,7 @@ def compare_arms(results: StudyResults, pool: str, arms: list[str], baseline: st
     for name in ratio_names():
         corrected = holm([figures[arm][name].p for arm in tested])
         for arm, p in zip(tested, corrected, strict=True):
-            figures[arm][name] = Figure(figures[arm][name].values, figures[arm][name].interval, p)
+            figures[arm][name] = replace(figures[arm][name], p=p)
     return Comparison(pool, {arm: len(both) for arm, both in pairs.items()}, figures)
 
 
@@ -102,12 +104,10 @@ def _figures(pairs: list[tuple[StudyRun, StudyRun]]) -> dict[str, Figure]:
         curves = [(r.against[cost], b.against[cost]) for r, b in pairs if r.comparable(b, cost)]
         for share in TTB:
             ratios = np.array([time_to_best(mine, base, share) for mine, base in curves])
-            # Undefined where the baseline itself never rose: such a pair says nothing.
-            ratios = ratios[~np.isnan(ratios)]
             figures[_ratio_name("TTB", share, cost)] = _figure(ratios, geometric=True)
         for share in BSF:
             ratios = np.array([best_so_far(mine, base, share) for mine, base in curves])
-            figures[_ratio_name("BSF", share, cost)] = _figure(ratios)
+            figures[_ratio_name("BSF", share, cost)] = replace(_figure(ratios), infinite="∞ in")
     for name, values in (
         ("ETR", [run.etr.mean() for run, _ in pairs]),
         ("Brier", [np.nanmean(run.brier) for run, _ in pairs]),
@@ -125,11 +125,15 @@ def _mean(values: list[float]) -> Figure:
 
 
 def _figure(ratios: np.ndarray, geometric: bool = False) -> Figure:
+    # Undefined where the baseline itself never rose (TTB), or both are at 0 (BSF): such a pair says nothing.
+    ratios = ratios[~np.isnan(ratios)]
     if not len(ratios):
         return Figure(ratios, NOTHING, 1.0)
-    p = signed_rank_test(np.log(ratios), np.zeros(len(ratios)))
+    with np.errstate(divide="ignore"):  # a run at 0 is as far below the baseline as can be: -inf
+        logs = np.log(ratios)
+    p = signed_rank_test(logs, np.zeros(len(ratios)))
     if not geometric:
         return Figure(ratios, mean_interval(ratios), p)
-    logs = mean_interval(np.log(ratios))
-    bounds = [math.exp(value) for value in (logs.mean, logs.low, logs.high)]
-    return Figure(ratios, Interval(*bounds, logs.seeds, logs.never), p)
+    of_logs = mean_interval(logs)
+    bounds = [math.exp(value) for value in (of_logs.mean, of_logs.low, of_logs.high)]
+    return Figure(ratios, Interval(*bounds, of_logs.seeds, of_logs.never), p)

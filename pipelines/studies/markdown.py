@@ -32,11 +32,11 @@ def of_seeds(count: int) -> str:
 def cell(figure: Figure, digits: int = 2) -> str:
     """A figure as text, bold where it holds.
 
-    Its mean and interval, or its median and how many runs never got there.
+    Its mean and interval, or its median and how many runs never got there, or are ∞ times a baseline at 0.
     """
     interval = figure.interval
     if interval.never:
-        rest = f"never {interval.never}"
+        rest = f"{figure.infinite} {interval.never}"
         text = f"{figure.middle:.{digits}f} ({rest})" if math.isfinite(figure.middle) else rest
     elif math.isnan(interval.mean):
         return "–"

@@ -32,11 +32,15 @@ Made by `bots study {config}` from `{results}/*.parquet`; no number here was typ
 timed; the others ran while the machine did other work, and count for steps and tokens only. Seconds are compared only
 between runs of a seed on one kind of machine.
 """
+STALE = """
+Left out: {count} of another configuration than the study's present one; `bots study {config}` makes them anew.
+"""
 
 
 def write_page(study: StudyConfig, config: str, page: Path) -> None:
-    """Write the page and its pictures, which lie in the results' folder."""
+    """Write the page and its pictures, which lie in the results' folder, from the runs as the study now has them."""
     results = StudyResults(study.results)
+    stale = results.leave_out_stale(study)
     planned = list(study.plan())
     runs = results.runs.to_pylist()
     text = HEAD.format(
@@ -50,6 +54,8 @@ def write_page(study: StudyConfig, config: str, page: Path) -> None:
         timed=sum(run["wall_seconds"] is not None for run in runs),
         machines=", ".join(sorted({run["machine"] for run in runs})) or "none",
     )
+    if stale:
+        text += STALE.format(count=f"{stale} run{'s' * (stale > 1)}", config=config)
     text += overview(study, results, page.parent)
     told: dict[str, list[set[str]]] = {}
     for part in study.parts:

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from bots.files import replacing
 from bots.metrics import Curve
-from pipelines.studies.config import Key
+from pipelines.studies.config import Key, StudyConfig, fingerprint
 from pipelines.summary import read_metrics, training_seconds
 
 RUNS = pa.schema(
@@ -88,6 +88,20 @@ class StudyResults:
         found = self.runs.filter(_is(key))
         return found["fingerprint"][0].as_py() if found.num_rows else None
 
+    def has(self, study: StudyConfig, key: Key) -> bool:
+        """Whether there is such a run with the study's present configuration."""
+        return self.fingerprint(key) == fingerprint(study.run(key))
+
+    def leave_out_stale(self, study: StudyConfig) -> int:
+        """Forget, here but not on disk, the study's runs of another configuration than its present one; how many."""
+        stale = [
+            key for key in study.plan() if self.fingerprint(key) is not None and not self.has(study, key)
+        ]
+        for key in stale:
+            self.runs = self.runs.filter(pc.invert(_is(key)))
+        self._curves.clear()
+        return len(stale)
+
     @classmethod
     def add(cls, results: Path, key: Key, folder: Path, about: dict[str, Any], timed: bool = True) -> None:
         """Take a finished run's folder into the tables, in place of an earlier run of the same key; on disk on return.
@@ -112,19 +126,25 @@ class StudyResults:
         results.mkdir(parents=True, exist_ok=True)
         with FileLock(results / "tables.lock"):
             tables = cls(results)
-            tables.runs = cls._with(tables.runs, key, [{"pool": pool, "arm": arm, "seed": seed, **about}])
-            tables.steps = cls._with(tables.steps, key, rows)
-            tables._write()
+            # What is missing is decided by the table of runs, so a run is in it only while its own steps are there:
+            # an earlier one goes first, the new one comes last. A kill in between costs a run, but mixes none.
+            if tables.fingerprint(key) is not None:
+                tables._write("runs", tables.runs.filter(pc.invert(_is(key))))
+            tables._write("steps", cls._with(tables.steps, key, rows))
+            tables._write(
+                "runs", cls._with(tables.runs, key, [{"pool": pool, "arm": arm, "seed": seed, **about}])
+            )
 
     def run(self, key: Key) -> StudyRun | None:
-        """A run's curves, None if it has not been run."""
+        """A run's curves, None if it has not been run: steps without a row in the table of runs are none."""
         if key not in self._curves:
             self._curves[key] = self._read_curves(key)
         return self._curves[key]
 
     def _read_curves(self, key: Key) -> StudyRun | None:
+        about = self.runs.filter(_is(key))
         steps = self.steps.filter(_is(key)).sort_by("step")
-        if not steps.num_rows:
+        if not about.num_rows or not steps.num_rows:
             return None
         scored = steps.filter(pc.is_valid(steps["score"]))
         scores = scored["score"].to_numpy()
@@ -141,7 +161,7 @@ class StudyResults:
             training["brier"].to_numpy(),
             coverage[-1].as_py() if len(coverage) else math.nan,
             dict(scored["domain_scores"][-1].as_py() or []),
-            self.runs.filter(_is(key))["machine"][0].as_py(),
+            about["machine"][0].as_py(),
         )
 
     @staticmethod
@@ -149,10 +169,9 @@ class StudyResults:
         others = table.filter(pc.invert(_is(key)))
         return pa.concat_tables([others, pa.Table.from_pylist(rows, schema=table.schema)])
 
-    def _write(self) -> None:
-        for name, table in (("runs", self.runs), ("steps", self.steps)):
-            with replacing(self.folder / f"{name}.parquet") as partial:
-                pq.write_table(table, partial)
+    def _write(self, name: str, table: pa.Table) -> None:
+        with replacing(self.folder / f"{name}.parquet") as partial:
+            pq.write_table(table, partial)
 
 
 def _is(key: Key) -> pc.Expression:

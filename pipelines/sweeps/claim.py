@@ -19,16 +19,25 @@ TRIALS = "trials"
 def claim_sweep(sweep: Sweep, *, resume: bool, overwrite: bool) -> Path:
     """Make the sweep's folder, or take the existing one as the flags allow.
 
-    Raises ConfigError for a folder that exists (without a flag), of another sweep, or of something else.
+    Raises ConfigError for a folder that exists (without a flag), of another sweep, of something else, or damaged.
     """
     folder, known = sweep.config.sweep.path, sweep.config.sweep.path / MARK
     ours = sweep.described()
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite exclude each other")
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file, not a sweep's folder; choose another sweep.name")
     if resume:
         if not known.exists():
             raise ConfigError(f"nothing to resume in {folder}")
-        _refuse_other_sweep(yaml.safe_load(known.read_text()), ours, known)
+        try:
+            before = yaml.safe_load(known.read_bytes())
+        except (yaml.YAMLError, OSError) as error:
+            raise ConfigError(
+                f"{known} cannot be read, so that it is not known which sweep it is of: {error}; "
+                "replace the sweep with --overwrite, or choose another sweep.name"
+            ) from error
+        _refuse_other_sweep(before, ours, known)
         return folder
     if folder.exists() and any(folder.iterdir()):
         if not known.exists():
@@ -38,8 +47,9 @@ def claim_sweep(sweep: Sweep, *, resume: bool, overwrite: bool) -> Path:
                 f"sweep folder {folder} exists; continue it with --resume, replace it with --overwrite, "
                 "or choose another sweep.name"
             )
-        shutil.rmtree(folder)
     try:
+        if known.exists():
+            shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / TRIALS).mkdir()
         replace_text(known, yaml.safe_dump(ours, sort_keys=False, allow_unicode=True))

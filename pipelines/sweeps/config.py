@@ -137,6 +137,7 @@ class Sweep:
             raise ConfigError("search.method is optuna, which is not installed: pip install optuna")
         self.base_job = base = self.job({})
         check(config.space, tree, self._build)
+        self.config = config = config.model_copy(update={"space": self._space_as_built()})
         if isinstance(base, TrainConfig):
             if base.evaluation.pool is None:
                 raise ConfigError("base: evaluation.pool is not set, so that trials would have no score")
@@ -191,6 +192,25 @@ class Sweep:
         """What `step` a trial that is not stopped reports last: the job's steps, or a simulation's seeds."""
         job = self.base_job
         return job.run.steps if isinstance(job, TrainConfig) else job.run.seeds
+
+    def _space_as_built(self) -> dict[str, Range]:
+        """The space with each value as the job has it: YAML reads 1e-4 as text, of which the job makes a number."""
+        space, first = {}, {key: one.samples[0] for key, one in self.config.space.items()}
+        for key, one in self.config.space.items():
+            if one.values is None:
+                space[key] = one
+                continue
+            built = [value_at(self.job(first | {key: v}).model_dump(mode="json"), key) for v in one.values]
+            # A section keeps what was written of it, and null the default that it may stand for.
+            values = [
+                v if v is None or isinstance(v, dict) else b for v, b in zip(one.values, built, strict=True)
+            ]
+            if len({repr(value) for value in values}) < len(values):
+                raise ConfigError(
+                    f"space.{key}: values is {one.values}; to the job it is {values}, one of them twice"
+                )
+            space[key] = Range(values=values)
+        return space
 
     def _build(self, tree: dict[str, Any]) -> TrainConfig | SimulationConfig:
         kind = TrainConfig if self.config.target == "train" else SimulationConfig

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
-from ray.tune import ResultGrid
+from ray.tune import ExperimentAnalysis, ResultGrid
 from rich.table import Table
 
 from bots.files import replace_text, replacing
@@ -38,7 +38,8 @@ class Trial:
     """One trial.
 
     point: its values in the space. figures: its last report. per_seed: the metric by seed, of simulations.
-    curve: {"step": …, "score": …}. status: finished, stopped (by the scheduler) or failed.
+    curve: {"step": …, "score": …}. status: finished, stopped (by the scheduler), failed, or unfinished (the sweep was
+    interrupted).
     """
 
     name: str
@@ -53,10 +54,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class SweepResults:
-    """All trials of a sweep, in the order in which they were made."""
+    """All trials of a sweep, in the order in which they were made. interrupted: whether there were more to come."""
 
     sweep: Sweep
     trials: Sequence[Trial]
+    interrupted: bool = False
 
     @property
     def metric(self) -> str:
@@ -68,7 +70,7 @@ class SweepResults:
         return trial.figures.get(self.metric, float("nan"))
 
     def ranked(self) -> list[Trial]:
-        """Trials that were not stopped and did not fail, best first: a stopped one had a smaller budget."""
+        """Trials that ran to the end, best first: a stopped one had a smaller budget."""
         whole = [t for t in self.trials if t.status == "finished" and np.isfinite(self.value(t))]
         return sorted(whole, key=self.value, reverse=not self.sweep.minimised)
 
@@ -89,11 +91,15 @@ class SweepResults:
         return paired_difference(ours, theirs) if ours and len(ours) == len(theirs) else None
 
     def table(self) -> pa.Table:
-        """One row a trial: its values as `section.key` columns, its figures, status, seconds and error."""
+        """One row a trial: its values as `section.key` columns, its figures, status, seconds and error.
+
+        Values of a key that no column holds together (names and lists, sections) are JSON text.
+        """
+        columns = {key: _column([t.point[key] for t in self.trials]) for key in self.sweep.config.space}
         rows = [
             {
                 "trial": t.name,
-                **t.point,
+                **{key: column[i] for key, column in columns.items()},
                 **{
                     name: t.figures.get(name)
                     for name in FIGURES
@@ -104,7 +110,7 @@ class SweepResults:
                 "seconds": t.seconds,
                 "error": t.error,
             }
-            for t in self.trials
+            for i, t in enumerate(self.trials)
         ]
         return pa.Table.from_pylist(rows)
 
@@ -133,17 +139,18 @@ class SweepResults:
             tree = lay(tree, {"run.folder": "runs"})
         where = ", ".join(f"{key} = {value}" for key, value in ranked[0].point.items())
         found = f"{self.metric} {self.value(ranked[0]):.4f}, the best of {len(self.trials)} trials"
-        header = f"# {where}\n# {found} of the sweep {config.sweep.name}.\n# bots {config.target} best.yaml\n"
+        of = f"the sweep {config.sweep.name}" + (", which was interrupted" if self.interrupted else "")
+        header = f"# {where}\n# {found} of {of}.\n# bots {config.target} best.yaml\n"
         return header + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
     def write(self, folder: Path) -> None:
-        """`trials.parquet`, `curves.parquet`, `best.yaml` and `summary.json`."""
-        for name, table in (("trials", self.table()), ("curves", self.curves())):
-            with replacing(folder / f"{name}.parquet") as partial:
-                pq.write_table(table, partial)
+        """`best.yaml`, `summary.json`, `trials.parquet` and `curves.parquet`, each whatever becomes of the next."""
         if self.ranked():
             replace_text(folder / "best.yaml", self.best_yaml())
         replace_text(folder / "summary.json", json.dumps(self.summary(), indent=2) + "\n")
+        for name, table in (("trials", self.table), ("curves", self.curves)):
+            with replacing(folder / f"{name}.parquet") as partial:
+                pq.write_table(table(), partial)
 
     def summary(self) -> dict[str, Any]:
         """The sweep in a few numbers."""
@@ -151,7 +158,8 @@ class SweepResults:
         statuses = [t.status for t in self.trials]
         return {
             "trials": len(self.trials),
-            **{status: statuses.count(status) for status in ("finished", "stopped", "failed")},
+            **{status: statuses.count(status) for status in ("finished", "stopped", "failed", "unfinished")},
+            "interrupted": self.interrupted,
             "metric": self.metric,
             "best": {"point": ranked[0].point, "value": self.value(ranked[0])} if ranked else None,
             "base": None if base is None else {"point": base.point, "value": self.value(base)},
@@ -162,7 +170,9 @@ class SweepResults:
         """The best trials and the one at the base's values, for the terminal."""
         keys = list(self.sweep.config.space)
         base = self.at_base()
-        out = Table(title=f"{len(self.trials)} trials, by {self.metric}", title_justify="left", box=None)
+        cut = " of an interrupted sweep" if self.interrupted else ""
+        title = f"{len(self.trials)} trials{cut}, by {self.metric}"
+        out = Table(title=title, title_justify="left", box=None)
         for title in ("trial", *(SYMBOLS.get(key, key) for key in keys), self.metric, "status", ""):
             out.add_column(
                 title, justify="left" if title in ("trial", "status", "") else "right", no_wrap=True
@@ -179,15 +189,17 @@ class SweepResults:
         return out
 
 
-def read_results(sweep: Sweep, grid: ResultGrid) -> SweepResults:
-    """What Ray Tune has of every trial."""
+def read_results(sweep: Sweep, grid: ResultGrid, interrupted: bool = False) -> SweepResults:
+    """What Ray Tune has of every trial. interrupted: whether the sweep was, so that some may have been cut off."""
+    under_way = _under_way(grid) if interrupted else set()
     trials, budget = [], sweep.budget
     for result in grid:
         metrics = result.metrics or {}
         figures = {name: float(metrics[name]) for name in FIGURES if metrics.get(name) is not None}
         reached = figures.get("step", 0.0) >= budget
-        status = "failed" if result.error else "finished" if reached else "stopped"
         name = metrics.get("trial_id") or Path(result.path).name
+        early = "unfinished" if name in under_way else "stopped"
+        status = "failed" if result.error else "finished" if reached else early
         trials.append(
             Trial(
                 name,
@@ -200,7 +212,23 @@ def read_results(sweep: Sweep, grid: ResultGrid) -> SweepResults:
                 str(result.error).strip().splitlines()[-1] if result.error else None,
             )
         )
-    return SweepResults(sweep, trials)
+    return SweepResults(sweep, trials, interrupted)
+
+
+def _under_way(grid: ResultGrid) -> set[str]:
+    """Trials that had not ended at the interrupt, of which Tune saves its state; in memory it has ended them since."""
+    saved = ExperimentAnalysis(grid.experiment_path).trials or []
+    return {trial.trial_id for trial in saved if not trial.is_finished()}
+
+
+def _column(values: list[Any]) -> list[Any]:
+    """The values as they are, or as JSON text where Parquet has no column for them."""
+    try:
+        if not pa.types.is_struct(pa.array(values).type):  # one without keys could not be written
+            return values
+    except pa.ArrowException:
+        pass
+    return [json.dumps(value) for value in values]
 
 
 def _short(value: Any) -> str:

@@ -143,6 +143,23 @@ def record(folder, law, steps=50):
     (folder / "metrics.jsonl").write_text("".join(json.dumps(r) + "\n" for r in records))
 
 
+def test_a_fit_is_replaced_only_when_there_is_a_new_one(tmp_path, capsys):
+    into = tmp_path / "fit"
+    into.mkdir()
+    (into / "fit.json").write_text("hours of training")
+    again = ["simulate", "--into", str(into), "--overwrite", "--fit"]
+    assert main([*again, str(tmp_path / "typo")]) == 2
+    assert "typo is not the folder of a train job" in capsys.readouterr().err
+    assert (into / "fit.json").read_text() == "hours of training"
+    record(tmp_path / "run", Law(rate=0.6), steps=4)
+    (into / "left.over").touch()
+    assert main([*again, str(tmp_path / "run")]) == 0
+    assert set(json.loads((into / "fit.json").read_text())["runs"]) == {"run"}
+    assert not (into / "left.over").exists()
+    assert main([*again[:2], str(into / "fit.json"), *again[3:], str(tmp_path / "run")]) == 2
+    assert "is a file; choose a folder with --into" in capsys.readouterr().err
+
+
 def test_the_fit_to_a_run_behaves_like_the_run(tmp_path, capsys):
     record(tmp_path / "run", Law(rate=0.6))
     into = tmp_path / "fit"

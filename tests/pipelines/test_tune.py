@@ -1,6 +1,7 @@
 """Simulated sweeps from end to end on a real Ray Tune: results, early stopping, resuming after a kill."""
 
 import io
+import json
 import os
 import signal
 import subprocess
@@ -126,6 +127,53 @@ def test_a_sweep_of_which_no_trial_finishes_has_failed(cluster, tmp_path, capsys
     given = [*QUICK, f"sweep.folder={tmp_path}", "space.selection.rho=null", "space.selection.lam=null"]
     assert main(["tune", GRID, *given, "space.selection.evidence=[neighbours]"]) == 1
     assert "no trial finished" in capsys.readouterr().err
+
+
+def test_a_metric_that_is_infinite_in_every_trial_is_named(cluster, tmp_path, capsys):
+    # A law so slow that no trial, nor random selection, gets anywhere.
+    given = ["base.run.steps=2", "base.run.seeds=2", "base.world.tasks=400", "base.run.evaluate_every=1"]
+    given += [f"sweep.folder={tmp_path}", "space.selection.lam=[0.1]", "space.selection.rho=[0.1]"]
+    assert main(["tune", GRID, *given, "search.metric=ttb100"]) == 1
+    assert "no trial has a finite ttb100; try another search.metric" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
+def test_an_interrupted_sweep_says_so_and_goes_on(cluster, tmp_path, number):
+    given = ["base.run.steps=800", "base.run.seeds=2", f"sweep.folder={tmp_path}"]
+    given += ["space.selection.rho=[0.1]", "search.concurrent=2"]
+    # A shell may have told its children in the background to pass over Ctrl-C.
+    begin = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    command = [sys.executable, "-c", begin + "from pipelines.cli import main; sys.exit(main(sys.argv[1:]))"]
+    process = subprocess.Popen(
+        [*command, "tune", GRID, *given],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    folder = tmp_path / "sim_grid"
+    deadline = time.monotonic() + 120
+    while not finished(folder / "tune") and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.1)
+    assert process.poll() is None, "it was interrupted in the middle"
+    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "The sweep was interrupted; it goes on with --resume." in out
+    assert "interrupted; everything has been ended, results so far are kept" in err
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["interrupted"]
+    assert summary["finished"] >= 1
+    assert summary["unfinished"] >= 1
+    assert summary["stopped"] == summary["failed"] == 0
+    assert "of the sweep sim_grid, which was interrupted" in (folder / "best.yaml").read_text()
+
+    results = run(load_sweep(GRID, given), resume=True)
+    assert not results.interrupted
+    assert sorted(t.point["selection.lam"] for t in results.trials) == [0.0, 0.05, 0.1, 0.2, 0.5, 1.0]
+    assert {t.status for t in results.trials} == {"finished"}
 
 
 def test_more_than_the_cluster_has_is_refused_at_once(cluster, tmp_path):

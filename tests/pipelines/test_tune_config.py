@@ -1,7 +1,9 @@
 """A sweep's configuration: what is refused, and with which words, before Ray starts."""
 
+import json
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import ray
 
@@ -11,6 +13,7 @@ from pipelines.plan import ResourceError
 from pipelines.sweeps.claim import claim_sweep
 from pipelines.sweeps.config import load_sweep
 from pipelines.sweeps.plan import trial_demand
+from pipelines.sweeps.results import SweepResults, Trial
 from pipelines.sweeps.space import Range, points
 from pipelines.sweeps.trials import DRIVER
 
@@ -44,6 +47,7 @@ def test_every_sweep_that_is_shipped_is_valid_and_tries_its_base(path):
         (GRID, "space.selection.lam={between: [0, 1]}", r"between: no such key"),
         (GRID, "space.selection.lam=[0.1, 1.5]", r"space.selection.lam: 1.5 is not possible"),
         (GRID, "space.selection.lam=[0.1, 0.1]", r"each may be there once"),
+        (GRID, "space.selection.lam=[1e-1, 0.1]", r"to the job it is \[0.1, 0.1\], one of them twice"),
         (GRID, "space.selection.lam=null; space.selection.rho=null", r"space is empty"),
         (
             GRID,
@@ -129,6 +133,48 @@ def test_points_cover_every_combination_or_every_value():
     assert len(list(points(large))) == 100
 
 
+def test_values_are_what_the_job_makes_of_them():
+    # YAML reads 1e-4 as text.
+    space = load_sweep(LAB, ["space.learner.lr=[1e-4, 3.0e-4, 1]"]).config.space
+    assert space["learner.lr"].values == [0.0001, 0.0003, 1.0]
+    mixed = ["space.selection.prior=[anchors, [1, 1]]", "space.selection.dynamic=[null, {rounds: 2}]"]
+    space = load_sweep(LAB, mixed).config.space
+    assert space["selection.prior"].values == ["anchors", [1.0, 1.0]]
+    assert space["selection.dynamic"].values == [None, {"rounds": 2}]
+
+
+def test_values_of_several_kinds_are_written_as_json_text(tmp_path):
+    space = ["space.selection.prior=[anchors, [1, 1]]", "space.selection.dynamic=[null, {}]"]
+    space += ["space.learner.lr=[1e-4, 3.0e-4]", "space.selection.lam=null", "space.selection.rho=null"]
+    sweep = load_sweep(LAB, space)
+    curve = {"step": [0, 10], "score": [0.1, 0.2]}
+    trials = [
+        Trial(str(i), {"selection.prior": prior, "selection.dynamic": dynamic, "learner.lr": lr}, {"best_score": 0.2},
+              [], curve, "finished", 1.0, None)
+        for i, (prior, dynamic, lr) in enumerate([("anchors", None, 0.0001), ([1.0, 1.0], {}, 0.0003)])
+    ]  # fmt: skip
+    SweepResults(sweep, trials).write(tmp_path)
+    rows = pq.read_table(tmp_path / "trials.parquet").to_pylist()
+    assert [row["selection.prior"] for row in rows] == ['"anchors"', "[1.0, 1.0]"]
+    assert [row["selection.dynamic"] for row in rows] == ["null", "{}"]
+    assert [row["learner.lr"] for row in rows] == [0.0001, 0.0003]
+
+
+def test_the_best_is_on_disk_before_the_tables(tmp_path, monkeypatch):
+    sweep = load_sweep(GRID)
+    point = {"selection.lam": 0.1, "selection.rho": 0.1}
+    trial = Trial("a", point, {"gain": 0.2}, [0.2], {"step": [0], "score": [0.1]}, "finished", 1.0, None)
+
+    def fails(self):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(SweepResults, "table", fails)
+    with pytest.raises(OSError, match="No space"):
+        SweepResults(sweep, [trial]).write(tmp_path)
+    assert (tmp_path / "best.yaml").exists()
+    assert json.loads((tmp_path / "summary.json").read_text())["best"]["point"] == point
+
+
 def test_folders_of_others_are_left_alone(tmp_path):
     given = [f"sweep.folder={tmp_path}"]
     sweep = load_sweep(GRID, given)
@@ -146,6 +192,15 @@ def test_folders_of_others_are_left_alone(tmp_path):
     ):
         with pytest.raises(ConfigError, match=f"of another sweep: {said}"):
             claim_sweep(load_sweep(GRID, [*given, change]), resume=True, overwrite=False)
+    for damage in (b"tune: [", b"tune: \xff"):
+        (folder / "sweep.yaml").write_bytes(damage)
+        with pytest.raises(ConfigError, match=r"(?s)sweep\.yaml cannot be read.*--overwrite"):
+            claim_sweep(sweep, resume=True, overwrite=False)
+    assert claim_sweep(sweep, resume=False, overwrite=True) == folder
+    (tmp_path / "file").touch()
+    for flags in ({"resume": True, "overwrite": False}, {"resume": False, "overwrite": True}):
+        with pytest.raises(ConfigError, match=r"file is a file, not a sweep's folder"):
+            claim_sweep(load_sweep(GRID, [*given, "sweep.name=file"]), **flags)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     with pytest.raises(ConfigError, match="not a sweep's folder"):

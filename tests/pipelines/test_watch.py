@@ -72,6 +72,11 @@ def test_what_is_no_run_is_refused(tmp_path, capsys):
     assert "there is no run at" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("width", [20, 36, 40])
+def test_a_narrow_terminal_has_a_view_too(finished, width):
+    assert "12/12" in shown(finished, width=width)
+
+
 def test_characters_of_a_plot():
     assert spark([0, 1, 2, 3, 4, 5, 6, 7], 8) == "▁▂▃▄▅▆▇█"
     assert spark([1, 3, 5, 7], 2) == "▁█", "each block is the mean of a stretch"

@@ -1,0 +1,163 @@
+"""A study's tables and page from runs written by hand: stale ones, a kill while writing, scores of 0."""
+
+import json
+import math
+import shutil
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+import yaml
+
+from bots.config_tree import ConfigError
+from bots.metrics import Curve
+from pipelines.studies import results as tables
+from pipelines.studies.config import fingerprint, load_study
+from pipelines.studies.figures import compare_arms
+from pipelines.studies.markdown import cell
+from pipelines.studies.page import write_page
+from pipelines.studies.results import StudyResults, StudyRun
+from pipelines.study import missing_runs
+
+RANDOM, BOTS = ("mixed", "random", 0), ("mixed", "bots", 0)
+
+
+@pytest.fixture
+def study_file(tmp_path):
+    """Writes a study of two arms over the lab, with changes."""
+
+    def write(seeds=2, **changes):
+        shutil.copy("configs/lab.yaml", tmp_path)
+        tree = {
+            "base": "lab.yaml",
+            "results": str(tmp_path / "results"),
+            "baseline": "random",
+            "pools": {"mixed": []},
+            "arms": {"random": ["selection.selector=random"], "bots": []},
+            "parts": [{"name": "all", "pools": ["mixed"], "arms": ["random", "bots"], "seeds": seeds}],
+        } | changes
+        path = tmp_path / "study.yaml"
+        path.write_text(yaml.safe_dump(tree))
+        return load_study(path, [])
+
+    return write
+
+
+def add(study, key, tmp_path, scores):
+    """Take a run with these scores, one a step, into the tables."""
+    folder = tmp_path / "run"
+    folder.mkdir(exist_ok=True)
+    records = [
+        {"step": k, "score": score, "score/math": score, "tokens": 10 * k, "seconds": k, "etr": 0.5,
+         "posterior/batch/brier": 0.1}
+        for k, score in enumerate(scores)
+    ]  # fmt: skip
+    (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
+    about = {"fingerprint": fingerprint(study.run(key)), "commit": "c" * 40, "machine": "1 CPU core"}
+    StudyResults.add(study.results, key, folder, about)
+
+
+def page_of(study, tmp_path):
+    write_page(study, "study.yaml", tmp_path / "study.md")
+    return (tmp_path / "study.md").read_text()
+
+
+def test_runs_of_an_earlier_configuration_are_left_out_and_said_to_be(study_file, tmp_path):
+    study = study_file()
+    for seed in (0, 1):
+        for arm in ("random", "bots"):
+            add(study, ("mixed", arm, seed), tmp_path, [0.1, 0.2, 0.3 + 0.01 * seed])
+    text = page_of(study, tmp_path)
+    assert "4 of 4 runs are there" in text
+    assert "Left out" not in text
+    study = study_file(common=["run.steps=77"])
+    add(study, RANDOM, tmp_path, [0.1, 0.2, 0.3, 0.4, 0.5])
+    add(study, BOTS, tmp_path, [0.1, 0.2, 0.3, 0.4, 0.5])
+    text = page_of(study, tmp_path)
+    assert "2 of 4 runs are there" in text
+    assert "Left out: 2 runs of another configuration than the study's present one" in text
+    assert "| bots | 1 | 0.500 |" in text
+    assert StudyResults(study.results).runs.num_rows == 4, "on disk they stay"
+    assert missing_runs(study) == [("mixed", "random", 1), ("mixed", "bots", 1)]
+
+
+def test_no_run_of_the_study_in_the_docs_is_left_out():
+    study = load_study("configs/study.yaml", [])
+    assert StudyResults(study.results).leave_out_stale(study) == 0
+
+
+@pytest.mark.parametrize("full_at", [1, 2, 3])
+def test_a_kill_between_the_tables_leaves_a_run_to_be_made(full_at, study_file, tmp_path, monkeypatch):
+    study = study_file()
+    add(study, RANDOM, tmp_path, [0.1, 0.2])
+    add(study, BOTS, tmp_path, [0.1, 0.2])
+    study = study_file(common=["run.steps=77"])
+    real, begun = tables.replacing, []
+
+    @contextmanager
+    def full_disk(path):
+        begun.append(path)
+        if len(begun) == full_at:
+            raise OSError(28, "No space left on device")
+        with real(path) as partial:
+            yield partial
+
+    monkeypatch.setattr(tables, "replacing", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        add(study, BOTS, tmp_path, [0.5, 0.6])
+    monkeypatch.undo()
+    assert BOTS in missing_runs(study)
+    results = StudyResults(study.results)
+    if results.run(BOTS) is not None:  # the old one, whole
+        assert results.run(BOTS).against["steps"].scores.tolist() == [0.1, 0.2]
+        assert results.fingerprint(BOTS) != fingerprint(study.run(BOTS))
+    add(study, BOTS, tmp_path, [0.5, 0.6])
+    assert BOTS not in missing_runs(study)
+    assert StudyResults(study.results).run(BOTS).against["steps"].scores.tolist() == [0.5, 0.6]
+
+
+class Known:
+    """Results of which a test knows the scores, by arm and seed."""
+
+    def __init__(self, scores):
+        self.scores = scores
+
+    def run(self, key):
+        _, arm, seed = key
+        scores = np.array(self.scores[arm][seed])
+        steps = np.arange(len(scores), dtype=float)
+        return StudyRun({"steps": Curve(steps, scores)}, np.ones(4), np.zeros(4), math.nan, {}, "a machine")
+
+
+def bsf(scores, name):
+    compared = compare_arms(Known(scores), "mixed", ["random", "bots"], "random", len(scores["bots"]))
+    return compared.figures["bots"][f"{name}/steps"]
+
+
+def test_a_baseline_at_0_gives_no_ratio_or_an_infinite_one():
+    slow = [0.0, 0.0, 0.0, 0.0, 0.5]
+    scores = {"random": [slow, slow, [0.2] * 5], "bots": [slow, [0.0, 0.1, 0.2, 0.3, 0.5], [0.3] * 5]}
+    assert bsf(scores, "BSF25").values.tolist() == [np.inf, 0.3 / 0.2], "0 over 0 says nothing"
+    assert cell(bsf(scores, "BSF25")) == "∞ in 1"
+    assert cell(bsf({arm: [runs[1]] * 2 for arm, runs in scores.items()}, "BSF50")) == "∞ in 2"
+    assert bsf({arm: [runs[0]] * 2 for arm, runs in scores.items()}, "BSF25").values.size == 0
+    three = {"random": [slow, [0.2] * 5, [0.2] * 5], "bots": [[0.1] * 5, [0.3] * 5, [0.4] * 5]}
+    assert cell(bsf(three, "BSF25")) == "2.00 (∞ in 1)"
+
+
+def test_a_run_at_0_is_below_its_baseline():
+    scores = {"random": [[0.2] * 5] * 6, "bots": [[0.0] * 5] * 6}
+    figure = bsf(scores, "BSF100")
+    assert figure.values.tolist() == [0.0] * 6
+    assert figure.holds
+
+
+def test_more_seeds_than_the_test_takes_are_refused(study_file):
+    assert study_file(seeds=20).parts[0].seeds == 20
+    with pytest.raises(ConfigError, match=r"parts\.0\.seeds: the exact signed-rank test takes 20 pairs.*25"):
+        study_file(seeds=25)
+
+
+def test_a_study_without_evaluation_is_refused_before_anything_runs(study_file):
+    with pytest.raises(ConfigError, match=r"mixed, random, seed 0: evaluation\.pool is not set"):
+        study_file(common=["evaluation.pool=null"])
