@@ -24,17 +24,15 @@ import ray
 from actors.chores import Chores
 from actors.engine_pool import EnginePool, Weights
 from actors.evaluation import EVALUATE, Evaluation
-from actors.grader_pool import GraderPool, GradingError
+from actors.grader_pool import GraderPool, GradingError, items_of
 from actors.posterior import together
 from actors.weights.channel import Channel
 from bots.config import TrainConfig
 from bots.encoded import EncodedPool
-from bots.graders.worker import Item
 from bots.learning.requests import Request, RequestKey, Sampling, request_seed
 from bots.learning.rollouts import Group, Rollout, batch_figures, rollout_table
 from bots.ledger import EMPTY, Key, Ledger
 from bots.selection import DynamicFilter
-from bots.templates import prompt_text
 
 TRAIN = "train"
 MOST_LOSSES = 5
@@ -86,6 +84,7 @@ class Coordinator:
         partners, and train and evaluation, the pools with encoded prompts, are taken at the first call. (As arguments
         of the constructor Ray would warn of them at every start, rightly: it can't know that the driver holds them.)
         The posterior goes back too, and from here: nothing that was under way can reach it afterwards.
+        Raises GradingError if no grader is left.
         """
         if not self._started:
             self.train, self.evaluation = train, evaluation
@@ -108,6 +107,7 @@ class Coordinator:
         self._gated = self.ledger.at("waiting")
         self._selecting = asyncio.Lock()
         self.chores.forgive()
+        self.graders.raise_if_none()
         self.chores.begin(self._select())
 
     def pid(self) -> int:
@@ -151,7 +151,7 @@ class Coordinator:
     async def next_batch(self, step: int) -> tuple[list[Group], dict[str, float], dict[str, float]]:
         """A step's graded groups, in the order of their selection; figures; seconds waited, by what for.
 
-        Raises RuntimeError if no group can be graded, EngineError if there is no engine any more.
+        Raises RuntimeError if no group can be graded, EngineError or GradingError if no engine or grader is left.
         """
         self.chores.raise_failure()
         if step != self.ledger.step + 1:
@@ -321,7 +321,7 @@ class Coordinator:
 
     async def _grade(self, key: RequestKey, group: Group, pool: EncodedPool) -> None:
         try:
-            results = await self.graders.grade(_items(group, pool))
+            results = await self.graders.grade(items_of(group, pool))
             group.rewards = np.array([np.nan if r.reward is None else r.reward for r in results])
             group.reasons = [r.reason for r in results]
         except GradingError as error:
@@ -387,10 +387,3 @@ class Coordinator:
             "weights_load_seconds": self.engines.load_seconds,
             **{f"queue/{place}": float(count) for place, count in counts.items()},
         }
-
-
-def _items(group: Group, pool: EncodedPool) -> list[Item]:
-    """(grader, prompt, answer, completion) of each answer."""
-    (task,) = pool.pool.take(np.array([group.row], np.int64), ["grader", "prompt", "answer"])
-    prompt = prompt_text(task["prompt"])
-    return [(task["grader"], prompt, task["answer"], rollout.text) for rollout in group.rollouts]

@@ -225,6 +225,14 @@ def test_an_engine_that_hangs_is_found_out_and_comes_back(cluster, tmp_path):
     crew.dismiss()
 
 
+def first_step(crew):
+    """What a learner does first; its groups."""
+    crew.restore()
+    crew.publish(0)
+    groups, _, _ = ray.get(crew.coordinator.next_batch.remote(1), timeout=60)
+    return groups
+
+
 def test_without_any_engine_the_run_ends_and_says_why(cluster, tmp_path):
     crew = Crew(tmp_path, [Fragile.remote()], engines=1, timeout_s=3.0)
     crew.restore()
@@ -232,6 +240,17 @@ def test_without_any_engine_the_run_ends_and_says_why(cluster, tmp_path):
     ray.kill(crew.engines[0])
     with pytest.raises(RuntimeError, match=r"no rollout engine for rollout.timeout_s = 3 s.*rollout-0"):
         ray.get(crew.coordinator.next_batch.remote(1), timeout=60)
+    crew.dismiss()
+
+
+def test_without_any_grader_the_run_ends_with_what_their_constructors_said(cluster, tmp_path):
+    crew = Crew(tmp_path, [Grader.options(num_cpus=0).remote(1, graders=["magic"])], engines=1)
+    said = r"GradingError: the only grader is gone for good; grader-0: .*unknown grader 'magic'"
+    with pytest.raises(RuntimeError, match=said):
+        first_step(crew)
+    # A learner group that Ray Train starts again hears it too.
+    with pytest.raises(RuntimeError, match=said):
+        first_step(crew)
     crew.dismiss()
 
 
