@@ -127,8 +127,7 @@ class EnginePool:
             self._engines.append(engine)
             self._start(engine)
         if "watch" not in self._tasks:
-            self._last_of_use = time.monotonic()
-            self._tasks["watch"] = asyncio.create_task(self._watch())
+            self._watch_anew()
 
     def submit(self, requests: Iterable[Request], first: bool = False) -> None:
         """Queue requests; `first`: before all that wait."""
@@ -158,14 +157,23 @@ class EnginePool:
         return len(invited)
 
     def clear(self) -> None:
-        """Forget all requests, here and in the engines."""
+        """Forget all requests, here and in the engines, and how often or how long engines have failed."""
         self._waiting.clear()
         self._weights = None
+        self._fruitless = 0
         for engine in self._engines:
             self._tasks[engine.name].cancel()
             self._reset(engine)
             engine.lost = time.monotonic()
             self._start(engine)
+        self._watch_anew()
+
+    def _watch_anew(self) -> None:
+        # It ends with what it reports, and whoever heard that may have begun again since.
+        if "watch" in self._tasks:
+            self._tasks["watch"].cancel()
+        self._last_of_use = time.monotonic()
+        self._tasks["watch"] = asyncio.create_task(self._watch())
 
     def _start(self, engine: _Engine) -> None:
         task = asyncio.create_task(self._serve(engine), name=engine.name)

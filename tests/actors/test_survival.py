@@ -240,6 +240,9 @@ def test_without_any_engine_the_run_ends_and_says_why(cluster, tmp_path):
     ray.kill(crew.engines[0])
     with pytest.raises(RuntimeError, match=r"no rollout engine for rollout.timeout_s = 3 s.*rollout-0"):
         ray.get(crew.coordinator.next_batch.remote(1), timeout=60)
+    # A learner group that Ray Train starts again hears it again.
+    with pytest.raises(RuntimeError, match=r"no rollout engine for rollout.timeout_s = 3 s.*rollout-0"):
+        first_step(crew)
     crew.dismiss()
 
 
