@@ -13,7 +13,7 @@ import asyncio
 import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -22,9 +22,10 @@ import numpy as np
 import ray
 
 from actors.chores import Chores
-from actors.engine_pool import EnginePool, Weights
-from actors.evaluation import EVALUATE, Evaluation
+from actors.engine_pool import EngineError, EnginePool, Weights
+from actors.evaluation import Evaluation
 from actors.grader_pool import GraderPool, GradingError, items_of
+from actors.partners import Partners
 from actors.posterior import together
 from actors.weights.channel import Channel
 from bots.config import TrainConfig
@@ -36,18 +37,7 @@ from bots.selection import DynamicFilter
 
 TRAIN = "train"
 MOST_LOSSES = 5
-"""A task over which so many engines were lost is dropped, with that reason: it may be what ends them."""
-
-
-@dataclass(frozen=True)
-class Partners:
-    """Handles of the actors that a coordinator works with; engines and graders with their names."""
-
-    posterior: Any
-    broker: Any
-    journal: Any
-    engines: Sequence[tuple[str, Any]]
-    graders: Sequence[tuple[str, Any]]
+"""A task over which so many engines were lost is given up, with that reason: it is what ends them."""
 
 
 # Restarted after a crash, it knows nothing: the learner's next call fails, and its group comes back with it from
@@ -234,7 +224,10 @@ class Coordinator:
         return await asyncio.shield(self._observed) if self._observed is not None else {}
 
     async def evaluate(self, step: int) -> dict[str, float]:
-        """Mean reward of the newest policy, that of `step`, on the held-out tasks, in all and by domain."""
+        """Mean reward of the newest policy, that of `step`, on the held-out tasks, in all and by domain.
+
+        Raises EngineError if a task cannot be answered.
+        """
         if self.evaluation is None:
             return {}
         self._evaluation = evaluation = Evaluation(self.evaluation, self.config)
@@ -309,13 +302,23 @@ class Coordinator:
         again = []
         for request in requests:
             purpose, wave, row = request.key
-            if purpose == TRAIN and self.ledger.again((wave, row)) >= MOST_LOSSES:
-                self._drop(
-                    (wave, row), f"{MOST_LOSSES} engines were lost while they answered it; {name} {reason}"
-                )
+            if purpose == TRAIN:
+                self.ledger.again((wave, row))
+            if request.losses + 1 < MOST_LOSSES:
+                again.append(replace(request, losses=request.losses + 1))
             else:
-                again.append(request)
+                why = f"{MOST_LOSSES} engines were lost while they answered it; {name} {reason}"
+                self._give_up(request.key, why)
         return again
+
+    def _give_up(self, key: RequestKey, reason: str) -> None:
+        purpose, wave, row = key
+        if purpose == TRAIN:
+            self._drop((wave, row), reason)
+        else:
+            # Without it the score could not be compared with those before.
+            (task,) = self.evaluation.pool.ids(np.array([row], np.int64))
+            self.chores.fail(EngineError(f"evaluation task {task} cannot be answered: {reason}"))
 
     # Grading
 
@@ -328,7 +331,7 @@ class Coordinator:
             group.rewards = np.full(len(group.rollouts), np.nan)
             group.reasons = [str(error)] * len(group.rollouts)
         purpose, wave, row = key
-        if purpose == EVALUATE:
+        if purpose != TRAIN:
             self._evaluation.add(row, group)
         elif group.graded:
             self.ledger.graded((wave, row))
@@ -355,6 +358,7 @@ class Coordinator:
             self.config.rollout,
             self._begun,
             self._answered,
+            self._give_up,
             self._lost_engine,
             self.ledger.note_joined,
             self.chores.fail,
