@@ -200,20 +200,23 @@ class Coordinator:
         while True:
             due = await self._due(waited)
             new = [key for key in due if key not in looked_at]
+            if not new:
+                return kept or due
             looked_at |= set(new)
             rows = np.array([row for _, row in new], np.int64)
             keep = chosen.add(rows, [self._groups[key].rewards for key in new])
             kept += [key for key, good in zip(new, keep, strict=True) if good]
-            wanted = min(chosen.wanted(), len(self.train.pool) - len(chosen.seen))
-            if not (new and wanted):
+            used = [*chosen.seen.tolist(), *self.ledger.dropped_rows]
+            wanted = min(chosen.wanted(), len(self.train.pool) - len(used))
+            if not wanted:
                 return kept or due
             started = time.perf_counter()
-            await self._refill(wanted, chosen)
+            await self._refill(wanted, used, chosen.round)
             waited["select"] = waited.get("select", 0.0) + time.perf_counter() - started
 
-    async def _refill(self, wanted: int, chosen: DynamicFilter) -> None:
+    async def _refill(self, wanted: int, used: list[int], number: int) -> None:
         wave = self.ledger.wave
-        rows, seconds = await self.posterior.select.remote(wave, wanted, chosen.seen.tolist(), chosen.round)
+        rows, seconds = await self.posterior.select.remote(wave, wanted, used, number)
         self._select_seconds += seconds
         self.ledger.refill(rows)
         self._gated += [(wave, int(row)) for row in rows]

@@ -198,6 +198,14 @@ def test_dynamic_filter_fills_a_batch_with_groups_that_vary(selector):
     assert len(set(batch.seen.tolist())) == len(batch.seen)
 
 
+def test_dynamic_filter_asks_anew_where_not_one_group_came_back():
+    batch = DynamicFilter(batch=4, oversample=1.5, rounds=2)
+    batch.add(np.empty(0, np.int64), [])
+    assert batch.wanted() == 6
+    batch.add(np.empty(0, np.int64), [])
+    assert batch.wanted() == 0
+
+
 def test_dynamic_filter_gives_up_after_its_rounds():
     batch = DynamicFilter(batch=4, oversample=1.0, rounds=2)
     for start in (0, 4):
