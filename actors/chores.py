@@ -57,7 +57,8 @@ class Chores:
                 waiter.set_result(None)
 
     async def news(self) -> None:
-        """Sleep until something has changed. Raises what went wrong meanwhile."""
+        """Sleep until something has changed. Raises what went wrong meanwhile, or before."""
+        self.raise_failure()
         waiter, life = asyncio.get_running_loop().create_future(), self._life
         self._waiters.append(waiter)
         await waiter

@@ -13,7 +13,7 @@ import asyncio
 import os
 import time
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -22,34 +22,22 @@ import numpy as np
 import ray
 
 from actors.chores import Chores
-from actors.engine_pool import EnginePool, Weights
-from actors.evaluation import EVALUATE, Evaluation
-from actors.grader_pool import GraderPool, GradingError
+from actors.engine_pool import EngineError, EnginePool, Weights
+from actors.evaluation import Evaluation
+from actors.grader_pool import GraderPool, GradingError, items_of
+from actors.partners import Partners
 from actors.posterior import together
 from actors.weights.channel import Channel
 from bots.config import TrainConfig
 from bots.encoded import EncodedPool
-from bots.graders.worker import Item
 from bots.learning.requests import Request, RequestKey, Sampling, request_seed
 from bots.learning.rollouts import Group, Rollout, batch_figures, rollout_table
 from bots.ledger import EMPTY, Key, Ledger
 from bots.selection import DynamicFilter
-from bots.templates import prompt_text
 
 TRAIN = "train"
 MOST_LOSSES = 5
-"""A task over which so many engines were lost is dropped, with that reason: it may be what ends them."""
-
-
-@dataclass(frozen=True)
-class Partners:
-    """Handles of the actors that a coordinator works with; engines and graders with their names."""
-
-    posterior: Any
-    broker: Any
-    journal: Any
-    engines: Sequence[tuple[str, Any]]
-    graders: Sequence[tuple[str, Any]]
+"""A task over which so many engines were lost is given up, with that reason: it is what ends them."""
 
 
 # Restarted after a crash, it knows nothing: the learner's next call fails, and its group comes back with it from
@@ -86,6 +74,7 @@ class Coordinator:
         partners, and train and evaluation, the pools with encoded prompts, are taken at the first call. (As arguments
         of the constructor Ray would warn of them at every start, rightly: it can't know that the driver holds them.)
         The posterior goes back too, and from here: nothing that was under way can reach it afterwards.
+        Raises GradingError if no grader is left.
         """
         if not self._started:
             self.train, self.evaluation = train, evaluation
@@ -108,6 +97,7 @@ class Coordinator:
         self._gated = self.ledger.at("waiting")
         self._selecting = asyncio.Lock()
         self.chores.forgive()
+        self.graders.raise_if_none()
         self.chores.begin(self._select())
 
     def pid(self) -> int:
@@ -151,7 +141,7 @@ class Coordinator:
     async def next_batch(self, step: int) -> tuple[list[Group], dict[str, float], dict[str, float]]:
         """A step's graded groups, in the order of their selection; figures; seconds waited, by what for.
 
-        Raises RuntimeError if no group can be graded, EngineError if there is no engine any more.
+        Raises RuntimeError if no group can be graded, EngineError or GradingError if no engine or grader is left.
         """
         self.chores.raise_failure()
         if step != self.ledger.step + 1:
@@ -210,20 +200,23 @@ class Coordinator:
         while True:
             due = await self._due(waited)
             new = [key for key in due if key not in looked_at]
+            if not new:
+                return kept or due
             looked_at |= set(new)
             rows = np.array([row for _, row in new], np.int64)
             keep = chosen.add(rows, [self._groups[key].rewards for key in new])
             kept += [key for key, good in zip(new, keep, strict=True) if good]
-            wanted = min(chosen.wanted(), len(self.train.pool) - len(chosen.seen))
-            if not (new and wanted):
+            used = [*chosen.seen.tolist(), *self.ledger.dropped_rows]
+            wanted = min(chosen.wanted(), len(self.train.pool) - len(used))
+            if not wanted:
                 return kept or due
             started = time.perf_counter()
-            await self._refill(wanted, chosen)
+            await self._refill(wanted, used, chosen.round)
             waited["select"] = waited.get("select", 0.0) + time.perf_counter() - started
 
-    async def _refill(self, wanted: int, chosen: DynamicFilter) -> None:
+    async def _refill(self, wanted: int, used: list[int], number: int) -> None:
         wave = self.ledger.wave
-        rows, seconds = await self.posterior.select.remote(wave, wanted, chosen.seen.tolist(), chosen.round)
+        rows, seconds = await self.posterior.select.remote(wave, wanted, used, number)
         self._select_seconds += seconds
         self.ledger.refill(rows)
         self._gated += [(wave, int(row)) for row in rows]
@@ -234,7 +227,10 @@ class Coordinator:
         return await asyncio.shield(self._observed) if self._observed is not None else {}
 
     async def evaluate(self, step: int) -> dict[str, float]:
-        """Mean reward of the newest policy, that of `step`, on the held-out tasks, in all and by domain."""
+        """Mean reward of the newest policy, that of `step`, on the held-out tasks, in all and by domain.
+
+        Raises EngineError if a task cannot be answered.
+        """
         if self.evaluation is None:
             return {}
         self._evaluation = evaluation = Evaluation(self.evaluation, self.config)
@@ -309,26 +305,36 @@ class Coordinator:
         again = []
         for request in requests:
             purpose, wave, row = request.key
-            if purpose == TRAIN and self.ledger.again((wave, row)) >= MOST_LOSSES:
-                self._drop(
-                    (wave, row), f"{MOST_LOSSES} engines were lost while they answered it; {name} {reason}"
-                )
+            if purpose == TRAIN:
+                self.ledger.again((wave, row))
+            if request.losses + 1 < MOST_LOSSES:
+                again.append(replace(request, losses=request.losses + 1))
             else:
-                again.append(request)
+                why = f"{MOST_LOSSES} engines were lost while they answered it; {name} {reason}"
+                self._give_up(request.key, why)
         return again
+
+    def _give_up(self, key: RequestKey, reason: str) -> None:
+        purpose, wave, row = key
+        if purpose == TRAIN:
+            self._drop((wave, row), reason)
+        else:
+            # Without it the score could not be compared with those before.
+            (task,) = self.evaluation.pool.ids(np.array([row], np.int64))
+            self.chores.fail(EngineError(f"evaluation task {task} cannot be answered: {reason}"))
 
     # Grading
 
     async def _grade(self, key: RequestKey, group: Group, pool: EncodedPool) -> None:
         try:
-            results = await self.graders.grade(_items(group, pool))
+            results = await self.graders.grade(items_of(group, pool))
             group.rewards = np.array([np.nan if r.reward is None else r.reward for r in results])
             group.reasons = [r.reason for r in results]
         except GradingError as error:
             group.rewards = np.full(len(group.rollouts), np.nan)
             group.reasons = [str(error)] * len(group.rollouts)
         purpose, wave, row = key
-        if purpose == EVALUATE:
+        if purpose != TRAIN:
             self._evaluation.add(row, group)
         elif group.graded:
             self.ledger.graded((wave, row))
@@ -355,6 +361,7 @@ class Coordinator:
             self.config.rollout,
             self._begun,
             self._answered,
+            self._give_up,
             self._lost_engine,
             self.ledger.note_joined,
             self.chores.fail,
@@ -387,10 +394,3 @@ class Coordinator:
             "weights_load_seconds": self.engines.load_seconds,
             **{f"queue/{place}": float(count) for place, count in counts.items()},
         }
-
-
-def _items(group: Group, pool: EncodedPool) -> list[Item]:
-    """(grader, prompt, answer, completion) of each answer."""
-    (task,) = pool.pool.take(np.array([group.row], np.int64), ["grader", "prompt", "answer"])
-    prompt = prompt_text(task["prompt"])
-    return [(task["grader"], prompt, task["answer"], rollout.text) for rollout in group.rollouts]

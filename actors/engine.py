@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer
 from vllm import LLM, CompletionOutput, RequestOutput, SamplingParams
+from vllm.exceptions import VLLMClientError
 from vllm.sampling_params import RequestOutputKind
 
 from actors.weights import transfer
 from actors.weights.format import Bucket, Checksum
 from bots.config import RolloutConfig
-from bots.learning.requests import Request, RequestKey, Sampling
+from bots.learning.requests import RefusedError, Request, RequestKey, Sampling
 from bots.learning.rollouts import Rollout
 
 
@@ -86,7 +87,18 @@ class Engine:
         return [answers["prompt", 0, place] for place in range(len(prompts))]
 
     def submit(self, request: Request) -> None:
-        """Take a prompt into the running batch; `step` gives its answers under the request's key."""
+        """Take a prompt into the running batch; `step` gives its answers under the request's key.
+
+        Raises RefusedError for a request that vLLM can't serve.
+        """
+        try:
+            self._submit(request)
+        except (VLLMClientError, ValueError, TypeError) as error:
+            # What vLLM says of a request. Anything else is of the engine: one that is broken must not go on, or it
+            # would refuse whatever there is to do.
+            raise RefusedError(f"vLLM refused it: {error}") from error
+
+    def _submit(self, request: Request) -> None:
         sampling = request.sampling
         settings = SamplingParams(
             n=sampling.samples,

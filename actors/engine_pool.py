@@ -24,6 +24,7 @@ from bots.learning.rollouts import Rollout
 _POLL_SECONDS = 2.0
 _RETRY_SECONDS = 0.5
 _MOST_FAILURES = 3
+_LOSSES_TO_BE_ALONE = 2
 
 
 class EngineError(RuntimeError):
@@ -64,18 +65,27 @@ class _Engine:
     news: asyncio.Event = field(default_factory=asyncio.Event)
     outdated: asyncio.Event = field(default_factory=asyncio.Event)
 
+    @property
+    def isolated(self) -> bool:
+        """Whether it has a request that it is to answer alone."""
+        return any(
+            request.losses >= _LOSSES_TO_BE_ALONE for request in itertools.islice(self.open.values(), 1)
+        )
+
 
 class EnginePool:
     """Drives the rollout actors from an event loop.
 
     begun(key, version): an engine holding `version` got the request. answered(key, rollouts): it is complete.
+    refused(key, reason): no engine can answer it.
     lost(name, reason, requests) → those that are to be tried again. joined(name, seconds): an engine took its first
     weights, that long after it was lost, hired or cleared. failed(error): there is no engine any more.
 
     New weights are loaded between two steps of an engine, without waiting for its requests: those that run
     go on under the new weights (see `Engine.load`). An engine gets new requests only while it holds the newest
     version. One that dies, hangs or fails is restarted, loads the newest weights and is used again; its
-    requests go to the front of the queue.
+    requests go to the front of the queue. A request over which two engines were lost is given to an engine that
+    has nothing else, and nothing else is given to that one: if it is what ends them, it ends no other's answers.
     """
 
     def __init__(
@@ -83,18 +93,20 @@ class EnginePool:
         config: RolloutConfig,
         begun: Callable[[RequestKey, int], None],
         answered: Callable[[RequestKey, list[Rollout]], None],
+        refused: Callable[[RequestKey, str], None],
         lost: Callable[[str, str, Sequence[Request]], Iterable[Request]],
         joined: Callable[[str, float], None],
         failed: Callable[[BaseException], None],
     ) -> None:
         self.config = config
-        self._begun, self._answered, self._lost = begun, answered, lost
+        self._begun, self._answered, self._refused, self._lost = begun, answered, refused, lost
         self._joined, self._failed = joined, failed
         # A few more than run at a time, so that a place that comes free is taken at the next engine step.
         self._limit = config.max_num_seqs + max(config.samples, config.max_num_seqs // 8)
         self._engines: list[_Engine] = []
         self._tasks: dict[str, asyncio.Task[None]] = {}
         self._waiting: deque[Request] = deque()
+        self._suspects: deque[Request] = deque()
         self._weights: Weights | None = None
         self._turns = itertools.count()
         self._name = uuid.uuid4().hex[:8]
@@ -113,7 +125,7 @@ class EnginePool:
     @property
     def waiting(self) -> int:
         """Requests that no engine has yet."""
-        return len(self._waiting)
+        return len(self._waiting) + len(self._suspects)
 
     @property
     def running(self) -> int:
@@ -127,16 +139,17 @@ class EnginePool:
             self._engines.append(engine)
             self._start(engine)
         if "watch" not in self._tasks:
-            self._last_of_use = time.monotonic()
-            self._tasks["watch"] = asyncio.create_task(self._watch())
+            self._watch_anew()
 
     def submit(self, requests: Iterable[Request], first: bool = False) -> None:
         """Queue requests; `first`: before all that wait."""
-        requests = list(requests)
+        others: list[Request] = []
+        for request in requests:
+            (self._suspects if request.losses >= _LOSSES_TO_BE_ALONE else others).append(request)
         if first:
-            self._waiting.extendleft(reversed(requests))
+            self._waiting.extendleft(reversed(others))
         else:
-            self._waiting.extend(requests)
+            self._waiting.extend(others)
         self._fill()
 
     def set_weights(self, weights: Weights) -> None:
@@ -158,14 +171,24 @@ class EnginePool:
         return len(invited)
 
     def clear(self) -> None:
-        """Forget all requests, here and in the engines."""
+        """Forget all requests, here and in the engines, and how often or how long engines have failed."""
         self._waiting.clear()
+        self._suspects.clear()
         self._weights = None
+        self._fruitless = 0
         for engine in self._engines:
             self._tasks[engine.name].cancel()
             self._reset(engine)
             engine.lost = time.monotonic()
             self._start(engine)
+        self._watch_anew()
+
+    def _watch_anew(self) -> None:
+        # It ends with what it reports, and whoever heard that may have begun again since.
+        if "watch" in self._tasks:
+            self._tasks["watch"].cancel()
+        self._last_of_use = time.monotonic()
+        self._tasks["watch"] = asyncio.create_task(self._watch())
 
     def _start(self, engine: _Engine) -> None:
         task = asyncio.create_task(self._serve(engine), name=engine.name)
@@ -224,6 +247,10 @@ class EnginePool:
                 request = engine.open.pop(key)
                 engine.load -= request.sampling.samples
                 self._answered(key, rollouts)
+            for key, reason in told.refused:
+                request = engine.open.pop(key)
+                engine.load -= request.sampling.samples
+                self._refused(key, reason)
             if told.steps != engine.steps or not told.unfinished:
                 engine.steps, engine.progressed = told.steps, now
             elif now - engine.progressed > limit:
@@ -312,11 +339,20 @@ class EnginePool:
 
     def _fill(self) -> None:
         """Give waiting requests to the engines with the least to do, as far as they have room."""
-        if not self._waiting or self._weights is None:
+        if not self.waiting or self._weights is None:
             return
         newest = self._weights.version
-        free = [(e.load, e.number) for e in self._engines if e.version == newest and e.load < self._limit]
+        free = [
+            (e.load, e.number)
+            for e in self._engines
+            if e.version == newest and e.load < self._limit and not e.isolated
+        ]
         heapq.heapify(free)
+        while self._suspects and free:
+            load, number = heapq.heappop(free)
+            if load:
+                break  # it gets nothing more, so that it will have nothing; the others go on
+            self._give(self._engines[number], self._suspects.popleft(), newest)
         while self._waiting and free:
             load, number = free[0]
             request = self._waiting[0]
@@ -326,12 +362,14 @@ class EnginePool:
                 continue
             self._waiting.popleft()
             heapq.heapreplace(free, (load + answers, number))
-            engine = self._engines[number]
-            engine.open[request.key] = request
-            engine.outbox.append(request)
-            engine.load += answers
-            engine.news.set()
-            self._begun(request.key, newest)
+            self._give(self._engines[number], request, newest)
+
+    def _give(self, engine: _Engine, request: Request, version: int) -> None:
+        engine.open[request.key] = request
+        engine.outbox.append(request)
+        engine.load += request.sampling.samples
+        engine.news.set()
+        self._begun(request.key, version)
 
 
 def _first_line(error: BaseException) -> str:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import ray
 from ray.exceptions import RayActorError, RayError
 
 from actors.within import within
 from bots.config import GradingConfig
+from bots.encoded import EncodedPool
 from bots.graders.worker import Item
 from bots.graders.workers import Result
+from bots.learning.rollouts import Group
+from bots.templates import prompt_text
 
 _RETRY_SECONDS = 0.5
 _MOST_JOBS = 64
@@ -23,7 +28,11 @@ _START_SECONDS = 120.0
 
 
 class GradingError(RuntimeError):
-    """Answers over which too many graders were lost, with the last reason."""
+    """Answers over which too many graders were lost, or a run without any grader; with the last reason."""
+
+
+class _GoneError(Exception):
+    """A grader that will not come back, with the reason."""
 
 
 @dataclass(eq=False)
@@ -36,11 +45,13 @@ class _Job:
 class GraderPool:
     """Drives the grader actors from an event loop.
 
-    lost(name, reason, jobs): a grader was lost while it had that many jobs. failed(error): the pool itself is broken.
+    lost(name, reason, jobs): a grader was lost while it had that many jobs. failed(error): the pool itself is broken,
+    or no grader is left.
 
     A grader that dies is restarted by Ray, one that exceeds the time that its grades may take in all, or whose
     processes fail, is restarted from here. What it had is graded again elsewhere, each job for itself, so that
-    one which takes graders down does not take others with it; at the third loss it is given up.
+    one which takes graders down does not take others with it; at the third loss it is given up. A grader that can't
+    be constructed where it is put is gone for good, and the others go on without it.
     """
 
     most_losses = 3
@@ -56,6 +67,7 @@ class GraderPool:
         self._waiting: deque[_Job] = deque()
         self._news = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
+        self._gone: list[str] = []
         self.losses = 0
         self.running = 0
 
@@ -76,6 +88,12 @@ class GraderPool:
         for job in self._waiting:
             job.done.cancel()
         self._waiting.clear()
+
+    def raise_if_none(self) -> None:
+        """Raise GradingError if graders were given and none is left: those who ask for grades would wait for ever."""
+        if self._tasks and len(self._gone) == len(self._tasks):
+            count = f"all {len(self._gone)} graders are" if len(self._gone) > 1 else "the only grader is"
+            raise GradingError(f"{count} gone for good; {self._gone[0]}")
 
     async def grade(self, items: Sequence[Item]) -> list[Result]:
         """Score answers in order. What a grader could not score is tried once more, then reward None.
@@ -101,6 +119,18 @@ class GraderPool:
             self._failed(error)
 
     async def _serve(self, name: str, actor: Any) -> None:
+        try:
+            # Before there is anything to grade: what is wrong with a node is known while the engines still load.
+            await self._wait_for(actor)
+            await self._grade_for_ever(name, actor)
+        except _GoneError as error:
+            self.losses += 1
+            reason = f"gone for good: {error}"
+            self._lost(name, reason, 0)
+            self._gone.append(f"{name}: {error}")
+            self.raise_if_none()
+
+    async def _grade_for_ever(self, name: str, actor: Any) -> None:
         while True:
             jobs = await self._take()
             self.running += len(jobs)
@@ -119,7 +149,7 @@ class GraderPool:
         while not self._waiting:
             self._news.clear()
             await self._news.wait()
-        share = min(_MOST_JOBS, math.ceil(len(self._waiting) / len(self._tasks)))
+        share = min(_MOST_JOBS, math.ceil(len(self._waiting) / (len(self._tasks) - len(self._gone))))
         jobs = [self._waiting.popleft()]
         while len(jobs) < share and not jobs[0].losses and not self._waiting[0].losses:
             jobs.append(self._waiting.popleft())
@@ -137,7 +167,7 @@ class GraderPool:
 
     def _lose(self, name: str, jobs: list[_Job], error: BaseException) -> None:
         self.losses += 1
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else "no answer in time"
+        reason = _first_line(error)
         self._lost(name, reason, len(jobs))
         for job in reversed(jobs):
             job.losses += 1
@@ -152,10 +182,43 @@ class GraderPool:
         self._news.set()
 
     async def _wait_for(self, actor: Any) -> None:
+        """Return when it is up. Raises _GoneError if it never will be."""
+        dying_since = math.inf
         while True:
-            await asyncio.sleep(_RETRY_SECONDS)
             try:
                 await within(_START_SECONDS, actor.ready.remote())
-            except (RayError, TimeoutError):
+                return
+            except TimeoutError:
+                # Its node, or the environment of its process, may be on the way.
                 continue
-            return
+            except RayError as error:
+                # Ray starts an actor again whose process died, not one whose constructor raised.
+                if isinstance(error, RayActorError) and error.actor_init_failed:
+                    raise _GoneError(_own_words(error)) from error
+                dying_since = min(dying_since, time.monotonic())
+                if time.monotonic() - dying_since > _START_SECONDS:
+                    raise _GoneError(
+                        f"it died again and again for {_START_SECONDS:g} s; last: {_first_line(error)}"
+                    ) from error
+            await asyncio.sleep(_RETRY_SECONDS)
+
+
+def items_of(group: Group, pool: EncodedPool) -> list[Item]:
+    """What there is to grade in a group: (grader, prompt, answer, completion) of each of its answers."""
+    (task,) = pool.pool.take(np.array([group.row], np.int64), ["grader", "prompt", "answer"])
+    prompt = prompt_text(task["prompt"])
+    return [(task["grader"], prompt, task["answer"], rollout.text) for rollout in group.rollouts]
+
+
+def _first_line(error: BaseException) -> str:
+    return next(iter(str(error).strip().splitlines()), "no answer in time")
+
+
+def _own_words(error: BaseException) -> str:
+    """What a constructor raised, from the end of the traceback in which Ray wraps it."""
+    lines = str(error).strip().splitlines()
+    frames = [place for place, line in enumerate(lines) if line.startswith("  File ")]
+    after = lines[frames[-1] + 1 :] if frames else lines
+    while len(after) > 1 and after[0].startswith(" "):
+        after.pop(0)
+    return "\n".join(after)

@@ -14,7 +14,7 @@ import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import ray
@@ -22,7 +22,7 @@ import ray
 from actors.weights.broadcast import receive
 from actors.weights.channel import Channel
 from bots.config import RolloutConfig
-from bots.learning.requests import Request, RequestKey
+from bots.learning.requests import RefusedError, Request, RequestKey
 from bots.learning.rollouts import Rollout
 
 if TYPE_CHECKING:
@@ -37,13 +37,15 @@ class Collected:
     """What an engine has to tell.
 
     groups: completed since the last time. steps: engine steps so far; they stand still in an engine that hangs.
-    busy_seconds: time spent in them so far. unfinished: prompts that the engine has.
+    busy_seconds: time spent in them so far. unfinished: prompts that the engine has. refused: requests that vLLM
+    did not take since the last time, with its words.
     """
 
     groups: list[tuple[RequestKey, list[Rollout]]]
     steps: int
     busy_seconds: float
     unfinished: int
+    refused: list[tuple[RequestKey, str]] = field(default_factory=list)
 
 
 # Several calls at a time: one waits for groups while others hand in requests and weights.
@@ -59,6 +61,7 @@ class RolloutActor:
         self._changed = threading.Condition()
         self._calls: deque[tuple[Callable[[Engine], Any], Future[Any]]] = deque()
         self._groups: list[tuple[RequestKey, list[Rollout]]] = []
+        self._refused: list[tuple[RequestKey, str]] = []
         self._steps = 0
         self._busy_seconds = 0.0
         self._unfinished = 0
@@ -85,19 +88,28 @@ class RolloutActor:
             with self._changed:
                 self._turn = turn
                 self._groups = []
+                self._refused = []
                 self._unfinished = 0
                 self._changed.notify_all()
 
         self._between_steps(forget)
 
     def submit(self, turn: str, requests: Sequence[Request]) -> None:
-        """Take requests into the running batch; `collect` gives their answers."""
+        """Take requests into the running batch; `collect` gives their answers, or says why they were refused."""
 
         def add(engine: Engine) -> None:
-            if turn == self._turn:
-                for request in requests:
+            if turn != self._turn:
+                return
+            refused = []
+            for request in requests:
+                try:
                     engine.submit(request)
-                self._unfinished += len(requests)
+                except RefusedError as error:
+                    refused.append((request.key, str(error)))
+            with self._changed:
+                self._unfinished += len(requests) - len(refused)
+                self._refused += refused
+                self._changed.notify_all()
 
         self._post(add)
 
@@ -112,14 +124,15 @@ class RolloutActor:
             return bool(self._failure) or turn != self._turn
 
         with self._changed:
-            self._changed.wait_for(lambda: self._groups or over(), seconds)
+            self._changed.wait_for(lambda: self._groups or self._refused or over(), seconds)
             if self._groups:
                 self._changed.wait_for(lambda: not self._unfinished or over(), _LINGER_SECONDS)
             self._raise_failure()
             if turn != self._turn:
                 return Collected([], self._steps, self._busy_seconds, self._unfinished)
             groups, self._groups = self._groups, []
-            return Collected(groups, self._steps, self._busy_seconds, self._unfinished)
+            refused, self._refused = self._refused, []
+            return Collected(groups, self._steps, self._busy_seconds, self._unfinished, refused)
 
     def load(self, buckets: list[ray.ObjectRef], version: int) -> tuple[str, str, float]:
         """Load a policy version from the object store: the actor's name, the checksum and the seconds."""

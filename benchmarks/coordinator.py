@@ -22,9 +22,10 @@ import psutil
 import pyarrow as pa
 import ray
 
-from actors.coordinator import Coordinator, Partners
+from actors.coordinator import Coordinator
 from actors.grader import Grader
 from actors.journal import Journal
+from actors.partners import Partners
 from actors.posterior import PosteriorActor, write_pool
 from actors.weights.broker import WeightBroker
 from benchmarks.fake_engine import Law, hosted

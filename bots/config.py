@@ -276,7 +276,16 @@ class EvaluationConfig(Section):
     samples: Count = 1
     """Answers drawn for each evaluation task."""
     temperature: Amount = 1.0
-    """0 decodes greedily."""
+    """0 decodes greedily; `samples` must then be 1."""
+
+    @model_validator(mode="after")
+    def _greedy_answers_once(self) -> EvaluationConfig:
+        if self.temperature == 0 and self.samples > 1:
+            raise ValueError(
+                f"evaluation.temperature is 0, where every answer to a task is the same, but evaluation.samples is "
+                f"{self.samples}; set samples to 1, or a temperature above 0"
+            )
+        return self
 
 
 class RunConfig(Section):

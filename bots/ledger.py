@@ -92,7 +92,10 @@ class Ledger:
         self.wave = wave
 
     def refill(self, rows: Iterable[int]) -> None:
-        """More tasks were drawn for the newest wave. Raises LedgerError for a row that is under way."""
+        """More tasks were drawn for the newest wave.
+
+        Raises LedgerError for a row that is under way or was dropped from this wave.
+        """
         self._draw(self.wave, rows)
 
     def may_begin(self, key: Key, version: int) -> bool:
@@ -148,6 +151,11 @@ class Ledger:
     def dropped(self) -> list[str]:
         """Reasons of what was dropped since the last step."""
         return [reason for _, reason in self._dropped.values()]
+
+    @property
+    def dropped_rows(self) -> list[int]:
+        """Rows of what was dropped since the last step."""
+        return [row for _, row in self._dropped]
 
     def due(self) -> list[Key] | None:
         """The next step's batch in the order of selection, or None while it must be waited for.
@@ -236,6 +244,9 @@ class Ledger:
         rows = [int(row) for row in rows]
         if known := set(self.rows) & set(rows):
             raise LedgerError(f"row {min(known)} was selected in wave {wave} while it is under way")
+        if again := {(wave, row) for row in rows} & self._dropped.keys():
+            row = min(again)[1]
+            raise LedgerError(f"row {row} was selected in wave {wave} again, from which it was dropped")
         self._note("selected", wave=wave, rows=rows)
         for row in rows:
             self._enter((wave, row))
@@ -287,7 +298,7 @@ class Audit:
 def audit(path: str | Path) -> Audit:
     """Go through a run's `ledger.jsonl` and check that every selected task is at exactly one place.
 
-    Raises LedgerError for a task that was trained or dropped twice, or without being selected.
+    Raises LedgerError for a task that was selected twice in a wave, or trained or dropped twice or unselected.
     """
     trained: dict[Key, int] = {}
     dropped: dict[Key, tuple[int, str]] = {}
@@ -308,6 +319,8 @@ def audit(path: str | Path) -> Audit:
                     row for _, row in under_way
                 }:
                     raise LedgerError(f"{path}: wave {event['wave']} selects a row that is under way")
+                for key in keys & (trained.keys() | dropped.keys()):
+                    raise LedgerError(f"{path}: wave {key[0]} selects row {key[1]} again")
                 under_way |= keys
             case "trained":
                 for key in _keys(event["tasks"]):

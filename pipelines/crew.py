@@ -10,10 +10,11 @@ import ray
 from ray.exceptions import RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from actors.coordinator import Coordinator, Partners
+from actors.coordinator import Coordinator
 from actors.environment import engine_environment
 from actors.grader import Grader
 from actors.journal import Journal
+from actors.partners import Partners
 from actors.posterior import PosteriorActor, write_pool
 from actors.rollout import RolloutActor
 from actors.weights.broker import WeightBroker

@@ -11,6 +11,10 @@ RequestKey = tuple[str, int, int]
 """What the request is for, "train" or "evaluate"; the selection or evaluation that it belongs to; the pool's row."""
 
 
+class RefusedError(ValueError):
+    """A request that the engine can't serve, in its own words; the engine goes on."""
+
+
 @dataclass(frozen=True, slots=True)
 class Sampling:
     """How a prompt is answered: the number of answers, their longest length in tokens, temperature, top-p."""
@@ -23,12 +27,16 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One prompt, int32 (P,). seed: None draws it anew each time; else the answers depend on nothing but it."""
+    """One prompt, int32 (P,). seed: None draws it anew each time; else the answers depend on nothing but it.
+
+    losses: how many engines were lost that had it.
+    """
 
     key: RequestKey
     prompt: npt.NDArray[np.int32]
     sampling: Sampling
     seed: int | None
+    losses: int = 0
 
 
 def request_seed(run_seed: int, wave: int, row: int) -> int:

@@ -49,12 +49,13 @@ class DynamicFilter:
     def wanted(self) -> int:
         """How many tasks to select next; 0 when the batch is full or the rounds are used up.
 
-        A refill asks for what is missing over the share that was kept so far, at most the first request.
+        A refill asks for what is missing over the share that was kept so far, at most the first request, and for that
+        where no group has come back yet.
         """
         if self.complete or self.round == self.rounds:
             return 0
         first = ceil(self.batch * self.oversample)
-        if self.round == 0:
+        if not len(self.seen):
             return first
         kept_share = max(len(self.kept) / len(self.seen), 1 / len(self.seen))
         return min(first, ceil((self.batch - len(self.kept)) / kept_share))

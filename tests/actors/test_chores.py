@@ -39,6 +39,8 @@ def test_a_failure_reaches_who_waits_and_who_looks_until_it_is_forgiven():
         chores.fail(KeyError("later"))
         with pytest.raises(ValueError, match="broken"):
             chores.raise_failure()
+        with pytest.raises(ValueError, match="broken"):
+            await asyncio.wait_for(chores.news(), 5)
         chores.forgive()
         chores.raise_failure()
 

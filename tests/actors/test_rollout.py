@@ -146,6 +146,21 @@ def test_seeded_answers_do_not_depend_on_the_batch(engine, prompts):
     assert len({r.text for group in together for r in group}) > len(prompts), "samples of a task differ"
 
 
+def test_what_vllm_refuses_is_said_and_the_others_are_answered(engine, prompts):
+    greedy = Request(("train", 1, 2), prompts[2], Sampling(4, 8, temperature=0.0), 0)
+    long = Request(("train", 1, 3), np.full(CONFIG.max_model_len + 1, 5, np.int32), Sampling(4, 8), 0)
+    ray.get(engine.begin.remote("refusing"))
+    ray.get(engine.submit.remote("refusing", [greedy, *requests(prompts[:2]), long]))
+    groups, refused = {}, {}
+    while len(groups) + len(refused) < 4:
+        told = ray.get(engine.collect.remote("refusing", 5.0))
+        groups |= told.groups
+        refused |= told.refused
+    assert sorted(groups) == [("train", 1, 0), ("train", 1, 1)]
+    assert "greedy" in refused["train", 1, 2]
+    assert "128" in refused["train", 1, 3]
+
+
 def test_a_rollout_says_how_it_ended(engine, prompts):
     for rollout in (r for group in generate(engine, prompts) for r in group):
         assert len(rollout.logprobs) == len(rollout.token_ids) <= CONFIG.max_tokens

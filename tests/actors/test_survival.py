@@ -6,25 +6,15 @@ import signal
 import time
 
 import numpy as np
-import pyarrow as pa
 import pytest
 import ray
 
-from actors.coordinator import Coordinator, Partners
 from actors.grader import Grader
-from actors.journal import Journal
-from actors.posterior import PosteriorActor, write_pool
-from actors.weights.broker import WeightBroker
-from benchmarks.fake_engine import FakeEngineActor, Law
-from bots.config import TrainConfig
-from bots.config_tree import parse_config
-from bots.encoded import EncodedPool, Prompts
 from bots.graders.workers import Result
 from bots.ledger import audit
-from bots.pool import TaskPool
+from tests.actors.crew import SAMPLES, STALENESS, TASKS, Crew
 
 KILLS = 50
-TASKS, SAMPLES, STALENESS = 16, 4, 2
 
 
 @pytest.fixture
@@ -33,88 +23,6 @@ def crew(cluster, tmp_path):
     made = Crew(tmp_path, [Grader.options(num_cpus=0).remote(1, graders=["exact"]) for _ in range(2)])
     yield made
     made.dismiss()
-
-
-class Crew:
-    """A run's actors, and what a learner does with them."""
-
-    def __init__(self, folder, graders, engines=4, staleness=STALENESS, timeout_s=20.0):
-        table = pa.table(
-            {
-                "id": [f"t{i}" for i in range(500)],
-                "prompt": ["?"] * 500,
-                "answer": ["1"] * 500,
-                "grader": ["exact"] * 500,
-            }
-        )
-        pool = TaskPool.from_arrow(table)
-        self.config = parse_config(
-            TrainConfig,
-            {
-                "run": {"name": "kills", "steps": 1000, "folder": str(folder), "keep_rollouts": False},
-                "model": {"path": "lab:base"},
-                "pool": {"sources": [{"kind": "lab", "size": 10, "seed": 1}]},
-                "selection": {"tasks": TASKS, "evidence": "none"},
-                "rollout": {
-                    "samples": SAMPLES, "max_tokens": 200, "max_staleness": staleness, "timeout_s": timeout_s,
-                    "max_num_seqs": 32, "engines": engines,
-                },
-                "grading": {"actors": len(graders)},
-            },
-            "test",
-        )  # fmt: skip
-        write_pool(pool, folder / "pool.arrow")
-        settings = self.config.selection.settings(SAMPLES, 0)
-        self.posterior = PosteriorActor.remote(
-            str(folder / "pool.arrow"), pool.anchor_columns, settings, str(folder / "posterior")
-        )
-        self.broker = WeightBroker.remote()
-        self.journal = Journal.remote(str(folder))
-        law = Law(tokens_per_second=200.0)
-        self.engines = [FakeEngineActor.remote(f"rollout-{i}", law) for i in range(engines)]
-        self.graders = graders
-        encoded = EncodedPool(pool, Prompts([np.array([1, 2], np.int32)] * 500))
-        self.pools = ray.put(encoded), ray.put(None)
-        self.coordinator = Coordinator.remote(self.config, str(folder))
-        self.partners = Partners(
-            self.posterior,
-            self.broker,
-            self.journal,
-            [(f"rollout-{i}", engine) for i, engine in enumerate(self.engines)],
-            [(f"grader-{i}", grader) for i, grader in enumerate(self.graders)],
-        )
-
-    def dismiss(self):
-        for actor in [
-            self.coordinator,
-            self.posterior,
-            self.broker,
-            self.journal,
-            *self.engines,
-            *self.graders,
-        ]:
-            ray.kill(actor)
-
-    def restore(self, checkpoint=None):
-        ray.get(self.coordinator.restore.remote(checkpoint, self.partners, *self.pools), timeout=60)
-
-    def publish(self, version):
-        """What a learner does after its step; the fake engines take the bucket itself for its checksum."""
-        ray.get(self.broker.publish.remote(version, f"sum{version}"))
-        ray.get(self.coordinator.new_weights.remote(version, f"sum{version}"))
-
-    def pids(self):
-        """Processes that may be killed, by name; those that are just down are left out."""
-        actors = {f"engine {i}": e for i, e in enumerate(self.engines)}
-        actors |= {f"grader {i}": g for i, g in enumerate(self.graders)} | {"posterior": self.posterior}
-        calls = {name: actor.pid.remote() for name, actor in actors.items()}
-        found = {}
-        for name, call in calls.items():
-            try:
-                found[name] = ray.get(call, timeout=0.5)
-            except (ray.exceptions.RayActorError, ray.exceptions.GetTimeoutError):
-                continue
-        return found
 
 
 @pytest.mark.slow
@@ -232,6 +140,20 @@ def test_without_any_engine_the_run_ends_and_says_why(cluster, tmp_path):
     ray.kill(crew.engines[0])
     with pytest.raises(RuntimeError, match=r"no rollout engine for rollout.timeout_s = 3 s.*rollout-0"):
         ray.get(crew.coordinator.next_batch.remote(1), timeout=60)
+    # A learner group that Ray Train starts again hears it again.
+    with pytest.raises(RuntimeError, match=r"no rollout engine for rollout.timeout_s = 3 s.*rollout-0"):
+        crew.first_step()
+    crew.dismiss()
+
+
+def test_without_any_grader_the_run_ends_with_what_their_constructors_said(cluster, tmp_path):
+    crew = Crew(tmp_path, [Grader.options(num_cpus=0).remote(1, graders=["magic"])], engines=1)
+    said = r"GradingError: the only grader is gone for good; grader-0: .*unknown grader 'magic'"
+    with pytest.raises(RuntimeError, match=said):
+        crew.first_step()
+    # A learner group that Ray Train starts again hears it too.
+    with pytest.raises(RuntimeError, match=said):
+        crew.first_step()
     crew.dismiss()
 
 

@@ -68,6 +68,13 @@ def test_impossible_values_are_refused_by_key_and_value(override, said):
         load_config(LAB, [override])
 
 
+def test_greedy_evaluation_takes_one_sample():
+    assert load_config(LAB, ["evaluation.temperature=0", "evaluation.samples=1"]).evaluation.samples == 1
+    said = "evaluation.temperature is 0, where every answer .* but evaluation.samples is 4; set samples to 1"
+    with pytest.raises(ConfigError, match=said):
+        load_config(LAB, ["evaluation.temperature=0", "evaluation.samples=4"])
+
+
 def test_the_best_checkpoints_need_a_score():
     with pytest.raises(ConfigError, match=r"run.keep_best is true, but there is no evaluation.pool"):
         load_config(LAB, ["run.keep_best=true", "evaluation.pool=null"])

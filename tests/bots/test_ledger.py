@@ -65,6 +65,33 @@ def test_the_first_completed_make_the_batch_until_one_would_grow_too_old():
     assert ledger.due() == [(1, 1), (1, 2)]
 
 
+def test_a_wave_does_not_get_back_what_was_dropped_from_it(tmp_path):
+    ledger = Ledger(4, 0, tmp_path / "ledger.jsonl")
+    ledger.select(1, [1, 2])
+    ledger.drop((1, 1), "no verdict")
+    assert ledger.dropped_rows == [1]
+    with pytest.raises(LedgerError, match="row 1 was selected in wave 1 again, from which it was dropped"):
+        ledger.refill([3, 1])
+    ledger.refill([3])
+    bring(ledger, (1, 2), 0)
+    bring(ledger, (1, 3), 0)
+    ledger.train(ledger.due())
+    assert ledger.dropped_rows == []
+    ledger.select(2, [1, 4])
+    assert audit(tmp_path / "ledger.jsonl").under_way == {(2, 1), (2, 4)}
+
+
+def test_the_audit_finds_a_task_that_is_selected_twice_in_a_wave(tmp_path):
+    path = tmp_path / "ledger.jsonl"
+    ledger = Ledger(4, 0, path)
+    ledger.select(1, [1, 2])
+    ledger.drop((1, 1), "no verdict")
+    with path.open("a") as file:
+        file.write(json.dumps({"event": "selected", "wave": 1, "rows": [1]}) + "\n")
+    with pytest.raises(LedgerError, match="wave 1 selects row 1 again"):
+        audit(path)
+
+
 def test_newer_tasks_do_not_take_the_places_that_older_ones_will_need():
     ledger = Ledger(2, 2)
     for wave, rows in enumerate([[1, 2], [3, 4], [5, 6]], start=1):

@@ -203,6 +203,14 @@ def test_dynamic_filter_is_not_taken_in_by_rounding():
     assert batch.add(np.arange(4), [[0.1] * n for n in (3, 6, 12, 24)]).tolist() == [False] * 4
 
 
+def test_dynamic_filter_asks_anew_where_not_one_group_came_back():
+    batch = DynamicFilter(batch=4, oversample=1.5, rounds=2)
+    batch.add(np.empty(0, np.int64), [])
+    assert batch.wanted() == 6
+    batch.add(np.empty(0, np.int64), [])
+    assert batch.wanted() == 0
+
+
 def test_dynamic_filter_gives_up_after_its_rounds():
     batch = DynamicFilter(batch=4, oversample=1.0, rounds=2)
     for start in (0, 4):

@@ -1,0 +1,18 @@
+"""Whom a coordinator works with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Partners:
+    """Handles of the actors that a coordinator works with; engines and graders with their names."""
+
+    posterior: Any
+    broker: Any
+    journal: Any
+    engines: Sequence[tuple[str, Any]]
+    graders: Sequence[tuple[str, Any]]
