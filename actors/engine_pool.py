@@ -24,7 +24,8 @@ from bots.learning.rollouts import Rollout
 _POLL_SECONDS = 2.0
 _RETRY_SECONDS = 0.5
 _MOST_FAILURES = 3
-_LOSSES_TO_BE_ALONE = 2
+# Fewer would be mere chance on spot nodes, where each engine that goes takes all its requests along.
+_LOSSES_TO_BE_ALONE = 3
 
 
 class EngineError(RuntimeError):
@@ -84,7 +85,7 @@ class EnginePool:
     New weights are loaded between two steps of an engine, without waiting for its requests: those that run
     go on under the new weights (see `Engine.load`). An engine gets new requests only while it holds the newest
     version. One that dies, hangs or fails is restarted, loads the newest weights and is used again; its
-    requests go to the front of the queue. A request over which two engines were lost is given to an engine that
+    requests go to the front of the queue. A request over which three engines were lost is given to an engine that
     has nothing else, and nothing else is given to that one: if it is what ends them, it ends no other's answers.
     """
 
