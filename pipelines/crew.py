@@ -16,6 +16,7 @@ from actors.grader import Grader
 from actors.journal import Journal
 from actors.posterior import PosteriorActor, write_pool
 from actors.rollout import RolloutActor
+from actors.trackers import tracker_variables
 from actors.weights.broker import WeightBroker
 from pipelines.plan import Seats
 from pipelines.session import wait_until_ended
@@ -64,7 +65,11 @@ def hire(prepared: Prepared, folder: Path, seats: Seats | None = None) -> Crew:
         str(pool), prepared.train.pool.anchor_columns, settings, str(folder / "posterior")
     )
     journal = Journal.options(name=f"{run.name}/journal", scheduling_strategy=here).remote(
-        str(folder), run.trackers, config.model_dump(mode="json")
+        # Not as its runtime environment, which Ray's dashboard shows: there are keys among them.
+        str(folder),
+        run.trackers,
+        config.model_dump(mode="json"),
+        tracker_variables() if run.trackers else {},
     )
     broker = WeightBroker.options(
         name=f"{run.name}/broker", scheduling_strategy=here, max_restarts=-1
