@@ -15,6 +15,8 @@ from pipelines import plan
 from pipelines.cli import main
 from pipelines.preparation import claim_folder, prepare
 
+NO_ANCHORS = "pool.sources.0.anchors=null"
+
 
 def parquet(tmp_path, **changes):
     columns = {"id": ["a", "b"], "prompt": ["1+1=", "2+2="], "answer": ["2", "4"], "domain": ["m", "m"]}
@@ -43,6 +45,23 @@ def parquet(tmp_path, **changes):
 )
 def test_settings_that_do_not_fit_together(small_job, overrides, said):
     with pytest.raises((ConfigError, PoolError), match=said):
+        prepare(small_job(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["selection.selector=greddy"], "unknown selector 'greddy'; known are bots,"),
+        (["selection.evidence=interpolate"], "unknown evidence 'interpolate'; known are auto,"),
+        (["selection.adaptor=pred"], "unknown adaptor 'pred'; known are predictive,"),
+        (["selection.evidence_options={gama: 0.9}"], "unexpected keyword argument 'gama'"),
+        (["selection.domain_shares={maths: 1}"], "the pool has the domains .'code', 'logic', 'math'."),
+        (["selection.selector=offline", NO_ANCHORS], "offline selection needs a pool with anchors"),
+        (["selection.prior=anchors", NO_ANCHORS], "an anchor prior needs a pool with anchors"),
+    ],
+)
+def test_selection_settings_that_only_the_pool_or_a_plug_in_can_judge(small_job, overrides, said):
+    with pytest.raises(ConfigError, match=f"^selection: .*{said}"):
         prepare(small_job(*overrides))
 
 
