@@ -27,13 +27,13 @@ from bots.config import TrainConfig, load_config
 from bots.config_tree import dump_config
 from pipelines import plan
 from pipelines.command import run_job
-from pipelines.crew import Crew, complete, dismiss, hire
+from pipelines.conclusion import conclude
+from pipelines.crew import Crew, complete, hire
 from pipelines.handout import fetch, write_model
 from pipelines.loop import Job, train_loop
 from pipelines.preparation import Prepared, claim_folder, prepare
 from pipelines.progress import Progress
 from pipelines.session import embedded, ray_session
-from pipelines.summary import summarise
 
 
 def train(
@@ -84,10 +84,9 @@ def _run(prepared: Prepared, folder: Path, console: Console, seats: plan.Seats |
         status = "stopped"
         raise
     finally:
-        ray.get(crew.journal.close.remote(), timeout=10)
-        beliefs = ray.get(crew.posterior.table.remote(), timeout=60)
-        summary = summarise(folder, beliefs, time.time() - started, status)
-        dismiss(crew)
+        summary = conclude(crew, folder, started, status)
+    if summary is None:
+        raise RuntimeError(f"the run is finished, but {folder / 'summary.json'} could not be written")
     return summary
 
 
