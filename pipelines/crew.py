@@ -19,7 +19,6 @@ from actors.rollout import RolloutActor
 from actors.trackers import tracker_variables
 from actors.weights.broker import WeightBroker
 from pipelines.plan import Seats
-from pipelines.session import wait_until_ended
 
 if TYPE_CHECKING:
     # Only for annotations: a learner rank unpickles a Crew, and need not load what checks models and pools.
@@ -48,10 +47,9 @@ def hire(prepared: Prepared, folder: Path, seats: Seats | None = None) -> Crew:
 
     Those that hold state are on the driver's node: coordinator, posterior, weight broker and journal live as long
     as the driver does. Engines and graders are wherever there is room, and come back elsewhere; engines with seats
-    are there. Raises ConfigError if a run of the same name is alive.
+    are there. No run of the same name may be alive.
     """
     config, run = prepared.config, prepared.config.run
-    wait_until_ended(run.name)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     pool = folder / "pool.arrow"
     write_pool(prepared.train.pool, pool)
