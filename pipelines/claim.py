@@ -42,8 +42,8 @@ def held(folder: Path, console: Console) -> Iterator[None]:
         lock.acquire()
     except Timeout as error:
         raise ConfigError(
-            f"a run in {folder} is alive (its process holds {path}); end it, or choose another run.name. If its machine "
-            "is lost and the network disk does not know, remove that file"
+            f"a run in {folder} is alive (its process holds {path}); end it, or choose another run.name. If its "
+            "machine is lost and the network disk does not know, remove that file"
         ) from error
     except OSError as error:
         if error.errno in _UNWRITABLE and not folder.is_dir():

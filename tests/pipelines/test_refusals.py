@@ -65,6 +65,21 @@ def test_selection_settings_that_only_the_pool_or_a_plug_in_can_judge(small_job,
         prepare(small_job(*overrides))
 
 
+def test_a_simulation_of_such_settings_leaves_the_earlier_one_as_it_is(tmp_path, capsys):
+    job = ["simulate", "configs/sim_lab.yaml", "world.tasks=300", f"run.folder={tmp_path}", "--overwrite"]
+    mark = tmp_path / "sim_lab" / "simulation.yaml"
+    mark.parent.mkdir()
+    mark.write_text("earlier")
+    for setting, said in (
+        ("arms.mine={selector: greddy}", "selection of arm 'mine': unknown selector 'greddy'; known are"),
+        ("selection.domain_shares={maths: 1}", "selection of arm 'random': domain_shares names ['maths']"),
+    ):
+        assert main([*job, setting]) == 2
+        assert said in capsys.readouterr().err
+        assert mark.read_text() == "earlier"
+        assert main([*job, setting, "--dry-run"]) == 2
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
