@@ -27,14 +27,22 @@ class Journal:
     """Writes `metrics.jsonl` (one line a step), rollouts and TensorBoard events, and tells the display.
 
     folder: the run's folder. trackers: names of `actors.trackers` that get the figures too. config: the run's
-    resolved configuration, for them.
+    resolved configuration, for them. variables: what of the driver's environment they are set up by; this process
+    has that of its node.
     """
 
     def __init__(
-        self, folder: str, trackers: Sequence[str] = (), config: Mapping[str, Any] | None = None
+        self,
+        folder: str,
+        trackers: Sequence[str] = (),
+        config: Mapping[str, Any] | None = None,
+        variables: Mapping[str, str] | None = None,
     ) -> None:
+        os.environ.update(variables or {})
         self.path = Path(folder) / "metrics.jsonl"
         self.records: list[dict[str, Any]] = _read(self.path)
+        # Never that of a journal before this one, whose display may still ask.
+        self.edition = time.time_ns()
         self.board = EventFileWriter(str(Path(folder) / "tensorboard"))
         self.trackers = open_trackers(trackers, Path(folder), config or {})
 
@@ -43,6 +51,7 @@ class Journal:
         kept = [record for record in self.records if record["step"] <= step]
         if len(kept) < len(self.records):
             self.records = kept
+            self.edition = time.time_ns()
             replace_text(self.path, "".join(json.dumps(record) + "\n" for record in kept))
 
     def write(self, record: dict[str, Any]) -> None:
@@ -75,6 +84,14 @@ class Journal:
     def since(self, count: int) -> list[dict[str, Any]]:
         """The records after the first `count`."""
         return self.records[count:]
+
+    def news(self, edition: int, count: int) -> tuple[int, int, list[dict[str, Any]]]:
+        """What a reader lacks that has `count` records of an edition: the present edition, and from which record on.
+
+        The edition is another one after a rewind or a restart; the reader then gets all records, from 0.
+        """
+        start = count if edition == self.edition else 0
+        return self.edition, start, self.records[start:]
 
     def close(self) -> None:
         """Write out what is buffered."""

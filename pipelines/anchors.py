@@ -35,11 +35,13 @@ from pipelines import plan
 from pipelines.anchoring.blocks import graded_blocks
 from pipelines.anchoring.config import REFERENCES, AnchorsConfig, ReferenceConfig
 from pipelines.anchoring.results import block_file, write_results, write_table
+from pipelines.claim import CONFIG, held, kind_of, unwritable
 from pipelines.command import run_job
 from pipelines.pool import build_pool
 from pipelines.preparation import load_outlines
 from pipelines.session import ray_session
 
+FINGERPRINT = "pool.fingerprint"
 # Where and how fast a job runs may change when it goes on; what it measures may not.
 _FREE = {
     "rollout": {"engines", "cpus", "gpus", "threads", "kv_cache_gib", "max_num_seqs", "timeout_s"}
@@ -55,7 +57,7 @@ def measure_anchors(
     """Run the job, or go on where it stopped, and return its summary.
 
     overwrite: start anew in a folder that holds another job.
-    Raises ConfigError, SourceError, PoolError or ResourceError before an engine starts.
+    Raises ConfigError, SourceError, PoolError or ResourceError before an engine starts or an earlier job is replaced.
     """
     console = console or Console()
     started = time.monotonic()
@@ -64,16 +66,20 @@ def measure_anchors(
     pool.require("prompt", "answer", "grader")
     rows = _chosen(config, pool)
     _check_prompts(config, models, pool, rows)
-    folder = _claim_folder(config, pool, overwrite)
-    with ray_session():
-        if any(models.values()):
-            one = plan.Demand("reference engine", 1, config.rollout.cpus, config.rollout.gpus, "rollout.cpus")
-            plan.check([one], ray.cluster_resources())  # Ray Data would wait for ever
-        for name in REFERENCES:
-            _measure(config, name, models[name], pool, rows, folder, console)
-    summary = write_results(config, pool, rows, folder)
-    summary["seconds"] = round(time.monotonic() - started, 1)
-    replace_text(folder / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False))
+    _check_folder(config, pool, overwrite)
+    with held(config.run.path, console):
+        with ray_session():
+            if any(models.values()):
+                rollout = config.rollout
+                one = plan.Demand("reference engine", 1, rollout.cpus, rollout.gpus, "rollout.cpus")
+                plan.check([one], ray.cluster_resources())  # Ray Data would wait for ever
+            # Only now, when the job can start: what is there may be replaced.
+            folder = _claim_folder(config, pool, overwrite)
+            for name in REFERENCES:
+                _measure(config, name, models[name], pool, rows, folder, console)
+        summary = write_results(config, pool, rows, folder)
+        summary["seconds"] = round(time.monotonic() - started, 1)
+        replace_text(folder / "summary.json", json.dumps(summary, indent=1, ensure_ascii=False))
     return summary
 
 
@@ -117,36 +123,52 @@ def _check_prompts(
                 )
 
 
-def _claim_folder(config: AnchorsConfig, pool: TaskPool, overwrite: bool) -> Path:
-    """The job's folder, new or that of the same job. Raises ConfigError for another job's."""
+def _check_folder(config: AnchorsConfig, pool: TaskPool, overwrite: bool) -> None:
+    """Whether the job may have its folder; changes nothing. Raises ConfigError for another job's."""
     folder = config.run.path
-    claim = folder / "config.yaml"
-    if overwrite and folder.exists():
-        if not claim.exists():
-            raise ConfigError(f"{folder} is not an anchors job's folder, it will not be overwritten")
-        shutil.rmtree(folder)
-    print_of_pool = folder / "pool.fingerprint"
-    if claim.exists():
-        before = parse_config(AnchorsConfig, read_tree(claim, []), str(claim)).model_dump()
-        now = config.model_dump()
-        for section in before:
-            if _held(before[section], section) != _held(now[section], section):
-                raise ConfigError(
-                    f"{folder} holds a job with another `{section}` section; go on with the same one, choose "
-                    "another run.name, or replace it with --overwrite"
-                )
-        if print_of_pool.read_text() != pool.fingerprint:
+    if not (folder.is_dir() and any(folder.iterdir())):
+        return
+    if kind_of(folder) != "anchors":
+        what = "it will not be overwritten" if overwrite else "choose another run.name"
+        raise ConfigError(f"{folder} is not an anchors job's folder, {what}")
+    if overwrite:
+        return
+    claim = folder / CONFIG
+    before = parse_config(AnchorsConfig, read_tree(claim, []), str(claim)).model_dump()
+    now = config.model_dump()
+    for section in before:
+        if _kept_settings(before[section], section) != _kept_settings(now[section], section):
             raise ConfigError(
-                f"the pool has other tasks than when {folder} was begun; choose another run.name"
+                f"{folder} holds a job with another `{section}` section; go on with the same one, choose "
+                "another run.name, or replace it with --overwrite"
             )
-    for name in REFERENCES:
-        (folder / "blocks" / name).mkdir(parents=True, exist_ok=True)
-    replace_text(print_of_pool, pool.fingerprint)
-    replace_text(claim, dump_config(config))
+    fingerprint = folder / FINGERPRINT
+    if fingerprint.exists() and fingerprint.read_text() != pool.fingerprint:
+        raise ConfigError(f"the pool has other tasks than when {folder} was begun; choose another run.name")
+
+
+def _claim_folder(config: AnchorsConfig, pool: TaskPool, overwrite: bool) -> Path:
+    """The job's folder, new or that of the same job; what is there is lost with `overwrite`.
+
+    Raises ConfigError as `_check_folder` does, and for a folder that cannot be written.
+    """
+    folder = config.run.path
+    _check_folder(config, pool, overwrite)
+    try:
+        if overwrite and folder.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        # First: it is what the folder is known by, should this process be killed before the rest.
+        replace_text(folder / CONFIG, dump_config(config))
+        replace_text(folder / FINGERPRINT, pool.fingerprint)
+        for name in REFERENCES:
+            (folder / "blocks" / name).mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise unwritable(folder, error) from error
     return folder
 
 
-def _held(section: dict[str, Any], name: str) -> dict[str, Any]:
+def _kept_settings(section: dict[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in section.items() if key not in _FREE.get(name, set())}
 
 

@@ -17,9 +17,9 @@ from actors.journal import Journal
 from actors.partners import Partners
 from actors.posterior import PosteriorActor, write_pool
 from actors.rollout import RolloutActor
+from actors.trackers import tracker_variables
 from actors.weights.broker import WeightBroker
 from pipelines.plan import Seats
-from pipelines.session import wait_until_ended
 
 if TYPE_CHECKING:
     # Only for annotations: a learner rank unpickles a Crew, and need not load what checks models and pools.
@@ -48,10 +48,9 @@ def hire(prepared: Prepared, folder: Path, seats: Seats | None = None) -> Crew:
 
     Those that hold state are on the driver's node: coordinator, posterior, weight broker and journal live as long
     as the driver does. Engines and graders are wherever there is room, and come back elsewhere; engines with seats
-    are there. Raises ConfigError if a run of the same name is alive.
+    are there. No run of the same name may be alive.
     """
     config, run = prepared.config, prepared.config.run
-    wait_until_ended(run.name)
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     pool = folder / "pool.arrow"
     write_pool(prepared.train.pool, pool)
@@ -65,7 +64,11 @@ def hire(prepared: Prepared, folder: Path, seats: Seats | None = None) -> Crew:
         str(pool), prepared.train.pool.anchor_columns, settings, str(folder / "posterior")
     )
     journal = Journal.options(name=f"{run.name}/journal", scheduling_strategy=here).remote(
-        str(folder), run.trackers, config.model_dump(mode="json")
+        # Not as its runtime environment, which Ray's dashboard shows: there are keys among them.
+        str(folder),
+        run.trackers,
+        config.model_dump(mode="json"),
+        tracker_variables() if run.trackers else {},
     )
     broker = WeightBroker.options(
         name=f"{run.name}/broker", scheduling_strategy=here, max_restarts=-1

@@ -1,23 +1,23 @@
-"""Everything that can be checked without Ray is checked here: model, tokenizer, pools, run folder."""
+"""What can be checked of a job without Ray is checked here: model, tokenizer, pools, selection."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from warnings import catch_warnings, simplefilter
 
 import numpy as np
 from rich.console import Console
 from transformers import AutoConfig, AutoTokenizer
 
 from actors.trackers import require
+from bots import BOTS
 from bots.config import SelectionConfig, TrainConfig
-from bots.config_tree import ConfigError, dump_config
+from bots.config_tree import ConfigError
 from bots.encoded import EncodedPool
 from bots.evidence import FROM_ANCHORS
-from bots.files import replace_text
 from bots.learning.policy import check_policy
 from bots.pool import PoolError, TaskPool
 from bots.selection import preset_of
@@ -47,9 +47,12 @@ class Prepared:
     def warn(self, console: Console) -> None:
         """Print the warnings."""
         for warning in self.warnings:
-            console.print(
-                f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True
-            )
+            warn(console, warning)
+
+
+def warn(console: Console, warning: str) -> None:
+    """Print a warning on a line of its own."""
+    console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def prepare(config: TrainConfig) -> Prepared:
@@ -75,6 +78,7 @@ def prepare(config: TrainConfig) -> Prepared:
         raise ConfigError(
             f"selection.tasks is {config.selection.tasks}{under_way}, but the pool has only {len(pool)} tasks"
         )
+    _check_selection(config, pool)
     warnings = tuple(_few_anchors(config, pool))
     train = encode(pool, tokenizer, config.pool.template, longest)
     if config.evaluation.pool is None:
@@ -89,6 +93,17 @@ def prepare(config: TrainConfig) -> Prepared:
         )
     evaluation = encode(held_out, tokenizer, config.evaluation.pool.template, longest)
     return Prepared(config, model, train, evaluation, warnings)
+
+
+def _check_selection(config: TrainConfig, pool: TaskPool) -> None:
+    """Build what the posterior actor will: some settings can be judged only with the pool, or by a plug-in."""
+    try:
+        with catch_warnings():
+            # What it warns of is said below, by the names of the settings.
+            simplefilter("ignore", UserWarning)
+            BOTS(pool, **config.selection.settings(config.rollout.samples, config.run.seed))
+    except ValueError as error:
+        raise ConfigError(f"selection: {error}") from error
 
 
 def _few_anchors(config: TrainConfig, pool: TaskPool) -> Iterator[str]:
@@ -157,65 +172,3 @@ def load_outlines(path: str) -> tuple[str, Any, Any]:
             f"only {architecture.vocab_size} embeddings; they don't belong together"
         )
     return model, architecture, tokenizer
-
-
-def claim_folder(config: TrainConfig, *, resume: bool, overwrite: bool) -> Path:
-    """Make the run's folder, or take the existing one as the flags allow; write `config.yaml` into it.
-
-    Raises ConfigError for a folder that exists (without a flag), that has no run to resume, whose run
-    had another configuration, or that cannot be written.
-    """
-    folder = config.run.path
-    known = folder / "config.yaml"
-    if resume and overwrite:
-        raise ConfigError("--resume and --overwrite exclude each other")
-    if resume and not known.exists():
-        raise ConfigError(f"nothing to resume in {folder}")
-    if resume:
-        _refuse_other_run(known, config)
-        # It is of the part before; who watches the run would take it for ended.
-        (folder / "summary.json").unlink(missing_ok=True)
-    elif folder.exists() and any(folder.iterdir()):
-        if not overwrite:
-            raise ConfigError(
-                f"run folder {folder} exists; continue it with --resume, replace it with --overwrite, "
-                "or choose another run.name"
-            )
-        if not known.exists():
-            raise ConfigError(f"{folder} is not a run's folder, it will not be overwritten")
-        shutil.rmtree(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        replace_text(known, dump_config(config))
-    except OSError as error:
-        raise ConfigError(f"run folder {folder} cannot be written: {error.strerror}") from error
-    return folder
-
-
-MAY_CHANGE = {
-    "run": {
-        "steps", "checkpoint_every", "checkpoints_kept", "wait_for_nodes_s", "folder", "keep_rollouts", "trackers",
-    },
-    "rollout": {
-        "engines", "min_engines", "max_staleness", "max_num_seqs", "cpus", "threads", "kv_cache_gib",
-        "gpu_memory_utilization", "timeout_s", "resources",
-    },
-    "grading": {"actors", "workers", "timeout_s", "memory_gib"},
-    "learner": {"ranks", "cpus", "threads", "max_failures", "timeout_s", "resources"},
-}  # fmt: skip
-"""What a resumed run may be given anew: how long and where it runs. The rest makes it another experiment. (Not
-`run.keep_best`: Ray Train does not put the checkpoints that are there into the new order.)"""
-
-
-def _refuse_other_run(known: Path, config: TrainConfig) -> None:
-    """A resumed run may be given more steps, another cadence or other machines, but remains the same experiment."""
-    from bots.config import load_config
-
-    before, now = load_config(known).model_dump(), config.model_dump()
-    for section in before:
-        for key, value in before[section].items():
-            if now[section][key] != value and key not in MAY_CHANGE.get(section, ()):
-                raise ConfigError(
-                    f"{known} was started with {section}.{key} = {value!r}, now it is {now[section][key]!r}; "
-                    "a resumed run must keep it"
-                )

@@ -24,6 +24,7 @@ class Progress:
         self.steps = steps
         self.title = title
         self.records: list[dict[str, Any]] = []
+        self.edition = -1
         self.started = time.monotonic()
         self._live = Live(console=self.console, refresh_per_second=4, transient=True)
         self._printed = -1
@@ -43,8 +44,12 @@ class Progress:
         return self.records[-1]["step"] if self.records else 0
 
     def poll(self) -> None:
-        """Fetch what is new and show it."""
-        self.records += ray.get(self.journal.since.remote(len(self.records)))
+        """Fetch what is new and show it; after a return to a checkpoint, what is left."""
+        edition, start, records = ray.get(self.journal.news.remote(self.edition, len(self.records)))
+        if edition != self.edition and self.records:
+            # Steps that are made again are shown again.
+            self._printed = min(self._printed, records[-1]["step"] if records else -1)
+        self.edition, self.records = edition, self.records[:start] + records
         if self.console.is_terminal:
             self._live.update(self._table())
         else:
@@ -82,12 +87,14 @@ class Progress:
             cells["score"] = f"{scores[-1]:.3f}"
             cells["best"] = f"{max(scores):.3f}"
         if "etr" in record:
-            seconds = sum(r.get("seconds", 0.0) for r in recent)
+            # Step 0 is an evaluation alone and has none.
+            timed = [r for r in recent if "seconds" in r]
+            seconds = sum(r["seconds"] for r in timed)
             cells["ETR"] = f"{_mean(recent, 'etr'):.2f}"
             cells["reward"] = f"{_mean(recent, 'reward'):.2f}"
             cells["tokens/s"] = f"{sum(r.get('tokens', 0) for r in recent) / seconds:,.0f}"
             cells["staleness"] = f"{record['staleness']:.0f}"
-            left = (self.steps - record["step"]) * seconds / len(recent)
+            left = (self.steps - record["step"]) * seconds / len(timed)
             cells["left"] = f"{int(left) // 60}:{int(left) % 60:02d}"
         return cells
 

@@ -16,7 +16,8 @@ from ray.util import list_named_actors
 from bots.config_tree import ConfigError
 
 NAMESPACE = "bots"
-_ENDING_SECONDS = 60.0
+ENDING_SECONDS = 60.0
+"""How long an earlier life of a job may take to end, once it has been told to or was killed."""
 
 
 def embedded() -> bool:
@@ -33,7 +34,8 @@ def ray_session(dashboard: bool = False) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    options: dict[str, Any] = {"include_dashboard": dashboard} if embedded() else {}
+    # Else Ray would join whatever `ray start` has left on this machine.
+    options: dict[str, Any] = {"address": "local", "include_dashboard": dashboard} if embedded() else {}
     on_request_to_end = signal.getsignal(signal.SIGTERM)
     ray.init(namespace=NAMESPACE, logging_level="error", log_to_driver=False, **options)
     if threading.current_thread() is threading.main_thread():
@@ -50,7 +52,7 @@ def wait_until_ended(run: str) -> None:
 
     It would go on writing to the run's folder meanwhile. Raises ConfigError if it does not end.
     """
-    deadline = time.monotonic() + _ENDING_SECONDS
+    deadline = time.monotonic() + ENDING_SECONDS
     ours = ray.get_runtime_context().namespace
     while living := [
         one["name"]

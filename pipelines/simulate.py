@@ -11,12 +11,15 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from warnings import catch_warnings, simplefilter
 
 from rich.console import Console
 
+from bots import BOTS
 from bots.config_tree import ConfigError, dump_config
 from bots.files import replace_text
 from bots.simulation import simulate
+from bots.simulation.world import World
 from pipelines.command import run_job
 from pipelines.simulations.config import BASELINE, SimulationConfig, load_simulation
 from pipelines.simulations.picture import draw
@@ -25,11 +28,31 @@ from pipelines.simulations.results import Results, show
 MARK = "simulation.yaml"
 
 
+def check_arms(config: SimulationConfig) -> None:
+    """Build every arm's BOTS on the first seed's tasks: some settings only a plug-in or the pool can judge.
+
+    Raises ConfigError that names the arm.
+    """
+    pool = World(config.world, config.run.first_seed).pool
+    for arm in _arms(config):
+        options = config.simulation(config.selection_of(arm)).options
+        try:
+            with catch_warnings():
+                # The simulation itself is to warn.
+                simplefilter("ignore", UserWarning)
+                BOTS(pool, rollouts=config.rollout.samples, seed=config.run.first_seed, **options)
+        except ValueError as error:
+            raise ConfigError(f"selection of arm {arm!r}: {error}") from error
+
+
+def _arms(config: SimulationConfig) -> list[str]:
+    return [BASELINE, *(arm for arm in config.arms if arm != BASELINE)]
+
+
 def run_simulation(config: SimulationConfig, console: Console | None = None) -> Results:
     """Run every arm on every seed. Deterministic: the same configuration gives the same results."""
-    arms = [BASELINE, *(arm for arm in config.arms if arm != BASELINE)]
     traces = {}
-    for arm in arms:
+    for arm in _arms(config):
         started = time.perf_counter()
         simulation = config.simulation(config.selection_of(arm))
         traces[arm] = [simulate(simulation, seed) for seed in config.seeds]
@@ -55,6 +78,7 @@ def claim_results(folder: Path, overwrite: bool) -> None:
 
 def simulate_job(config: SimulationConfig, console: Console, overwrite: bool = False) -> Results:
     """Simulate, print the table, and write the configuration, the Parquet tables and the picture."""
+    check_arms(config)
     folder = config.run.path
     claim_results(folder, overwrite)
     replace_text(folder / MARK, dump_config(config))
@@ -100,6 +124,7 @@ def main(arguments: list[str] | None = None) -> int:
             raise ConfigError("give a CONFIG such as configs/sim_lab.yaml, or --fit RUN …")
         config = load_simulation(options.config, options.overrides)
         if options.dry_run:
+            check_arms(config)
             console.print(dump_config(config), markup=False, highlight=False, end="", soft_wrap=True)
             return
         simulate_job(config, console, options.overwrite)

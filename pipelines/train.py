@@ -26,14 +26,15 @@ from rich.console import Console
 from bots.config import TrainConfig, load_config
 from bots.config_tree import dump_config
 from pipelines import plan
+from pipelines.claim import check_folder, claim_folder, held
 from pipelines.command import run_job
-from pipelines.crew import Crew, complete, dismiss, hire
+from pipelines.conclusion import conclude
+from pipelines.crew import Crew, complete, hire
 from pipelines.handout import fetch, write_model
 from pipelines.loop import Job, train_loop
-from pipelines.preparation import Prepared, claim_folder, prepare
+from pipelines.preparation import Prepared, prepare, warn
 from pipelines.progress import Progress
-from pipelines.session import embedded, ray_session
-from pipelines.summary import summarise
+from pipelines.session import embedded, ray_session, wait_until_ended
 
 
 def train(
@@ -50,22 +51,27 @@ def train(
     resume: continue the run in the folder from its newest checkpoint. overwrite: replace it. seats: what is already
     reserved for the engines; None: they go where there is room. settling_seconds: how long to wait for what other jobs
     still hold.
-    Raises ConfigError, PoolError or ResourceError before anything expensive starts, and FloatingPointError if
-    more steps than `learner.max_skipped_steps` in a row had no finite loss. On an interrupt the step under way
-    is finished and a checkpoint written; on a second one, or where no checkpoints are kept, everything ends at
-    once. Either way the results so far stay readable.
+    Raises ConfigError, PoolError or ResourceError before anything expensive starts or an earlier run is replaced, and
+    FloatingPointError if more steps than `learner.max_skipped_steps` in a row had no finite loss. On an interrupt the
+    step under way is finished and a checkpoint written; on a second one, or where no checkpoints are kept, everything
+    ends at once. Either way the results so far stay readable.
     """
     console = console or Console()
     prepared = prepare(config)
     prepared.warn(console)
-    folder = claim_folder(config, resume=resume, overwrite=overwrite)
+    warning = check_folder(config, resume=resume, overwrite=overwrite)
+    if warning:
+        warn(console, warning)
     if not ray.is_initialized():
         # Nodes of a cluster may be taken away with a notice; the one in here is not.
         os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0" if embedded() else "1"
-    with ray_session():
+    with held(config.run.path, console), ray_session():
         try:
             asked = [plan.learners(config)] if seats else plan.plan(config)
             plan.wait_until_possible(asked, config.run.wait_for_nodes_s, settling_seconds)
+            wait_until_ended(config.run.name)
+            # Only now, when the run can start: what is there may be replaced.
+            folder = claim_folder(config, resume=resume, overwrite=overwrite)
             return _run(prepared, folder, console, seats)
         finally:
             plan.stop_asking()
@@ -84,10 +90,9 @@ def _run(prepared: Prepared, folder: Path, console: Console, seats: plan.Seats |
         status = "stopped"
         raise
     finally:
-        ray.get(crew.journal.close.remote(), timeout=10)
-        beliefs = ray.get(crew.posterior.table.remote(), timeout=60)
-        summary = summarise(folder, beliefs, time.time() - started, status)
-        dismiss(crew)
+        summary = conclude(crew, folder, started, status)
+    if summary is None:
+        raise RuntimeError(f"the run is finished, but {folder / 'summary.json'} could not be written")
     return summary
 
 

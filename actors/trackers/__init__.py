@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from actors.trackers.gauges import RayGauges
 from actors.trackers.mlflow_run import MLflow
-from actors.trackers.passing_on import Trackers
+from actors.trackers.passing_on import Tracker, Trackers
 from actors.trackers.wandb_run import WeightsAndBiases
 
 KINDS = {"wandb": WeightsAndBiases, "mlflow": MLflow}
@@ -30,7 +31,23 @@ def require(names: Sequence[str]) -> None:
 
 
 def open_trackers(names: Sequence[str], folder: Path, config: Mapping[str, Any]) -> Trackers:
-    """Ray's gauges, and the named trackers. config: the run's resolved configuration, stored with the run."""
-    require(names)
+    """Ray's gauges, and the named trackers. config: the run's resolved configuration, stored with the run.
+
+    Raises nothing for a tracker that cannot be opened now: `require` is what refuses, before a run starts.
+    """
     name = str(config.get("run", {}).get("name", folder.name))
-    return Trackers([RayGauges(name), *(KINDS[kind](name, folder, config) for kind in names)])
+
+    def opener(kind: str) -> Callable[[], Tracker]:
+        def opened() -> Tracker:
+            # Its own client would try for minutes to reach a server that is away, or ask for a key.
+            require([kind])
+            return KINDS[kind](name, folder, config)
+
+        return opened
+
+    return Trackers([RayGauges(name)], {kind: opener(kind) for kind in names})
+
+
+def tracker_variables() -> dict[str, str]:
+    """What this process's environment says of the trackers: addresses, projects, keys."""
+    return {name: value for name, value in os.environ.items() if name.startswith(("WANDB_", "MLFLOW_"))}

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import os
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -9,7 +10,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from actors.trackers import open_trackers, require
+from actors import trackers as trackers_module
+from actors.journal import Journal
+from actors.trackers import open_trackers, passing_on, require, tracker_variables
 from actors.trackers.gauges import gauge_of
 from actors.trackers.mlflow_run import MLflow
 from actors.trackers.passing_on import Trackers
@@ -56,6 +59,52 @@ def test_a_tracker_that_fails_ends_nothing_and_is_counted():
     assert trackers.failed == 3
     assert [step for step, _ in kept.seen] == [3, 4]
     assert set(kept.seen[0][1]) == {"etr", "score", "score/math", "seconds/learn"}, "finite numbers only"
+
+
+class Late(Kept):
+    """A tracker whose server is away for its first two openings."""
+
+    openings = 0
+
+    def __init__(self, name, folder, config):
+        super().__init__()
+        type(self).openings += 1
+        if self.openings < 3:
+            raise ConnectionError("the server is away")
+        type(self).instance = self
+
+    @staticmethod
+    def check():
+        return
+
+
+def test_a_tracker_that_cannot_be_opened_ends_nothing_and_is_tried_again(tmp_path, monkeypatch):
+    monkeypatch.setattr(trackers_module, "KINDS", {"json": Late})
+    monkeypatch.setattr(passing_on, "REOPEN_SECONDS", 0.0)
+    journal = Journal.__ray_metadata__.modified_class(str(tmp_path), ["json"], CONFIG)
+    journal.trackers._trackers = []  # without Ray there are no gauges
+    for step in (1, 2, 3):
+        journal.write({"step": step, "etr": 0.5})
+    assert [step for step, _ in Late.instance.seen] == [2, 3]
+    assert [record.get("trackers_failed") for record in journal.records] == [1, 2, 2]
+    monkeypatch.setattr(passing_on, "REOPEN_SECONDS", 60.0)
+    Late.openings = 0
+    again = Journal.__ray_metadata__.modified_class(str(tmp_path), ["json"], CONFIG)
+    again.trackers._trackers = []
+    again.write({"step": 4, "etr": 0.5})
+    assert Late.openings == 1, "it may take long to find a server away: not at every step"
+
+
+def test_the_journal_has_the_driver_s_settings_of_the_trackers(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://192.0.2.1")
+    told = tracker_variables()
+    assert {"WANDB_PROJECT": "mine", "MLFLOW_TRACKING_URI": "http://192.0.2.1"}.items() <= told.items()
+    assert all(name.startswith(("WANDB_", "MLFLOW_")) for name in told)
+    monkeypatch.delenv("WANDB_PROJECT")
+    Journal.__ray_metadata__.modified_class(str(tmp_path), [], CONFIG, told)
+    assert os.environ["WANDB_PROJECT"] == "mine"
+    monkeypatch.delenv("WANDB_PROJECT")
 
 
 @pytest.mark.parametrize("name", ["wandb", "mlflow"])

@@ -13,7 +13,9 @@ from bots.lab.checkpoints import checkpoint_path
 from bots.pool import PoolError
 from pipelines import plan
 from pipelines.cli import main
-from pipelines.preparation import claim_folder, prepare
+from pipelines.preparation import prepare
+
+NO_ANCHORS = "pool.sources.0.anchors=null"
 
 
 def parquet(tmp_path, **changes):
@@ -44,6 +46,38 @@ def parquet(tmp_path, **changes):
 def test_settings_that_do_not_fit_together(small_job, overrides, said):
     with pytest.raises((ConfigError, PoolError), match=said):
         prepare(small_job(*overrides))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["selection.selector=greddy"], "unknown selector 'greddy'; known are bots,"),
+        (["selection.evidence=interpolate"], "unknown evidence 'interpolate'; known are auto,"),
+        (["selection.adaptor=pred"], "unknown adaptor 'pred'; known are predictive,"),
+        (["selection.evidence_options={gama: 0.9}"], "unexpected keyword argument 'gama'"),
+        (["selection.domain_shares={maths: 1}"], "the pool has the domains .'code', 'logic', 'math'."),
+        (["selection.selector=offline", NO_ANCHORS], "offline selection needs a pool with anchors"),
+        (["selection.prior=anchors", NO_ANCHORS], "an anchor prior needs a pool with anchors"),
+    ],
+)
+def test_selection_settings_that_only_the_pool_or_a_plug_in_can_judge(small_job, overrides, said):
+    with pytest.raises(ConfigError, match=f"^selection: .*{said}"):
+        prepare(small_job(*overrides))
+
+
+def test_a_simulation_of_such_settings_leaves_the_earlier_one_as_it_is(tmp_path, capsys):
+    job = ["simulate", "configs/sim_lab.yaml", "world.tasks=300", f"run.folder={tmp_path}", "--overwrite"]
+    mark = tmp_path / "sim_lab" / "simulation.yaml"
+    mark.parent.mkdir()
+    mark.write_text("earlier")
+    for setting, said in (
+        ("arms.mine={selector: greddy}", "selection of arm 'mine': unknown selector 'greddy'; known are"),
+        ("selection.domain_shares={maths: 1}", "selection of arm 'random': domain_shares names ['maths']"),
+    ):
+        assert main([*job, setting]) == 2
+        assert said in capsys.readouterr().err
+        assert mark.read_text() == "earlier"
+        assert main([*job, setting, "--dry-run"]) == 2
 
 
 @pytest.mark.parametrize(
@@ -96,38 +130,6 @@ def test_too_few_resources_are_refused_with_the_arithmetic(small_job):
     assert "asks for 4 CPU = 3 x 1 (rollout engine) + 2 x 0.5 (learner rank); the cluster has 2" in said
     assert "Lower rollout.engines, rollout.cpus" in said
     plan.check(plan.plan(small_job("rollout.engines=2", "learner.ranks=2")), {"CPU": 2.0})
-
-
-def test_an_existing_run_is_neither_overwritten_nor_resumed_unasked(small_job):
-    config = small_job()
-    with pytest.raises(ConfigError, match="nothing to resume"):
-        claim_folder(config, resume=True, overwrite=False)
-    folder = claim_folder(config, resume=False, overwrite=False)
-    with pytest.raises(ConfigError, match=r"--resume.*--overwrite"):
-        claim_folder(config, resume=False, overwrite=False)
-    with pytest.raises(ConfigError, match=r"selection.lam = 0.1, now it is 0.3"):
-        claim_folder(small_job("selection.lam=0.3"), resume=True, overwrite=False)
-    with pytest.raises(ConfigError, match=r"run.keep_best = False, now it is True"):
-        claim_folder(small_job("run.keep_best=true"), resume=True, overwrite=False)
-    assert claim_folder(small_job("run.steps=9"), resume=True, overwrite=False) == folder
-    elsewhere = small_job("rollout.engines=4", "rollout.max_staleness=1", "learner.ranks=1")
-    assert claim_folder(elsewhere, resume=True, overwrite=False) == folder
-    assert claim_folder(config, resume=False, overwrite=True) == folder
-
-
-def test_a_folder_of_something_else_is_never_removed(small_job):
-    config = small_job()
-    config.run.path.mkdir()
-    (config.run.path / "thesis.tex").write_text("years of work")
-    with pytest.raises(ConfigError, match="not a run's folder"):
-        claim_folder(config, resume=False, overwrite=True)
-    assert (config.run.path / "thesis.tex").exists()
-
-
-def test_an_unwritable_folder_is_named(small_job, tmp_path):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigError, match="cannot be written: Not a directory"):
-        claim_folder(small_job(f"run.folder={tmp_path / 'file' / 'runs'}"), resume=False, overwrite=False)
 
 
 def test_the_command_line_says_why_and_starts_nothing(capsys):

@@ -104,7 +104,7 @@ def test_asha_over_train_jobs_that_is_killed_goes_on_from_their_checkpoints(clus
     [engine] = [kind for kind in reserved if kind.startswith("CPU_group_1_")]
     assert reserved[engine] == 5, "the engine has a bundle of its own in the trial's placement group"
     assert free.get(engine, 0) == 0, "and is in it"
-    first, second = sorted(trials.iterdir())[:2]
+    first, second = sorted(trials.glob("[!.]*"))[:2]
     before = {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
     kept = int(settled(second)[0].name.removeprefix("step_"))
     done = [record for record in read_metrics(second) if record["step"] <= kept]

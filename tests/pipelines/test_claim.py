@@ -1,0 +1,199 @@
+"""A run's folder: results are not replaced for a job that cannot start, by a job of another kind, or while one runs."""
+
+import json
+import signal
+import subprocess
+import sys
+
+import pytest
+import ray
+from filelock import FileLock
+from rich.console import Console
+
+from bots.config_tree import ConfigError, parse_config
+from pipelines import session
+from pipelines.anchoring.config import AnchorsConfig
+from pipelines.anchors import measure_anchors
+from pipelines.claim import check_folder, claim_folder, held, kind_of
+from pipelines.plan import ResourceError
+from pipelines.train import train
+
+QUIET = Console(quiet=True)
+HOLD = """import sys, filelock
+lock = filelock.FileLock(sys.argv[1])
+lock.acquire()
+print(flush=True)
+sys.stdin.read()"""
+
+
+def earlier_run(config, *steps, status=None, checkpoint=None):
+    """The folder of a run that made `steps`, as a killed one leaves it, or one that ended."""
+    folder = claim_folder(config, resume=False, overwrite=False)
+    (folder / "metrics.jsonl").write_text("".join(json.dumps({"step": step}) + "\n" for step in steps))
+    if status:
+        (folder / "summary.json").write_text(json.dumps({"status": status}))
+    if checkpoint:
+        (folder / "checkpoints" / f"step_{checkpoint:06d}").mkdir(parents=True)
+    return folder
+
+
+def files(folder):
+    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def anchors_config(folder, name="small", **sections):
+    tree = {
+        "run": {"name": name, "folder": str(folder)},
+        "pool": {"sources": [{"kind": "lab", "size": 24, "seed": 5, "anchors": None, "domains": ["math"]}]},
+        "weak": {"path": "lab:weak"},
+        "strong": {"path": "lab:strong"},
+        "rollout": {"samples": 4, "max_tokens": 64, "max_model_len": 128, "dtype": "float32"},
+    }
+    return parse_config(AnchorsConfig, tree | sections, "test")
+
+
+def test_an_existing_run_is_neither_overwritten_nor_resumed_unasked(small_job):
+    config = small_job()
+    with pytest.raises(ConfigError, match="nothing to resume"):
+        claim_folder(config, resume=True, overwrite=False)
+    folder = claim_folder(config, resume=False, overwrite=False)
+    with pytest.raises(ConfigError, match=r"--resume.*--overwrite"):
+        claim_folder(config, resume=False, overwrite=False)
+    with pytest.raises(ConfigError, match=r"selection.lam = 0.1, now it is 0.3"):
+        claim_folder(small_job("selection.lam=0.3"), resume=True, overwrite=False)
+    with pytest.raises(ConfigError, match=r"run.keep_best = False, now it is True"):
+        claim_folder(small_job("run.keep_best=true"), resume=True, overwrite=False)
+    assert claim_folder(small_job("run.steps=9"), resume=True, overwrite=False) == folder
+    elsewhere = small_job("rollout.engines=4", "rollout.max_staleness=1", "learner.ranks=1")
+    assert claim_folder(elsewhere, resume=True, overwrite=False) == folder
+    assert claim_folder(config, resume=False, overwrite=True) == folder
+
+
+def test_a_folder_of_something_else_is_never_removed(small_job):
+    config = small_job()
+    config.run.path.mkdir()
+    (config.run.path / "thesis.tex").write_text("years of work")
+    with pytest.raises(ConfigError, match="not a run's folder"):
+        claim_folder(config, resume=False, overwrite=True)
+    assert (config.run.path / "thesis.tex").exists()
+
+
+def test_an_anchors_job_s_folder_is_not_a_run_s_and_the_reverse(small_job, tmp_path):
+    config = small_job()
+    folder = earlier_run(config, 0, 1)
+    assert kind_of(folder) == "train"
+    for overwrite in (False, True):
+        with pytest.raises(ConfigError, match="small is not an anchors job's folder"):
+            measure_anchors(anchors_config(tmp_path), overwrite=overwrite, console=QUIET)
+    assert (folder / "metrics.jsonl").exists()
+    (folder / "config.yaml").write_text("run: {name: small}\nweak: {}\nstrong: {}\n")
+    assert kind_of(folder) == "anchors"
+    with pytest.raises(ConfigError, match="not a run's folder, it will not be overwritten"):
+        check_folder(config, resume=False, overwrite=True)
+    with pytest.raises(ConfigError, match=r"nothing to resume in .*: its config.yaml is not a run's"):
+        check_folder(config, resume=True, overwrite=False)
+
+
+def test_an_unwritable_folder_is_named(small_job, tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="cannot be written: Not a directory"):
+        claim_folder(small_job(f"run.folder={tmp_path / 'file' / 'runs'}"), resume=False, overwrite=False)
+
+
+@pytest.mark.parametrize("flag", ["overwrite", "resume"])
+def test_a_run_that_the_cluster_has_no_room_for_leaves_the_earlier_one_as_it_is(cluster, small_job, flag):
+    folder = earlier_run(small_job("learner.gpus=1"), 0, 1, status="stopped", checkpoint=1)
+    before = files(folder)
+    with pytest.raises(ResourceError, match="asks for 1 GPU"):
+        train(small_job("learner.gpus=1"), console=QUIET, **{flag: True})
+    assert files(folder) == before
+
+
+def test_what_was_refused_can_be_started_corrected(cluster, small_job):
+    config = small_job("learner.gpus=1")
+    with pytest.raises(ResourceError, match="asks for 1 GPU"):
+        train(config, console=QUIET)
+    assert not config.run.path.exists()
+    assert check_folder(config, resume=False, overwrite=False) is None
+
+
+def test_anchors_that_there_is_no_room_for_leave_the_earlier_ones_as_they_are(cluster, tmp_path):
+    folder = tmp_path / "small"
+    folder.mkdir()
+    (folder / "config.yaml").write_text("run: {name: small}\nweak: {}\nstrong: {}\n")
+    rollout = {"samples": 4, "max_tokens": 64, "max_model_len": 128, "cpus": 99}
+    with pytest.raises(ResourceError, match="asks for 99 CPU"):
+        measure_anchors(anchors_config(tmp_path, rollout=rollout), overwrite=True, console=QUIET)
+    assert list(files(folder)) == [(folder / "config.yaml").relative_to(folder)]
+
+
+def test_a_run_of_that_name_that_is_alive_on_the_cluster_keeps_its_folder(cluster, small_job, monkeypatch):
+    @ray.remote(num_cpus=0)
+    class Journal:
+        def pid(self):
+            return 0
+
+    monkeypatch.setattr(session, "ENDING_SECONDS", 0.2)
+    folder = earlier_run(small_job(), 0, 1)
+    before = files(folder)
+    alive = Journal.options(name="small/journal").remote()
+    ray.get(alive.pid.remote())
+    with pytest.raises(ConfigError, match=r"a run of that name is alive on this cluster \(small/journal\)"):
+        train(small_job(), overwrite=True, console=QUIET)
+    assert files(folder) == before
+    ray.kill(alive)
+
+
+def test_a_folder_has_one_process_until_that_ends_however_it_does(small_job, tmp_path):
+    config = small_job()
+    folder = earlier_run(config, 0, 1)
+    before = files(folder)
+    command = [sys.executable, "-c", HOLD, str(tmp_path / ".small.lock")]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        other.stdout.readline()
+        for flag in ("resume", "overwrite"):
+            with pytest.raises(ConfigError, match=r"a run in .*small is alive"):
+                train(config, console=QUIET, **{flag: True})
+        job = anchors_config(tmp_path, name="other")
+        with held(job.run.path, QUIET):
+            pass
+        assert files(folder) == before
+        other.send_signal(signal.SIGKILL)
+        other.wait()
+    with held(folder, QUIET), pytest.raises(ConfigError, match="is alive"), held(folder, QUIET):
+        pass
+    assert not list(tmp_path.glob(".*.lock"))
+
+
+def test_where_the_disk_cannot_lock_a_run_goes_on_with_a_warning(small_job, capsys, monkeypatch):
+    def refuse(lock, *rest):
+        raise OSError(37, "No locks available")
+
+    monkeypatch.setattr(FileLock, "acquire", refuse)
+    with held(small_job().run.path, Console(width=500)):
+        pass
+    said = capsys.readouterr().out
+    assert ".small.lock cannot be locked (No locks available); see to it that no other process" in said
+
+
+def test_a_run_without_a_checkpoint_is_not_begun_again_silently(small_job):
+    config = small_job()
+    folder = earlier_run(config, 0, 1)
+    said = check_folder(config, resume=True, overwrite=False)
+    assert said == f"{folder} holds 1 steps and no checkpoint yet: the run begins again"
+    with pytest.raises(
+        ConfigError, match=r"1 steps and left no checkpoint .*run.checkpoint_every is 0.*--overwrite"
+    ):
+        check_folder(small_job("run.checkpoint_every=0"), resume=True, overwrite=False)
+    (folder / "summary.json").write_text('{"status": "finished"}')
+    with pytest.raises(ConfigError, match="left no checkpoint to resume from, and it is finished"):
+        claim_folder(config, resume=True, overwrite=False)
+    assert (folder / "summary.json").exists()
+
+
+def test_a_run_with_a_checkpoint_or_without_a_step_is_resumed_without_a_word(small_job):
+    finished, begun = small_job(name="finished"), small_job(name="begun")
+    earlier_run(finished, 0, 1, 2, 3, status="finished", checkpoint=3)
+    assert check_folder(small_job("run.steps=9", name="finished"), resume=True, overwrite=False) is None
+    earlier_run(begun, 0)
+    assert check_folder(begun, resume=True, overwrite=False) is None
