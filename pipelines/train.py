@@ -120,7 +120,7 @@ def _fit(prepared: Prepared, crew: Crew, folder: Path, console: Console) -> None
         ),
         torch_config=TorchConfig(
             backend="cpu:gloo,cuda:nccl" if on_gpu else "gloo",
-            # The other ranks wait for rank 0's batch in a collective, however long the engines take.
+            # For what ranks do together; what only rank 0 waits for has no limit (`pipelines.ranks.wait_together`).
             timeout_s=int(1800 + 2 * config.rollout.timeout_s),
         ),
         run_config=RunConfig(
