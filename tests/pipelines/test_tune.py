@@ -147,7 +147,8 @@ def test_an_interrupted_sweep_says_so_and_goes_on(cluster, tmp_path, number):
     command = [sys.executable, "-c", begin + "from pipelines.cli import main; sys.exit(main(sys.argv[1:]))"]
     process = subprocess.Popen(
         [*command, "tune", GRID, *given],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        # The state that `finished` reads is then no older than the trials are long.
+        env={**os.environ, "TUNE_GLOBAL_CHECKPOINT_S": "0.2", "OMP_NUM_THREADS": "1"},
         start_new_session=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
