@@ -152,7 +152,9 @@ def test_a_request_that_ends_engines_takes_no_other_with_it(monkeypatch, engines
     assert given_up == [POISON]
     assert sorted(answered) == [row for row in range(24) if row != POISON]
     assert losses.pop(POISON) == MOST_LOSSES
-    assert max(losses.values()) == 3
+    # Neighbours share its losses only until it is alone; of several engines they may go to another one before.
+    together = engine_pool._LOSSES_TO_BE_ALONE
+    assert max(losses.values()) == together if engines == 1 else max(losses.values()) <= together
 
 
 @ray.remote(num_cpus=0, max_restarts=-1)
