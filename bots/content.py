@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 BLOCK_ROWS = 65_536
 """Rows that are taken together: few enough for 32-bit offsets, and cut at the same places in every table."""
@@ -13,7 +15,7 @@ BLOCK_ROWS = 65_536
 class Digest(Protocol):
     """One of `hashlib`."""
 
-    def update(self, data: bytes, /) -> None:
+    def update(self, data: bytes | memoryview, /) -> None:
         """Take more bytes."""
 
 
@@ -39,10 +41,24 @@ def _add(digest: Digest, values: pa.Array) -> None:
         _add(digest, values.flatten())
     elif pa.types.is_string(kind) or pa.types.is_large_string(kind):
         # Lengths before bytes: "a", "bc" must not look like "ab", "c".
-        texts = [(text or "").encode() for text in values.to_pylist()]
-        digest.update(b",".join(b"%d" % len(text) for text in texts))
-        digest.update(b"".join(texts))
+        texts = values.cast(pa.string()).fill_null("")
+        digest.update(text_lengths(texts))
+        digest.update(text_bytes(texts))
     elif pa.types.is_integer(kind) or pa.types.is_floating(kind):
         digest.update(values.fill_null(0).to_numpy().tobytes())
     else:
         digest.update(repr(values.to_pylist()).encode())
+
+
+def text_lengths(texts: pa.StringArray) -> bytes:
+    """The length of each text in UTF-8, int32, as bytes."""
+    lengths: bytes = pc.binary_length(texts).to_numpy(zero_copy_only=False).tobytes()
+    return lengths
+
+
+def text_bytes(texts: pa.StringArray) -> memoryview:
+    """The concatenated UTF-8 bytes of texts without nulls, without making Python strings."""
+    _, offsets, data = texts.buffers()
+    bounds = np.frombuffer(offsets, np.int32)
+    first, last = bounds[texts.offset], bounds[texts.offset + len(texts)]
+    return memoryview(data)[first:last] if data is not None else memoryview(b"")

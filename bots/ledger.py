@@ -36,15 +36,13 @@ class Entry:
     """One selected task that is not trained yet.
 
     order: its place among all selected. version: the oldest policy version that may have sampled a token of
-    its answers; None while it waits. done: its place among all completed; 0 until then. losses: how often an
-    engine or a grader was lost while it worked on it.
+    its answers; None while it waits. done: its place among all completed; 0 until then.
     """
 
     order: int
     place: Place = "waiting"
     version: int | None = None
     done: int = 0
-    losses: int = 0
 
 
 class Ledger:
@@ -123,12 +121,10 @@ class Ledger:
         self._completed += 1
         self._move(key, "grading", "ready").done = self._completed
 
-    def again(self, key: Key) -> int:
-        """The engine was lost that had the task: it waits again. Returns how often that has happened to it."""
+    def again(self, key: Key) -> None:
+        """The engine was lost that had the task: it waits again."""
         entry = self._move(key, "generating", "waiting")
         entry.version = None
-        entry.losses += 1
-        return entry.losses
 
     def drop(self, key: Key, reason: str) -> None:
         """Give a task up, for a reason."""

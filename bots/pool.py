@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bots.content import add_content
+from bots.content import add_content, text_bytes, text_lengths
 
 Rows = npt.NDArray[np.int64]
 
@@ -153,9 +153,9 @@ class TaskPool:
         chunks = self.table["id"].slice(0, rows).chunks
         # Lengths before bytes: ids "a","bc" must not look like "ab","c".
         for chunk in chunks:
-            digest.update(pc.binary_length(chunk).to_numpy(zero_copy_only=False).tobytes())
+            digest.update(text_lengths(chunk))
         for chunk in chunks:
-            digest.update(_text_bytes(chunk))
+            digest.update(text_bytes(chunk))
         if self._numbered:
             # Row numbers alone would make any two pools of one size the same.
             known = [name for name in ("prompt", "answer") if name in self.table.column_names]
@@ -195,14 +195,6 @@ class TaskPool:
                 if pc.any(empty).as_py():
                     row = _first_true(empty)
                     raise PoolError(f"{name} is empty in row {row} (id {self.ids([row])[0]})")
-
-
-def _text_bytes(chunk: pa.Array) -> memoryview:
-    """The concatenated UTF-8 bytes of a string array without nulls, without making Python strings."""
-    _, offsets, data = chunk.buffers()
-    bounds = np.frombuffer(offsets, np.int32)
-    first, last = bounds[chunk.offset], bounds[chunk.offset + len(chunk)]
-    return memoryview(data)[first:last] if data is not None else memoryview(b"")
 
 
 def _with_ids(table: pa.Table) -> pa.Table:

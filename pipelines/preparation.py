@@ -6,14 +6,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from warnings import catch_warnings, simplefilter
 
 import numpy as np
 from rich.console import Console
 from transformers import AutoConfig, AutoTokenizer
 
 from actors.trackers import require
-from bots import BOTS
 from bots.config import SelectionConfig, TrainConfig
 from bots.config_tree import ConfigError
 from bots.encoded import EncodedPool
@@ -23,6 +21,7 @@ from bots.pool import PoolError, TaskPool
 from bots.selection import preset_of
 from pipelines.pool import build_pool
 from pipelines.prompts import encode
+from pipelines.selection_check import check_selection
 
 LAB = "lab:"
 FEW_UNKNOWN = 0.1
@@ -78,7 +77,7 @@ def prepare(config: TrainConfig) -> Prepared:
         raise ConfigError(
             f"selection.tasks is {config.selection.tasks}{under_way}, but the pool has only {len(pool)} tasks"
         )
-    _check_selection(config, pool)
+    check_selection(pool, "selection", **config.selection.settings(config.rollout.samples, config.run.seed))
     warnings = tuple(_few_anchors(config, pool))
     train = encode(pool, tokenizer, config.pool.template, longest)
     if config.evaluation.pool is None:
@@ -93,17 +92,6 @@ def prepare(config: TrainConfig) -> Prepared:
         )
     evaluation = encode(held_out, tokenizer, config.evaluation.pool.template, longest)
     return Prepared(config, model, train, evaluation, warnings)
-
-
-def _check_selection(config: TrainConfig, pool: TaskPool) -> None:
-    """Build what the posterior actor will: some settings can be judged only with the pool, or by a plug-in."""
-    try:
-        with catch_warnings():
-            # What it warns of is said below, by the names of the settings.
-            simplefilter("ignore", UserWarning)
-            BOTS(pool, **config.selection.settings(config.rollout.samples, config.run.seed))
-    except ValueError as error:
-        raise ConfigError(f"selection: {error}") from error
 
 
 def _few_anchors(config: TrainConfig, pool: TaskPool) -> Iterator[str]:

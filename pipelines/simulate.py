@@ -11,16 +11,15 @@ import shutil
 import sys
 import time
 from pathlib import Path
-from warnings import catch_warnings, simplefilter
 
 from rich.console import Console
 
-from bots import BOTS
 from bots.config_tree import ConfigError, dump_config
 from bots.files import replace_text
 from bots.simulation import simulate
 from bots.simulation.world import World
 from pipelines.command import run_job
+from pipelines.selection_check import check_selection
 from pipelines.simulations.config import BASELINE, SimulationConfig, load_simulation
 from pipelines.simulations.picture import draw
 from pipelines.simulations.results import Results, show
@@ -36,13 +35,8 @@ def check_arms(config: SimulationConfig) -> None:
     pool = World(config.world, config.run.first_seed).pool
     for arm in _arms(config):
         options = config.simulation(config.selection_of(arm)).options
-        try:
-            with catch_warnings():
-                # The simulation itself is to warn.
-                simplefilter("ignore", UserWarning)
-                BOTS(pool, rollouts=config.rollout.samples, seed=config.run.first_seed, **options)
-        except ValueError as error:
-            raise ConfigError(f"selection of arm {arm!r}: {error}") from error
+        shared = {"rollouts": config.rollout.samples, "seed": config.run.first_seed}
+        check_selection(pool, f"selection of arm {arm!r}", **shared, **options)
 
 
 def _arms(config: SimulationConfig) -> list[str]:

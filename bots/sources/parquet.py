@@ -77,15 +77,14 @@ def _find(path: str) -> list[str]:
         return find_files(path, (".parquet",))
     try:
         system, inside = fs.FileSystem.from_uri(path)
-        info = system.get_file_info(inside)
-        listed = [info] if info.is_file else system.get_file_info(fs.FileSelector(inside, recursive=True))
+        if system.get_file_info(inside).is_file:
+            return [path]
+        listed = system.get_file_info(fs.FileSelector(inside, recursive=True))
     except FileNotFoundError as error:
         raise SourceError(f"no such file or folder: {path}") from error
     except (pa.ArrowException, OSError) as error:
         raise SourceError(f"{path} cannot be reached: {error}") from error
     scheme = path.split("://")[0]
-    if info.is_file:
-        return [path]
     # What follows the question mark names the place, such as an endpoint of one's own.
     options = "".join(path.partition("?")[1:])
     files = sorted(entry.path for entry in listed if entry.path.endswith(".parquet"))
