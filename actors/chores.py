@@ -44,6 +44,11 @@ class Chores:
         """Forget the error: it was of the work that has been abandoned."""
         self._failure = None
 
+    @property
+    def failure(self) -> BaseException | None:
+        """The error that was kept."""
+        return self._failure
+
     def raise_failure(self) -> None:
         """Raise the error that was kept, if any."""
         if self._failure is not None:

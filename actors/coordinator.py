@@ -22,8 +22,9 @@ import numpy as np
 import ray
 
 from actors.chores import Chores
-from actors.engine_pool import EngineError, EnginePool, Weights
-from actors.evaluation import Evaluation
+from actors.engine_pool import EnginePool, Weights
+from actors.evaluation import Evaluation, EvaluationError
+from actors.fatal import FatalError
 from actors.grader_pool import GraderPool, GradingError, items_of
 from actors.partners import Partners
 from actors.posterior import together
@@ -74,7 +75,6 @@ class Coordinator:
         partners, and train and evaluation, the pools with encoded prompts, are taken at the first call. (As arguments
         of the constructor Ray would warn of them at every start, rightly: it can't know that the driver holds them.)
         The posterior goes back too, and from here: nothing that was under way can reach it afterwards.
-        Raises GradingError if no grader is left.
         """
         if not self._started:
             self.train, self.evaluation = train, evaluation
@@ -97,7 +97,7 @@ class Coordinator:
         self._gated = self.ledger.at("waiting")
         self._selecting = asyncio.Lock()
         self.chores.forgive()
-        self.graders.raise_if_none()
+        self.graders.tell_if_none()
         self.chores.begin(self._select())
 
     def pid(self) -> int:
@@ -115,6 +115,11 @@ class Coordinator:
     def stopping(self) -> bool:
         """Whether the run is to stop."""
         return self._stopping
+
+    def fatal(self) -> FatalError | None:
+        """What the run is to end with, if it is."""
+        failure = self.chores.failure if self._started else None
+        return failure if isinstance(failure, FatalError) else None
 
     def add_engines(self, engines: Sequence[tuple[str, Any]]) -> None:
         """Take more engines into the run; each is used as soon as it is up."""
@@ -141,7 +146,7 @@ class Coordinator:
     async def next_batch(self, step: int) -> tuple[list[Group], dict[str, float], dict[str, float]]:
         """A step's graded groups, in the order of their selection; figures; seconds waited, by what for.
 
-        Raises RuntimeError if no group can be graded, EngineError or GradingError if no engine or grader is left.
+        Raises RuntimeError if no group can be graded, EngineError or NoGraderError if no engine or grader is left.
         """
         self.chores.raise_failure()
         if step != self.ledger.step + 1:
@@ -229,7 +234,7 @@ class Coordinator:
     async def evaluate(self, step: int) -> dict[str, float]:
         """Mean reward of the newest policy, that of `step`, on the held-out tasks, in all and by domain.
 
-        Raises EngineError if a task cannot be answered.
+        Raises EvaluationError if a task cannot be answered.
         """
         if self.evaluation is None:
             return {}
@@ -319,9 +324,8 @@ class Coordinator:
         if purpose == TRAIN:
             self._drop((wave, row), reason)
         else:
-            # Without it the score could not be compared with those before.
             (task,) = self.evaluation.pool.ids(np.array([row], np.int64))
-            self.chores.fail(EngineError(f"evaluation task {task} cannot be answered: {reason}"))
+            self.chores.fail(EvaluationError(f"evaluation task {task} cannot be answered: {reason}"))
 
     # Grading
 

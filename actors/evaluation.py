@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 
+from actors.fatal import FatalError
 from bots.config import TrainConfig
 from bots.encoded import EncodedPool
 from bots.learning.requests import Request, Sampling, request_seed
@@ -12,6 +13,10 @@ from bots.learning.rollouts import Group, rollout_table
 
 EVALUATE = "evaluate"
 """First part of the keys of its requests."""
+
+
+class EvaluationError(FatalError):
+    """A held-out task that cannot be answered: without it the score could not be compared with those before."""
 
 
 class Evaluation:

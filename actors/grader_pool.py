@@ -14,6 +14,7 @@ import numpy as np
 import ray
 from ray.exceptions import RayActorError, RayError
 
+from actors.fatal import FatalError
 from actors.within import within
 from bots.config import GradingConfig
 from bots.encoded import EncodedPool
@@ -28,7 +29,11 @@ _START_SECONDS = 120.0
 
 
 class GradingError(RuntimeError):
-    """Answers over which too many graders were lost, or a run without any grader; with the last reason."""
+    """Answers over which too many graders were lost, with the last reason."""
+
+
+class NoGraderError(FatalError):
+    """A run that has no grader left, with the first one's reason."""
 
 
 class _GoneError(Exception):
@@ -46,7 +51,7 @@ class GraderPool:
     """Drives the grader actors from an event loop.
 
     lost(name, reason, jobs): a grader was lost while it had that many jobs. failed(error): the pool itself is broken,
-    or no grader is left.
+    or no grader is left (NoGraderError).
 
     A grader that dies is restarted by Ray, one that exceeds the time that its grades may take in all, or whose
     processes fail, is restarted from here. What it had is graded again elsewhere, each job for itself, so that
@@ -89,11 +94,11 @@ class GraderPool:
             job.done.cancel()
         self._waiting.clear()
 
-    def raise_if_none(self) -> None:
-        """Raise GradingError if graders were given and none is left: those who ask for grades would wait for ever."""
+    def tell_if_none(self) -> None:
+        """Fail if graders were given and none is left: those who ask for grades would wait for ever."""
         if self._tasks and len(self._gone) == len(self._tasks):
             count = f"all {len(self._gone)} graders are" if len(self._gone) > 1 else "the only grader is"
-            raise GradingError(f"{count} gone for good; {self._gone[0]}")
+            self._failed(NoGraderError(f"{count} gone for good; {self._gone[0]}"))
 
     async def grade(self, items: Sequence[Item]) -> list[Result]:
         """Score answers in order. What a grader could not score is tried once more, then reward None.
@@ -128,7 +133,7 @@ class GraderPool:
             reason = f"gone for good: {error}"
             self._lost(name, reason, 0)
             self._gone.append(f"{name}: {error}")
-            self.raise_if_none()
+            self.tell_if_none()
 
     async def _grade_for_ever(self, name: str, actor: Any) -> None:
         while True:

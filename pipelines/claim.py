@@ -16,12 +16,15 @@ from rich.console import Console
 from bots.config import TrainConfig, load_config
 from bots.config_tree import ConfigError, dump_config
 from bots.files import replace_text
-from pipelines.preparation import warn
+from bots.pool import TaskPool
+from pipelines.preparation import Prepared, warn
 from pipelines.session import ENDING_SECONDS, embedded
 from pipelines.summary import read_metrics
 
 CONFIG = "config.yaml"
 """What a folder is known by: the job's configuration, which is written first."""
+POOLS = "pools.json"
+"""How many tasks a run's pools had and their fingerprints, by the pools' keys in the configuration."""
 _UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
 
 
@@ -121,6 +124,42 @@ def claim_folder(config: TrainConfig, *, resume: bool, overwrite: bool) -> Path:
     except OSError as error:
         raise unwritable(folder, error) from error
     return folder
+
+
+def check_pools(folder: Path, prepared: Prepared) -> None:
+    """Whether a resumed run has the tasks that it began with; the training pool may have gained some at its end.
+
+    Raises ConfigError where not. (A run of a version that did not note its pools is judged by the posterior alone.)
+    """
+    known = folder / POOLS
+    before = json.loads(known.read_text()) if known.exists() else {}
+    for key, pool in _pools(prepared).items():
+        if key not in before:
+            continue
+        tasks, fingerprint = before[key]["tasks"], before[key]["fingerprint"]
+        may_grow = key == "pool"
+        if (
+            len(pool) < tasks
+            or (len(pool) > tasks and not may_grow)
+            or pool.prefix_fingerprint(tasks) != fingerprint
+        ):
+            raise ConfigError(
+                f"{key} has other tasks than when the run in {folder} began, {tasks:,} then and {len(pool):,} now, or "
+                "in another order; give it back its sources, or choose another run.name"
+            )
+
+
+def note_pools(folder: Path, prepared: Prepared) -> None:
+    """Write down which pools a run has, for `check_pools`."""
+    noted = {
+        key: {"tasks": len(pool), "fingerprint": pool.fingerprint} for key, pool in _pools(prepared).items()
+    }
+    replace_text(folder / POOLS, json.dumps(noted, indent=2) + "\n")
+
+
+def _pools(prepared: Prepared) -> dict[str, TaskPool]:
+    pools = {"pool": prepared.train, "evaluation.pool": prepared.evaluation}
+    return {key: encoded.pool for key, encoded in pools.items() if encoded is not None}
 
 
 def unwritable(folder: Path, error: OSError) -> ConfigError:

@@ -11,6 +11,7 @@ from pathlib import Path
 from ray.train import TrainingFailedError
 from rich.console import Console
 
+from actors.fatal import FatalError
 from pipelines.plan import ResourceError
 
 STOREYS = [Path(__file__).resolve().parents[1] / name for name in ("bots", "actors", "pipelines")]
@@ -36,7 +37,7 @@ def run_job(name: str, job: Callable[[Console], None], failures: tuple[type[Exce
             raise
         errors.print(f"bots {name}: {error}", markup=False, highlight=False, soft_wrap=True)
         return 2
-    except (TrainingFailedError, FloatingPointError, *failures) as error:
+    except (TrainingFailedError, FatalError, FloatingPointError, *failures) as error:
         errors.print(f"bots {name} failed: {error}", markup=False, highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import ray
+from ray.train import TrainingFailedError
 
 from pipelines.crew import Crew, dismiss
 from pipelines.summary import summarise
@@ -22,11 +23,14 @@ TABLE_SECONDS = 60.0
 """How long the posterior, restarted if need be, has to hand out its beliefs."""
 
 
-def conclude(crew: Crew, folder: Path, started: float, status: str) -> dict[str, Any] | None:
+def conclude(
+    crew: Crew, folder: Path, started: float, status: str, reason: str | None = None
+) -> dict[str, Any] | None:
     """Close the journal, write the summary and the final beliefs, dismiss the crew; returns the summary.
 
-    started: `time.time()` of the run's start. status: as `summarise` has it. Raises nothing, for it is called where
-    an error may be under way: what fails is logged with what is lost by it. None: the summary could not be written.
+    started: `time.time()` of the run's start. status, reason: as `summarise` has them. Raises nothing, for it is called
+    where an error may be under way: what fails is logged with what is lost by it. None: the summary could not be
+    written.
     """
     try:
         _attempt(
@@ -39,7 +43,7 @@ def conclude(crew: Crew, folder: Path, started: float, status: str) -> dict[str,
         )
         seconds = time.time() - started
         summary = _attempt(
-            "summary.json is not complete", lambda: summarise(folder, beliefs, seconds, status)
+            "summary.json is not complete", lambda: summarise(folder, beliefs, seconds, status, reason)
         )
     finally:
         _attempt("the run's actors live until this process ends", lambda: dismiss(crew))
@@ -53,3 +57,11 @@ def _attempt(lost: str, step: Callable[[], Found]) -> Found | None:
         reason = str(error).strip().splitlines() or [""]
         log.warning("%s (%s: %s)", lost, type(error).__name__, reason[0])
         return None
+
+
+def in_short(error: BaseException) -> str:
+    """What ended a run, in a line: its name and words, or the last line of the traceback that Ray Train hands on."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    if isinstance(error, TrainingFailedError) and lines:
+        return lines[-1]
+    return f"{type(error).__name__}: {' '.join(lines)}" if lines else type(error).__name__

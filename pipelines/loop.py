@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import ray
 import ray.train
 import torch
 
+from actors.fatal import FatalError
 from actors.learner_watch import RankWatch
 from actors.weights.sync import weight_sync_of
 from bots.config import TrainConfig
@@ -33,10 +35,15 @@ class Job:
 
 
 def train_loop(settings: dict[str, Any]) -> None:
-    """Train under the other ranks' eyes: one that hangs is named, and Ray Train starts the group again."""
+    """Train under the other ranks' eyes: one that hangs is named, and Ray Train starts the group again.
+
+    What is fatal ends all ranks alike, as if they were done: if it were raised here, Ray Train would start the group
+    again, in vain. The driver asks the coordinator for it.
+    """
     job: Job = settings["job"]
     ranks = RankWatch(job.config.learner.timeout_s, ray.util.get_node_ip_address())
-    ranks.run(lambda: train(job, ranks))
+    with suppress(FatalError):
+        ranks.run(lambda: train(job, ranks))
 
 
 def train(job: Job, ranks: RankWatch) -> None:
@@ -76,7 +83,7 @@ def train(job: Job, ranks: RankWatch) -> None:
             with watch("learn"):
                 figures = learner.update(scatter(shards), step)
         except NotFinite as error:
-            # On all ranks alike. If it were raised here, Ray Train would start the group again, in vain.
+            # On all ranks alike, and the journal has it for the driver. Raised here it would be tried again, in vain.
             if crew:
                 end = {"step": step, "policy_version": step - 1, **record, "stopped": str(error)}
                 ray.get(crew.journal.write.remote(end | watch.record()))
@@ -109,9 +116,20 @@ def train(job: Job, ranks: RankWatch) -> None:
 
 
 def answer(call: ray.ObjectRef | None) -> Any:
-    """What a call of rank 0 gives, for which all ranks wait; None on the others."""
+    """What a call of rank 0 gives, for which all ranks wait; None on the others.
+
+    Raises FatalError on all ranks alike if it came to that.
+    """
     wait_together(None if call is None else lambda seconds: bool(ray.wait([call], timeout=seconds)[0]))
-    return None if call is None else ray.get(call)
+    given, fatal = None, False
+    if call is not None:
+        try:
+            given = ray.get(call)
+        except FatalError:
+            fatal = True
+    if heard_by_all(fatal):
+        raise FatalError("what rank 0 waited for cannot come")
+    return given
 
 
 def evaluate(crew: Crew | None, step: int) -> dict[str, Any]:

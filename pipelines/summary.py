@@ -24,12 +24,16 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
 
 def summarise(
-    folder: Path, beliefs: pa.Table | None, seconds: float, status: str = "finished"
+    folder: Path,
+    beliefs: pa.Table | None,
+    seconds: float,
+    status: str = "finished",
+    reason: str | None = None,
 ) -> dict[str, Any]:
     """Write `summary.json` and the final beliefs, `posterior/beliefs.arrow`; return the summary.
 
     Fields that no step has produced are null. beliefs: None if they are lost, as those of a trial that its sweep has
-    stopped. status: finished, stopped (before its last step, on purpose) or failed.
+    stopped. status: finished, stopped (before its last step, on purpose) or failed. reason: what it failed by.
     """
     records = read_metrics(folder) if (folder / "metrics.jsonl").exists() else []
     steps = [record for record in records if record["step"] > 0]
@@ -37,6 +41,7 @@ def summarise(
     best = max(scores, key=lambda pair: pair[1], default=(None, None))
     summary = {
         "status": status,
+        "reason": reason,
         "steps": len(steps),
         "first_score": scores[0][1] if scores else None,
         "last_score": scores[-1][1] if scores else None,

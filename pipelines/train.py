@@ -26,9 +26,9 @@ from rich.console import Console
 from bots.config import TrainConfig, load_config
 from bots.config_tree import dump_config
 from pipelines import plan
-from pipelines.claim import check_folder, claim_folder, held
+from pipelines.claim import check_folder, check_pools, claim_folder, held, note_pools
 from pipelines.command import run_job
-from pipelines.conclusion import conclude
+from pipelines.conclusion import conclude, in_short
 from pipelines.crew import Crew, complete, hire
 from pipelines.handout import fetch, write_model
 from pipelines.loop import Job, train_loop
@@ -51,8 +51,9 @@ def train(
     resume: continue the run in the folder from its newest checkpoint. overwrite: replace it. seats: what is already
     reserved for the engines; None: they go where there is room. settling_seconds: how long to wait for what other jobs
     still hold.
-    Raises ConfigError, PoolError or ResourceError before anything expensive starts or an earlier run is replaced, and
-    FloatingPointError if more steps than `learner.max_skipped_steps` in a row had no finite loss. On an interrupt the
+    Raises ConfigError, PoolError or ResourceError before anything expensive starts or an earlier run is replaced,
+    FloatingPointError if more steps than `learner.max_skipped_steps` in a row had no finite loss, and FatalError if
+    no grader is left or a held-out task cannot be answered. On an interrupt the
     step under way is finished and a checkpoint written; on a second one, or where no checkpoints are kept, everything
     ends at once. Either way the results so far stay readable.
     """
@@ -62,6 +63,8 @@ def train(
     warning = check_folder(config, resume=resume, overwrite=overwrite)
     if warning:
         warn(console, warning)
+    if resume:
+        check_pools(config.run.path, prepared)
     if not ray.is_initialized():
         # Nodes of a cluster may be taken away with a notice; the one in here is not.
         os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0" if embedded() else "1"
@@ -72,6 +75,7 @@ def train(
             wait_until_ended(config.run.name)
             # Only now, when the run can start: what is there may be replaced.
             folder = claim_folder(config, resume=resume, overwrite=overwrite)
+            note_pools(folder, prepared)
             return _run(prepared, folder, console, seats)
         finally:
             plan.stop_asking()
@@ -80,7 +84,7 @@ def train(
 def _run(prepared: Prepared, folder: Path, console: Console, seats: plan.Seats | None) -> dict[str, Any]:
     started = time.time()
     crew = hire(prepared, folder, seats)
-    status = "failed"
+    status, reason = "failed", None
     try:
         _fit(prepared, crew, folder, console)
         if prepared.config.run.export:
@@ -89,8 +93,11 @@ def _run(prepared: Prepared, folder: Path, console: Console, seats: plan.Seats |
     except KeyboardInterrupt:
         status = "stopped"
         raise
+    except Exception as error:
+        reason = in_short(error)
+        raise
     finally:
-        summary = conclude(crew, folder, started, status)
+        summary = conclude(crew, folder, started, status, reason)
     if summary is None:
         raise RuntimeError(f"the run is finished, but {folder / 'summary.json'} could not be written")
     return summary
@@ -169,12 +176,16 @@ def _fit(prepared: Prepared, crew: Crew, folder: Path, console: Console) -> None
         progress.poll()
     if failures:
         raise failures[0]
+    if fatal := ray.get(crew.coordinator.fatal.remote()):
+        raise fatal
     last = ray.get(crew.journal.since.remote(-1))
     if last and "stopped" in last[0]:
         raise FloatingPointError(last[0]["stopped"])
     if stopping and progress.step < config.run.steps:
         console.print(f"checkpoint of step {progress.step}; --resume goes on from it", highlight=False)
         raise KeyboardInterrupt
+    if progress.step < config.run.steps:
+        raise RuntimeError(f"the learner group ended after step {progress.step} of {config.run.steps}")
 
 
 def main(arguments: list[str] | None = None) -> int:

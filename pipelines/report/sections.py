@@ -54,7 +54,7 @@ def _run(run: Run, setting: int, table_rows: int) -> dict[str, Any]:
         "setting": setting,
         "seed": run.seed,
         "state": run.state,
-        "stopped": run.records[-1].get("stopped") if run.records else None,
+        "reason": (run.summary or {}).get("reason"),
         "quiet_seconds": run.quiet_seconds,
         "planned_steps": run.planned_steps,
         "config": yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),

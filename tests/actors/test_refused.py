@@ -15,6 +15,8 @@ from ray.exceptions import RayActorError
 from actors import engine_pool
 from actors.coordinator import MOST_LOSSES
 from actors.engine_pool import EnginePool, Weights
+from actors.evaluation import EvaluationError
+from actors.fatal import FatalError
 from actors.grader import Grader
 from actors.rollout import RolloutActor
 from benchmarks.fake_engine import FakeEngine, Law
@@ -199,6 +201,9 @@ def test_an_evaluation_that_ends_engines_fails_with_the_reason(cluster, tmp_path
     crew.restore()
     crew.publish(0)
     said = f"evaluation task t{POISON} cannot be answered: {MOST_LOSSES} engines were lost while they answered it"
-    with pytest.raises(RuntimeError, match=said):
+    assert ray.get(crew.coordinator.fatal.remote()) is None
+    with pytest.raises(FatalError, match=said):
         ray.get(crew.coordinator.evaluate.remote(0), timeout=120)
+    with pytest.raises(EvaluationError, match=said):
+        raise ray.get(crew.coordinator.fatal.remote())
     crew.dismiss()

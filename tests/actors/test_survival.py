@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 import ray
 
+from actors.fatal import FatalError
 from actors.grader import Grader
+from actors.grader_pool import NoGraderError
 from bots.graders.workers import Result
 from bots.ledger import audit
 from tests.actors.crew import SAMPLES, STALENESS, TASKS, Crew
@@ -148,12 +150,14 @@ def test_without_any_engine_the_run_ends_and_says_why(cluster, tmp_path):
 
 def test_without_any_grader_the_run_ends_with_what_their_constructors_said(cluster, tmp_path):
     crew = Crew(tmp_path, [Grader.options(num_cpus=0).remote(1, graders=["magic"])], engines=1)
-    said = r"GradingError: the only grader is gone for good; grader-0: .*unknown grader 'magic'"
-    with pytest.raises(RuntimeError, match=said):
+    said = r"the only grader is gone for good; grader-0: .*unknown grader 'magic'"
+    with pytest.raises(FatalError, match=said):
         crew.first_step()
     # A learner group that Ray Train starts again hears it too.
-    with pytest.raises(RuntimeError, match=said):
+    with pytest.raises(FatalError, match=said):
         crew.first_step()
+    with pytest.raises(NoGraderError, match=said):
+        raise ray.get(crew.coordinator.fatal.remote())
     crew.dismiss()
 
 

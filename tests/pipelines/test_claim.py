@@ -5,17 +5,21 @@ import signal
 import subprocess
 import sys
 
+import pyarrow as pa
 import pytest
 import ray
 from filelock import FileLock
 from rich.console import Console
 
 from bots.config_tree import ConfigError, parse_config
+from bots.encoded import EncodedPool, Prompts
+from bots.pool import TaskPool
 from pipelines import session
 from pipelines.anchoring.config import AnchorsConfig
 from pipelines.anchors import measure_anchors
-from pipelines.claim import check_folder, claim_folder, held, kind_of
+from pipelines.claim import check_folder, check_pools, claim_folder, held, kind_of, note_pools
 from pipelines.plan import ResourceError
+from pipelines.preparation import Prepared, prepare
 from pipelines.train import train
 
 QUIET = Console(quiet=True)
@@ -197,3 +201,42 @@ def test_a_run_with_a_checkpoint_or_without_a_step_is_resumed_without_a_word(sma
     assert check_folder(small_job("run.steps=9", name="finished"), resume=True, overwrite=False) is None
     earlier_run(begun, 0)
     assert check_folder(begun, resume=True, overwrite=False) is None
+
+
+def with_pools(train, evaluation=None):
+    """What `prepare` makes of pools with these ids."""
+    pools = [
+        None if ids is None else EncodedPool(TaskPool.from_arrow(pa.table({"id": list(ids)})), Prompts([]))
+        for ids in (train, evaluation)
+    ]
+    return Prepared(None, "", *pools)
+
+
+@pytest.mark.parametrize(
+    ("train", "evaluation", "refused"),
+    [
+        ("abc", "xy", None),
+        ("abcd", "xy", None),
+        ("abd", "xy", "pool has other tasks than when the run in .* began, 3 then and 3 now"),
+        ("ab", "xy", "pool has other tasks .* 3 then and 2 now"),
+        ("abc", "xyz", "evaluation.pool has other tasks .* 2 then and 3 now"),
+    ],
+)
+def test_a_resumed_run_keeps_its_pools(tmp_path, train, evaluation, refused):
+    check_pools(tmp_path, with_pools(train, evaluation))  # of a version that did not note them
+    note_pools(tmp_path, with_pools("abc", "xy"))
+    again = with_pools(train, evaluation)
+    if refused is None:
+        check_pools(tmp_path, again)
+    else:
+        with pytest.raises(ConfigError, match=f"^{refused}"):
+            check_pools(tmp_path, again)
+
+
+def test_a_run_whose_pool_has_changed_is_not_resumed(small_job, tmp_path):
+    config = small_job()
+    folder = earlier_run(config, 0, 1, checkpoint=1)
+    note_pools(folder, prepare(small_job("pool.sources.0.seed=5")))
+    with pytest.raises(ConfigError, match=r"^pool has other tasks .* 200 then and 200 now"):
+        train(config, resume=True, console=QUIET)
+    assert not (folder / "pool.arrow").exists(), "no actor was started"

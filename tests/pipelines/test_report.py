@@ -154,6 +154,10 @@ def test_a_run_that_is_going_or_was_cut_off_can_be_reported(tmp_path):
     assert run["table"]["belief_known"], "from the replay, as the run has not written them yet"
     early = make_run(tmp_path, name="early", steps=5, planned=50)
     assert read_run(early).state == "ended early"
+    assert data_of(early)["runs"][0]["reason"] is None
+    summary = json.loads((early / "summary.json").read_text()) | {"reason": "NoGraderError: none is left"}
+    (early / "summary.json").write_text(json.dumps(summary))
+    assert data_of(early)["runs"][0]["reason"] == "NoGraderError: none is left"
 
 
 def test_missing_data_is_said_in_a_sentence(tmp_path):

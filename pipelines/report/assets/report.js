@@ -37,7 +37,7 @@ const interval = (cell, digits) => {
 function stateOf(run) {
   const at = `step ${whole(run.key.steps)} of ${whole(run.planned_steps)}`;
   if (run.state === "finished") return `finished, ${whole(run.key.steps)} steps`;
-  if (run.state === "ended early") return `ended early at ${at}${run.stopped ? `: ${run.stopped}` : ""}`;
+  if (run.state === "ended early") return `ended early at ${at}${run.reason ? `: ${run.reason}` : ""}`;
   return `not ended: ${at}, last written ${duration(run.quiet_seconds)} before this report`;
 }
 

@@ -1,0 +1,46 @@
+"""Runs that no restart can help end once, with the reason."""
+
+import json
+
+import pytest
+
+from actors.grader import Grader
+from actors.grader_pool import NoGraderError
+from pipelines import crew
+from pipelines.train import train
+
+pytestmark = pytest.mark.slow
+
+
+def test_a_run_without_a_finite_loss_ends_once_and_says_why(small_job, cluster):
+    # The KL divergence to the starting model is zero at first; infinitely weighted, it is not a number.
+    config = small_job(
+        "learner.kl_coefficient=1e300", "learner.max_skipped_steps=1", "run.steps=8", "evaluation.pool=null"
+    )
+    with pytest.raises(FloatingPointError, match=r"learner.max_skipped_steps = 1.*learner.kl_coefficient"):
+        train(config)
+    records = [json.loads(line) for line in (config.run.path / "metrics.jsonl").read_text().splitlines()]
+    skipped = [record for record in records if record.get("skipped_updates")]
+    assert len(skipped) == 1
+    assert "loss" not in skipped[0]
+    assert "stopped" in records[-1]
+    assert records[-1]["step"] < 8
+    assert len({record["weights"] for record in records if "weights" in record}) == 1, "nothing was learnt"
+    summary = json.loads((config.run.path / "summary.json").read_text())
+    assert summary["steps"] == records[-1]["step"]
+    assert summary["reason"].startswith("FloatingPointError: ")
+
+
+def test_a_run_without_a_grader_ends_once_and_says_why(small_job, cluster, monkeypatch):
+    def unmakeable(prepared, number):
+        return f"grader-{number}", Grader.options(num_cpus=0).remote(1, graders=["magic"])
+
+    monkeypatch.setattr(crew, "_grader", unmakeable)
+    config = small_job("learner.ranks=2", "learner.max_failures=3")
+    with pytest.raises(NoGraderError, match=r"the only grader is gone for good; grader-0: .*'magic'"):
+        train(config)
+    events = [json.loads(line) for line in (config.run.path / "ledger.jsonl").read_text().splitlines()]
+    assert [event["event"] for event in events].count("rewound") == 1, "the start, and no other"
+    summary = json.loads((config.run.path / "summary.json").read_text())
+    assert (summary["status"], summary["steps"]) == ("failed", 0)
+    assert summary["reason"].startswith("NoGraderError: the only grader is gone for good")
