@@ -108,7 +108,7 @@ def close_runs(results: SweepResults, folder: Path) -> None:
     for trial in results.trials:
         if trial.status != "finished" and (folder / trial.name / "config.yaml").exists():
             status = "failed" if trial.status == "failed" else "stopped"
-            summarise(folder / trial.name, None, trial.seconds, status)
+            summarise(folder / trial.name, None, trial.seconds, status, trial.error)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.ipc as ipc
@@ -28,7 +29,7 @@ from pipelines.sweeps.exploit import adopt, run_of_checkpoint
 from pipelines.sweeps.folders import can_resume, has_ended
 from pipelines.sweeps.plan import trial_demand
 from pipelines.sweeps.trials import segment_end
-from pipelines.tune import run_sweep
+from pipelines.tune import close_runs, run_sweep
 from tests.heads import started_head
 
 SMALL = [
@@ -232,6 +233,20 @@ def test_a_sweep_says_what_the_job_that_it_varies_warns_of(cluster, tmp_path):
         run_sweep(sweep, Console(file=said, width=400))
     assert "warning:" in said.getvalue()
     assert "of the pool's 200 tasks have no reference pass rates" in said.getvalue()
+
+
+def test_a_run_that_its_sweep_ended_says_why(tmp_path):
+    ended = [("a", "failed", "NoGraderError: none is left"), ("b", "stopped", None), ("c", "finished", None)]
+    for name, _, _ in ended:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "config.yaml").touch()
+    trials = [SimpleNamespace(name=n, status=s, seconds=5.0, error=e) for n, s, e in ended]
+    close_runs(SimpleNamespace(trials=trials), tmp_path)
+    said = {path.parent.name: json.loads(path.read_text()) for path in tmp_path.glob("*/summary.json")}
+    assert {name: (summary["status"], summary["reason"]) for name, summary in said.items()} == {
+        "a": ("failed", "NoGraderError: none is left"),
+        "b": ("stopped", None),
+    }
 
 
 def test_a_run_without_a_checkpoint_cannot_be_adopted(small_job, tmp_path):
