@@ -7,6 +7,7 @@ again beside itself, here or on machines that share the results' folder, and the
 from __future__ import annotations
 
 import argparse
+import hashlib
 import os
 import platform
 import shutil
@@ -36,20 +37,22 @@ def run_study(
     minutes: float | None,
     timed: bool = True,
     only: Only = ALL,
+    retime: bool = False,
 ) -> None:
     """Run what has no result yet and no other process is running, in order.
 
     only: the share of the study that is run; the page has the whole.
     minutes: no new run is started after so long. timed: False keeps no seconds, for a machine that does other work at
-    the same time. A run whose configuration is no longer the study's is made anew.
+    the same time. retime: what was not timed here in this sitting counts as missing. A run whose configuration is no
+    longer the study's is made anew.
     Each finished run is on disk before the next begins; an interrupted one begins again the next time.
     """
     started = time.monotonic()
-    console.print(f"{len(missing_runs(study, only))} runs to go", highlight=False)
+    console.print(f"{len(missing_runs(study, only, retime))} runs to go", highlight=False)
     for key in study.plan(only):
         if minutes is not None and time.monotonic() - started > 60 * minutes:
             return
-        with _claimed(study, key) as ours:
+        with _claimed(study, key, retime) as ours:
             if not ours:
                 continue
             pool, arm, seed = key
@@ -57,17 +60,21 @@ def run_study(
             _run(study, key, console, timed)
         with FileLock(study.results / "page.lock"):
             write_page(study, name, page)
-        console.print(f"{len(missing_runs(study, only))} runs to go", highlight=False)
+        console.print(f"{len(missing_runs(study, only, retime))} runs to go", highlight=False)
 
 
-def missing_runs(study: StudyConfig, only: Only = ALL) -> list[Key]:
+def missing_runs(study: StudyConfig, only: Only = ALL, retime: bool = False) -> list[Key]:
     """What has no result with the study's present configuration, in the order of the plan."""
     results = StudyResults(study.results)
-    return [key for key in study.plan(only) if not results.has(study, key)]
+    return [key for key in study.plan(only) if _is_missing(study, results, key, retime)]
+
+
+def _is_missing(study: StudyConfig, results: StudyResults, key: Key, retime: bool) -> bool:
+    return not results.has(study, key) or (retime and not results.timed_on(key, _machine(), _sitting()))
 
 
 @contextmanager
-def _claimed(study: StudyConfig, key: Key) -> Iterator[bool]:
+def _claimed(study: StudyConfig, key: Key, retime: bool = False) -> Iterator[bool]:
     """Whether the run is this process's to make. The claim of a process that dies falls with it."""
     study.results.mkdir(parents=True, exist_ok=True)
     claim = FileLock(study.results / f"{study.run(key).run.name}.lock", blocking=False)
@@ -78,7 +85,7 @@ def _claimed(study: StudyConfig, key: Key) -> Iterator[bool]:
         return
     try:
         # Looked up under the claim: another process may have finished the run a moment ago.
-        yield not StudyResults(study.results).has(study, key)
+        yield _is_missing(study, StudyResults(study.results), key, retime)
     finally:
         Path(claim.lock_file).unlink(missing_ok=True)
         claim.release()
@@ -93,6 +100,7 @@ def _run(study: StudyConfig, key: Key, console: Console, timed: bool) -> None:
         "fingerprint": fingerprint(config),
         "commit": _commit(),
         "machine": _machine(),
+        "sitting": _sitting(),
         "config": dump_config(config),
         "wall_seconds": time.time() - began if timed else None,
     }
@@ -104,6 +112,12 @@ def _run(study: StudyConfig, key: Key, console: Console, timed: bool) -> None:
 def _machine() -> str:
     cores = len(os.sched_getaffinity(0))
     return f"{cores} CPU core{'s' * (cores > 1)} ({platform.machine()})"
+
+
+def _sitting() -> str:
+    """The same for all runs on this machine until it is started anew; says nothing else of it."""
+    boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
+    return hashlib.sha256(boot).hexdigest()[:10]
 
 
 def _commit() -> str:
@@ -131,6 +145,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--untimed", action="store_true", help="keep no seconds: the machine does other work meanwhile"
     )
+    parser.add_argument(
+        "--retime",
+        action="store_true",
+        help="run also what was not timed on this machine since its start: seconds are compared only between such",
+    )
     parser.add_argument("--page-only", action="store_true", help="make the page from what is there")
     options = parser.parse_intermixed_args(arguments)
 
@@ -140,7 +159,14 @@ def main(arguments: list[str] | None = None) -> int:
         study.check(only)
         if not options.page_only:
             run_study(
-                study, console, options.page, options.config, options.minutes, not options.untimed, only
+                study,
+                console,
+                options.page,
+                options.config,
+                options.minutes,
+                not options.untimed,
+                only,
+                options.retime,
             )
         write_page(study, options.config, options.page)
         left = len(missing_runs(study))

@@ -30,7 +30,8 @@ Made by `bots study {config}` from `{results}/*.parquet`; no number here was typ
 
 {done} of {planned} runs are there, of commits {commits}, on {machines}. {timed} of them were
 timed; the others ran while the machine did other work, and count for steps and tokens only. Seconds are compared only
-between runs of a seed on one kind of machine.
+between runs of a seed that one machine made in one sitting: from one day to another machines of one kind differ by more
+than is to be found out.
 """
 STALE = """
 Left out: {count} of another configuration than the study's present one; `bots study {config}` makes them anew.

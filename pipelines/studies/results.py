@@ -26,6 +26,7 @@ RUNS = pa.schema(
         ("fingerprint", pa.string()),
         ("commit", pa.string()),
         ("machine", pa.string()),
+        ("sitting", pa.string()),
         ("config", pa.string()),
         ("wall_seconds", pa.float64()),
     ]
@@ -55,7 +56,7 @@ class StudyRun:
     against: scores over "steps", generated "tokens" and training "seconds"; no seconds of a run that was not timed.
     etr, brier: float64 (steps,), the latter NaN where nothing was predicted. coverage: share of the pool that had been
     observed at the end; NaN for a run that did not count it. last: the last score by domain; empty for a run that did
-    not keep them. machine: the kind that it ran on.
+    not keep them. machine: the kind that it ran on. sitting: which one, and since which start of it.
     """
 
     against: dict[str, Curve]
@@ -64,14 +65,16 @@ class StudyRun:
     coverage: float
     last: dict[str, float]
     machine: str
+    sitting: str
 
     def comparable(self, other: StudyRun, cost: str) -> bool:
-        """Whether the two can be compared on a cost: both have it, and seconds are those of one kind of machine."""
-        return (
-            cost in self.against
-            and cost in other.against
-            and (cost != "seconds" or self.machine == other.machine)
-        )
+        """Whether the two can be compared on a cost: both have it, and seconds are those of one machine in one sitting.
+
+        Machines of one kind were seen to differ by half in speed, from day to day, and all seeds of an arm with them:
+        more than there is to be found out, and no chance that a test over seeds could allow for.
+        """
+        here, there = (self.machine, self.sitting), (other.machine, other.sitting)
+        return cost in self.against and cost in other.against and (cost != "seconds" or here == there)
 
 
 class StudyResults:
@@ -91,6 +94,14 @@ class StudyResults:
     def has(self, study: StudyConfig, key: Key) -> bool:
         """Whether there is such a run with the study's present configuration."""
         return self.fingerprint(key) == fingerprint(study.run(key))
+
+    def timed_on(self, key: Key, machine: str, sitting: str) -> bool:
+        """Whether a run was timed on such a machine in this sitting."""
+        found = self.runs.filter(_is(key)).select(["machine", "sitting", "wall_seconds"]).to_pylist()
+        return any(
+            (run["machine"], run["sitting"]) == (machine, sitting) and run["wall_seconds"] is not None
+            for run in found
+        )
 
     def leave_out_stale(self, study: StudyConfig) -> int:
         """Forget, here but not on disk, the study's runs of another configuration than its present one; how many."""
@@ -162,6 +173,7 @@ class StudyResults:
             coverage[-1].as_py() if len(coverage) else math.nan,
             dict(scored["domain_scores"][-1].as_py() or []),
             about["machine"][0].as_py(),
+            about["sitting"][0].as_py(),
         )
 
     @staticmethod

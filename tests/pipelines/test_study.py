@@ -146,6 +146,16 @@ def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
     assert 0 < last["coverage"] <= 2 * 8 / 200
     assert "The last score by domain" in text
 
+    assert study.main([*one_seed, "--retime", "--arm", "random"]) == 0
+    assert "1 runs to go" in capsys.readouterr().out
+    again = StudyResults(tmp_path / "results")
+    besides = [name for name in before.steps.column_names if "seconds" not in name]
+    order = [("arm", "ascending"), ("step", "ascending")]
+    one, other = (tables.steps.select(besides).sort_by(order) for tables in (before, again))
+    assert one.equals(other), "but for its seconds a run repeats itself"
+    config = load_study(tmp_path / "study.yaml", ["parts.0.seeds=1"])
+    assert study.missing_runs(config, retime=True) == [("mixed", "bots", 0)], "that one is not timed"
+
     compared = compare_arms(before, "mixed", ["random", "bots"], "random", 2)
     expected = time_to_best(bots.against["tokens"], random.against["tokens"])
     found = compared.figures["bots"]["TTB100/tokens"].values

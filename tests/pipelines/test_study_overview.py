@@ -36,18 +36,26 @@ def results(tmp_path):
     return found
 
 
-def ran_on(machines, rows):
-    """The table of runs: all on one kind of machine but for some arms."""
+def ran_on(machines, rows, sittings=None):
+    """The table of runs: all on one kind of machine in one sitting, but for some arms."""
     keys = sorted({(row["pool"], row["arm"], row["seed"]) for row in rows})
     about = [
-        {"pool": pool, "arm": arm, "seed": seed, "machine": machines.get(arm, "2 CPU cores")}
+        {
+            "pool": pool,
+            "arm": arm,
+            "seed": seed,
+            "machine": machines.get(arm, "2 CPU cores"),
+            "sitting": (sittings or {}).get(arm, "monday"),
+        }
         for pool, arm, seed in keys
     ]
     return pa.Table.from_pylist(about, schema=RUNS)
 
 
-def test_seconds_of_two_kinds_of_machine_are_not_compared(results):
-    results.runs = ran_on({"bots": "1 CPU core"}, results.steps.to_pylist())
+@pytest.mark.parametrize("apart", [({"bots": "1 CPU core"}, {}), ({}, {"bots": "tuesday"})])
+def test_seconds_of_two_machines_or_sittings_are_not_compared(results, apart):
+    machines, sittings = apart
+    results.runs = ran_on(machines, results.steps.to_pylist(), sittings)
     figures = compare_arms(results, "mixed", list(RISE), "random", SEEDS).figures
     for name in ("TTB100", "BSF50"):
         assert len(figures["bots"][f"{name}/steps"].values) == SEEDS

@@ -53,7 +53,12 @@ def add(study, key, tmp_path, scores):
         for k, score in enumerate(scores)
     ]  # fmt: skip
     (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
-    about = {"fingerprint": fingerprint(study.run(key)), "commit": "c" * 40, "machine": "1 CPU core"}
+    about = {
+        "fingerprint": fingerprint(study.run(key)),
+        "commit": "c" * 40,
+        "machine": "1 CPU core",
+        "sitting": "monday",
+    }
     StudyResults.add(study.results, key, folder, about)
 
 
@@ -126,7 +131,9 @@ class Known:
         _, arm, seed = key
         scores = np.array(self.scores[arm][seed])
         steps = np.arange(len(scores), dtype=float)
-        return StudyRun({"steps": Curve(steps, scores)}, np.ones(4), np.zeros(4), math.nan, {}, "a machine")
+        return StudyRun(
+            {"steps": Curve(steps, scores)}, np.ones(4), np.zeros(4), math.nan, {}, "one", "monday"
+        )
 
 
 def bsf(scores, name):
