@@ -116,7 +116,7 @@ def test_engines_come_with_nodes_and_work_goes_on_when_one_is_taken_away(tmp_pat
         with log.open("w") as output:
             driver = subprocess.Popen(
                 [sys.executable, "-m", "pipelines.train", "configs/lab.yaml", "run.steps=100000",
-                 f"run.folder={tmp_path}", "run.wait_for_nodes_s=120", "run.checkpoint_every=100000",
+                 f"run.folder={tmp_path}", "run.wait_for_nodes_s=240", "run.checkpoint_every=100000",
                  "pool.sources.0.size=400", "selection.tasks=16", "evaluation.every=100000",
                  "evaluation.pool.sources.0.size=40", "rollout.engines=2", "rollout.min_engines=1",
                  "rollout.cpus=1", "rollout.resources.rollout=1", "rollout.samples=4", "learner.ranks=1",
@@ -132,7 +132,7 @@ def test_engines_come_with_nodes_and_work_goes_on_when_one_is_taken_away(tmp_pat
             wait_for(looked, seconds, what)
 
         try:
-            reached(lambda roles, engines: len(timeline.records()) > 1, 120, "the first step")
+            reached(lambda roles, engines: len(timeline.records()) > 1, 240, "the first step")
             reached(lambda roles, engines: engines == 2, 120, "two engines")
             assert sorted(timeline.nodes().values()) == ["learner", "rollout", "rollout"]
 
