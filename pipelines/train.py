@@ -53,9 +53,9 @@ def train(
     still hold.
     Raises ConfigError, PoolError or ResourceError before anything expensive starts or an earlier run is replaced,
     FloatingPointError if more steps than `learner.max_skipped_steps` in a row had no finite loss, and FatalError if
-    no grader is left or a held-out task cannot be answered. On an interrupt the
-    step under way is finished and a checkpoint written; on a second one, or where no checkpoints are kept, everything
-    ends at once. Either way the results so far stay readable.
+    no grader is left or a held-out task cannot be answered. On an interrupt the step under way is finished and a
+    checkpoint written; on a second one, or where no checkpoints are kept, everything ends at once. Either way the
+    results so far stay readable.
     """
     console = console or Console()
     prepared = prepare(config)

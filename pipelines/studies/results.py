@@ -97,11 +97,9 @@ class StudyResults:
 
     def timed_on(self, key: Key, machine: str, sitting: str) -> bool:
         """Whether a run was timed on such a machine in this sitting."""
-        found = self.runs.filter(_is(key)).select(["machine", "sitting", "wall_seconds"]).to_pylist()
-        return any(
-            (run["machine"], run["sitting"]) == (machine, sitting) and run["wall_seconds"] is not None
-            for run in found
-        )
+        here = (pc.field("machine") == machine) & (pc.field("sitting") == sitting)
+        timed = pc.field("wall_seconds").is_valid()
+        return bool(self.runs.filter(_is(key) & here & timed).num_rows)
 
     def leave_out_stale(self, study: StudyConfig) -> int:
         """Forget, here but not on disk, the study's runs of another configuration than its present one; how many."""
