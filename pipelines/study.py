@@ -23,7 +23,7 @@ from rich.console import Console
 
 from bots.config_tree import dump_config
 from pipelines.command import run_job
-from pipelines.studies.config import ALL, Key, Only, StudyConfig, fingerprint, load_study
+from pipelines.studies.config import ALL, Key, Only, StudyConfig, load_study
 from pipelines.studies.page import write_page
 from pipelines.studies.results import StudyResults
 from pipelines.train import train
@@ -97,7 +97,7 @@ def _run(study: StudyConfig, key: Key, console: Console, timed: bool) -> None:
     began = time.time()
     train(config, overwrite=folder.exists(), console=console)
     about = {
-        "fingerprint": fingerprint(config),
+        "fingerprint": study.fingerprint(key),
         "commit": _commit(),
         "machine": _machine(),
         "sitting": _sitting(),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from bots.config import TrainConfig
 from bots.config_tree import ConfigError, Count, Section, parse_config, read_tree
@@ -81,6 +81,8 @@ class StudyConfig(Section):
     """Overrides of each arm."""
     parts: list[Part] = Field(min_length=1)
     """In the order in which they are run."""
+    _runs: dict[Key, TrainConfig] = PrivateAttr(default_factory=dict)
+    _fingerprints: dict[Key, str] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _names_are_known(self) -> StudyConfig:
@@ -126,7 +128,21 @@ class StudyConfig(Section):
                 raise ConfigError(f"unknown {kind} {unknown}; the study has {known}")
 
     def run(self, key: Key) -> TrainConfig:
-        """The configuration of one run. Raises ConfigError as the train job does, and where it would have no score."""
+        """The configuration of one run. Raises ConfigError as the train job does, and where it would have no score.
+
+        The files are read once for each run: what is edited under way does not mix with what the study began with.
+        """
+        if key not in self._runs:
+            self._runs[key] = self._read_run(key)
+        return self._runs[key]
+
+    def fingerprint(self, key: Key) -> str:
+        """Of a run's configuration, as the study has it."""
+        if key not in self._fingerprints:
+            self._fingerprints[key] = fingerprint(self.run(key))
+        return self._fingerprints[key]
+
+    def _read_run(self, key: Key) -> TrainConfig:
         pool, arm, seed = key
         overrides = [*self.common, *self.pools[pool], *self.arms[arm], f"run.seed={seed}"]
         tree = read_tree(self.base, overrides)

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from bots.files import replacing
 from bots.metrics import Curve
-from pipelines.studies.config import Key, StudyConfig, fingerprint
+from pipelines.studies.config import Key, StudyConfig
 from pipelines.summary import read_metrics, training_seconds
 
 RUNS = pa.schema(
@@ -93,7 +93,7 @@ class StudyResults:
 
     def has(self, study: StudyConfig, key: Key) -> bool:
         """Whether there is such a run with the study's present configuration."""
-        return self.fingerprint(key) == fingerprint(study.run(key))
+        return self.fingerprint(key) == study.fingerprint(key)
 
     def timed_on(self, key: Key, machine: str, sitting: str) -> bool:
         """Whether a run was timed on such a machine in this sitting."""

@@ -67,10 +67,22 @@ def test_runs_come_once_each_and_seed_by_seed(tmp_path):
     assert list(config.plan(Only(parts=("ρ",)))) == [("mixed", arm, 0) for arm in ("random", "bots", "rho 1")]
     assert list(config.plan(Only(arms=("rho 1",)))) == [("mixed", "rho 1", 0)]
     assert list(config.plan(Only(("selectors",), ("rho 1",)))) == []
-    prints = {fingerprint(config.run(key)) for key in plan}
+    prints = {config.fingerprint(key) for key in plan}
     assert len(prints) == 9  # every run is another configuration, wherever it is kept
     moved = load_study(study_file(tmp_path, parts=parts, folder="/elsewhere"), [])
-    assert fingerprint(moved.run(plan[0])) == fingerprint(config.run(plan[0]))
+    assert moved.fingerprint(plan[0]) == config.fingerprint(plan[0])
+
+
+def test_a_base_edited_under_way_does_not_mix_with_what_the_study_began_with(tmp_path):
+    study, key = load_study(study_file(tmp_path), []), ("mixed", "bots", 0)
+    rate, before = study.run(key).learner.lr, study.fingerprint(key)
+    base = yaml.safe_load(study.base.read_text())
+    base["learner"]["lr"] = 2 * rate
+    study.base.write_text(yaml.safe_dump(base))
+    assert (study.run(key).learner.lr, study.fingerprint(key)) == (rate, before)
+    again = load_study(tmp_path / "study.yaml", [])
+    assert again.run(key).learner.lr == 2 * rate
+    assert again.fingerprint(key) != before
 
 
 def test_a_run_of_other_defaults_is_another_one():

@@ -12,7 +12,7 @@ import yaml
 from bots.config_tree import ConfigError
 from bots.metrics import Curve
 from pipelines.studies import results as tables
-from pipelines.studies.config import fingerprint, load_study
+from pipelines.studies.config import load_study
 from pipelines.studies.figures import compare_arms
 from pipelines.studies.markdown import cell
 from pipelines.studies.page import write_page
@@ -54,7 +54,7 @@ def add(study, key, tmp_path, scores):
     ]  # fmt: skip
     (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
     about = {
-        "fingerprint": fingerprint(study.run(key)),
+        "fingerprint": study.fingerprint(key),
         "commit": "c" * 40,
         "machine": "1 CPU core",
         "sitting": "monday",
@@ -115,7 +115,7 @@ def test_a_kill_between_the_tables_leaves_a_run_to_be_made(full_at, study_file, 
     results = StudyResults(study.results)
     if results.run(BOTS) is not None:  # the old one, whole
         assert results.run(BOTS).against["steps"].scores.tolist() == [0.1, 0.2]
-        assert results.fingerprint(BOTS) != fingerprint(study.run(BOTS))
+        assert results.fingerprint(BOTS) != study.fingerprint(BOTS)
     add(study, BOTS, tmp_path, [0.5, 0.6])
     assert BOTS not in missing_runs(study)
     assert StudyResults(study.results).run(BOTS).against["steps"].scores.tolist() == [0.5, 0.6]
