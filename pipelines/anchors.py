@@ -35,8 +35,9 @@ from pipelines import plan
 from pipelines.anchoring.blocks import graded_blocks
 from pipelines.anchoring.config import REFERENCES, AnchorsConfig, ReferenceConfig
 from pipelines.anchoring.results import block_file, write_results, write_table
-from pipelines.claim import CONFIG, held, kind_of, unwritable
+from pipelines.claim import CONFIG, kind_of
 from pipelines.command import run_job
+from pipelines.hold import held, unwritable
 from pipelines.pool import build_pool
 from pipelines.preparation import load_outlines
 from pipelines.session import ray_session

@@ -1,67 +1,25 @@
-"""A run's folder: what it holds, whether a run may have it, and that one process at a time does."""
+"""A run's folder: what it holds, and whether a run may have it."""
 
 from __future__ import annotations
 
-import errno
 import json
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
-from filelock import FileLock, Timeout
-from rich.console import Console
 
 from bots.config import TrainConfig, load_config
 from bots.config_tree import ConfigError, dump_config
 from bots.files import replace_text
 from bots.pool import TaskPool
-from pipelines.preparation import Prepared, warn
-from pipelines.session import ENDING_SECONDS, embedded
+from pipelines.hold import unwritable
+from pipelines.preparation import Prepared
 from pipelines.summary import read_metrics
 
 CONFIG = "config.yaml"
 """What a folder is known by: the job's configuration, which is written first."""
 POOLS = "pools.json"
 """How many tasks a run's pools had and their fingerprints, by the pools' keys in the configuration."""
-_UNWRITABLE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST}
-
-
-@contextmanager
-def held(folder: Path, console: Console) -> Iterator[None]:
-    """Keep other processes out of a job's folder for the time of the block.
-
-    The hold is a lock on a file beside the folder, which the system lifts when this process ends, however it does.
-    On a cluster an earlier life of the job, ended a moment ago, is waited for; else nobody is. Where the disk cannot
-    lock, as some that are shared by network, a warning says so and the block runs all the same.
-    Raises ConfigError where another process holds the folder, or where there can be none.
-    """
-    path = folder.with_name(f".{folder.name}.lock")
-    # A soft lock in its place would outlive a killed process, and the run could not be resumed.
-    lock = FileLock(path, timeout=0 if embedded() else ENDING_SECONDS, fallback_to_soft=False)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except Timeout as error:
-        raise ConfigError(
-            f"a run in {folder} is alive (its process holds {path}); end it, or choose another run.name. If its "
-            "machine is lost and the network disk does not know, remove that file"
-        ) from error
-    except OSError as error:
-        if error.errno in _UNWRITABLE and not folder.is_dir():
-            raise unwritable(folder, error) from error
-        warn(
-            console,
-            f"{path} cannot be locked ({error.strerror}); see to it that no other process runs in {folder}",
-        )
-    try:
-        yield
-    finally:
-        if lock.is_locked:
-            # Before it is given back: afterwards the file may be another's.
-            path.unlink(missing_ok=True)
-            lock.release()
 
 
 def kind_of(folder: Path) -> str | None:
@@ -160,11 +118,6 @@ def note_pools(folder: Path, prepared: Prepared) -> None:
 def _pools(prepared: Prepared) -> dict[str, TaskPool]:
     pools = {"pool": prepared.train, "evaluation.pool": prepared.evaluation}
     return {key: encoded.pool for key, encoded in pools.items() if encoded is not None}
-
-
-def unwritable(folder: Path, error: OSError) -> ConfigError:
-    """The refusal of a folder that the system does not let us write."""
-    return ConfigError(f"run folder {folder} cannot be written: {error.strerror}")
 
 
 def _begins_again(config: TrainConfig) -> str | None:

@@ -1,4 +1,4 @@
-"""What the command lines of all jobs share: refusals, interrupts and their exit status."""
+"""What the command lines of all jobs share: warnings, refusals, interrupts and their exit status."""
 
 from __future__ import annotations
 
@@ -44,6 +44,11 @@ def run_job(name: str, job: Callable[[Console], None], failures: tuple[type[Exce
         errors.print("interrupted; everything has been ended, results so far are kept")
         return 130
     return 0
+
+
+def warn(console: Console, warning: str) -> None:
+    """Print a warning on a line of its own."""
+    console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def _meant(error: ValueError) -> bool:

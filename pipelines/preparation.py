@@ -19,6 +19,7 @@ from bots.evidence import FROM_ANCHORS
 from bots.learning.policy import check_policy
 from bots.pool import PoolError, TaskPool
 from bots.selection import preset_of
+from pipelines.command import warn
 from pipelines.pool import build_pool
 from pipelines.prompts import encode
 from pipelines.selection_check import check_selection
@@ -47,11 +48,6 @@ class Prepared:
         """Print the warnings."""
         for warning in self.warnings:
             warn(console, warning)
-
-
-def warn(console: Console, warning: str) -> None:
-    """Print a warning on a line of its own."""
-    console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
 
 
 def prepare(config: TrainConfig) -> Prepared:

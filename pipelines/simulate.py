@@ -19,6 +19,7 @@ from bots.files import replace_text
 from bots.simulation import simulate
 from bots.simulation.world import World
 from pipelines.command import run_job
+from pipelines.hold import held, unwritable
 from pipelines.selection_check import check_selection
 from pipelines.simulations.config import BASELINE, SimulationConfig, load_simulation
 from pipelines.simulations.picture import draw
@@ -58,7 +59,7 @@ def run_simulation(config: SimulationConfig, console: Console | None = None) -> 
 
 def claim_results(folder: Path, overwrite: bool) -> None:
     """Make the results' folder; ConfigError if it exists (without `overwrite`) or is of something else."""
-    if folder.exists() and any(folder.iterdir()):
+    if folder.is_dir() and any(folder.iterdir()):
         if not (folder / MARK).exists():
             raise ConfigError(f"{folder} exists and holds no simulation; choose another run.name")
         if not overwrite:
@@ -67,23 +68,24 @@ def claim_results(folder: Path, overwrite: bool) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"results folder {folder} cannot be written: {error.strerror}") from error
+        raise unwritable(folder, error) from error
 
 
 def simulate_job(config: SimulationConfig, console: Console, overwrite: bool = False) -> Results:
     """Simulate, print the table, and write the configuration, the Parquet tables and the picture."""
     check_arms(config)
     folder = config.run.path
-    claim_results(folder, overwrite)
-    replace_text(folder / MARK, dump_config(config))
-    results = run_simulation(config, console)
-    results.write(folder)
     world, batch = config.world, config.selection.tasks
     title = (
         f"{config.run.name}: simulated, {world.tasks:,} tasks, {batch} x {config.rollout.samples} answers "
         f"a step, {config.run.seeds} seeds"
     )
-    draw(results.traces, folder / "curves.png", title)
+    with held(folder, console):
+        claim_results(folder, overwrite)
+        replace_text(folder / MARK, dump_config(config))
+        results = run_simulation(config, console)
+        results.write(folder)
+        draw(results.traces, folder / "curves.png", title)
     # A line is not broken where there is no terminal, or a log would hold only dots.
     wide = console if console.is_terminal else Console(file=console.file, width=max(console.width, 170))
     wide.print(show(results.table()))

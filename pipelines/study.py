@@ -142,10 +142,11 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--part", action="append", default=[], help="run this part alone; may be repeated")
     parser.add_argument("--arm", action="append", default=[], help="run this arm alone; may be repeated")
     parser.add_argument("--minutes", type=float, help="start no new run after so long")
-    parser.add_argument(
+    seconds = parser.add_mutually_exclusive_group()
+    seconds.add_argument(
         "--untimed", action="store_true", help="keep no seconds: the machine does other work meanwhile"
     )
-    parser.add_argument(
+    seconds.add_argument(
         "--retime",
         action="store_true",
         help="run also what was not timed on this machine since its start: seconds are compared only between such",

@@ -26,13 +26,14 @@ from rich.console import Console
 from bots.config import TrainConfig, load_config
 from bots.config_tree import dump_config
 from pipelines import plan
-from pipelines.claim import check_folder, check_pools, claim_folder, held, note_pools
-from pipelines.command import run_job
+from pipelines.claim import check_folder, check_pools, claim_folder, note_pools
+from pipelines.command import run_job, warn
 from pipelines.conclusion import conclude, in_short
 from pipelines.crew import Crew, complete, hire
 from pipelines.handout import fetch, write_model
+from pipelines.hold import held
 from pipelines.loop import Job, train_loop
-from pipelines.preparation import Prepared, prepare, warn
+from pipelines.preparation import Prepared, prepare
 from pipelines.progress import Progress
 from pipelines.session import embedded, ray_session, wait_until_ended
 

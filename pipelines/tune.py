@@ -28,6 +28,7 @@ from rich.console import Console
 
 from bots.config import TrainConfig
 from pipelines.command import run_job
+from pipelines.hold import held
 from pipelines.session import ray_session
 from pipelines.summary import summarise
 from pipelines.sweeps.claim import TRIALS, claim_sweep
@@ -60,22 +61,25 @@ def run_sweep(
         base.warn(console)
     demand = trial_demand(sweep)
     started = time.monotonic()
-    # What a stopped trial's learners held is given back by an actor of Ray Train's that asks the dashboard whether
-    # the job is still alive; without one it stays taken until the sweep ends.
-    with ray_session(dashboard=trains):
-        resources = ray.cluster_resources()
-        at_a_time = demand.concurrent(resources, config.search.concurrent)
-        folder = claim_sweep(sweep, resume=resume, overwrite=overwrite)
-        console.print(demand.describe(resources, config.search.concurrent), highlight=False, soft_wrap=True)
-        tuner = restored_tuner(sweep, folder, at_a_time) if resume else None
-        tuner = tuner or new_tuner(sweep, folder, at_a_time)
-        with noting_interrupts() as interrupted:
-            grid = tuner.fit()
-        results = read_results(sweep, grid, interrupted.is_set())
-    if trains:
-        close_runs(results, folder / TRIALS)
-    results.write(folder)
-    pictures = draw(results, folder)
+    with held(config.sweep.path, console, "sweep.name"):
+        # What a stopped trial's learners held is given back by an actor of Ray Train's that asks the dashboard whether
+        # the job is still alive; without one it stays taken until the sweep ends.
+        with ray_session(dashboard=trains):
+            resources = ray.cluster_resources()
+            at_a_time = demand.concurrent(resources, config.search.concurrent)
+            folder = claim_sweep(sweep, resume=resume, overwrite=overwrite)
+            console.print(
+                demand.describe(resources, config.search.concurrent), highlight=False, soft_wrap=True
+            )
+            tuner = restored_tuner(sweep, folder, at_a_time) if resume else None
+            tuner = tuner or new_tuner(sweep, folder, at_a_time)
+            with noting_interrupts() as interrupted:
+                grid = tuner.fit()
+            results = read_results(sweep, grid, interrupted.is_set())
+        if trains:
+            close_runs(results, folder / TRIALS)
+        results.write(folder)
+        pictures = draw(results, folder)
     # A line is not broken where there is no terminal, or a log would hold only dots.
     wide = console if console.is_terminal else Console(file=console.file, width=max(console.width, 140))
     wide.print(results.show())

@@ -10,6 +10,7 @@ import yaml
 
 from bots.config_tree import ConfigError
 from bots.files import replace_text
+from pipelines.hold import unwritable
 from pipelines.sweeps.config import Sweep
 
 MARK = "sweep.yaml"
@@ -54,7 +55,7 @@ def claim_sweep(sweep: Sweep, *, resume: bool, overwrite: bool) -> Path:
         (folder / TRIALS).mkdir()
         replace_text(known, yaml.safe_dump(ours, sort_keys=False, allow_unicode=True))
     except OSError as error:
-        raise ConfigError(f"sweep folder {folder} cannot be written: {error.strerror}") from error
+        raise unwritable(folder, error) from error
     return folder
 
 

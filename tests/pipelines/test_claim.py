@@ -1,14 +1,10 @@
-"""A run's folder: results are not replaced for a job that cannot start, by a job of another kind, or while one runs."""
+"""A run's folder: results are not replaced for a job that cannot start, or by a job of another kind."""
 
 import json
-import signal
-import subprocess
-import sys
 
 import pyarrow as pa
 import pytest
 import ray
-from filelock import FileLock
 from rich.console import Console
 
 from bots.config_tree import ConfigError, parse_config
@@ -17,17 +13,12 @@ from bots.pool import TaskPool
 from pipelines import session
 from pipelines.anchoring.config import AnchorsConfig
 from pipelines.anchors import measure_anchors
-from pipelines.claim import check_folder, check_pools, claim_folder, held, kind_of, note_pools
+from pipelines.claim import check_folder, check_pools, claim_folder, kind_of, note_pools
 from pipelines.plan import ResourceError
 from pipelines.preparation import Prepared, prepare
 from pipelines.train import train
 
 QUIET = Console(quiet=True)
-HOLD = """import sys, filelock
-lock = filelock.FileLock(sys.argv[1])
-lock.acquire()
-print(flush=True)
-sys.stdin.read()"""
 
 
 def earlier_run(config, *steps, status=None, checkpoint=None):
@@ -146,38 +137,6 @@ def test_a_run_of_that_name_that_is_alive_on_the_cluster_keeps_its_folder(cluste
         train(small_job(), overwrite=True, console=QUIET)
     assert files(folder) == before
     ray.kill(alive)
-
-
-def test_a_folder_has_one_process_until_that_ends_however_it_does(small_job, tmp_path):
-    config = small_job()
-    folder = earlier_run(config, 0, 1)
-    before = files(folder)
-    command = [sys.executable, "-c", HOLD, str(tmp_path / ".small.lock")]
-    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        other.stdout.readline()
-        for flag in ("resume", "overwrite"):
-            with pytest.raises(ConfigError, match=r"a run in .*small is alive"):
-                train(config, console=QUIET, **{flag: True})
-        job = anchors_config(tmp_path, name="other")
-        with held(job.run.path, QUIET):
-            pass
-        assert files(folder) == before
-        other.send_signal(signal.SIGKILL)
-        other.wait()
-    with held(folder, QUIET), pytest.raises(ConfigError, match="is alive"), held(folder, QUIET):
-        pass
-    assert not list(tmp_path.glob(".*.lock"))
-
-
-def test_where_the_disk_cannot_lock_a_run_goes_on_with_a_warning(small_job, capsys, monkeypatch):
-    def refuse(lock, *rest):
-        raise OSError(37, "No locks available")
-
-    monkeypatch.setattr(FileLock, "acquire", refuse)
-    with held(small_job().run.path, Console(width=500)):
-        pass
-    said = capsys.readouterr().out
-    assert ".small.lock cannot be locked (No locks available); see to it that no other process" in said
 
 
 def test_a_run_without_a_checkpoint_is_not_begun_again_silently(small_job):
