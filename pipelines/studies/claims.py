@@ -17,13 +17,17 @@ def claims(comparison: Comparison, baseline: str) -> Iterator[str]:
         if arm == baseline:
             continue
         verdicts: dict[str, list[str]] = {BETTER: [], WORSE: [], OPEN: [], FEW: []}
-        for name in ratio_names():
+        costs = [cost for cost in COSTS if comparison.compared_on(arm, cost)]
+        names = ratio_names(*costs) if costs else []
+        for name in names:
             enough = len(figures[name].values) >= least
             verdicts[_verdict(name, figures[name]) if enough else FEW].append(name)
-        if len(verdicts[FEW]) == len(ratio_names()):
+        if len(verdicts[FEW]) == len(names):
             yield f"{arm}, {comparison.seeds[arm]} of the {least} seeds that a verdict takes."
             continue
-        found = (f"{verdict} {_listed(names)}." for verdict, names in verdicts.items() if names)
+        found = [f"{verdict} {_listed(names)}." for verdict, names in verdicts.items() if names]
+        if absent := [cost for cost in COSTS if cost not in costs]:
+            found.append(f"Not to be compared on {' and '.join(absent)}.")
         yield f"{arm}, {comparison.seeds[arm]} seeds. {' '.join(found)}"
 
 

@@ -63,6 +63,10 @@ class Comparison:
     seeds: dict[str, int]
     figures: dict[str, dict[str, Figure]]
 
+    def compared_on(self, arm: str, cost: str) -> bool:
+        """Whether any of an arm's runs can be compared with the baseline's on a cost: seconds often cannot."""
+        return any(len(self.figures[arm][name].values) for name in ratio_names(cost))
+
     def most_seeds(self, arms: list[str]) -> int:
         """How many seeds the arm has that has most; the baseline may have more than any that is compared with it."""
         return max(self.seeds.get(arm, 0) for arm in arms)

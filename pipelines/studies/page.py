@@ -88,6 +88,11 @@ def _section(
     lines += _reached(comparison, ["best score", "ETR", "Brier", "coverage"])
     for cost in COSTS:
         lines.append(f"\nOn {UNITS[cost]}:\n")
+        if not any(comparison.compared_on(arm, cost) for arm in comparison.figures if arm != study.baseline):
+            lines.append(
+                f"Nothing to compare: no arm has {cost} that can be held against `{study.baseline}`'s."
+            )
+            continue
         paper = part.paper.get(comparison.pool, {}) if cost == COSTS[0] else {}
         lines += _ratios(comparison, study.baseline, cost, paper)
     domains = sorted(

@@ -12,7 +12,7 @@ from bots.metrics import mean_interval, time_to_best
 from pipelines import study
 from pipelines.studies.claims import claims, least_seeds
 from pipelines.studies.config import Only, fingerprint, load_study
-from pipelines.studies.figures import Comparison, Figure, compare_arms, ratio_names
+from pipelines.studies.figures import NOTHING, Comparison, Figure, compare_arms, ratio_names
 from pipelines.studies.markdown import cell
 from pipelines.studies.page import write_page
 from pipelines.studies.results import StudyResults
@@ -199,7 +199,7 @@ def test_an_empty_study_has_a_page_too(tmp_path):
 
 def test_claims_say_what_holds_and_in_which_direction():
     def figure(values, p):
-        return Figure(np.array(values), mean_interval(values), p)
+        return Figure(np.array(values), mean_interval(values) if values else NOTHING, p)
 
     few = figure([0.5] * 6, 0.06)
     half, never = figure([0.5] * 7, 0.03), figure([2.0] + [np.inf] * 6, 0.03)
@@ -208,13 +208,17 @@ def test_claims_say_what_holds_and_in_which_direction():
         "TTB75/tokens": figure([0.5] * 7, 0.06),
         "TTB75/seconds": few,
     }
-    figures = {"random": {}, "one": one, "two": dict.fromkeys(ratio_names(), few)}
-    said = list(claims(Comparison("mixed", {"random": 7, "one": 7, "two": 6}, figures), "random"))
+    untimed = dict.fromkeys(ratio_names(), half) | dict.fromkeys(ratio_names("seconds"), figure([], 1.0))
+    figures = {"random": {}, "one": one, "two": dict.fromkeys(ratio_names(), few), "three": untimed}
+    seeds = {"random": 7, "one": 7, "two": 6, "three": 7}
+    said = list(claims(Comparison("mixed", seeds, figures), "random"))
     assert said == [
         "one, 7 seeds. Better in TTB50; TTB75 on steps; TTB100 on tokens and seconds. "
         "Worse in TTB100 on steps; BSF25, BSF50, BSF100. No difference shown in TTB75 on tokens. "
         "Too few seeds for a verdict in TTB75 on seconds.",
         "two, 6 of the 7 seeds that a verdict takes.",
+        "three, 7 seeds. Better in TTB50, TTB75, TTB100 on steps and tokens. "
+        "Worse in BSF25, BSF50, BSF100 on steps and tokens. Not to be compared on seconds.",
     ]
     # With all signs equal, the exact two-sided p of S pairs is 2 / 2^S.
     assert [least_seeds(arms) for arms in (1, 2, 6)] == [6, 7, 8]
