@@ -173,6 +173,30 @@ def test_the_selection_page_has_what_selection_and_filter_add_to_each_other(resu
     )
 
 
+def test_without_reference_models_selection_pays_as_the_pages_say(results, readme):
+    page = " ".join((ROOT / "docs" / "selection.md").read_text().split())
+    arms = ["bots", "bots self-tuned", "bots without anchors", "self-tuned without anchors"]
+    fixed, tuned = arms[2:]
+    share = {}
+    for arm in arms:
+        compared = compare_arms(results, "mixed", ["random", arm], "random", seeds=8)
+        assert compared.seeds[arm] == 8
+        tokens = compared.figures[arm]["TTB100/tokens"]
+        assert tokens.holds
+        share[arm] = f"{tokens.interval.mean:.2f}".lstrip("0")
+    assert (
+        f"with {share[fixed]} of its tokens by domain and level, with {share['bots']} by anchors; tuned, with "
+        f"{share[tuned]} and {share['bots self-tuned']}."
+    ) in page
+    both = compare_arms(results, "mixed", [fixed, tuned], fixed, seeds=8).figures[tuned]
+    assert both["BSF100/steps"].holds
+    assert both["BSF100/steps"].interval.mean > 1, "it ends higher"
+    assert f"it came to {both['ETR'].interval.mean:.2f}".replace("0.", ".") in page
+    against = compare_arms(results, "mixed", ["random", fixed, tuned], "random", seeds=8).figures
+    tokens = cell(against[tuned]["TTB100/tokens"]).strip("*")
+    assert f"the default then takes {tokens} of random's tokens" in " ".join(readme.split())
+
+
 def test_self_tuned_is_half_way_sooner_and_ends_no_lower_as_the_readme_says(results):
     tuned = compare_arms(results, "mixed", ["bots", "bots self-tuned"], "bots", seeds=8).figures[
         "bots self-tuned"
