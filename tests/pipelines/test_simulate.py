@@ -64,6 +64,13 @@ def test_a_folder_of_something_else_is_left_alone(small, tmp_path, capsys):
     assert (tmp_path / "sim_ablation" / "thesis.tex").exists()
 
 
+def test_a_file_in_the_folder_s_place_is_left_alone(small, tmp_path, capsys):
+    (tmp_path / "sim_ablation").write_text("years of work")
+    assert main(["simulate", *small, "--overwrite"]) == 2
+    assert "sim_ablation cannot be written" in capsys.readouterr().err
+    assert (tmp_path / "sim_ablation").read_text() == "years of work"
+
+
 @pytest.mark.parametrize(
     ("override", "said"),
     [
