@@ -191,6 +191,12 @@ def test_processes_divide_the_runs(tmp_path):
     assert not list((tmp_path / "results").glob("*.lock"))
 
 
+def test_runs_made_again_for_their_seconds_keep_them(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        study.main([str(study_file(tmp_path)), "--retime", "--untimed"])
+    assert "not allowed with argument --retime" in capsys.readouterr().err
+
+
 def test_an_empty_study_has_a_page_too(tmp_path):
     config = load_study(study_file(tmp_path), [])
     write_page(config, "study.yaml", tmp_path / "study.md")
