@@ -25,7 +25,7 @@ def claims(comparison: Comparison, baseline: str) -> Iterator[str]:
         if len(verdicts[FEW]) == len(names):
             yield f"{arm}, {comparison.seeds[arm]} of the {least} seeds that a verdict takes."
             continue
-        found = [f"{verdict} {_listed(names)}." for verdict, names in verdicts.items() if names]
+        found = [f"{verdict} {_listed(given)}." for verdict, given in verdicts.items() if given]
         if absent := [cost for cost in COSTS if cost not in costs]:
             found.append(f"Not to be compared on {' and '.join(absent)}.")
         yield f"{arm}, {comparison.seeds[arm]} seeds. {' '.join(found)}"

@@ -67,6 +67,10 @@ class Comparison:
         """Whether any of an arm's runs can be compared with the baseline's on a cost: seconds often cannot."""
         return any(len(self.figures[arm][name].values) for name in ratio_names(cost))
 
+    def has_rivals_on(self, cost: str, baseline: str) -> bool:
+        """Whether any arm but the baseline can be compared with it on a cost."""
+        return any(self.compared_on(arm, cost) for arm in self.figures if arm != baseline)
+
     def most_seeds(self, arms: list[str]) -> int:
         """How many seeds the arm has that has most; the baseline may have more than any that is compared with it."""
         return max(self.seeds.get(arm, 0) for arm in arms)

@@ -88,7 +88,7 @@ def _section(
     lines += _reached(comparison, ["best score", "ETR", "Brier", "coverage"])
     for cost in COSTS:
         lines.append(f"\nOn {UNITS[cost]}:\n")
-        if not any(comparison.compared_on(arm, cost) for arm in comparison.figures if arm != study.baseline):
+        if not comparison.has_rivals_on(cost, study.baseline):
             lines.append(
                 f"Nothing to compare: no arm has {cost} that can be held against `{study.baseline}`'s."
             )

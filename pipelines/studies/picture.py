@@ -25,16 +25,15 @@ def draw_part(results: StudyResults, comparison: Comparison, part: Part, baselin
     """
     figure, axes = plt.subplots(1, 4, figsize=(17, 4.4), layout="constrained")
     budgets: dict[str, float] = {}
-    others = [arm for arm in comparison.figures if arm != baseline]
+    # The baseline alone would show nothing.
+    shown = [cost for cost in COSTS if comparison.has_rivals_on(cost, baseline)]
     for number, arm in enumerate(comparison.seeds):
         pairs = paired(results, comparison.pool, arm, baseline, part.seeds)
         colour = matplotlib.colormaps["tab10"](number % 10)
         for axis, cost in zip(axes, COSTS, strict=False):
             axis.set(xlabel=UNITS[cost])
-            if not any(comparison.compared_on(other, cost) for other in others):
-                continue  # the baseline alone would show nothing
             curves = [run.against[cost] for run, base in pairs if run.comparable(base, cost)]
-            if curves:
+            if curves and cost in shown:
                 at = np.mean([curve.at for curve in curves], axis=0)
                 _band(axis, at, np.stack([curve.scores for curve in curves]), colour, arm)
                 if arm == baseline:
@@ -42,7 +41,7 @@ def draw_part(results: StudyResults, comparison: Comparison, part: Part, baselin
         etr = np.stack([_smooth(run.etr) for run, _ in pairs])
         _band(axes[3], np.arange(1, etr.shape[1] + 1), etr, colour, arm)
     for axis, cost in zip(axes, COSTS, strict=False):
-        if not axis.lines:
+        if cost not in shown:
             axis.set(xticks=[], yticks=[])
             axis.text(0.5, 0.5, "nothing to compare", transform=axis.transAxes, ha="center", color="grey")
             continue

@@ -17,6 +17,7 @@ from pipelines.claim import check_folder, check_pools, claim_folder, kind_of, no
 from pipelines.plan import ResourceError
 from pipelines.preparation import Prepared, prepare
 from pipelines.train import train
+from tests.pipelines.contents import files
 
 QUIET = Console(quiet=True)
 
@@ -30,10 +31,6 @@ def earlier_run(config, *steps, status=None, checkpoint=None):
     if checkpoint:
         (folder / "checkpoints" / f"step_{checkpoint:06d}").mkdir(parents=True)
     return folder
-
-
-def files(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def anchors_config(folder, name="small", **sections):

@@ -13,6 +13,7 @@ from pipelines.claim import claim_folder
 from pipelines.cli import main
 from pipelines.hold import held
 from pipelines.train import train
+from tests.pipelines.contents import files
 
 QUIET = Console(quiet=True)
 HOLD = """import sys, filelock
@@ -20,10 +21,6 @@ lock = filelock.FileLock(sys.argv[1])
 lock.acquire()
 print(flush=True)
 sys.stdin.read()"""
-
-
-def files(folder):
-    return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 @pytest.fixture
