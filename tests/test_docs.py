@@ -205,3 +205,30 @@ def test_self_tuned_is_half_way_sooner_and_ends_no_lower_as_the_readme_says(resu
     assert tuned["TTB50/tokens"].holds
     assert tuned["TTB50/tokens"].interval.mean < 1
     assert tuned["BSF100/tokens"].interval.mean >= 1
+
+
+def test_among_hopeless_tasks_the_fixed_curriculum_falls_as_the_selection_page_says(results):
+    page = " ".join((ROOT / "docs" / "selection.md").read_text().split())
+
+    def scores(pool, seed, *steps):
+        run = results.run((pool, "offline", seed))
+        if run is None:
+            return None
+        by_step = dict(zip(run.against["steps"].at, run.against["steps"].scores, strict=True))
+        return [by_step[step] for step in steps]
+
+    def said(score):
+        return f"{score:.2f}".lstrip("0")
+
+    for pool in ("math", "logic", "code"):
+        runs = [run for seed in range(8) if (run := scores(pool, seed, 0, 120, 150))]
+        assert len(runs) >= 6
+        for began, low, ended in runs:
+            assert low < began
+            assert low < ended
+    began, before, low = np.array([scores("math", seed, 0, 60, 120) for seed in range(7)]).T
+    assert f"it was {said(before.min())} to {said(before.max())} at step 60" in page
+    assert f"and {said(low.min())} to {said(low.max())} at step 120" in page
+    assert f"the base model has {said(began.min())} to {said(began.max())}." in page
+    first, *others, last = (f"{score:.3f}".lstrip("0") for score in scores("code", 3, 60, 70, 80, 90, 100))
+    assert f"it was {first} at step 60 and {', '.join(others)} and {last} at the next four" in page
