@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from uuid import uuid4
 
 import ray
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
@@ -40,7 +41,9 @@ class Turns:
     def group(self, name: str, bundles: Sequence[dict[str, float]]) -> PlacementGroup:
         """A placement group for as long as a turn lasts; it may have to wait for its resources."""
         if name not in self.groups:
-            self.groups[name] = placement_group(list(bundles), name=f"{name}/engines")
+            # No two groups may have one name, and those of a sweep that was killed may still be there when it goes on.
+            once = f"{name}/engines/{uuid4().hex[:8]}"
+            self.groups[name] = placement_group(list(bundles), name=once)
         return self.groups[name]
 
     def give(self, name: str) -> None:

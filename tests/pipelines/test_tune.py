@@ -239,3 +239,15 @@ def test_turns_are_limited_and_those_of_the_dead_come_free(cluster):
     assert take("c")
     time.sleep(0.4)
     assert [take("d"), take("e"), take("a")] == [True, True, False]
+
+
+def test_a_killed_sweep_s_places_are_not_in_the_way_of_the_one_that_goes_on(cluster):
+    """Ray ends what a killed driver held in its own time: till then a trial of that name has two groups."""
+    killed, resumed = Turns.remote(1), Turns.remote(1)
+    groups = [ray.get(turns.group.remote("85e14_00000", [{"CPU": 1}])) for turns in (killed, resumed)]
+    tables = [ray.util.placement_group_table(group) for group in groups]
+    assert all(group.wait(30) for group in groups)
+    assert all(table["name"].startswith("85e14_00000/engines") for table in tables), (
+        "whose they are can be seen"
+    )
+    ray.get([turns.give.remote("85e14_00000") for turns in (killed, resumed)])
