@@ -82,6 +82,27 @@ def test_the_readme_has_the_domains_figures(results, readme):
     assert logic.figures["bots self-tuned"]["TTB50/tokens"].middle < 1
 
 
+@pytest.mark.parametrize("domain", ["math", "logic", "code"])
+def test_the_others_by_domain_are_no_sooner_and_end_below_the_default_as_the_readme_says(
+    domain, results, readme
+):
+    text = " ".join(readme.split())
+    assert (
+        "`mopps`, `dots` and `offline` reach random's best score sooner on none of the three beyond chance"
+        in text
+    )
+    ours = ["bots", "bots self-tuned"]
+    compared = compare_arms(results, domain, ["random", *ours, *OTHERS], "random", seeds=8)
+    below = compare_arms(results, domain, [ours[1], *OTHERS], ours[1], seeds=8).figures
+    for arm in OTHERS:
+        assert compared.seeds[arm] == 8
+        for cost in ("steps", "tokens"):
+            figure = compared.figures[arm][f"TTB100/{cost}"]
+            assert not figure.holds or figure.middle > 1
+            figure = below[arm][f"BSF100/{cost}"]
+            assert domain == "logic" or (figure.holds and figure.middle < 1)
+
+
 def test_the_tuning_page_has_the_figures_of_the_ablation_of_lambda(results):
     page = (ROOT / "docs" / "tuning.md").read_text()
     arms = {"lam 0": "0", "lam .05": "0.05", "bots": "0.1", "lam .2": "0.2", "lam .5": "0.5", "lam 1": "1"}
