@@ -88,9 +88,9 @@ def test_the_others_by_domain_are_no_sooner_and_end_below_the_default_as_the_rea
 ):
     text = " ".join(readme.split())
     assert (
-        "`mopps`, `dots` and `offline` reach random's best score sooner on none of the three beyond chance"
-        in text
-    )
+        "`mopps`, `dots` and `offline` reach random's best score sooner on none of the three beyond chance, and "
+        "end below the default on math and code."
+    ) in text
     ours = ["bots", "bots self-tuned"]
     compared = compare_arms(results, domain, ["random", *ours, *OTHERS], "random", seeds=8)
     below = compare_arms(results, domain, [ours[1], *OTHERS], ours[1], seeds=8).figures
