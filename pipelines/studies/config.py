@@ -119,13 +119,19 @@ class StudyConfig(Section):
                             yield key
 
     def check(self, only: Only) -> None:
-        """Raise ConfigError for a part or an arm that there is none of."""
+        """Raise ConfigError for a part or an arm that there is none of, or an arm that no part asked for has."""
         for kind, names, known in (
             ("part", only.parts, [part.name for part in self.parts]),
             ("arm", only.arms, list(self.arms)),
         ):
             if unknown := sorted(set(names) - set(known)):
                 raise ConfigError(f"unknown {kind} {unknown}; the study has {known}")
+        for arm in only.arms:
+            having = [part.name for part in self.parts if arm in part.arms]
+            if only.parts and not set(having) & set(only.parts):
+                raise ConfigError(
+                    f"arm {arm!r} is in none of the parts {list(only.parts)}; it is in {having}"
+                )
 
     def run(self, key: Key) -> TrainConfig:
         """The configuration of one run. Raises ConfigError as the train job does, and where it would have no score.

@@ -126,6 +126,20 @@ def test_a_part_or_an_arm_that_there_is_none_of_is_refused(option, name, tmp_pat
     assert f"unknown {option[2:]} ['{name}']; the study has" in " ".join(capsys.readouterr().err.split())
 
 
+def test_an_arm_that_no_part_asked_for_has_is_refused(tmp_path):
+    parts = [
+        {"name": "selectors", "pools": ["mixed"], "arms": ["random", "bots"], "seeds": 1},
+        {"name": "ρ", "pools": ["mixed"], "arms": ["random", "rho 1"], "seeds": 1},
+    ]
+    config = load_study(study_file(tmp_path, parts=parts), [])
+    with pytest.raises(
+        ConfigError, match=r"arm 'rho 1' is in none of the parts \['selectors'\]; it is in \['ρ'\]"
+    ):
+        config.check(Only(("selectors",), ("random", "rho 1")))
+    config.check(Only(("selectors", "ρ"), ("rho 1",)))
+    config.check(Only(arms=("rho 1",)))
+
+
 @pytest.mark.slow
 def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
     path, page = str(study_file(tmp_path)), tmp_path / "pages" / "study.md"
