@@ -7,12 +7,13 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import ray._private.services
+
+from tests.waiting import wait_for
 
 BIN = Path(sys.executable).parent
 
@@ -21,15 +22,6 @@ def _free_port():
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         return one.getsockname()[1]
-
-
-def wait_for(condition, seconds, what):
-    """Wait for a condition, with a bound that only a fault reaches; returns what it gave."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, f"waited {seconds} s for {what}"
-        time.sleep(0.2)
-    return found
 
 
 def processes_with(variable):
@@ -55,7 +47,7 @@ class Head:
         """Run a `ray` command against this head; returns the finished process."""
         env = self.env | variables
         return subprocess.run(
-            [BIN / "ray", *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=240
+            [BIN / "ray", *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=480
         )
 
 
@@ -100,7 +92,7 @@ def started_head(autoscaling=None, token=None, **variables):
             with socket.socket() as one:
                 return one.connect_ex(("127.0.0.1", dashboard)) == 0
 
-        wait_for(up, 60, "the dashboard")
+        wait_for(up, "the dashboard")
         yield Head(f"{ip}:{gcs}", env["RAY_API_SERVER_ADDRESS"], env, marker)
     finally:
         # Not `ray stop`, which would end every Ray on this machine. Twice, for what was being started meanwhile.

@@ -17,7 +17,8 @@ import yaml
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FAKE_HEAD_NODE_TYPE
 
 from bots.ledger import audit
-from tests.heads import processes_with, started_head, wait_for
+from tests.heads import processes_with, started_head
+from tests.waiting import PATIENCE_S, wait_for
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -110,13 +111,13 @@ def test_engines_come_with_nodes_and_work_goes_on_when_one_is_taken_away(tmp_pat
     run = tmp_path / "lab"
     with started_head(cluster_of_processes, **AUTOSCALER) as head:
         timeline = Timeline(head, run)
-        wait_for(timeline.is_answered, 60, "the dashboard's list of nodes")
+        wait_for(timeline.is_answered, "the dashboard's list of nodes")
         assert timeline.nodes() == {}, "nothing is bought before a run asks"
         log = tmp_path / "driver.log"
         with log.open("w") as output:
             driver = subprocess.Popen(
                 [sys.executable, "-m", "pipelines.train", "configs/lab.yaml", "run.steps=100000",
-                 f"run.folder={tmp_path}", "run.wait_for_nodes_s=240", "run.checkpoint_every=100000",
+                 f"run.folder={tmp_path}", "run.wait_for_nodes_s=400", "run.checkpoint_every=100000",
                  "pool.sources.0.size=400", "selection.tasks=16", "evaluation.every=100000",
                  "evaluation.pool.sources.0.size=40", "rollout.engines=2", "rollout.min_engines=1",
                  "rollout.cpus=1", "rollout.resources.rollout=1", "rollout.samples=4", "learner.ranks=1",
@@ -124,16 +125,16 @@ def test_engines_come_with_nodes_and_work_goes_on_when_one_is_taken_away(tmp_pat
                 cwd=ROOT, env=head.env | {"RAY_ADDRESS": head.gcs}, stdout=output, stderr=output,
             )  # fmt: skip
 
-        def reached(condition, seconds, what):
+        def reached(condition, what):
             def looked():
                 assert driver.poll() is None, log.read_text()
                 return condition(*timeline.look())
 
-            wait_for(looked, seconds, what)
+            wait_for(looked, what)
 
         try:
-            reached(lambda roles, engines: len(timeline.records()) > 1, 240, "the first step")
-            reached(lambda roles, engines: engines == 2, 120, "two engines")
+            reached(lambda roles, engines: len(timeline.records()) > 1, "the first step")
+            reached(lambda roles, engines: engines == 2, "two engines")
             assert sorted(timeline.nodes().values()) == ["learner", "rollout", "rollout"]
 
             taken = next(node for node, role in timeline.nodes().items() if role == "rollout")
@@ -143,12 +144,12 @@ def test_engines_come_with_nodes_and_work_goes_on_when_one_is_taken_away(tmp_pat
                     if process.environ().get(NODE_ID) == taken:
                         process.kill()
             timeline.note("a rollout node is taken away")
-            reached(lambda roles, engines: engines == 1, 60, "the loss of an engine")
-            reached(lambda roles, engines: engines == 2, 120, "the engine's return on another node")
+            reached(lambda roles, engines: engines == 1, "the loss of an engine")
+            reached(lambda roles, engines: engines == 2, "the engine's return on another node")
             assert taken not in timeline.nodes()
         finally:
             driver.send_signal(signal.SIGTERM)
-            driver.wait(90)
+            driver.wait(PATIENCE_S)
             print(f"\n{timeline}\n{log.read_text()}")
         timeline.note("the run is stopped")
         assert driver.returncode == 130, log.read_text()
@@ -162,5 +163,5 @@ def test_engines_come_with_nodes_and_work_goes_on_when_one_is_taken_away(tmp_pat
         assert joined.total() >= 3, "one of them twice: on the node that was lost, and on the next"
         assert not account.dropped
         assert set(Counter(account.trained.values()).values()) == {16}, "every step trains B whole groups"
-        wait_for(lambda: not timeline.look()[0], 60, "all nodes to be given back")
+        wait_for(lambda: not timeline.look()[0], "all nodes to be given back")
     print(timeline)

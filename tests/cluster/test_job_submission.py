@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from bots.ledger import audit
-from tests.heads import processes_with, started_head, wait_for
+from tests.heads import processes_with, started_head
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
@@ -51,7 +52,7 @@ def submit(head):
             done.append(head.ray("job", "submit", *arguments, cwd=cwd))
             return "No available agent" not in done[-1].stderr
 
-        wait_for(taken, 120, "the agent that starts jobs")
+        wait_for(taken, "the agent that starts jobs")
         said = done[-1].stdout + done[-1].stderr
         assert done[-1].returncode == 0, said
         return said
@@ -74,13 +75,13 @@ def stopped(head, submit, tmp_path_factory):
         f"--no-wait came back after {time.monotonic() - began:.0f} s, with the run begun"
     )
 
-    wait_for(lambda: processes_with(marker), 60, "the job's processes")
+    wait_for(lambda: processes_with(marker), "the job's processes")
 
     def in_the_fourth_step():
         assert processes_with(marker), head.ray("job", "logs", JOB).stdout
         return len(steps(folder)) > 3
 
-    wait_for(in_the_fourth_step, 120, "the third step")
+    wait_for(in_the_fourth_step, "the third step")
     names = {one.name() for one in processes_with(marker)}
     assert any("RolloutActor" in name for name in names), f"settings reach engines: {names}"
     assert "score" in head.ray("job", "logs", JOB).stdout
@@ -93,7 +94,7 @@ def stopped(head, submit, tmp_path_factory):
         names = {one.name() for one in processes_with(marker)}
         return {name for name in names if "IDLE" not in name and "_AutoscalingCoordinator" not in name}
 
-    wait_for(lambda: not left(), 30, "the end of what the job started")
+    wait_for(lambda: not left(), "the end of what the job started", 30)
     return folder
 
 

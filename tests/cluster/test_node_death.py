@@ -5,7 +5,6 @@ import json
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 
@@ -14,13 +13,14 @@ import pytest
 
 from bots.ledger import audit
 from pipelines.summary import read_metrics
-from tests.heads import started_head, wait_for
+from tests.heads import started_head
+from tests.waiting import PATIENCE_S, wait_for
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[2]
 SMALL = [
     "pool.sources.0.size=200", "selection.tasks=8", "rollout.samples=4", "rollout.engines=2", "rollout.cpus=1",
-    "learner.cpus=0.5", "evaluation.pool=null", "rollout.max_staleness=1", "run.wait_for_nodes_s=60",
+    "learner.cpus=0.5", "evaluation.pool=null", "rollout.max_staleness=1", "run.wait_for_nodes_s=400",
 ]  # fmt: skip
 
 
@@ -50,11 +50,16 @@ class Node:
             one.kill()
 
 
-def job(head, folder, *overrides):
+def job(head, folder, log, *overrides):
     return subprocess.Popen(
         [sys.executable, "-m", "pipelines.train", "configs/lab.yaml", *SMALL, f"run.folder={folder}", *overrides],
-        cwd=ROOT, env=head.env | {"RAY_ADDRESS": head.gcs}, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        cwd=ROOT, env=head.env | {"RAY_ADDRESS": head.gcs}, stdout=log, stderr=log,
     )  # fmt: skip
+
+
+def asked(head, path):
+    with urllib.request.urlopen(f"{head.dashboard}{path}", timeout=30) as answer:
+        return json.load(answer)
 
 
 def step_of(folder):
@@ -68,7 +73,7 @@ import numpy, ray, time
 ray.init()
 held = [ray.put(numpy.ones(1_000_000)) for _ in range(9)]
 print("full", flush=True)
-time.sleep(600)
+time.sleep(3600)
 """
 
 
@@ -91,24 +96,29 @@ def test_a_run_outlives_a_node_and_a_full_object_store_and_heeds_a_notice(tmp_pa
         "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
     }
     folder = tmp_path / "lab" / "checkpoints"
-    with started_head(**variables) as head, full_object_store(head):
-        run = job(head, tmp_path, "run.steps=100000", "run.checkpoint_every=100000")
-        # Only now, so that the driver is on the head: its own node it can't outlive.
-        time.sleep(5)
-        second = Node(head, cpus=1)
+    said = tmp_path / "driver.log"
+    with started_head(**variables) as head, full_object_store(head), said.open("w") as log:
+        run = job(head, tmp_path, log, "run.steps=100000", "run.checkpoint_every=100000")
+
+        def joined():
+            assert run.poll() is None, said.read_text()
+            with contextlib.suppress(OSError):  # the dashboard answers a while before it knows of jobs
+                drivers = [one["driver_info"] for one in asked(head, "/api/jobs/")]
+                return str(run.pid) in [driver["pid"] for driver in drivers if driver]
 
         def reached(step):
-            assert run.poll() is None, run.stdout.read()
+            assert run.poll() is None, said.read_text()
             return step_of(tmp_path) >= step
 
         try:
-            wait_for(lambda: reached(3), 120, "the third step")
+            wait_for(joined, "the driver to join the head: its own node it can't outlive")
+            second = Node(head, cpus=1)
+            wait_for(lambda: reached(3), "the third step")
             second.die()
             Node(head, cpus=1)
-            wait_for(lambda: reached(11), 120, "work to go on")
+            wait_for(lambda: reached(11), "work to go on")
 
-            with urllib.request.urlopen(f"{head.dashboard}/api/v0/nodes") as answer:
-                found = json.load(answer)["data"]["result"]["result"]
+            found = asked(head, "/api/v0/nodes")["data"]["result"]["result"]
             (node,) = [one for one in found if one["is_head_node"]]
             # The head itself, with an hour's notice: it stays for as long as this test takes.
             drained = head.ray(
@@ -117,14 +127,14 @@ def test_a_run_outlives_a_node_and_a_full_object_store_and_heeds_a_notice(tmp_pa
                 "--deadline-remaining-seconds=3600",
             )  # fmt: skip
             assert drained.returncode == 0, drained.stderr
-            wait_for(lambda: list(folder.glob("step_*/progress.pkl")), 60, "the checkpoint")
+            wait_for(lambda: list(folder.glob("step_*/progress.pkl")), "the checkpoint")
             run.send_signal(signal.SIGTERM)
-            output, _ = run.communicate(timeout=120)
-            assert run.returncode == 130, output
+            assert run.wait(PATIENCE_S) == 130, said.read_text()
             spilled = head.ray("memory", f"--address={head.gcs}", "--stats-only").stdout
             assert "Spilled" in spilled, spilled
         finally:
             run.kill()
+            print(said.read_text())
     records = read_metrics(tmp_path / "lab")
     assert [record["step"] for record in records] == list(range(len(records)))
     found = audit(tmp_path / "lab" / "ledger.jsonl")

@@ -6,7 +6,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from pipelines.anchoring.config import AnchorsConfig
 from pipelines.anchoring.picture import correlation, draw
 from pipelines.anchors import load_anchors_config, main, measure_anchors
 from pipelines.plan import ResourceError
+from tests.waiting import wait_for
 
 LAB = {"kind": "lab", "size": 24, "seed": 5, "anchors": None, "domains": ["math"]}
 ROLLOUT = {"samples": 4, "max_tokens": 64, "max_model_len": 128, "dtype": "float32", "cpus": 0.5}
@@ -50,10 +50,12 @@ def test_the_lab_is_measured_by_a_killed_job_and_its_successor(cluster, tmp_path
     file.write_text(json.dumps(tree))
     job = subprocess.Popen([sys.executable, "-m", "pipelines.anchors", str(file)], start_new_session=True)
     first = tmp_path / "job" / "blocks" / "weak"
-    deadline = time.monotonic() + 200
-    while not list(first.glob("*.parquet")) and time.monotonic() < deadline:
+
+    def a_block_is_done():
         assert job.poll() is None, "the job ended before its first block"
-        time.sleep(0.05)
+        return list(first.glob("*.parquet"))
+
+    wait_for(a_block_is_done, "the first block", every=0.05)
     os.killpg(job.pid, signal.SIGKILL)
     job.wait()
     before = {path: path.stat().st_mtime_ns for path in first.glob("*.parquet")}

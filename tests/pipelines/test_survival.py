@@ -14,18 +14,15 @@ import ray
 from bots.ledger import audit
 from pipelines.summary import read_metrics
 from pipelines.train import train
+from tests.waiting import wait_for
 
 pytestmark = pytest.mark.slow
 
 
-def once_step(folder, step, seconds=240):
+def once_step(folder, step):
     """Wait until the run has recorded a step."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if (folder / "metrics.jsonl").exists() and read_metrics(folder)[-1]["step"] >= step:
-            return
-        time.sleep(0.1)
-    raise TimeoutError(f"no step {step} within {seconds} s")
+    metrics = folder / "metrics.jsonl"
+    wait_for(lambda: metrics.exists() and read_metrics(folder)[-1]["step"] >= step, f"step {step}", every=0.1)
 
 
 def pid_of(name):

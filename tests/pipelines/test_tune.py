@@ -27,6 +27,7 @@ from pipelines.sweeps.search import make_scheduler
 from pipelines.sweeps.trials import baselines
 from pipelines.sweeps.turns import Turns
 from pipelines.tune import run_sweep
+from tests.waiting import PATIENCE_S, wait_for
 
 GRID, OPTUNA = "tune_configs/sim_grid.yaml", "tune_configs/sim_optuna.yaml"
 QUICK = ["base.run.steps=30", "base.run.seeds=3", "base.world.tasks=400", "base.run.evaluate_every=10"]
@@ -155,12 +156,10 @@ def test_an_interrupted_sweep_says_so_and_goes_on(cluster, tmp_path, number):
         text=True,
     )
     folder = tmp_path / "sim_grid"
-    deadline = time.monotonic() + 120
-    while not finished(folder / "tune") and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.1)
+    wait_for(lambda: finished(folder / "tune") or process.poll() is not None, "a trial to finish")
     assert process.poll() is None, "it was interrupted in the middle"
     os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, err
     assert "The sweep was interrupted; it goes on with --resume." in out
     assert "interrupted; everything has been ended, results so far are kept" in err
@@ -191,9 +190,7 @@ def test_a_killed_sweep_resumes_with_what_it_had(cluster, tmp_path):
     environment = {**os.environ, "TUNE_GLOBAL_CHECKPOINT_S": "0.2", "OMP_NUM_THREADS": "1"}
     process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
     state = tmp_path / "sim_grid" / "tune"
-    deadline = time.monotonic() + 120
-    while len(finished(state)) < 3 and time.monotonic() < deadline and process.poll() is None:
-        time.sleep(0.1)
+    wait_for(lambda: len(finished(state)) >= 3 or process.poll() is not None, "three trials to finish")
     assert process.poll() is None, "it was killed in the middle"
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -31,6 +30,7 @@ from pipelines.sweeps.plan import trial_demand
 from pipelines.sweeps.trials import segment_end
 from pipelines.tune import close_runs, run_sweep
 from tests.heads import started_head
+from tests.waiting import wait_for
 
 SMALL = [
     "base.run.steps=3",
@@ -63,12 +63,13 @@ def kill_when(condition, config, given):
     environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
     command = [sys.executable, "-m", "pipelines.cli", "tune", config, *given]
     process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
+
+    def come_so_far():
+        assert process.poll() is None, "it is to be killed in the middle"
+        return condition()
+
     try:
-        deadline = time.monotonic() + 300
-        while not condition():
-            assert process.poll() is None, "it is to be killed in the middle"
-            assert time.monotonic() < deadline, "it did not come so far"
-            time.sleep(0.05)
+        wait_for(come_so_far, "the moment to kill it", every=0.05)
         return ray.cluster_resources(), ray.available_resources()
     finally:
         os.killpg(process.pid, signal.SIGKILL)
