@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import ray
@@ -16,6 +16,9 @@ from ray.util import list_named_actors
 from bots.config_tree import ConfigError
 
 NAMESPACE = "bots"
+API_SERVER = "RAY_API_SERVER_ADDRESS"
+NOBODY = "http://127.0.0.1:9"
+"""The port of the discard service, on which no machine of today listens."""
 ENDING_SECONDS = 60.0
 """How long an earlier life of a job may take to end, once it has been told to or was killed."""
 
@@ -23,6 +26,26 @@ ENDING_SECONDS = 60.0
 def embedded() -> bool:
     """Whether a job that starts now makes a Ray of its own, in here, rather than join a cluster."""
     return "RAY_ADDRESS" not in os.environ
+
+
+@contextmanager
+def _own_api_server(dashboard: bool) -> Iterator[None]:
+    """While a Ray is started in here: its processes are to ask no other Ray's API server.
+
+    Ray Train asks every second whether the job's controller lives, and gives back the learners' places if it does
+    not. Without a dashboard of its own it would ask that of another Ray on this machine, or the one that
+    RAY_API_SERVER_ADDRESS names for `ray job submit`: there the controller is not known, and the living learners would
+    be ended. Where nobody answers, nothing is given back.
+    """
+    before = os.environ.pop(API_SERVER, None)
+    if not dashboard:
+        os.environ[API_SERVER] = NOBODY
+    try:
+        yield
+    finally:
+        os.environ.pop(API_SERVER, None)
+        if before is not None:
+            os.environ[API_SERVER] = before
 
 
 @contextmanager
@@ -37,7 +60,8 @@ def ray_session(dashboard: bool = False) -> Iterator[None]:
     # Else Ray would join whatever `ray start` has left on this machine.
     options: dict[str, Any] = {"address": "local", "include_dashboard": dashboard} if embedded() else {}
     on_request_to_end = signal.getsignal(signal.SIGTERM)
-    ray.init(namespace=NAMESPACE, logging_level="error", log_to_driver=False, **options)
+    with _own_api_server(dashboard) if embedded() else nullcontext():
+        ray.init(namespace=NAMESPACE, logging_level="error", log_to_driver=False, **options)
     if threading.current_thread() is threading.main_thread():
         # Ray puts a handler of its own in place, under which the job could not clean up.
         signal.signal(signal.SIGTERM, on_request_to_end)

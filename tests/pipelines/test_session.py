@@ -1,8 +1,12 @@
 """Which Ray a job works on."""
 
+import subprocess
+import sys
+
 import pytest
 
 from pipelines import session
+from tests.heads import started_head
 
 
 @pytest.mark.parametrize("address", [None, "192.0.2.1:6379"])
@@ -19,3 +23,38 @@ def test_a_cluster_is_joined_where_it_is_named_only(address, monkeypatch):
         pass
     assert asked.get("address") == (None if address else "local")
     assert ("include_dashboard" in asked) == (address is None)
+
+
+IN_A_SESSION = """
+import os
+import ray
+from ray.util.state import get_actor
+from ray.util.state.exception import RayStateApiException
+from pipelines.session import ray_session
+
+@ray.remote(num_cpus=0)
+class One:
+    def known(self):
+        \"""What Ray Train asks of its controller, to give back the learners' places where it is not known.\"""
+        try:
+            return get_actor(ray.get_runtime_context().get_actor_id(), timeout=5)
+        except RayStateApiException as error:
+            return f"no answer: {error}"
+
+before = os.environ.get("RAY_API_SERVER_ADDRESS")
+with ray_session():
+    said = ray.get(One.remote().known.remote())
+assert said is not None and said.startswith("no answer"), said
+assert os.environ.get("RAY_API_SERVER_ADDRESS") == before, "the person's own setting is left as it was"
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("named", [False, True], ids=["found", "named"])
+def test_a_ray_in_here_does_not_ask_another_whether_its_actors_live(named):
+    """Ray Train would end the learners of a living run, as a Ray of another person's does not know it."""
+    with started_head() as head:
+        kept = {k: v for k, v in head.env.items() if k != session.API_SERVER}
+        env = kept | ({session.API_SERVER: head.dashboard} if named else {})
+        done = subprocess.run([sys.executable, "-c", IN_A_SESSION], env=env, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
