@@ -7,7 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import ray
@@ -16,6 +16,7 @@ from ray.util import list_named_actors
 from bots.config_tree import ConfigError
 
 NAMESPACE = "bots"
+ADDRESS = "RAY_ADDRESS"
 API_SERVER = "RAY_API_SERVER_ADDRESS"
 NOBODY = "http://127.0.0.1:9"
 """The port of the discard service, on which no machine of today listens."""
@@ -25,7 +26,7 @@ ENDING_SECONDS = 60.0
 
 def embedded() -> bool:
     """Whether a job that starts now makes a Ray of its own, in here, rather than join a cluster."""
-    return "RAY_ADDRESS" not in os.environ
+    return ADDRESS not in os.environ
 
 
 @contextmanager
@@ -57,11 +58,14 @@ def ray_session(dashboard: bool = False) -> Iterator[None]:
     if ray.is_initialized():
         yield
         return
-    # Else Ray would join whatever `ray start` has left on this machine.
-    options: dict[str, Any] = {"address": "local", "include_dashboard": dashboard} if embedded() else {}
     on_request_to_end = signal.getsignal(signal.SIGTERM)
-    with _own_api_server(dashboard) if embedded() else nullcontext():
-        ray.init(namespace=NAMESPACE, logging_level="error", log_to_driver=False, **options)
+    if embedded():
+        with _own_api_server(dashboard):
+            # Else Ray would join whatever `ray start` has left on this machine.
+            _init(address="local", include_dashboard=dashboard)
+    else:
+        # What the job starts asks the same cluster, too, where another Ray runs on the machine.
+        _init(runtime_env={"env_vars": {ADDRESS: os.environ[ADDRESS]}})
     if threading.current_thread() is threading.main_thread():
         # Ray puts a handler of its own in place, under which the job could not clean up.
         signal.signal(signal.SIGTERM, on_request_to_end)
@@ -69,6 +73,10 @@ def ray_session(dashboard: bool = False) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _init(**options: Any) -> None:
+    ray.init(namespace=NAMESPACE, logging_level="error", log_to_driver=False, **options)
 
 
 def wait_until_ended(run: str) -> None:

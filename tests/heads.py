@@ -1,12 +1,14 @@
 """Ray heads of one's own: started as a person starts them, reached over their addresses, ended by process id."""
 
 import contextlib
+import json
 import os
 import shutil
 import socket
 import subprocess
 import sys
 import tempfile
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -49,6 +51,15 @@ class Head:
         return subprocess.run(
             [BIN / "ray", *arguments], cwd=cwd, env=env, capture_output=True, text=True, timeout=480
         )
+
+    def asked(self, path):
+        """What the dashboard answers to a path, parsed from JSON."""
+        with urllib.request.urlopen(f"{self.dashboard}{path}", timeout=30) as answer:
+            return json.load(answer)
+
+    def nodes(self):
+        """The nodes that the dashboard tells of, in detail, those that are gone too."""
+        return self.asked("/api/v0/nodes?detail=1")["data"]["result"]["result"]
 
 
 @contextlib.contextmanager

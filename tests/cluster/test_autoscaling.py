@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import time
-import urllib.request
 from collections import Counter
 from pathlib import Path
 
@@ -70,9 +69,7 @@ class Timeline:
 
     def nodes(self):
         """The roles of the nodes that are alive, by node id."""
-        with urllib.request.urlopen(f"{self.head.dashboard}/api/v0/nodes?detail=1", timeout=30) as answer:
-            found = json.load(answer)["data"]["result"]["result"]
-        alive = [node for node in found if node["state"] == "ALIVE" and not node["is_head_node"]]
+        alive = [one for one in self.head.nodes() if one["state"] == "ALIVE" and not one["is_head_node"]]
         return {
             node["node_id"]: "rollout" if "rollout" in node["resources_total"] else "learner"
             for node in alive

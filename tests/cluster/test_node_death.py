@@ -1,11 +1,9 @@
 """A node goes away under a running job, with no notice and with one."""
 
 import contextlib
-import json
 import signal
 import subprocess
 import sys
-import urllib.request
 from pathlib import Path
 
 import psutil
@@ -57,11 +55,6 @@ def job(head, folder, log, *overrides):
     )  # fmt: skip
 
 
-def asked(head, path):
-    with urllib.request.urlopen(f"{head.dashboard}{path}", timeout=30) as answer:
-        return json.load(answer)
-
-
 def step_of(folder):
     path = folder / "lab" / "metrics.jsonl"
     records = read_metrics(folder / "lab") if path.exists() else []
@@ -103,7 +96,7 @@ def test_a_run_outlives_a_node_and_a_full_object_store_and_heeds_a_notice(tmp_pa
         def joined():
             assert run.poll() is None, said.read_text()
             with contextlib.suppress(OSError):  # the dashboard answers a while before it knows of jobs
-                drivers = [one["driver_info"] for one in asked(head, "/api/jobs/")]
+                drivers = [one["driver_info"] for one in head.asked("/api/jobs/")]
                 return str(run.pid) in [driver["pid"] for driver in drivers if driver]
 
         def reached(step):
@@ -118,8 +111,7 @@ def test_a_run_outlives_a_node_and_a_full_object_store_and_heeds_a_notice(tmp_pa
             Node(head, cpus=1)
             wait_for(lambda: reached(11), "work to go on")
 
-            found = asked(head, "/api/v0/nodes")["data"]["result"]["result"]
-            (node,) = [one for one in found if one["is_head_node"]]
+            (node,) = [one for one in head.nodes() if one["is_head_node"]]
             # The head itself, with an hour's notice: it stays for as long as this test takes.
             drained = head.ray(
                 "drain-node", f"--address={head.gcs}", f"--node-id={node['node_id']}",
@@ -127,7 +119,8 @@ def test_a_run_outlives_a_node_and_a_full_object_store_and_heeds_a_notice(tmp_pa
                 "--deadline-remaining-seconds=3600",
             )  # fmt: skip
             assert drained.returncode == 0, drained.stderr
-            wait_for(lambda: list(folder.glob("step_*/progress.pkl")), "the checkpoint")
+            # A spot market gives two minutes.
+            wait_for(lambda: list(folder.glob("step_*/progress.pkl")), "the checkpoint", 120)
             run.send_signal(signal.SIGTERM)
             assert run.wait(PATIENCE_S) == 130, said.read_text()
             spilled = head.ray("memory", f"--address={head.gcs}", "--stats-only").stdout
