@@ -227,7 +227,13 @@ class EnginePool:
                 self._last_reason = f"{engine.name}: {_first_line(error)}"
                 await asyncio.sleep(_RETRY_SECONDS)
         engine.turn = f"{self._name}-{next(self._turns)}"
-        await within(self.config.timeout_s, engine.actor.ready.remote())
+        try:
+            await within(self.config.timeout_s, engine.actor.ready.remote())
+        except TimeoutError:
+            raise TimeoutError(
+                f"its start takes longer than rollout.timeout_s = {self.config.timeout_s:g} s; if it only needs "
+                "longer, set more"
+            ) from None
         await within(self.config.timeout_s, engine.actor.begin.remote(engine.turn))
         engine.up = True
         engine.progressed = time.monotonic()
@@ -330,10 +336,11 @@ class EnginePool:
             ):
                 self._last_of_use = time.monotonic()
             elif alone > self.config.timeout_s:
+                last = self._last_reason or "none has started yet; if they only need longer, set more"
                 self._failed(
                     EngineError(
                         f"no rollout engine for rollout.timeout_s = {self.config.timeout_s:g} s, "
-                        f"none of {len(self._engines)}; last: {self._last_reason or 'none has started yet'}"
+                        f"none of {len(self._engines)}; last: {last}"
                     )
                 )
                 return

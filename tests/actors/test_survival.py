@@ -12,6 +12,7 @@ import ray
 from actors.fatal import FatalError
 from actors.grader import Grader
 from actors.grader_pool import NoGraderError
+from benchmarks.fake_engine import FakeEngine
 from bots.graders.workers import Result
 from bots.ledger import audit
 from tests.actors.crew import SAMPLES, STALENESS, TASKS, Crew
@@ -133,6 +134,31 @@ def test_an_engine_that_hangs_is_found_out_and_comes_back(cluster, tmp_path):
     assert "hangs" in lost["reason"]
     assert lost["tasks"], "it had some, which the other one answered"
     crew.dismiss()
+
+
+@ray.remote(num_cpus=0, max_restarts=-1)
+class Tardy(FakeEngine):
+    """The second of two takes for ever to start."""
+
+    def __init__(self, name, law):
+        super().__init__(name, law, start_seconds=600.0 if name == "rollout-1" else 0.0)
+
+
+def test_an_engine_whose_start_takes_too_long_is_told_from_one_that_hangs(cluster, tmp_path):
+    graders = [Grader.options(num_cpus=0).remote(1, graders=["exact"])]
+    crew = Crew(tmp_path, graders, engines=2, engine=Tardy, timeout_s=3.0)
+    crew.restore()
+    crew.publish(0)
+    for step in range(1, 1000):
+        _, figures, _ = ray.get(crew.coordinator.next_batch.remote(step), timeout=60)
+        crew.publish(step)
+        if figures["engine_losses"]:
+            break
+    crew.dismiss()
+    events = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+    (event, *_) = [event for event in events if event["event"] == "lost"]
+    assert event["actor"] == "rollout-1"
+    assert "its start takes longer than rollout.timeout_s = 3 s" in event["reason"]
 
 
 def test_without_any_engine_the_run_ends_and_says_why(cluster, tmp_path):
