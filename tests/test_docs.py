@@ -26,9 +26,22 @@ def test_an_example_runs(code, tmp_path, monkeypatch):
     exec(compile(code, "example", "exec"), {"__name__": "example"})
 
 
+STUDY = load_study(ROOT / "configs" / "study.yaml", [])
+
+
 @pytest.fixture(scope="module")
 def results():
-    return StudyResults(ROOT / load_study(ROOT / "configs" / "study.yaml", []).results)
+    return StudyResults(ROOT / STUDY.results)
+
+
+def as_on_page(results, part, pool, rival="random"):
+    """A table of the study's page: what a page says of chance is corrected for all arms of the part, as there."""
+    (part,) = (each for each in STUDY.parts if each.name == part)
+    assert rival in [STUDY.baseline, *part.rivals], "the page has no such table"
+    arms = [arm for arm in part.arms if rival == STUDY.baseline or arm != STUDY.baseline]
+    compared = compare_arms(results, pool, arms, rival, part.seeds)
+    assert set(compared.seeds.values()) == {part.seeds}, compared.seeds
+    return compared.figures
 
 
 @pytest.fixture
@@ -40,46 +53,44 @@ OTHERS = ["mopps", "dots", "offline"]
 
 
 def test_the_readme_has_the_study_s_figures(results, readme):
-    arms = ["random", "bots", "bots self-tuned", *OTHERS, "dynamic filter"]
-    compared = compare_arms(results, "mixed", arms, "random", seeds=8)
-    for arm in arms:
-        assert compared.seeds[arm] == 8
-        figures = compared.figures[arm]
+    compared = as_on_page(results, "selectors", "mixed")
+    assert set(compared) == {"random", "bots", "bots self-tuned", *OTHERS, "dynamic filter"}
+    for arm, figures in compared.items():
         costs = [cell(figures[f"TTB100/{cost}"]) if arm != "random" else "1" for cost in ("steps", "tokens")]
         row = [arm, *costs, cell(figures["best score"], 3), f"{figures['ETR'].interval.mean:.2f}"]
         assert f"| {' | '.join(row)} |\n" in readme, row
     text = " ".join(readme.split())
-    seconds = cell(compared.figures["bots"]["TTB100/seconds"])
+    seconds = cell(compared["bots"]["TTB100/seconds"])
     assert seconds.startswith("**"), "it holds"
     assert f"`bots` takes {seconds.strip('*')} of random's; the others were run on other days" in text
-    for arm in arms[2:]:
-        assert not len(compared.figures[arm]["TTB100/seconds"].values)
-    circle = compare_arms(results, "mixed", ["random", "self-tuned, no cool-down"], "random", seeds=8).figures
+    for arm in set(compared) - {"random", "bots"}:
+        assert not len(compared[arm]["TTB100/seconds"].values)
+    circle = as_on_page(results, "a wider circle", "mixed")
     best = circle["self-tuned, no cool-down"]["best score"].interval.mean
     assert f"came with a cool-down (best score then {best:.3f})" in text
 
 
 def test_the_readme_has_the_domains_figures(results, readme):
-    arms = ["random", "bots", "bots self-tuned"]
+    arms = ["bots", "bots self-tuned"]
     text = " ".join(readme.split())
     for domain, said in (
         ("math", "the default takes {} of random's tokens on math"),
         ("code", "and {} on code, and ends higher"),
     ):
-        compared = compare_arms(results, domain, arms, "random", seeds=8)
-        figures = compared.figures["bots self-tuned"]
-        assert compared.seeds["bots self-tuned"] == 8
-        tokens = cell(figures["TTB100/tokens"])
+        compared = as_on_page(results, "domains", domain)
+        tokens = cell(compared["bots self-tuned"]["TTB100/tokens"])
         assert tokens.startswith("**"), "it holds"
         assert said.format(tokens.strip("*")) in text
-        assert all(compared.figures[arm]["BSF100/tokens"].holds for arm in arms[1:]), "either ends higher"
-    logic = compare_arms(results, "logic", arms, "random", seeds=8)
-    for arm in arms[1:]:
-        assert logic.seeds[arm] == 8
-        assert not logic.figures[arm]["TTB100/tokens"].holds
-        assert not logic.figures[arm]["BSF100/tokens"].holds
-    assert logic.figures["bots self-tuned"]["TTB50/tokens"].holds, "it is sooner half-way"
-    assert logic.figures["bots self-tuned"]["TTB50/tokens"].middle < 1
+        assert all(compared[arm]["BSF100/tokens"].holds for arm in arms), "either ends higher"
+    logic = as_on_page(results, "domains", "logic")
+    for arm in arms:
+        assert not logic[arm]["TTB100/tokens"].holds
+        assert not logic[arm]["BSF100/tokens"].holds
+    most = logic["bots self-tuned"]["TTB75/tokens"]
+    assert most.holds, "it is sooner at three quarters of random's best gain"
+    assert most.middle < 1
+    page = " ".join((ROOT / "docs" / "selection.md").read_text().split())
+    assert f"in {most.middle:.2f} of its tokens".replace("0.", ".") in page
 
 
 @pytest.mark.parametrize("domain", ["math", "logic", "code"])
@@ -91,13 +102,11 @@ def test_the_others_by_domain_are_no_sooner_and_end_below_the_default_as_the_rea
         "`mopps`, `dots` and `offline` reach random's best score sooner on none of the three beyond chance, and "
         "end below the default on math and code."
     ) in text
-    default = "bots self-tuned"
-    compared = compare_arms(results, domain, ["random", "bots", default, *OTHERS], "random", seeds=8)
-    below = compare_arms(results, domain, [default, *OTHERS], default, seeds=8).figures
+    compared = as_on_page(results, "domains", domain)
+    below = as_on_page(results, "domains", domain, rival="bots self-tuned")
     for arm in OTHERS:
-        assert compared.seeds[arm] == 8
         for cost in ("steps", "tokens"):
-            figure = compared.figures[arm][f"TTB100/{cost}"]
+            figure = compared[arm][f"TTB100/{cost}"]
             assert not figure.holds or figure.middle > 1
             figure = below[arm][f"BSF100/{cost}"]
             assert domain == "logic" or (figure.holds and figure.middle < 1)
@@ -111,25 +120,21 @@ def test_other_cool_downs_gain_nothing_as_the_page_on_selection_says(results):
         in page
     )
     long, short = "self-tuned, cool-down 40", "bots, cool-down 15"
-    # As on the study's page, whose verdicts are corrected for all arms of the part.
-    arms = ["random", "bots", "bots self-tuned", "self-tuned, no cool-down", long, short]
-    compared = compare_arms(results, "mixed", arms, "bots", seeds=8)
+    compared = as_on_page(results, "a wider circle", "mixed", rival="bots")
     for arm in (long, short):
-        assert compared.seeds[arm] == 8
         for name in ("TTB50", "TTB75", "TTB100", "BSF25", "BSF50", "BSF100"):
             for cost in ("steps", "tokens"):
-                assert not compared.figures[arm][f"{name}/{cost}"].holds, (arm, name, cost)
-    assert compared.figures[long]["TTB100/steps"].interval.never == 6
+                assert not compared[arm][f"{name}/{cost}"].holds, (arm, name, cost)
+    assert compared[long]["TTB100/steps"].interval.never == 6
 
 
 def test_the_tuning_page_has_the_figures_of_the_ablation_of_lambda(results):
     page = (ROOT / "docs" / "tuning.md").read_text()
     arms = {"lam 0": "0", "lam .05": "0.05", "bots": "0.1", "lam .2": "0.2", "lam .5": "0.5", "lam 1": "1"}
-    compared = compare_arms(results, "mixed", ["random", *arms], "random", seeds=4)
+    compared = as_on_page(results, "ablation of λ", "mixed")
     best = {}
     for arm, named in {**arms, "random": "random"}.items():
-        assert compared.seeds[arm] == 4
-        figures = compared.figures[arm]
+        figures = compared[arm]
         best[arm] = figures["best score"].interval.mean
         came_up = figures["coverage"]
         shares = [
@@ -154,11 +159,10 @@ def tokens_over_random(results, arm, seeds):
 def test_the_tuning_page_has_the_figures_of_the_ablation_of_p_star(results):
     page = (ROOT / "docs" / "tuning.md").read_text()
     arms = {f"p* .{tenth}": f"0.{tenth}" for tenth in (3, 4, 6, 7)} | {"bots": "0.5", "random": "random"}
-    compared = compare_arms(results, "mixed", ["random", *(set(arms) - {"random"})], "random", seeds=4)
+    compared = as_on_page(results, "ablation of p*", "mixed")
     best = {}
     for arm, named in arms.items():
-        assert compared.seeds[arm] == 4
-        figures = compared.figures[arm]
+        figures = compared[arm]
         best[arm] = figures["best score"].interval.mean
         row = [named, cell(figures["best score"], 3), f"{figures['ETR'].interval.mean:.2f}"]
         tokens = f"{tokens_over_random(results, arm, seeds=4):.2f}"
@@ -169,20 +173,17 @@ def test_the_tuning_page_has_the_figures_of_the_ablation_of_p_star(results):
 
 @pytest.mark.parametrize("ours", ["bots", "bots self-tuned"])
 def test_both_end_above_the_others_as_the_readme_says(ours, results):
-    others = compare_arms(results, "mixed", [ours, *OTHERS], ours, seeds=8).figures
+    others = as_on_page(results, "selectors", "mixed", rival=ours)
     for arm in OTHERS:
         assert all(others[arm][f"BSF100/{cost}"].holds for cost in ("steps", "tokens"))
         assert others[arm]["BSF100/steps"].interval.mean < 1
 
 
 def test_the_dynamic_filter_costs_tokens_and_nothing_else_as_the_readme_says(results, readme):
-    compared = compare_arms(results, "mixed", ["bots", "dynamic filter"], "bots", seeds=8)
-    dynamic = compared.figures["dynamic filter"]
+    dynamic = as_on_page(results, "selectors", "mixed", rival="bots")["dynamic filter"]
     assert not any(dynamic[f"{figure}/steps"].holds for figure in ("TTB50", "TTB75", "TTB100", "BSF100"))
     assert dynamic["TTB50/tokens"].holds
-    on_tokens = compare_arms(
-        results, "mixed", ["random", "bots", "dynamic filter"], "random", seeds=8
-    ).figures
+    on_tokens = as_on_page(results, "selectors", "mixed")
     bots, other = (on_tokens[arm]["TTB100/tokens"].middle for arm in ("bots", "dynamic filter"))
     assert 3.5 < other / bots < 4.5
     text = " ".join(readme.split())
@@ -194,54 +195,49 @@ def test_the_selection_page_has_what_selection_and_filter_add_to_each_other(resu
     page = (ROOT / "docs" / "selection.md").read_text()
     arms = ["random", "bots self-tuned", "dynamic filter", "self-tuned and filter"]
     alone, filtered, both = arms[1:]
-    compared = compare_arms(results, "mixed", arms, "random", seeds=8)
+    compared = as_on_page(results, "selection and filter", "mixed")
     for arm in arms:
-        assert compared.seeds[arm] == 8
-        figures = compared.figures[arm]
+        figures = compared[arm]
         costs = [cell(figures[f"TTB100/{cost}"]) if arm != "random" else "1" for cost in ("steps", "tokens")]
         tokens = "1" if arm == "random" else f"{tokens_over_random(results, arm, seeds=8):.2f}"
         row = [arm, *costs, cell(figures["best score"], 3), tokens]
         assert f"\n| {' | '.join(row)} |\n" in page, row
-    assert f"[{compared.figures[both]['best score'].interval.mean:.3f}](docs/selection.md" in readme
+    assert f"[{compared[both]['best score'].interval.mean:.3f}](docs/selection.md" in readme
     for other in (alone, filtered):
-        figures = compare_arms(results, "mixed", [*arms[1:]], other, seeds=8).figures[both]
+        figures = as_on_page(results, "selection and filter", "mixed", rival=other)[both]
         assert figures["TTB75/steps"].holds
         assert figures["TTB75/steps"].middle < 1, "fewer steps"
         assert figures["BSF100/steps"].holds
         assert figures["BSF100/steps"].interval.mean > 1, "it ends higher"
-    assert (
-        not compare_arms(results, "mixed", arms[1:], alone, seeds=8).figures[filtered]["BSF100/steps"].holds
-    )
+    against = as_on_page(results, "selection and filter", "mixed", rival=alone)
+    assert not against[filtered]["BSF100/steps"].holds
 
 
 def test_without_reference_models_selection_pays_as_the_pages_say(results, readme):
     page = " ".join((ROOT / "docs" / "selection.md").read_text().split())
-    arms = ["bots", "bots self-tuned", "bots without anchors", "self-tuned without anchors"]
-    fixed, tuned = arms[2:]
+    fixed, tuned = "bots without anchors", "self-tuned without anchors"
+    learnt = as_on_page(results, "self-tuning without reference models", "mixed")
     share = {}
-    for arm in arms:
-        compared = compare_arms(results, "mixed", ["random", arm], "random", seeds=8)
-        assert compared.seeds[arm] == 8
-        tokens = compared.figures[arm]["TTB100/tokens"]
+    for arm, figures in (as_on_page(results, "does it pay", "mixed") | learnt).items():
+        if arm == "random":
+            continue
+        tokens = figures["TTB100/tokens"]
         assert tokens.holds
         share[arm] = f"{tokens.interval.mean:.2f}".lstrip("0")
     assert (
         f"with {share[fixed]} of its tokens by domain and level, with {share['bots']} by anchors; tuned, with "
         f"{share[tuned]} and {share['bots self-tuned']}."
     ) in page
-    both = compare_arms(results, "mixed", [fixed, tuned], fixed, seeds=8).figures[tuned]
+    both = as_on_page(results, "self-tuning without reference models", "mixed", rival=fixed)[tuned]
     assert both["BSF100/steps"].holds
     assert both["BSF100/steps"].interval.mean > 1, "it ends higher"
     assert f"it came to {both['ETR'].interval.mean:.2f}".replace("0.", ".") in page
-    against = compare_arms(results, "mixed", ["random", fixed, tuned], "random", seeds=8).figures
-    tokens = cell(against[tuned]["TTB100/tokens"]).strip("*")
+    tokens = cell(learnt[tuned]["TTB100/tokens"]).strip("*")
     assert f"the default then takes {tokens} of random's tokens" in " ".join(readme.split())
 
 
 def test_self_tuned_is_half_way_sooner_and_ends_no_lower_as_the_readme_says(results):
-    tuned = compare_arms(results, "mixed", ["bots", "bots self-tuned"], "bots", seeds=8).figures[
-        "bots self-tuned"
-    ]
+    tuned = as_on_page(results, "does it pay", "mixed", rival="bots")["bots self-tuned"]
     assert tuned["TTB50/tokens"].holds
     assert tuned["TTB50/tokens"].interval.mean < 1
     assert tuned["BSF100/tokens"].interval.mean >= 1
