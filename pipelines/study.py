@@ -43,8 +43,8 @@ def run_study(
 
     only: the share of the study that is run; the page has the whole.
     minutes: no new run is started after so long. timed: False keeps no seconds, for a machine that does other work at
-    the same time. retime: what was not timed here in this sitting counts as missing. A run whose configuration is no
-    longer the study's is made anew.
+    the same time. retime: what was not timed here in this sitting counts as missing; made again, it adds its seconds
+    to those of earlier sittings. A run whose configuration is no longer the study's is made anew.
     Each finished run is on disk before the next begins; an interrupted one begins again the next time.
     """
     started = time.monotonic()
@@ -70,7 +70,7 @@ def missing_runs(study: StudyConfig, only: Only = ALL, retime: bool = False) -> 
 
 
 def _is_missing(study: StudyConfig, results: StudyResults, key: Key, retime: bool) -> bool:
-    return not results.has(study, key) or (retime and not results.timed_on(key, _machine(), _sitting()))
+    return not results.has(study, key) or (retime and not results.timed(key, (_machine(), _sitting())))
 
 
 @contextmanager

@@ -109,7 +109,7 @@ def _ratio_name(kind: str, share: float, cost: str) -> str:
 def _figures(pairs: list[tuple[StudyRun, StudyRun]]) -> dict[str, Figure]:
     figures = {}
     for cost in COSTS:
-        curves = [(r.against[cost], b.against[cost]) for r, b in pairs if r.comparable(b, cost)]
+        curves = [both for run, base in pairs if (both := run.beside(base, cost))]
         for share in TTB:
             ratios = np.array([time_to_best(mine, base, share) for mine, base in curves])
             figures[_ratio_name("TTB", share, cost)] = _figure(ratios, geometric=True)

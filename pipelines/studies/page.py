@@ -31,7 +31,7 @@ Made by `bots study {config}` from `{results}/*.parquet`; no number here was typ
 {done} of {planned} runs are there, of commits {commits}, on {machines}. {timed} of them were
 timed; the others ran while the machine did other work, and count for steps and tokens only. Seconds are compared only
 between runs of a seed that one machine made in one sitting: from one day to another machines of one kind differ by more
-than is to be found out.
+than is to be found out. A run that was made again for its seconds counts for these alone.
 """
 STALE = """
 Left out: {count} of another configuration than the study's present one; `bots study {config}` makes them anew.
@@ -52,7 +52,7 @@ def write_page(study: StudyConfig, config: str, page: Path) -> None:
         done=sum(results.fingerprint(key) is not None for key in planned),
         planned=len(planned),
         commits=", ".join(sorted({run["commit"][:10] for run in runs})) or "none",
-        timed=sum(run["wall_seconds"] is not None for run in runs),
+        timed=sum(results.timed(key) for key in planned),
         machines=", ".join(sorted({run["machine"] for run in runs})) or "none",
     )
     if stale:

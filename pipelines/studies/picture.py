@@ -21,7 +21,8 @@ from pipelines.studies.results import StudyResults
 def draw_part(results: StudyResults, comparison: Comparison, part: Part, baseline: str, path: Path) -> None:
     """Write one part's picture: mean score over seeds against each cost, and ETR; the band is the 95 % interval.
 
-    What an arm spends beyond twice the baseline's budget is cut off: one costly arm would leave no room for the others.
+    Seconds are shares of what the baseline took in the same place: they come from machines of unlike speed. What an arm
+    spends beyond twice the baseline's budget is cut off: one costly arm would leave no room for the others.
     """
     figure, axes = plt.subplots(1, 4, figsize=(17, 4.4), layout="constrained")
     budgets: dict[str, float] = {}
@@ -31,11 +32,12 @@ def draw_part(results: StudyResults, comparison: Comparison, part: Part, baselin
         pairs = paired(results, comparison.pool, arm, baseline, part.seeds)
         colour = matplotlib.colormaps["tab10"](number % 10)
         for axis, cost in zip(axes, COSTS, strict=False):
-            axis.set(xlabel=UNITS[cost])
-            curves = [run.against[cost] for run, base in pairs if run.comparable(base, cost)]
+            by_share = cost == "seconds"
+            axis.set(xlabel=f"{UNITS[cost]}, {baseline}'s being 1" if by_share else UNITS[cost])
+            curves = [both for run, base in pairs if (both := run.beside(base, cost))]
             if curves and cost in shown:
-                at = np.mean([curve.at for curve in curves], axis=0)
-                _band(axis, at, np.stack([curve.scores for curve in curves]), colour, arm)
+                at = np.mean([mine.at / (base.at[-1] if by_share else 1) for mine, base in curves], axis=0)
+                _band(axis, at, np.stack([mine.scores for mine, _ in curves]), colour, arm)
                 if arm == baseline:
                     budgets[cost] = at[-1]
         etr = np.stack([_smooth(run.etr) for run, _ in pairs])
@@ -48,7 +50,8 @@ def draw_part(results: StudyResults, comparison: Comparison, part: Part, baselin
         if cost in budgets:
             axis.set_xlim(right=min(axis.get_xlim()[1], 2 * budgets[cost]))
         axis.xaxis.set_major_locator(MaxNLocator(6))
-        axis.xaxis.set_major_formatter(EngFormatter(sep=""))
+        if cost != "seconds":
+            axis.xaxis.set_major_formatter(EngFormatter(sep=""))
     axes[0].set(ylabel="held-out score")
     axes[3].set(xlabel="steps", ylabel="effective task ratio (mean of 10)", ylim=(0, 1))
     axes[0].legend(frameon=False, fontsize=8)

@@ -1,9 +1,12 @@
-"""What a study has found so far: one row for each run and one for each of its steps, as Parquet."""
+"""What a study has found so far: one row for each run and one for each of its steps, as Parquet.
+
+A run that is made again for its seconds alone is there more than once, once for each sitting.
+"""
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +39,8 @@ STEPS = pa.schema(
         ("pool", pa.string()),
         ("arm", pa.string()),
         ("seed", pa.int32()),
+        ("machine", pa.string()),
+        ("sitting", pa.string()),
         ("step", pa.int32()),
         ("score", pa.float64()),
         ("domain_scores", pa.map_(pa.string(), pa.float64())),
@@ -49,14 +54,18 @@ STEPS = pa.schema(
 )
 
 
+Place = tuple[str, str]
+"""Where seconds were taken: the kind of machine, and which one since which start of it (its sitting)."""
+
+
 @dataclass(frozen=True)
 class StudyRun:
     """A finished run's curves.
 
-    against: scores over "steps", generated "tokens" and training "seconds"; no seconds of a run that was not timed.
-    etr, brier: float64 (steps,), the latter NaN where nothing was predicted. coverage: share of the pool that had been
-    observed at the end; NaN for a run that did not count it. last: the last score by domain; empty for a run that did
-    not keep them. machine: the kind that it ran on. sitting: which one, and since which start of it.
+    against: scores over "steps" and generated "tokens". timed: over training seconds, by where they were taken; empty
+    for a run that was not timed. etr, brier: float64 (steps,), the latter NaN where nothing was predicted. coverage:
+    share of the pool that had been observed at the end; NaN for a run that did not count it. last: the last score by
+    domain; empty for a run that did not keep them.
     """
 
     against: dict[str, Curve]
@@ -64,17 +73,18 @@ class StudyRun:
     brier: np.ndarray
     coverage: float
     last: dict[str, float]
-    machine: str
-    sitting: str
+    timed: dict[Place, Curve] = field(default_factory=dict)
 
-    def comparable(self, other: StudyRun, cost: str) -> bool:
-        """Whether the two can be compared on a cost: both have it, and seconds are those of one machine in one sitting.
+    def beside(self, other: StudyRun, cost: str) -> tuple[Curve, Curve] | None:
+        """The two runs' curves over a cost, to be compared; None for seconds that one machine has not in one sitting.
 
         Machines of one kind were seen to differ by half in speed, from day to day, and all seeds of an arm with them:
         more than there is to be found out, and no chance that a test over seeds could allow for.
         """
-        here, there = (self.machine, self.sitting), (other.machine, other.sitting)
-        return cost in self.against and cost in other.against and (cost != "seconds" or here == there)
+        if cost != "seconds":
+            return self.against[cost], other.against[cost]
+        shared = [place for place in self.timed if place in other.timed]
+        return (self.timed[shared[-1]], other.timed[shared[-1]]) if shared else None
 
 
 class StudyResults:
@@ -95,11 +105,10 @@ class StudyResults:
         """Whether there is such a run with the study's present configuration."""
         return self.fingerprint(key) == study.fingerprint(key)
 
-    def timed_on(self, key: Key, machine: str, sitting: str) -> bool:
-        """Whether a run was timed on such a machine in this sitting."""
-        here = (pc.field("machine") == machine) & (pc.field("sitting") == sitting)
-        timed = pc.field("wall_seconds").is_valid()
-        return bool(self.runs.filter(_is(key) & here & timed).num_rows)
+    def timed(self, key: Key, place: Place | None = None) -> bool:
+        """Whether a run was timed: in this place, or anywhere."""
+        rows = _is(key) if place is None else _is(key) & _in(place)
+        return bool(self.runs.filter(rows & pc.field("wall_seconds").is_valid()).num_rows)
 
     def leave_out_stale(self, study: StudyConfig) -> int:
         """Forget, here but not on disk, the study's runs of another configuration than its present one; how many."""
@@ -113,12 +122,13 @@ class StudyResults:
 
     @classmethod
     def add(cls, results: Path, key: Key, folder: Path, about: dict[str, Any], timed: bool = True) -> None:
-        """Take a finished run's folder into the tables, in place of an earlier run of the same key; on disk on return.
+        """Take a finished run's folder into the tables; on disk on return. Processes that add at once wait.
 
-        about: the columns of `RUNS` beside the key. timed: False leaves the seconds out. Processes that add at once
-        wait for one another.
+        It takes the place of earlier runs of the same key: of all that had another configuration, else of one that was
+        made in the same place. about: the columns of `RUNS` beside the key. timed: False leaves the seconds out.
         """
         pool, arm, seed = key
+        place = about["machine"], about["sitting"]
         rows = []
         tokens = seconds = 0.0
         for record in read_metrics(folder):
@@ -131,18 +141,20 @@ class StudyResults:
             spent = {"tokens": tokens, "seconds": seconds if timed else None}
             scores = {key.removeprefix("score/"): v for key, v in record.items() if key.startswith("score/")}
             given["domain_scores"] = list(scores.items()) or None
-            rows.append({"pool": pool, "arm": arm, "seed": seed, **given, **spent, "brier": brier})
+            known = {"pool": pool, "arm": arm, "seed": seed, "machine": place[0], "sitting": place[1]}
+            rows.append(known | given | spent | {"brier": brier})
         results.mkdir(parents=True, exist_ok=True)
         with FileLock(results / "tables.lock"):
             tables = cls(results)
+            same = tables.fingerprint(key) == about["fingerprint"]
+            replaced = _is(key) & _in(place) if same else _is(key)
             # What is missing is decided by the table of runs, so a run is in it only while its own steps are there:
             # an earlier one goes first, the new one comes last. A kill in between costs a run, but mixes none.
-            if tables.fingerprint(key) is not None:
-                tables._write("runs", tables.runs.filter(pc.invert(_is(key))))
-            tables._write("steps", cls._with(tables.steps, key, rows))
-            tables._write(
-                "runs", cls._with(tables.runs, key, [{"pool": pool, "arm": arm, "seed": seed, **about}])
-            )
+            if tables.runs.filter(replaced).num_rows:
+                tables._write("runs", tables.runs.filter(pc.invert(replaced)))
+            tables._write("steps", _with(tables.steps, rows, replaced))
+            row = {"pool": pool, "arm": arm, "seed": seed, **about}
+            tables._write("runs", _with(tables.runs, [row], replaced))
 
     def run(self, key: Key) -> StudyRun | None:
         """A run's curves, None if it has not been run: steps without a row in the table of runs are none."""
@@ -151,37 +163,46 @@ class StudyResults:
         return self._curves[key]
 
     def _read_curves(self, key: Key) -> StudyRun | None:
-        about = self.runs.filter(_is(key))
         steps = self.steps.filter(_is(key)).sort_by("step")
-        if not about.num_rows or not steps.num_rows:
+        places = [(row["machine"], row["sitting"]) for row in self.runs.filter(_is(key)).to_pylist()]
+        made = [(place, here) for place in places if (here := steps.filter(_in(place))).num_rows]
+        if not made:
             return None
-        scored = steps.filter(pc.is_valid(steps["score"]))
-        scores = scored["score"].to_numpy()
-        against = {
-            what: Curve(scored[column].to_numpy().astype(float), scores)
-            for what, column in (("steps", "step"), ("tokens", "tokens"), ("seconds", "seconds"))
-            if not scored[column].null_count
-        }
-        training = steps.filter(pc.greater(steps["step"], 0))
-        coverage = steps["coverage"].drop_null()
+        # The first run stands for what it cost in steps and tokens; those made again later add their seconds only.
+        first = made[0][1]
+        training = first.filter(pc.greater(first["step"], 0))
+        coverage = first["coverage"].drop_null()
         return StudyRun(
-            against,
+            {what: _curve(first, column) for what, column in (("steps", "step"), ("tokens", "tokens"))},
             training["etr"].to_numpy(),
             training["brier"].to_numpy(),
             coverage[-1].as_py() if len(coverage) else math.nan,
-            dict(scored["domain_scores"][-1].as_py() or []),
-            about["machine"][0].as_py(),
-            about["sitting"][0].as_py(),
+            dict(_scored(first)["domain_scores"][-1].as_py() or []),
+            {place: _curve(here, "seconds") for place, here in made if not here["seconds"].null_count},
         )
-
-    @staticmethod
-    def _with(table: pa.Table, key: Key, rows: list[dict[str, Any]]) -> pa.Table:
-        others = table.filter(pc.invert(_is(key)))
-        return pa.concat_tables([others, pa.Table.from_pylist(rows, schema=table.schema)])
 
     def _write(self, name: str, table: pa.Table) -> None:
         with replacing(self.folder / f"{name}.parquet") as partial:
             pq.write_table(table, partial)
+
+
+def _scored(steps: pa.Table) -> pa.Table:
+    return steps.filter(pc.is_valid(steps["score"]))
+
+
+def _curve(steps: pa.Table, cost: str) -> Curve:
+    scored = _scored(steps)
+    return Curve(scored[cost].to_numpy().astype(float), scored["score"].to_numpy())
+
+
+def _with(table: pa.Table, rows: list[dict[str, Any]], replaced: pc.Expression) -> pa.Table:
+    kept = table.filter(pc.invert(replaced))
+    return pa.concat_tables([kept, pa.Table.from_pylist(rows, schema=table.schema)])
+
+
+def _in(place: Place) -> pc.Expression:
+    machine, sitting = place
+    return (pc.field("machine") == machine) & (pc.field("sitting") == sitting)
 
 
 def _is(key: Key) -> pc.Expression:

@@ -16,7 +16,8 @@ RISE = {"random": [0.40, 0.42, 0.44], "bots": [0.40, 0.44, 0.46], "offline": [0.
 
 
 def steps(pool, arm, seed, scores):
-    common = {"pool": pool, "arm": arm, "seed": seed, "etr": 0.5, "brier": 0.1}
+    run = {"pool": pool, "arm": arm, "seed": seed, "machine": "2 CPU cores", "sitting": "monday"}
+    common = run | {"etr": 0.5, "brier": 0.1}
     return [
         common | {"step": k, "score": score, "tokens": 100.0 * k, "seconds": 2.0 * k}
         for k, score in enumerate(scores)
@@ -30,32 +31,20 @@ def results(tmp_path):
         for arm, scores in RISE.items():
             rows += steps("mixed", arm, seed, [score + 0.001 * seed for score in scores])
     rows += steps("math", "random", 0, RISE["random"]) + steps("math", "bots", 0, RISE["bots"])
-    found = StudyResults(tmp_path)
-    found.steps = pa.Table.from_pylist(rows, schema=STEPS)
-    found.runs = ran_on({}, rows)
-    return found
+    return taken(StudyResults(tmp_path), rows)
 
 
-def ran_on(machines, rows, sittings=None):
-    """The table of runs: all on one kind of machine in one sitting, but for some arms."""
-    keys = sorted({(row["pool"], row["arm"], row["seed"]) for row in rows})
-    about = [
-        {
-            "pool": pool,
-            "arm": arm,
-            "seed": seed,
-            "machine": machines.get(arm, "2 CPU cores"),
-            "sitting": (sittings or {}).get(arm, "monday"),
-        }
-        for pool, arm, seed in keys
-    ]
-    return pa.Table.from_pylist(about, schema=RUNS)
+def taken(results, rows):
+    """Results that have these steps, and the runs that they are of."""
+    runs = {tuple(row.items()): row for row in ({name: r.get(name) for name in RUNS.names} for r in rows)}
+    results.steps = pa.Table.from_pylist(rows, schema=STEPS)
+    results.runs = pa.Table.from_pylist(list(runs.values()), schema=RUNS)
+    return results
 
 
-@pytest.mark.parametrize("apart", [({"bots": "1 CPU core"}, {}), ({}, {"bots": "tuesday"})])
+@pytest.mark.parametrize("apart", [{"machine": "1 CPU core"}, {"sitting": "tuesday"}])
 def test_seconds_of_two_machines_or_sittings_are_not_compared(results, apart):
-    machines, sittings = apart
-    results.runs = ran_on(machines, results.steps.to_pylist(), sittings)
+    taken(results, [row | (apart if row["arm"] == "bots" else {}) for row in results.steps.to_pylist()])
     figures = compare_arms(results, "mixed", list(RISE), "random", SEEDS).figures
     for name in ("TTB100", "BSF50"):
         assert len(figures["bots"][f"{name}/steps"].values) == SEEDS

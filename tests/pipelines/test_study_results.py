@@ -43,12 +43,12 @@ def study_file(tmp_path):
     return write
 
 
-def add(study, key, tmp_path, scores):
-    """Take a run with these scores, one a step, into the tables."""
+def add(study, key, tmp_path, scores, sitting="monday", pace=1.0):
+    """Take a run with these scores, one a step of so many seconds, into the tables."""
     folder = tmp_path / "run"
     folder.mkdir(exist_ok=True)
     records = [
-        {"step": k, "score": score, "score/math": score, "tokens": 10 * k, "seconds": k, "etr": 0.5,
+        {"step": k, "score": score, "score/math": score, "tokens": 10 * k, "seconds": pace * (k > 0), "etr": 0.5,
          "posterior/batch/brier": 0.1}
         for k, score in enumerate(scores)
     ]  # fmt: skip
@@ -57,7 +57,8 @@ def add(study, key, tmp_path, scores):
         "fingerprint": study.fingerprint(key),
         "commit": "c" * 40,
         "machine": "1 CPU core",
-        "sitting": "monday",
+        "sitting": sitting,
+        "wall_seconds": pace * len(scores),
     }
     StudyResults.add(study.results, key, folder, about)
 
@@ -121,6 +122,44 @@ def test_a_kill_between_the_tables_leaves_a_run_to_be_made(full_at, study_file, 
     assert StudyResults(study.results).run(BOTS).against["steps"].scores.tolist() == [0.5, 0.6]
 
 
+def seconds_of(study):
+    """The ratio of the arms' seconds to random's best score, by seed, as far as there is one."""
+    compared = compare_arms(StudyResults(study.results), "mixed", ["random", "bots"], "random", 2)
+    return compared.figures["bots"]["TTB100/seconds"].values.tolist()
+
+
+def test_seconds_are_compared_only_between_runs_of_one_sitting(study_file, tmp_path):
+    study = study_file(seeds=1)
+    scores, sooner = [0.1, 0.2, 0.3], [0.1, 0.3, 0.3]
+    add(study, RANDOM, tmp_path, scores)
+    add(study, BOTS, tmp_path, sooner, sitting="tuesday", pace=0.1)
+    assert seconds_of(study) == []
+    assert "Nothing to compare: no arm has seconds" in page_of(study, tmp_path)
+    add(study, RANDOM, tmp_path, scores, sitting="tuesday", pace=0.1)
+    assert seconds_of(study) == [0.5]
+
+
+def test_a_run_made_again_adds_its_seconds_and_changes_nothing_else(study_file, tmp_path):
+    study = study_file(seeds=1)
+    add(study, RANDOM, tmp_path, [0.1, 0.2, 0.3])
+    add(study, BOTS, tmp_path, [0.1, 0.3, 0.3])
+    before, text = StudyResults(study.results).run(RANDOM), page_of(study, tmp_path)
+    add(study, RANDOM, tmp_path, [0.1, 0.2, 0.9], sitting="tuesday", pace=5.0)
+    results = StudyResults(study.results)
+    assert results.runs.num_rows == 3
+    after = results.run(RANDOM)
+    for cost, curve in before.against.items():
+        np.testing.assert_array_equal(after.against[cost].scores, curve.scores)
+    assert list(after.timed) == [("1 CPU core", "monday"), ("1 CPU core", "tuesday")]
+    assert after.timed["1 CPU core", "tuesday"].scores[-1] == 0.9
+    assert page_of(study, tmp_path) == text, "the arms have monday's seconds in common, as before"
+    add(study, RANDOM, tmp_path, [0.1, 0.2, 0.8], sitting="tuesday", pace=6.0)
+    assert StudyResults(study.results).runs.num_rows == 3, "in place of the other one of that sitting"
+    add(study_file(seeds=1, common=["run.steps=77"]), RANDOM, tmp_path, [0.1, 0.2], sitting="friday")
+    assert StudyResults(study.results).runs.num_rows == 2, "those of another configuration are gone"
+    assert StudyResults(study.results).run(RANDOM).against["steps"].scores.tolist() == [0.1, 0.2]
+
+
 class Known:
     """Results of which a test knows the scores, by arm and seed."""
 
@@ -131,9 +170,8 @@ class Known:
         _, arm, seed = key
         scores = np.array(self.scores[arm][seed])
         steps = np.arange(len(scores), dtype=float)
-        return StudyRun(
-            {"steps": Curve(steps, scores)}, np.ones(4), np.zeros(4), math.nan, {}, "one", "monday"
-        )
+        costs = dict.fromkeys(("steps", "tokens"), Curve(steps, scores))
+        return StudyRun(costs, np.ones(4), np.zeros(4), math.nan, {})
 
 
 def bsf(scores, name):
