@@ -147,10 +147,10 @@ def test_the_tuning_page_has_the_figures_of_the_ablation_of_lambda(results):
     assert best["bots"] > best["lam .2"] > best["lam .5"] > best["lam 1"], "it fades"
 
 
-def tokens_over_random(results, arm, seeds):
+def tokens_over_random(results, arm, seeds, pool="mixed"):
     """Mean over seeds of all tokens that an arm generates, over those of random selection."""
     spent = [
-        [results.run(("mixed", each, seed)).against["tokens"].at[-1] for seed in range(seeds)]
+        [results.run((pool, each, seed)).against["tokens"].at[-1] for seed in range(seeds)]
         for each in (arm, "random")
     ]
     return np.mean(np.divide(*spent))
@@ -211,6 +211,31 @@ def test_the_selection_page_has_what_selection_and_filter_add_to_each_other(resu
         assert figures["BSF100/steps"].interval.mean > 1, "it ends higher"
     against = as_on_page(results, "selection and filter", "mixed", rival=alone)
     assert not against[filtered]["BSF100/steps"].holds
+
+
+@pytest.mark.parametrize("domain", ["math", "logic", "code"])
+def test_the_selection_page_has_what_the_dynamic_filter_comes_to_by_domain(domain, results, readme):
+    page = (ROOT / "docs" / "selection.md").read_text()
+    tuned, filtered = "bots self-tuned", "dynamic filter"
+    compared = as_on_page(results, "domains", domain)
+    for arm in ("random", tuned, filtered):
+        figures = compared[arm]
+        costs = [cell(figures[f"TTB100/{cost}"]) if arm != "random" else "1" for cost in ("steps", "tokens")]
+        tokens = "1" if arm == "random" else f"{tokens_over_random(results, arm, seeds=8, pool=domain):.2f}"
+        row = [domain if arm == "random" else "", arm, *costs, cell(figures["best score"], 3)]
+        row += [f"{figures['ETR'].interval.mean:.2f}", tokens]
+        assert f"\n| {' | '.join(row)} |\n" in page, row
+    against = as_on_page(results, "domains", domain, rival=tuned)[filtered]
+    at_equal_steps, at_equal_tokens = (against[f"BSF100/{cost}"] for cost in ("steps", "tokens"))
+    assert at_equal_steps.holds
+    assert at_equal_tokens.holds
+    assert (at_equal_steps.middle > 1) == (domain != "math"), "it ends higher on code and logic"
+    assert at_equal_tokens.middle < 1, "within the same tokens it ends below on all three"
+    text = " ".join(readme.split())
+    assert "in as many tokens it ends lower, as it does on math either way" in text
+    if domain != "math":
+        assert f"{against['TTB100/tokens'].middle:.1f}" == {"code": "4.9", "logic": "3.7"}[domain]
+        assert "takes 4.9 and 3.7 times its tokens to get as high as that" in " ".join(page.split())
 
 
 def test_without_reference_models_selection_pays_as_the_pages_say(results, readme):
