@@ -31,7 +31,11 @@ Made by `bots study {config}` from `{results}/*.parquet`; no number here was typ
 {done} of {planned} runs are there, of commits {commits}, on {machines}. {timed} of them were
 timed; the others ran while the machine did other work, and count for steps and tokens only. Seconds are compared only
 between runs of a seed that one machine made in one sitting: from one day to another machines of one kind differ by more
-than is to be found out. A run that was made again for its seconds counts for these alone.
+than is to be found out.
+"""
+AGAIN = """
+Made again for their seconds, for which alone they count: {again}. {same} of those came out the same, in every step's
+tokens and every score.
 """
 STALE = """
 Left out: {count} of another configuration than the study's present one; `bots study {config}` makes them anew.
@@ -55,6 +59,9 @@ def write_page(study: StudyConfig, config: str, page: Path) -> None:
         timed=sum(results.timed(key) for key in planned),
         machines=", ".join(sorted({run["machine"] for run in runs})) or "none",
     )
+    again, same = results.repeats(key for key in planned if results.fingerprint(key) is not None)
+    if again:
+        text += AGAIN.format(again=f"{again} run{'s' * (again > 1)}", same=same)
     if stale:
         text += STALE.format(count=f"{stale} run{'s' * (stale > 1)}", config=config)
     text += overview(study, results, page.parent)

@@ -6,6 +6,7 @@ A run that is made again for its seconds alone is there more than once, once for
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,16 @@ class StudyResults:
         rows = _is(key) if place is None else _is(key) & _in(place)
         return bool(self.runs.filter(rows & pc.field("wall_seconds").is_valid()).num_rows)
 
+    def repeats(self, keys: Iterable[Key]) -> tuple[int, int]:
+        """How many runs were made again, and how many of those came out the same: every step's tokens and scores."""
+        what = ["step", "tokens", "score", "etr"]
+        again = same = 0
+        for key in keys:
+            made = [steps.select(what) for steps in self._made(key).values()]
+            again += len(made[1:])
+            same += sum(made[0].equals(other) for other in made[1:])
+        return again, same
+
     def leave_out_stale(self, study: StudyConfig) -> int:
         """Forget, here but not on disk, the study's runs of another configuration than its present one; how many."""
         stale = [
@@ -163,13 +174,11 @@ class StudyResults:
         return self._curves[key]
 
     def _read_curves(self, key: Key) -> StudyRun | None:
-        steps = self.steps.filter(_is(key)).sort_by("step")
-        places = [(row["machine"], row["sitting"]) for row in self.runs.filter(_is(key)).to_pylist()]
-        made = [(place, here) for place in places if (here := steps.filter(_in(place))).num_rows]
+        made = self._made(key)
         if not made:
             return None
         # The first run stands for what it cost in steps and tokens; those made again later add their seconds only.
-        first = made[0][1]
+        first = next(iter(made.values()))
         training = first.filter(pc.greater(first["step"], 0))
         coverage = first["coverage"].drop_null()
         return StudyRun(
@@ -178,8 +187,18 @@ class StudyResults:
             training["brier"].to_numpy(),
             coverage[-1].as_py() if len(coverage) else math.nan,
             dict(_scored(first)["domain_scores"][-1].as_py() or []),
-            {place: _curve(here, "seconds") for place, here in made if not here["seconds"].null_count},
+            {
+                place: _curve(steps, "seconds")
+                for place, steps in made.items()
+                if not steps["seconds"].null_count
+            },
         )
+
+    def _made(self, key: Key) -> dict[Place, pa.Table]:
+        """The steps of a run by where it was made, the first time first."""
+        steps = self.steps.filter(_is(key)).sort_by("step")
+        places = [(row["machine"], row["sitting"]) for row in self.runs.filter(_is(key)).to_pylist()]
+        return {place: here for place in places if (here := steps.filter(_in(place))).num_rows}
 
     def _write(self, name: str, table: pa.Table) -> None:
         with replacing(self.folder / f"{name}.parquet") as partial:
