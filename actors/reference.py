@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from actors.loading import loading
 from bots.config import GradingConfig, RolloutConfig
 from bots.config_tree import ConfigError
 from bots.graders.workers import Workers
@@ -35,7 +36,8 @@ class AnswerLocally:
 
     def __init__(self, model: str, rollout: RolloutConfig, template: str | None) -> None:
         # vLLM is imported here, in the actor's process, under the environment made for it.
-        from actors.engine import Engine, prepare_process
+        with loading():
+            from actors.engine import Engine, prepare_process
         from bots.templates import PromptEncoder
 
         prepare_process()

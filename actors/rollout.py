@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 import ray
 
+from actors.loading import loading
 from actors.weights.broadcast import receive
 from actors.weights.channel import Channel
 from bots.config import RolloutConfig
@@ -166,7 +167,8 @@ class RolloutActor:
         """The engine's own thread: nothing else touches vLLM."""
         try:
             # vLLM is imported here, in the actor's process, under the environment made for it.
-            from actors.engine import Engine, prepare_process
+            with loading():
+                from actors.engine import Engine, prepare_process
 
             prepare_process()
             engine = Engine(model, config, seed)

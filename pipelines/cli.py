@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+from actors.loading import loading
+
 JOBS = {
     "train": ("pipelines.train", "finetune a model on the tasks that the posterior picks"),
     "demo": ("pipelines.demo", "train the lab's model with bots and with random selection, and compare"),
@@ -32,8 +34,10 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"  {name:10}{what}")
         return 0 if asked_for_help else 2
     module, _ = JOBS[given[0]]
-    # Only now: Ray, torch and vLLM take seconds to import.
-    status: int = import_module(module).main(given[1:])
+    # Only now: Ray, torch and what reads models take seconds to import.
+    with loading():
+        job = import_module(module)
+    status: int = job.main(given[1:])
     return status
 
 

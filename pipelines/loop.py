@@ -12,6 +12,7 @@ import torch
 
 from actors.fatal import FatalError
 from actors.learner_watch import RankWatch
+from actors.loading import loading
 from actors.weights.sync import weight_sync_of
 from bots.config import TrainConfig
 from bots.learning.batching import Shard, make_shards
@@ -52,8 +53,10 @@ def train(job: Job, ranks: RankWatch) -> None:
     Rank 0 asks the coordinator for batches and hands it new weights; selection, generation and grading go on
     in the coordinator meanwhile, up to `rollout.max_staleness` policy versions ahead.
     """
-    # Only the ranks need DeepSpeed; the driver imports this module too.
-    from actors.learner import Learner, NotFinite
+    # Only the ranks need DeepSpeed; the driver imports this module too. Its autotuner, which nothing here uses, would
+    # import MLflow wherever that is installed.
+    with loading(without=["mlflow"]):
+        from actors.learner import Learner, NotFinite
 
     config, run = job.config, job.config.run
     torch.manual_seed(run.seed)

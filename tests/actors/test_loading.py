@@ -1,0 +1,60 @@
+"""Loading: garbage is left alone meanwhile, and some packages are not there."""
+
+import gc
+import subprocess
+import sys
+
+import pytest
+
+from actors.loading import loading
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_frozen():
+    yield
+    gc.unfreeze()
+
+
+@pytest.mark.parametrize("collects", [True, False])
+def test_garbage_is_collected_again_afterwards_if_it_was_before(collects):
+    try:
+        if not collects:
+            gc.disable()
+        with loading():
+            assert not gc.isenabled()
+        assert gc.isenabled() == collects
+        assert gc.get_freeze_count() > 0
+    finally:
+        gc.enable()
+
+
+def test_a_package_left_out_is_there_again_afterwards_and_one_that_is_loaded_stays():
+    sys.modules.pop("this", None)
+    with loading(without=["this", "json"]):
+        import json
+
+        with pytest.raises(ImportError):
+            import this  # noqa: F401
+    assert "this" not in sys.modules
+    assert sys.modules["json"] is json
+
+
+def test_a_failed_import_leaves_everything_as_it_was():
+    with pytest.raises(ModuleNotFoundError, match="no_such_package"), loading(without=["this"]):
+        import no_such_package  # noqa: F401
+    assert gc.isenabled()
+    assert "this" not in sys.modules
+
+
+@pytest.mark.slow
+def test_deepspeed_does_without_mlflow_which_the_tracker_still_finds():
+    code = """
+import sys
+from actors.loading import loading
+with loading(without=["mlflow"]):
+    import deepspeed
+assert "mlflow" not in sys.modules
+import mlflow
+assert mlflow.start_run
+"""
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
