@@ -60,11 +60,16 @@ def test_the_readme_has_the_study_s_figures(results, readme):
         row = [arm, *costs, cell(figures["best score"], 3), f"{figures['ETR'].interval.mean:.2f}"]
         assert f"| {' | '.join(row)} |\n" in readme, row
     text = " ".join(readme.split())
-    seconds = cell(compared["bots"]["TTB100/seconds"])
-    assert seconds.startswith("**"), "it holds"
-    assert f"`bots` takes {seconds.strip('*')} of random's; the others were run on other days" in text
-    for arm in set(compared) - {"random", "bots"}:
+    seconds = {arm: cell(compared[arm]["TTB100/seconds"]) for arm in ("bots self-tuned", "bots")}
+    assert all(each.startswith("**") for each in seconds.values()), "it holds"
+    default, bots = (each.strip("*") for each in seconds.values())
+    assert f"the default takes {default} of random's, `bots` {bots}; the others ran on other days" in text
+    for arm in set(compared) - {"random", *seconds}:
         assert not len(compared[arm]["TTB100/seconds"].values)
+    assert results.repeats(STUDY.plan()) == (16, 16)
+    assert f"has all {len(list(STUDY.plan()))} runs" in text
+    assert all(results.has(STUDY, key) for key in STUDY.plan())
+    assert "the 16 of random and of the default that were made again for their seconds" in text
     circle = as_on_page(results, "a wider circle", "mixed")
     best = circle["self-tuned, no cool-down"]["best score"].interval.mean
     assert f"came with a cool-down (best score then {best:.3f})" in text
