@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import sys
 from collections.abc import Iterator, Sequence
@@ -28,5 +29,7 @@ def loading(without: Sequence[str] = ()) -> Iterator[None]:
         for name in absent:
             del sys.modules[name]
         gc.freeze()
+        # What is still frozen when Python ends is not freed, which packages written in C++ then report as leaks.
+        atexit.register(gc.unfreeze)
         if collects:
             gc.enable()

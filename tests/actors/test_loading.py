@@ -53,8 +53,11 @@ import sys
 from actors.loading import loading
 with loading(without=["mlflow"]):
     import deepspeed
+    import triton._C.libtriton
 assert "mlflow" not in sys.modules
 import mlflow
 assert mlflow.start_run
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=300)
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert ended.returncode == 0, ended.stderr
+    assert "leaked" not in ended.stderr, "all is freed at the end"
