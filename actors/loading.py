@@ -19,6 +19,7 @@ def loading(without: Sequence[str] = ()) -> Iterator[None]:
     are installed, but can do without; those that are loaded already stay as they are.
     """
     collects = gc.isenabled()
+    loaded = len(sys.modules)
     absent = [name for name in without if name not in sys.modules]
     gc.disable()
     # What Python takes for "there is no such package".
@@ -28,8 +29,10 @@ def loading(without: Sequence[str] = ()) -> Iterator[None]:
     finally:
         for name in absent:
             del sys.modules[name]
-        gc.freeze()
-        # What is still frozen when Python ends is not freed, which packages written in C++ then report as leaks.
-        atexit.register(gc.unfreeze)
+        # Not where all had been loaded before: what the process has made since then may go.
+        if len(sys.modules) > loaded:
+            gc.freeze()
+            # What is still frozen when Python ends is not freed, which packages written in C++ then report as leaks.
+            atexit.register(gc.unfreeze)
         if collects:
             gc.enable()

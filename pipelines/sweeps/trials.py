@@ -14,6 +14,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from rich.console import Console
 
 from actors.environment import driver_environment
+from actors.loading import loading
 from bots.config import TrainConfig
 from bots.config_tree import parse_config
 from bots.metrics import Curve
@@ -107,7 +108,8 @@ def train_trial(
         return
 
     # Only here, for what it imports takes some seconds.
-    from pipelines.sweeps.exploit import adopt, run_of_checkpoint
+    with loading():
+        from pipelines.sweeps.exploit import adopt, run_of_checkpoint
 
     known, donor = 0, tune.get_checkpoint()
     if donor is not None:
@@ -174,7 +176,8 @@ def _run(config: TrainConfig, seats: Seats | None, turns: Any | None = None) -> 
 
 def _drive(config: TrainConfig, resume: bool, seats: Seats | None) -> None:
     # Ray Train and the engines are imported only where a job runs.
-    from pipelines.train import train
+    with loading():
+        from pipelines.train import train
 
     console = Console(file=io.StringIO())
     train(config, resume=resume, console=console, seats=seats, settling_seconds=SETTLING_SECONDS)

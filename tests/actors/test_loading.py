@@ -10,7 +10,8 @@ from actors.loading import loading
 
 
 @pytest.fixture(autouse=True)
-def nothing_stays_frozen():
+def nothing_is_frozen_before_or_afterwards():
+    gc.unfreeze()
     yield
     gc.unfreeze()
 
@@ -20,10 +21,12 @@ def test_garbage_is_collected_again_afterwards_if_it_was_before(collects):
     try:
         if not collects:
             gc.disable()
+        sys.modules.pop("this", None)
         with loading():
             assert not gc.isenabled()
+            import this  # noqa: F401
         assert gc.isenabled() == collects
-        assert gc.get_freeze_count() > 0
+        assert gc.get_freeze_count() > 0, "what was loaded is left out of later collections"
     finally:
         gc.enable()
 
@@ -37,6 +40,12 @@ def test_a_package_left_out_is_there_again_afterwards_and_one_that_is_loaded_sta
             import this  # noqa: F401
     assert "this" not in sys.modules
     assert sys.modules["json"] is json
+
+
+def test_what_was_made_since_is_not_kept_where_nothing_is_loaded():
+    with loading():
+        import json  # noqa: F401
+    assert gc.get_freeze_count() == 0
 
 
 def test_a_failed_import_leaves_everything_as_it_was():
