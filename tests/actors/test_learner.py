@@ -8,6 +8,7 @@ import ray.train
 import torch
 from transformers import AutoModelForCausalLM
 
+from actors.loading import loading
 from bots.config import LearnerConfig, LoraConfig, ModelConfig
 from bots.lab.checkpoints import checkpoint_path
 from bots.learning.advantages import group_normalised
@@ -70,7 +71,8 @@ def plain_steps(updates=1):
 
 
 def learner_of(ranks, stage=0, lora=False, model=None, **changes):
-    from actors.learner import Learner
+    with loading(without=["mlflow"]):
+        from actors.learner import Learner
 
     adapters = LoraConfig(rank=4, alpha=8.0) if lora else None
     config = LearnerConfig(ranks=ranks, zero_stage=stage, lr=LR, lora=adapters, **changes)

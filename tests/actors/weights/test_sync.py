@@ -12,6 +12,7 @@ import torch.distributed as dist
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors.environment import engine_environment
+from actors.loading import loading
 from actors.weights.broadcast import receive
 from actors.weights.broker import WeightBroker
 from actors.weights.format import Checksum, buckets_of
@@ -31,7 +32,8 @@ class EngineProcess:
     """A real engine, and the broker's references on their way into it."""
 
     def __init__(self):
-        from actors.engine import Engine, prepare_process
+        with loading():
+            from actors.engine import Engine, prepare_process
 
         prepare_process()
         config = RolloutConfig(samples=4, max_tokens=32, max_model_len=128, dtype="float32")
@@ -96,7 +98,8 @@ class Announcements:
 
 
 def learner_of(stage, watch=None, **changes):
-    from actors.learner import Learner
+    with loading(without=["mlflow"]):
+        from actors.learner import Learner
 
     torch.manual_seed(0)
     config = LearnerConfig(ranks=dist.get_world_size(), zero_stage=stage, lr=1e-3, **changes)
