@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -111,4 +112,5 @@ def _flat(tree: Any, path: str = "") -> dict[str, str]:
             for key, value in tree.items()
             for k, v in _flat(value, f"{path}.{key}" if path else key).items()
         }
-    return {path: str(tree)}
+    # As it is written on the command line: null, true.
+    return {path: tree if isinstance(tree, str) else json.dumps(tree, ensure_ascii=False)}

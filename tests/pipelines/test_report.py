@@ -57,6 +57,8 @@ def test_seeds_of_one_setting_become_one_line_with_a_band(runs):
     data = data_of(*runs)
     assert [s["label"] for s in data["settings"]] == ["bots", "random"]
     assert data["settings"][0]["differences"]["selection.selector"] == "bots"
+    adaptors = [setting["differences"]["selection.adaptor"] for setting in data["settings"]]
+    assert adaptors == ["predictive", "null"], "as one would write it on the command line"
     curves = next(c for c in data["curves"] if c["score"] == "score" and c["cost"] == "steps")
     line = curves["lines"][0]
     assert line["x"] == [0, 4, 8, 12]
