@@ -28,10 +28,11 @@ Made by `bots study {config}` from `{results}/*.parquet`; no number here was typ
   holds at 5 % by an exact signed-rank test over seeds, corrected for the number of arms in the table (Holm). Fewer than
   six seeds can't be bold.
 
-{done} of {planned} runs are there, of commits {commits}, on {machines}. {timed} of them were
-timed; the others ran while the machine did other work, and count for steps and tokens only. Seconds are compared only
-between runs of a seed that one machine made in one sitting: from one day to another machines of one kind differ by more
-than is to be found out.
+{done} of {planned} runs are there, of {commits}, on {machines}.
+
+{timed} of them were timed; the others ran while the machine did other work, and count for steps and tokens only.
+Seconds are compared only between runs of a seed that one machine made in one sitting: from one day to another machines
+of one kind differ by more than is to be found out.
 """
 AGAIN = """
 Made again for their seconds, for which alone they count: {again}. {same} of those came out the same, in every step's
@@ -55,7 +56,7 @@ def write_page(study: StudyConfig, config: str, page: Path) -> None:
         baseline=study.baseline,
         done=sum(results.fingerprint(key) is not None for key in planned),
         planned=len(planned),
-        commits=", ".join(sorted({run["commit"][:10] for run in runs})) or "none",
+        commits=_commits({run["commit"][:10] for run in runs}),
         timed=sum(results.timed(key) for key in planned),
         machines=", ".join(sorted({run["machine"] for run in runs})) or "none",
     )
@@ -79,6 +80,13 @@ def write_page(study: StudyConfig, config: str, page: Path) -> None:
                     text += _against(rival, compare_arms(results, pool, others, rival, part.seeds), part)
     page.parent.mkdir(parents=True, exist_ok=True)
     replace_text(page, text)
+
+
+def _commits(names: set[str]) -> str:
+    """What the runs were made by; a page of names says less than where to find each run's."""
+    if len(names) > 3:
+        return f"{len(names)} commits (`runs.parquet` has each run's, and its configuration)"
+    return f"commit{'s' * (len(names) != 1)} {', '.join(sorted(names)) or 'none'}"
 
 
 def _section(

@@ -193,7 +193,7 @@ def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
     assert set(bots.against) == {"steps", "tokens"}
     assert compared.figures["bots"]["BSF100/tokens"].values.size == 1
     assert compared.figures["bots"]["BSF100/seconds"].values.size == 0
-    assert "0 of them were\ntimed" in text
+    assert "0 of them were timed" in text
 
 
 def test_processes_divide_the_runs(tmp_path):
