@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import logging
 import math
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
-import deepspeed
 import torch
 import torch.distributed as dist
 
 from actors import learner_checkpoint
+from actors.lean_deepspeed import deepspeed
 from actors.learner_watch import RankTimeout, RankWatch
 from actors.weights.format import Bucket, buckets_of
 from bots.config import LearnerConfig, ModelConfig
@@ -30,10 +29,6 @@ from bots.learning.losses import (
 )
 from bots.learning.offpolicy import clipped_tokens, importance_weights, mismatch_sums
 from bots.learning.policy import load_policy, published
-
-# DeepSpeed would build a shared-memory collective with a C++ compiler, 20 s and 69 MB a rank; gloo serves.
-deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
 
 
 class NotFinite(FloatingPointError):

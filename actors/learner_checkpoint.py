@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import deepspeed
 import torch.distributed as dist
+
+from actors.lean_deepspeed import deepspeed
 
 _TAG = "learner"
 _NOTE = "learner.json"

@@ -30,7 +30,10 @@ def seconds(part: str, model: str, plainly: bool) -> float:
 
     started = time.process_time()
     if part == "learner":
-        with nullcontext() if plainly else loading(without=["mlflow"]):
+        if plainly:
+            # As it comes: with MLflow.
+            import deepspeed  # noqa: F401
+        with nullcontext() if plainly else loading():
             import actors.learner  # noqa: F401
     else:
         with nullcontext() if plainly else loading():

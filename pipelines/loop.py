@@ -53,9 +53,8 @@ def train(job: Job, ranks: RankWatch) -> None:
     Rank 0 asks the coordinator for batches and hands it new weights; selection, generation and grading go on
     in the coordinator meanwhile, up to `rollout.max_staleness` policy versions ahead.
     """
-    # Only the ranks need DeepSpeed; the driver imports this module too. Its autotuner, which nothing here uses, would
-    # import MLflow wherever that is installed.
-    with loading(without=["mlflow"]):
+    # Only the ranks need DeepSpeed; the driver imports this module too.
+    with loading():
         from actors.learner import Learner, NotFinite
 
     config, run = job.config, job.config.run

@@ -71,7 +71,7 @@ def plain_steps(updates=1):
 
 
 def learner_of(ranks, stage=0, lora=False, model=None, **changes):
-    with loading(without=["mlflow"]):
+    with loading():
         from actors.learner import Learner
 
     adapters = LoraConfig(rank=4, alpha=8.0) if lora else None

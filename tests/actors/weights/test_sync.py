@@ -98,7 +98,7 @@ class Announcements:
 
 
 def learner_of(stage, watch=None, **changes):
-    with loading(without=["mlflow"]):
+    with loading():
         from actors.learner import Learner
 
     torch.manual_seed(0)
