@@ -4,7 +4,7 @@
 
 The learner asks it for batches and hands it new weights; engines and graders may come, die and come back
 meanwhile, and a learner that dies does not touch them. Which groups make up a step's batch, and how far
-generation may run ahead, is the ledger's rule (`bots.ledger`).
+generation may run ahead, is the ledger's rule (`bots.rollouts.ledger`).
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ from actors.grader_pool import GraderPool, GradingError, items_of
 from actors.partners import Partners
 from actors.posterior import together
 from actors.weights.channel import Channel
-from bots.config import TrainConfig
-from bots.encoded import EncodedPool
-from bots.learning.requests import Request, RequestKey, Sampling, request_seed
-from bots.learning.rollouts import Group, Rollout, batch_figures, rollout_table
-from bots.ledger import EMPTY, Key, Ledger
+from bots.config.train import TrainConfig
+from bots.rollouts.encoded_pool import EncodedPool
+from bots.rollouts.ledger import EMPTY, Key, Ledger
+from bots.rollouts.request import Request, RequestKey, Sampling, request_seed
+from bots.rollouts.rollout import Group, Rollout, batch_figures, rollout_table
 from bots.selection import DynamicFilter
 
 TRAIN = "train"

@@ -14,9 +14,9 @@ from vllm.sampling_params import RequestOutputKind
 
 from actors.weights import transfer
 from actors.weights.format import Bucket, Checksum
-from bots.config import RolloutConfig
-from bots.learning.requests import RefusedError, Request, RequestKey, Sampling
-from bots.learning.rollouts import Rollout
+from bots.config.train import RolloutConfig
+from bots.rollouts.request import RefusedError, Request, RequestKey, Sampling
+from bots.rollouts.rollout import Rollout
 
 
 class Engine:

@@ -17,9 +17,9 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from actors.weights.channel import Channel
 from actors.within import within
-from bots.config import RolloutConfig
-from bots.learning.requests import Request, RequestKey
-from bots.learning.rollouts import Rollout
+from bots.config.train import RolloutConfig
+from bots.rollouts.request import Request, RequestKey
+from bots.rollouts.rollout import Rollout
 
 _POLL_SECONDS = 2.0
 _RETRY_SECONDS = 0.5

@@ -6,10 +6,10 @@ import numpy as np
 import pyarrow as pa
 
 from actors.fatal import FatalError
-from bots.config import TrainConfig
-from bots.encoded import EncodedPool
-from bots.learning.requests import Request, Sampling, request_seed
-from bots.learning.rollouts import Group, rollout_table
+from bots.config.train import TrainConfig
+from bots.rollouts.encoded_pool import EncodedPool
+from bots.rollouts.request import Request, Sampling, request_seed
+from bots.rollouts.rollout import Group, rollout_table
 
 EVALUATE = "evaluate"
 """First part of the keys of its requests."""

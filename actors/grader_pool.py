@@ -16,12 +16,12 @@ from ray.exceptions import RayActorError, RayError
 
 from actors.fatal import FatalError
 from actors.within import within
-from bots.config import GradingConfig
-from bots.encoded import EncodedPool
+from bots.config.train import GradingConfig
 from bots.graders.worker import Item
 from bots.graders.workers import Result
-from bots.learning.rollouts import Group
-from bots.templates import prompt_text
+from bots.rollouts.encoded_pool import EncodedPool
+from bots.rollouts.rollout import Group
+from bots.rollouts.templates import prompt_text
 
 _RETRY_SECONDS = 0.5
 _MOST_JOBS = 64

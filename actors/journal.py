@@ -19,7 +19,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from actors.trackers import open_trackers
-from bots.files import replace_text, replacing
+from bots.support.files import replace_text, replacing
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)

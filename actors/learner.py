@@ -16,7 +16,7 @@ from actors import learner_checkpoint
 from actors.lean_deepspeed import deepspeed
 from actors.learner_watch import RankTimeout, RankWatch
 from actors.weights.format import Bucket, buckets_of
-from bots.config import LearnerConfig, ModelConfig
+from bots.config.train import LearnerConfig, ModelConfig
 from bots.learning.batching import MicroBatch, Shard
 from bots.learning.losses import (
     LOSSES,

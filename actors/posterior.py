@@ -15,9 +15,9 @@ import pyarrow.ipc as ipc
 import ray
 
 from bots import BOTS, TaskPool
-from bots.belief_bins import batch_bins, pool_bins
-from bots.event_log import EventLog
-from bots.files import replacing
+from bots.belief.bins import batch_bins, pool_bins
+from bots.support.event_log import EventLog
+from bots.support.files import replacing
 
 Rows = npt.NDArray[np.int64]
 
@@ -97,7 +97,7 @@ class PosteriorActor:
         """Update every belief with a step's rewards, (len(rows), n) in [0, 1].
 
         Returns the figures of `BOTS.metrics` (how well the pass rates were predicted, μ̃ …), the batch's beliefs
-        against its outcome (`bots.belief_bins`) and the seconds.
+        against its outcome (`bots.belief.bins`) and the seconds.
         """
         started = time.perf_counter()
         self._record({"do": "observe", "step": step, "rows": rows.tolist(), "rewards": rewards.tolist()})

@@ -20,8 +20,8 @@ import numpy as np
 import pyarrow as pa
 
 from actors.loading import loading
-from bots.config import GradingConfig, RolloutConfig
-from bots.config_tree import ConfigError
+from bots.config.train import GradingConfig, RolloutConfig
+from bots.config.tree import ConfigError
 from bots.graders.workers import Workers
 
 _AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504})
@@ -38,7 +38,7 @@ class AnswerLocally:
         # vLLM is imported here, in the actor's process, under the environment made for it.
         with loading():
             from actors.engine import Engine, prepare_process
-        from bots.templates import PromptEncoder
+        from bots.rollouts.templates import PromptEncoder
 
         prepare_process()
         self._rollout = rollout
@@ -133,7 +133,7 @@ class GradeBlock:
         )
 
     def __call__(self, block: pa.Table) -> pa.Table:
-        from bots.templates import prompt_text
+        from bots.rollouts.templates import prompt_text
 
         items = [
             (task["grader"], prompt_text(task["prompt"]), task["answer"], completion)

@@ -22,9 +22,9 @@ import ray
 from actors.loading import loading
 from actors.weights.broadcast import receive
 from actors.weights.channel import Channel
-from bots.config import RolloutConfig
-from bots.learning.requests import RefusedError, Request, RequestKey
-from bots.learning.rollouts import Rollout
+from bots.config.train import RolloutConfig
+from bots.rollouts.request import RefusedError, Request, RequestKey
+from bots.rollouts.rollout import Rollout
 
 if TYPE_CHECKING:
     from actors.engine import Engine

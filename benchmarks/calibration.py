@@ -19,8 +19,8 @@ import pyarrow.ipc as ipc
 import yaml
 
 from bots import BOTS, TaskPool
-from bots.event_log import EventLog
 from bots.metrics import calibration
+from bots.support.event_log import EventLog
 
 PLUG_INS: dict[str, dict[str, object]] = {
     "none": {},

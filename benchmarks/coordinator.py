@@ -29,11 +29,11 @@ from actors.partners import Partners
 from actors.posterior import PosteriorActor, write_pool
 from actors.weights.broker import WeightBroker
 from benchmarks.fake_engine import Law, hosted
-from bots.config import TrainConfig
-from bots.config_tree import parse_config
-from bots.encoded import EncodedPool, Prompts
-from bots.ledger import audit
+from bots.config.train import TrainConfig
+from bots.config.tree import parse_config
 from bots.pool import TaskPool
+from bots.rollouts.encoded_pool import EncodedPool, Prompts
+from bots.rollouts.ledger import audit
 
 SAMPLES, GROUPS_PER_ENGINE, STALENESS, PROMPT_TOKENS = 16, 4, 2, 64
 

@@ -17,8 +17,8 @@ import numpy as np
 import ray
 
 from actors.rollout import Collected
-from bots.learning.requests import Request, RequestKey
-from bots.learning.rollouts import Rollout
+from bots.rollouts.request import Request, RequestKey
+from bots.rollouts.rollout import Rollout
 
 
 @dataclass(frozen=True)

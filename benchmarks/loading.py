@@ -121,7 +121,7 @@ def main() -> None:
         import ray
 
         from bots.sources.config import PoolConfig
-        from pipelines.pool import build_pool
+        from pipelines.shared.pool import build_pool
 
         if not arguments.in_process:
             # The blocks in flight are few; a store of 512 MiB shows that nothing piles up in it.

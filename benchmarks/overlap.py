@@ -18,8 +18,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bots.config import load_config
-from pipelines.summary import read_metrics
+from bots.config.train import load_config
+from pipelines.shared.summary import read_metrics
 from pipelines.train import train
 
 LAB = Path(__file__).parents[1] / "configs" / "lab.yaml"

@@ -26,11 +26,11 @@ from vllm import SamplingParams
 
 from actors.engine import Engine, prepare_process
 from actors.environment import engine_environment
-from bots.config import RolloutConfig, TrainConfig, load_config
-from bots.event_log import EventLog
-from bots.learning.requests import request_seed
-from pipelines.preparation import prepare
-from pipelines.summary import read_metrics
+from bots.config.train import RolloutConfig, TrainConfig, load_config
+from bots.rollouts.request import request_seed
+from bots.support.event_log import EventLog
+from pipelines.shared.preflight import prepare
+from pipelines.shared.summary import read_metrics
 from pipelines.train import train
 
 LAB = Path(__file__).parents[1] / "configs" / "lab.yaml"

@@ -18,7 +18,7 @@ from contextlib import nullcontext
 
 from actors.environment import engine_environment, learner_environment
 from actors.loading import loading
-from bots.config import RolloutConfig
+from bots.config.train import RolloutConfig
 
 PARTS = {"engine": engine_environment(1, False), "learner": learner_environment(1, False)}
 

@@ -43,7 +43,7 @@ from actors.weights.broker import WeightBroker
 from actors.weights.channel import Channel
 from actors.weights.format import Checksum
 from actors.weights.sync import BUCKET_BYTES, BroadcastSync, ObjectStoreSync
-from bots.config import LearnerConfig, ModelConfig, RolloutConfig
+from bots.config.train import LearnerConfig, ModelConfig, RolloutConfig
 from bots.lab.checkpoints import checkpoint_path
 
 MIB = 2**20

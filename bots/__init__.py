@@ -6,20 +6,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bots.belief.prior import AnchorPrior
+    from bots.belief.snapshot import SnapshotError
     from bots.core import BOTS
     from bots.pool import PoolError, TaskPool
-    from bots.prior import AnchorPrior
     from bots.selection import DynamicFilter
-    from bots.snapshot import SnapshotError
 
 __all__ = ["BOTS", "AnchorPrior", "DynamicFilter", "PoolError", "SnapshotError", "TaskPool"]
 
 _HOMES = {
     "BOTS": "bots.core",
-    "AnchorPrior": "bots.prior",
+    "AnchorPrior": "bots.belief.prior",
     "DynamicFilter": "bots.selection",
     "PoolError": "bots.pool",
-    "SnapshotError": "bots.snapshot",
+    "SnapshotError": "bots.belief.snapshot",
     "TaskPool": "bots.pool",
 }
 

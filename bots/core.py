@@ -13,19 +13,19 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bots.adapt import StepOutcome, make_adaptor
-from bots.beliefs import Beliefs
-from bots.eligibility import Eligibility
+from bots.belief.columns import Beliefs
+from bots.belief.history import History
+from bots.belief.prior import Prior, PriorSpec
+from bots.belief.rewards import check_rows, merge_rewards
+from bots.belief.snapshot import read_snapshot, write_snapshot
+from bots.belief.update import Posterior
 from bots.evidence import make_evidence
-from bots.history import History
-from bots.metrics_of_step import step_metrics
+from bots.metrics.step import step_metrics
 from bots.pool import TaskPool
-from bots.posterior import Posterior
-from bots.prior import Prior, PriorSpec
-from bots.quota import DomainShares, Shares
-from bots.rewards import check_rows, merge_rewards
 from bots.selection import Request, make_selector
+from bots.selection.domain_shares import DomainShares, Shares
+from bots.selection.eligibility import Eligibility
 from bots.settings import HISTORY, Settings, resolve, share, target, whole
-from bots.snapshot import read_snapshot, write_snapshot
 
 Rows = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]

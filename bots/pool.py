@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bots.content import add_content, text_bytes, text_lengths
+from bots.support.digest import add_content, text_bytes, text_lengths
 
 Rows = npt.NDArray[np.int64]
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.environment import driver_environment
-from bots.files import replace_text
+from bots.support.files import replace_text
 
 os.environ.update({k: v for k, v in driver_environment().items() if k not in os.environ})
 
@@ -28,19 +28,19 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from actors.reference import EndpointError, endpoint_key
-from bots.config_tree import ConfigError, dump_config, parse_config, read_tree
+from bots.config.tree import ConfigError, dump_config, parse_config, read_tree
 from bots.pool import TaskPool
-from bots.templates import PromptEncoder
-from pipelines import plan
+from bots.rollouts.templates import PromptEncoder
 from pipelines.anchoring.blocks import graded_blocks
 from pipelines.anchoring.config import REFERENCES, AnchorsConfig, ReferenceConfig
 from pipelines.anchoring.results import block_file, write_results, write_table
-from pipelines.claim import CONFIG, kind_of
-from pipelines.command import run_job
-from pipelines.hold import held, unwritable
-from pipelines.pool import build_pool
-from pipelines.preparation import load_outlines
-from pipelines.session import ray_session
+from pipelines.shared import resources
+from pipelines.shared.command import run_job
+from pipelines.shared.lock import held, unwritable
+from pipelines.shared.pool import build_pool
+from pipelines.shared.preflight import load_outlines
+from pipelines.shared.ray_session import ray_session
+from pipelines.training.run_folder import CONFIG, kind_of
 
 FINGERPRINT = "pool.fingerprint"
 # Where and how fast a job runs may change when it goes on; what it measures may not.
@@ -72,8 +72,8 @@ def measure_anchors(
         with ray_session():
             if any(models.values()):
                 rollout = config.rollout
-                one = plan.Demand("reference engine", 1, rollout.cpus, rollout.gpus, "rollout.cpus")
-                plan.check([one], ray.cluster_resources())  # Ray Data would wait for ever
+                one = resources.Demand("reference engine", 1, rollout.cpus, rollout.gpus, "rollout.cpus")
+                resources.check([one], ray.cluster_resources())  # Ray Data would wait for ever
             # Only now, when the job can start: what is there may be replaced.
             folder = _claim_folder(config, pool, overwrite)
             for name in REFERENCES:

@@ -10,11 +10,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bots.config import TrainConfig
-from bots.config_tree import ConfigError, parse_config, read_tree
-from bots.files import replace_text
-from pipelines.command import run_job
-from pipelines.comparison import RunCurves, compare, draw, table
+from bots.config.train import TrainConfig
+from bots.config.tree import ConfigError, parse_config, read_tree
+from bots.support.files import replace_text
+from pipelines.report.comparison import RunCurves, compare, draw, table
+from pipelines.shared.command import run_job
 from pipelines.train import train
 
 LAB = Path("configs") / "lab.yaml"
@@ -78,7 +78,7 @@ def _arm(lab: Path, overrides: list[str], folder: Path, selector: str) -> TrainC
 def _million(config: TrainConfig) -> str:
     from transformers import AutoConfig
 
-    from pipelines.preparation import model_path
+    from pipelines.shared.preflight import model_path
 
     shape = AutoConfig.from_pretrained(model_path(config.model.path))
     return f"{shape.model_type} model with {shape.num_hidden_layers} layers of {shape.hidden_size}"

@@ -14,13 +14,13 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bots.config_tree import ConfigError, dump_config
-from bots.files import replace_text
+from bots.config.tree import ConfigError, dump_config
 from bots.simulation import simulate
 from bots.simulation.world import World
-from pipelines.command import run_job
-from pipelines.hold import held, unwritable
-from pipelines.selection_check import check_selection
+from bots.support.files import replace_text
+from pipelines.shared.command import run_job
+from pipelines.shared.lock import held, unwritable
+from pipelines.shared.selection_check import check_selection
 from pipelines.simulations.config import BASELINE, SimulationConfig, load_simulation
 from pipelines.simulations.picture import draw
 from pipelines.simulations.results import Results, show

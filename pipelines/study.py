@@ -21,8 +21,8 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from rich.console import Console
 
-from bots.config_tree import dump_config
-from pipelines.command import run_job
+from bots.config.tree import dump_config
+from pipelines.shared.command import run_job
 from pipelines.studies.config import ALL, Key, Only, StudyConfig, load_study
 from pipelines.studies.page import write_page
 from pipelines.studies.results import StudyResults

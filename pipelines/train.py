@@ -23,19 +23,19 @@ from ray.train import CheckpointConfig, FailureConfig, RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from rich.console import Console
 
-from bots.config import TrainConfig, load_config
-from bots.config_tree import dump_config
-from pipelines import plan
-from pipelines.claim import check_folder, check_pools, claim_folder, note_pools
-from pipelines.command import run_job, warn
-from pipelines.conclusion import conclude, in_short
-from pipelines.crew import Crew, complete, hire
-from pipelines.handout import fetch, write_model
-from pipelines.hold import held
-from pipelines.loop import Job, train_loop
-from pipelines.preparation import Prepared, prepare
-from pipelines.progress import Progress
-from pipelines.session import embedded, ray_session, wait_until_ended
+from bots.config.train import TrainConfig, load_config
+from bots.config.tree import dump_config
+from pipelines.shared import resources
+from pipelines.shared.command import run_job, warn
+from pipelines.shared.lock import held
+from pipelines.shared.preflight import Prepared, prepare
+from pipelines.shared.ray_session import embedded, ray_session, wait_until_ended
+from pipelines.training.actors import Crew, complete, hire
+from pipelines.training.export import fetch, write_model
+from pipelines.training.loop import Job, train_loop
+from pipelines.training.progress import Progress
+from pipelines.training.run_folder import check_folder, check_pools, claim_folder, note_pools
+from pipelines.training.shutdown import conclude, in_short
 
 
 def train(
@@ -44,8 +44,8 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     console: Console | None = None,
-    seats: plan.Seats | None = None,
-    settling_seconds: float = plan.SETTLING_SECONDS,
+    seats: resources.Seats | None = None,
+    settling_seconds: float = resources.SETTLING_SECONDS,
 ) -> dict[str, Any]:
     """Run a whole train job and return its summary, which is also written to `summary.json`.
 
@@ -71,18 +71,18 @@ def train(
         os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0" if embedded() else "1"
     with held(config.run.path, console), ray_session():
         try:
-            asked = [plan.learners(config)] if seats else plan.plan(config)
-            plan.wait_until_possible(asked, config.run.wait_for_nodes_s, settling_seconds)
+            asked = [resources.learners(config)] if seats else resources.plan(config)
+            resources.wait_until_possible(asked, config.run.wait_for_nodes_s, settling_seconds)
             wait_until_ended(config.run.name)
             # Only now, when the run can start: what is there may be replaced.
             folder = claim_folder(config, resume=resume, overwrite=overwrite)
             note_pools(folder, prepared)
             return _run(prepared, folder, console, seats)
         finally:
-            plan.stop_asking()
+            resources.stop_asking()
 
 
-def _run(prepared: Prepared, folder: Path, console: Console, seats: plan.Seats | None) -> dict[str, Any]:
+def _run(prepared: Prepared, folder: Path, console: Console, seats: resources.Seats | None) -> dict[str, Any]:
     started = time.time()
     crew = hire(prepared, folder, seats)
     status, reason = "failed", None
@@ -128,7 +128,7 @@ def _fit(prepared: Prepared, crew: Crew, folder: Path, console: Console) -> None
         ),
         torch_config=TorchConfig(
             backend="cpu:gloo,cuda:nccl" if on_gpu else "gloo",
-            # For what ranks do together; what only rank 0 waits for has no limit (`pipelines.ranks.wait_together`).
+            # For what ranks do together; what only rank 0 waits for has no limit (`ranks.wait_together`).
             timeout_s=int(1800 + 2 * config.rollout.timeout_s),
         ),
         run_config=RunConfig(
@@ -166,7 +166,7 @@ def _fit(prepared: Prepared, crew: Crew, folder: Path, console: Console) -> None
                 complete(prepared, crew)
                 if asking and progress.records:
                     # The nodes that an autoscaler was asked for are in use.
-                    plan.stop_asking()
+                    resources.stop_asking()
                     asking = False
             except KeyboardInterrupt:
                 if stopping or not (config.run.checkpoint_every and progress.step):
@@ -217,7 +217,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _show(prepared: Prepared, console: Console) -> None:
     console.print(dump_config(prepared.config), markup=False, highlight=False, end="", soft_wrap=True)
-    plan_lines = plan.describe(plan.plan(prepared.config)).splitlines()
+    plan_lines = resources.describe(resources.plan(prepared.config)).splitlines()
     for line in (*prepared.outline(), *plan_lines):
         console.print(f"# {line}", markup=False, highlight=False, soft_wrap=True)
 

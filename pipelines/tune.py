@@ -26,21 +26,21 @@ import ray
 import yaml
 from rich.console import Console
 
-from bots.config import TrainConfig
-from pipelines.command import run_job
-from pipelines.hold import held
-from pipelines.session import ray_session
-from pipelines.summary import summarise
-from pipelines.sweeps.claim import TRIALS, claim_sweep
+from bots.config.train import TrainConfig
+from pipelines.shared.command import run_job
+from pipelines.shared.lock import held
+from pipelines.shared.ray_session import ray_session
+from pipelines.shared.summary import summarise
 from pipelines.sweeps.config import Sweep, load_sweep
 from pipelines.sweeps.interrupts import noting_interrupts
 from pipelines.sweeps.pictures import draw
-from pipelines.sweeps.plan import trial_demand
+from pipelines.sweeps.resources import trial_demand
 from pipelines.sweeps.results import SweepResults, read_results
+from pipelines.sweeps.run_folder import TRIALS, claim_sweep
 from pipelines.sweeps.tuner import new_tuner, restored_tuner
 
 if TYPE_CHECKING:
-    from pipelines.preparation import Prepared
+    from pipelines.shared.preflight import Prepared
 
 
 class SweepFailed(RuntimeError):
@@ -102,7 +102,9 @@ def prepared_base(sweep: Sweep) -> Prepared | None:
     base = sweep.base_job
     if not isinstance(base, TrainConfig):
         return None
-    from pipelines.preparation import prepare  # loads the models' code, which a simulation has no use for
+    from pipelines.shared.preflight import (
+        prepare,  # loads the models' code, which a simulation has no use for
+    )
 
     return prepare(base)
 

@@ -10,9 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.live import Live
 
-from pipelines.command import run_job
 from pipelines.report.run import Run, read_run
-from pipelines.terminal import view
+from pipelines.report.terminal import view
+from pipelines.shared.command import run_job
 
 EVERY = 2.0
 """Seconds between two looks at the run's folder."""

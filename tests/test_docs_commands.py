@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from bots.config import load_config
+from bots.config.train import load_config
 from pipelines.cli import main
 from pipelines.sweeps.config import load_sweep
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
-from bots.files import replace_text
+from bots.support.files import replace_text
 
 IDS = "trackers.json"
 """File in the run's folder."""

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bots.pool import Rows, TaskPool
-from bots.registry import load_class
+from bots.support.registry import load_class
 
 Floats = npt.NDArray[np.float64]
 

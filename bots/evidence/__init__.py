@@ -6,7 +6,7 @@ from typing import Any
 
 from bots.evidence.base import Evidence
 from bots.pool import TaskPool
-from bots.registry import load_class
+from bots.support.registry import load_class
 
 BUILT_IN = {
     "auto": "bots.evidence.auto:Auto",

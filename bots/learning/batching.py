@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bots.learning.advantages import ADVANTAGES
 from bots.learning.losses import LossScale
-from bots.learning.rollouts import Group
+from bots.rollouts.rollout import Group
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,8 +16,8 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from bots.config import LoraConfig, ModelConfig
-from bots.config_tree import ConfigError
+from bots.config.train import LoraConfig, ModelConfig
+from bots.config.tree import ConfigError
 
 _PREFIX = "base_model.model."
 _ADAPTER = "default"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from bots.pool import TaskPool
-from bots.registry import load_class
 from bots.selection.base import Request, Selector
 from bots.selection.dynamic import DynamicFilter
 from bots.selection.presets import BUILT_IN, Preset, preset_of
+from bots.support.registry import load_class
 
 
 def make_selector(name: str, pool: TaskPool, options: dict[str, Any] | None = None) -> Selector:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bots.beliefs import Beliefs
+from bots.belief.columns import Beliefs
 from bots.pool import TaskPool
 
 Rows = npt.NDArray[np.int64]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bots.compile import compiled
+from bots.support.compile import compiled
 
 Rows = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bots.beliefs import Beliefs
+from bots.belief.columns import Beliefs
 from bots.pool import TaskPool
 from bots.selection.base import Request, Rows, Selector
 

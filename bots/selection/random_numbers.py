@@ -7,7 +7,7 @@ from math import exp, log, sqrt
 import numpy as np
 import numpy.typing as npt
 
-from bots.compile import compiled
+from bots.support.compile import compiled
 
 State = npt.NDArray[np.uint64]
 

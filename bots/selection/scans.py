@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bots.compile import compiled
 from bots.selection.nearest import push
 from bots.selection.random_numbers import beta_draw, mix, stream
+from bots.support.compile import compiled
 
 Rows = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]

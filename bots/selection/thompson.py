@@ -11,7 +11,7 @@ from math import ceil, sqrt
 import numpy as np
 import numpy.typing as npt
 
-from bots.beliefs import BLOCK, Beliefs
+from bots.belief.columns import BLOCK, Beliefs
 from bots.pool import TaskPool
 from bots.selection.base import Request, Rows, Selector
 

@@ -7,9 +7,9 @@ from math import exp, lgamma, log, log1p, pi, sqrt
 import numpy as np
 import numpy.typing as npt
 
-from bots.compile import compiled
 from bots.selection.nearest import push
 from bots.selection.random_numbers import beta_draw, stream, uniform
+from bots.support.compile import compiled
 
 Rows = npt.NDArray[np.int64]
 Float64 = npt.NDArray[np.float64]

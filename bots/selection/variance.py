@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bots.beliefs import Beliefs
+from bots.belief.columns import Beliefs
 from bots.pool import TaskPool
 from bots.selection.base import Request, Rows, Selector
 

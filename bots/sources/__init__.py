@@ -2,7 +2,7 @@
 
     pool = read_pool(PoolConfig.model_validate({"sources": [{"kind": "parquet", "path": "math.parquet"}]}))
 
-`pipelines.pool.build_pool` does the same in parallel, streaming through Ray Data.
+`pipelines.shared.pool.build_pool` does the same in parallel, streaming through Ray Data.
 """
 
 from __future__ import annotations

@@ -87,10 +87,10 @@ def plan_parts(config: PoolConfig) -> tuple[list[str], list[ReadPart]]:
 def read_pool(config: PoolConfig) -> TaskPool:
     """Read all sources in this process, without Ray.
 
-    Raises SourceError where `max_prompt_tokens` asks for a tokenizer: `pipelines.pool.build_pool` takes one.
+    Raises SourceError where `max_prompt_tokens` asks for a tokenizer: `pipelines.shared.pool.build_pool` takes one.
     """
     if config.max_prompt_tokens is not None:
-        raise SourceError("max_prompt_tokens needs a tokenizer: use pipelines.pool.build_pool")
+        raise SourceError("max_prompt_tokens needs a tokenizer: use pipelines.shared.pool.build_pool")
     names, parts = plan_parts(config)
     collector = Collector(config, names)
     for part in parts:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
-from bots.config import GradingConfig, RolloutConfig
-from bots.config_tree import Count, Positive, Section
+from bots.config.train import GradingConfig, RolloutConfig
+from bots.config.tree import Count, Positive, Section
 from bots.sources.config import PoolConfig
 
 REFERENCES = ("weak", "strong")

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from bots.files import replacing
 from bots.pool import TaskPool
+from bots.support.files import replacing
 from pipelines.anchoring.config import REFERENCES, AnchorsConfig
 from pipelines.anchoring.picture import draw
 

@@ -9,7 +9,7 @@ from tempfile import TemporaryFile
 
 from rich.console import Console
 
-from pipelines.command import run_job
+from pipelines.shared.command import run_job
 
 
 def report(folders: Sequence[Path], output: Path) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bots.belief_bins import BINS
+from bots.belief.bins import BINS
 from bots.metrics import calibration
 from pipelines.report.replay import Replay
 from pipelines.report.run import Floats

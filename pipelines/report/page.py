@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from bots.files import replacing
+from bots.support.files import replacing
 
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = ("elements.js", "charts.js", "answers.js", "report.js")

@@ -9,8 +9,8 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bots import BOTS, TaskPool
-from bots.belief_bins import batch_bins, pool_bins
-from bots.config import SelectionConfig
+from bots.belief.bins import batch_bins, pool_bins
+from bots.config.train import SelectionConfig
 from pipelines.report.answers import Groups
 from pipelines.report.run import Floats, Run
 
@@ -23,7 +23,7 @@ LARGEST = 3_000_000_000
 class Replay:
     """What was believed at each step.
 
-    records: as `bots.belief_bins` writes them, by step. predicted, observed, rollouts: (G,), of every group before
+    records: as `bots.belief.bins` writes them, by step. predicted, observed, rollouts: (G,), of every group before
     it was observed. at: (T,), steps at which the tracked tasks' beliefs were taken. mean, deviation: (tasks, T).
     """
 

@@ -19,7 +19,7 @@ import yaml
 Floats = npt.NDArray[np.float64]
 State = Literal["finished", "ended early", "still going"]
 OUTSIDE_TRAINING = ("seconds/evaluate", "seconds/checkpoint")
-"""Phases that are no part of the method's price (as in `pipelines.comparison`)."""
+"""Phases that are no part of the method's price (as in `pipelines.report.comparison`)."""
 
 
 class ReportError(ValueError):

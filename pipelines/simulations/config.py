@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from bots.config import SelectionConfig
-from bots.config_tree import Count, Section, parse_config, read_tree
+from bots.config.train import SelectionConfig
+from bots.config.tree import Count, Section, parse_config, read_tree
 from bots.selection.presets import preset_of
 from bots.simulation import Law, Simulation, WorldSpec
 

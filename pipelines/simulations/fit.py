@@ -19,7 +19,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 from rich.console import Console
 
-from bots.config_tree import ConfigError, dump_config, parse_config
+from bots.config.tree import ConfigError, dump_config, parse_config
 from bots.simulation import Simulation, Trace, simulate
 from bots.simulation.fit import Fit, fit
 from pipelines.simulations.config import SimulationConfig

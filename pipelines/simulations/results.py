@@ -13,10 +13,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from rich.table import Table
 
-from bots.files import replace_text, replacing
 from bots.metrics import mean_interval
 from bots.simulation import Trace
 from bots.simulation.figures import figures
+from bots.support.files import replace_text, replacing
 
 COLUMNS = {
     "etr": "ETR",

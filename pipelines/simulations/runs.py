@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
-from bots.config import TrainConfig, load_config
-from bots.config_tree import ConfigError
+from bots.config.train import TrainConfig, load_config
+from bots.config.tree import ConfigError
 from bots.metrics import Curve
 from bots.simulation.fit import Groups, Tasks
-from pipelines.summary import read_metrics
+from pipelines.shared.summary import read_metrics
 
 BANDS = 10
 """Cells that a domain without levels is cut into, by the mean of its anchors."""

@@ -11,8 +11,8 @@ from typing import Annotated, Literal
 import yaml
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
-from bots.config import TrainConfig
-from bots.config_tree import ConfigError, Count, Section, parse_config, read_tree
+from bots.config.train import TrainConfig
+from bots.config.tree import ConfigError, Count, Section, parse_config, read_tree
 from bots.metrics.significance import MOST_PAIRS
 
 PaperFigure = Literal["TTB50", "TTB75", "TTB100", "BSF25", "BSF50", "BSF100"]

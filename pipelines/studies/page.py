@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from bots.files import replace_text
+from bots.support.files import replace_text
 from pipelines.studies.claims import claims, least_seeds
 from pipelines.studies.config import PaperFigure, Part, StudyConfig, slug
 from pipelines.studies.figures import COSTS, LAST, UNITS, Comparison, compare_arms, ratio_names

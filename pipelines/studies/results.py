@@ -17,10 +17,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock
 
-from bots.files import replacing
 from bots.metrics import Curve
+from bots.support.files import replacing
+from pipelines.shared.summary import read_metrics, training_seconds
 from pipelines.studies.config import Key, StudyConfig
-from pipelines.summary import read_metrics, training_seconds
 
 RUNS = pa.schema(
     [

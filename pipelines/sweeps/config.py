@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from bots.config import TrainConfig
-from bots.config_tree import ConfigError, Count, Section, parse_config, read_tree, read_value
+from bots.config.train import TrainConfig
+from bots.config.tree import ConfigError, Count, Section, parse_config, read_tree, read_value
 from pipelines.simulations.config import SimulationConfig
 from pipelines.sweeps.space import Range, check, lay, points, value_at
 

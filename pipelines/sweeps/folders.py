@@ -7,9 +7,9 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from bots.config import TrainConfig, load_config
-from bots.files import replace_text
-from pipelines.summary import read_metrics
+from bots.config.train import TrainConfig, load_config
+from bots.support.files import replace_text
+from pipelines.shared.summary import read_metrics
 
 
 def is_of(config: TrainConfig) -> bool:

@@ -15,8 +15,8 @@ import yaml
 from ray.tune import ExperimentAnalysis, ResultGrid
 from rich.table import Table
 
-from bots.files import replace_text, replacing
 from bots.metrics import Interval, paired_difference
+from bots.support.files import replace_text, replacing
 from pipelines.sweeps.config import Sweep
 from pipelines.sweeps.space import lay
 from pipelines.sweeps.trials import CURVE, PER_SEED, REPORTED

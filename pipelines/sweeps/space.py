@@ -13,10 +13,10 @@ from pydantic import model_validator
 from ray import tune
 from ray.tune.search.sample import Domain
 
-from bots.config_tree import ConfigError, Section
+from bots.config.tree import ConfigError, Section
 from bots.evidence import BUILT_IN as EVIDENCE
 from bots.evidence import Evidence
-from bots.registry import load_class
+from bots.support.registry import load_class
 
 MOST_POINTS = 2_000
 """A grid is checked whole up to this many points; beyond, each value by itself."""

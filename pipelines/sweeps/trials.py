@@ -15,13 +15,13 @@ from rich.console import Console
 
 from actors.environment import driver_environment
 from actors.loading import loading
-from bots.config import TrainConfig
-from bots.config_tree import parse_config
+from bots.config.train import TrainConfig
+from bots.config.tree import parse_config
 from bots.metrics import Curve
 from bots.simulation import simulate
 from bots.simulation.figures import figures
-from pipelines.plan import Seats, engines
-from pipelines.session import wait_until_ended
+from pipelines.shared.ray_session import wait_until_ended
+from pipelines.shared.resources import Seats, engines
 from pipelines.simulations.config import BASELINE, SimulationConfig
 from pipelines.sweeps.folders import can_resume, go_back, has_ended, kept_step, records_of
 from pipelines.sweeps.space import lay

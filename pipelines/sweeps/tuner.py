@@ -9,8 +9,8 @@ from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Tuner
 from ray.tune.logger import JsonLoggerCallback
 
-from pipelines.sweeps.claim import TRIALS
 from pipelines.sweeps.config import Sweep
+from pipelines.sweeps.run_folder import TRIALS
 from pipelines.sweeps.search import make_scheduler, make_searcher
 from pipelines.sweeps.trials import DRIVER, baselines, bundles, simulate_trial, train_trial
 from pipelines.sweeps.turns import Turns

@@ -7,8 +7,8 @@ import pytest
 import ray
 
 from bots.graders.workers import Result
-from bots.ledger import audit
-from tests.actors.crew import Crew
+from bots.rollouts.ledger import audit
+from tests.actors.fakes import Crew
 
 
 @ray.remote(num_cpus=0)

@@ -10,7 +10,7 @@ import ray
 from actors import grader_pool
 from actors.grader import Grader
 from actors.grader_pool import GraderPool, NoGraderError
-from bots.config import GradingConfig
+from bots.config.train import GradingConfig
 from bots.graders.workers import Result
 
 ITEM = ("exact", "", "1", "1")

@@ -9,11 +9,11 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from actors.loading import loading
-from bots.config import LearnerConfig, LoraConfig, ModelConfig
+from bots.config.train import LearnerConfig, LoraConfig, ModelConfig
 from bots.lab.checkpoints import checkpoint_path
 from bots.learning.advantages import group_normalised
 from bots.learning.batching import make_shards
-from bots.learning.rollouts import Group, Rollout
+from bots.rollouts.rollout import Group, Rollout
 
 pytestmark = pytest.mark.slow
 BASE = str(checkpoint_path("base"))

@@ -20,10 +20,10 @@ from actors.fatal import FatalError
 from actors.grader import Grader
 from actors.rollout import RolloutActor
 from benchmarks.fake_engine import FakeEngine, Law
-from bots.config import RolloutConfig
-from bots.learning.requests import RefusedError, Request, Sampling
-from bots.ledger import audit
-from tests.actors.crew import TASKS, Crew
+from bots.config.train import RolloutConfig
+from bots.rollouts.ledger import audit
+from bots.rollouts.request import RefusedError, Request, Sampling
+from tests.actors.fakes import TASKS, Crew
 
 LAW = Law(tokens_per_second=2000.0)
 POISON = 5

@@ -11,10 +11,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from actors.environment import engine_environment
 from actors.rollout import RolloutActor
 from actors.weights.format import Checksum, buckets_of
-from bots.config import RolloutConfig
+from bots.config.train import RolloutConfig
 from bots.lab.checkpoints import checkpoint_path
 from bots.lab.pool import lab_table
-from bots.learning.requests import Request, Sampling
+from bots.rollouts.request import Request, Sampling
 
 pytestmark = pytest.mark.slow
 CONFIG = RolloutConfig(samples=4, max_tokens=48, max_model_len=128, dtype="float32", cpus=0.5)

@@ -14,8 +14,8 @@ from actors.grader import Grader
 from actors.grader_pool import NoGraderError
 from benchmarks.fake_engine import FakeEngine
 from bots.graders.workers import Result
-from bots.ledger import audit
-from tests.actors.crew import SAMPLES, STALENESS, TASKS, Crew
+from bots.rollouts.ledger import audit
+from tests.actors.fakes import SAMPLES, STALENESS, TASKS, Crew
 
 KILLS = 50
 

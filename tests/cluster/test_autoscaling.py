@@ -15,7 +15,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.fake_multi_node.node_provider import FAKE_HEAD_NODE_ID, FAKE_HEAD_NODE_TYPE
 
-from bots.ledger import audit
+from bots.rollouts.ledger import audit
 from tests.heads import processes_with, started_head
 from tests.waiting import PATIENCE_S, wait_for
 

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from bots.config import load_config
-from bots.config_tree import ConfigError
-from pipelines import plan
+from bots.config.train import load_config
+from bots.config.tree import ConfigError
+from pipelines.shared import resources
 
 ROOT = Path(__file__).parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("guru_*_7b.yaml"))
@@ -29,8 +29,8 @@ def test_every_engine_and_rank_has_a_place_on_a_machine_of_its_role(path):
     assert config.rollout.resources == {"rollout": 1}
     assert config.learner.resources == {"learner": 1}
     all_engines = load_config(path, [f"rollout.min_engines={config.rollout.engines}"])
-    plan.check(plan.plan(all_engines), largest())
-    for demand, role in zip(plan.plan(config), ("rollout", "learner"), strict=True):
+    resources.check(resources.plan(all_engines), largest())
+    for demand, role in zip(resources.plan(config), ("rollout", "learner"), strict=True):
         machine, places = MACHINES[role]["resources"], MACHINES[role]["resources"][role]
         assert demand.cpus * places <= machine["CPU"], f"a {role} machine has CPUs for all its places"
         assert demand.gpus * places == machine["GPU"]
@@ -38,12 +38,12 @@ def test_every_engine_and_rank_has_a_place_on_a_machine_of_its_role(path):
 
 def test_a_role_that_the_cluster_does_not_offer_is_refused_by_name():
     config = load_config(ROOT / "configs" / "lab.yaml", ["rollout.engines=3", "rollout.resources.rollout=1"])
-    with pytest.raises(plan.ResourceError) as refused:
-        plan.check(plan.plan(config), {"CPU": 64.0, "rollout": 2.0})
+    with pytest.raises(resources.ResourceError) as refused:
+        resources.check(resources.plan(config), {"CPU": 64.0, "rollout": 2.0})
     said = str(refused.value)
     assert "asks for 3 rollout = 3 x 1 (rollout engine); the cluster has 2" in said
     assert "Lower rollout.engines, rollout.resources" in said
-    assert "3 x rollout engine: 0.5 CPU, 0 GPU, 1 rollout each" in plan.describe(plan.plan(config))
+    assert "3 x rollout engine: 0.5 CPU, 0 GPU, 1 rollout each" in resources.describe(resources.plan(config))
 
 
 def test_an_address_is_no_run_folder():

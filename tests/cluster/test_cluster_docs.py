@@ -10,7 +10,7 @@ import click
 import pytest
 from ray.scripts.scripts import cli
 
-from bots.config import load_config
+from bots.config.train import load_config
 
 ROOT = Path(__file__).parents[2]
 BLOCKS = [

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from bots.ledger import audit
+from bots.rollouts.ledger import audit
 from tests.heads import processes_with, started_head
 from tests.waiting import wait_for
 

@@ -9,8 +9,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bots.ledger import audit
-from pipelines.summary import read_metrics
+from bots.rollouts.ledger import audit
+from pipelines.shared.summary import read_metrics
 from tests.heads import started_head
 from tests.waiting import PATIENCE_S, wait_for
 

@@ -11,7 +11,7 @@ import pytest
 import yaml
 from ray.autoscaler._private.kuberay.autoscaling_config import _derive_autoscaling_config_from_ray_cr
 
-from bots.config import load_config
+from bots.config.train import load_config
 
 ROOT = Path(__file__).parents[2]
 CLAIM, JOB = yaml.safe_load_all((ROOT / "rayjob.yaml").read_text())

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bots.config import load_config
+from bots.config.train import load_config
 
 LAB = Path(__file__).parents[2] / "configs" / "lab.yaml"
 SMALL = [

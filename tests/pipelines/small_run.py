@@ -9,13 +9,13 @@ import numpy as np
 
 from actors.journal import Journal
 from actors.posterior import PosteriorActor, together, write_pool
-from bots.config import load_config
-from bots.config_tree import dump_config
-from bots.event_log import EventLog
-from bots.learning.rollouts import Group, Rollout, batch_figures, rollout_table
+from bots.config.train import load_config
+from bots.config.tree import dump_config
 from bots.pool import TaskPool
+from bots.rollouts.rollout import Group, Rollout, batch_figures, rollout_table
 from bots.sources.open import read_pool
-from pipelines.summary import summarise
+from bots.support.event_log import EventLog
+from pipelines.shared.summary import summarise
 
 LAB = Path(__file__).parents[2] / "configs" / "lab.yaml"
 HOSTILE = [

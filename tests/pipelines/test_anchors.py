@@ -16,12 +16,12 @@ import pytest
 from rich.console import Console
 
 from actors.reference import EndpointError
-from bots.config_tree import ConfigError, parse_config
+from bots.config.tree import ConfigError, parse_config
 from bots.sources import PoolConfig, read_pool
 from pipelines.anchoring.config import AnchorsConfig
 from pipelines.anchoring.picture import correlation, draw
 from pipelines.anchors import load_anchors_config, main, measure_anchors
-from pipelines.plan import ResourceError
+from pipelines.shared.resources import ResourceError
 from tests.waiting import wait_for
 
 LAB = {"kind": "lab", "size": 24, "seed": 5, "anchors": None, "domains": ["math"]}

@@ -6,7 +6,7 @@ import numpy as np
 
 from bots.metrics import Curve
 from pipelines import demo
-from pipelines.comparison import RunCurves, compare, table
+from pipelines.report.comparison import RunCurves, compare, table
 
 
 def curves(name, scores, etr):

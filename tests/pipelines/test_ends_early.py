@@ -6,8 +6,8 @@ import pytest
 
 from actors.grader import Grader
 from actors.grader_pool import NoGraderError
-from pipelines import crew
 from pipelines.train import train
+from pipelines.training import actors
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ def test_a_run_without_a_grader_ends_once_and_says_why(small_job, cluster, monke
     def unmakeable(prepared, number):
         return f"grader-{number}", Grader.options(num_cpus=0).remote(1, graders=["magic"])
 
-    monkeypatch.setattr(crew, "_grader", unmakeable)
+    monkeypatch.setattr(actors, "_grader", unmakeable)
     config = small_job("learner.ranks=2", "learner.max_failures=3")
     with pytest.raises(NoGraderError, match=r"the only grader is gone for good; grader-0: .*'magic'"):
         train(config)

@@ -8,12 +8,12 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from bots.config_tree import ConfigError
+from bots.config.tree import ConfigError
 from bots.lab.checkpoints import checkpoint_path
 from bots.pool import PoolError
-from pipelines import plan
 from pipelines.cli import main
-from pipelines.preparation import prepare
+from pipelines.shared import resources
+from pipelines.shared.preflight import prepare
 
 NO_ANCHORS = "pool.sources.0.anchors=null"
 
@@ -123,13 +123,15 @@ def test_adapters_on_layers_that_are_not_there(small_job):
 
 
 def test_too_few_resources_are_refused_with_the_arithmetic(small_job):
-    demands = plan.plan(small_job("rollout.engines=3", "rollout.cpus=1", "learner.ranks=2", "learner.gpus=1"))
-    with pytest.raises(plan.ResourceError) as caught:
-        plan.check(demands, {"CPU": 2.0})
+    demands = resources.plan(
+        small_job("rollout.engines=3", "rollout.cpus=1", "learner.ranks=2", "learner.gpus=1")
+    )
+    with pytest.raises(resources.ResourceError) as caught:
+        resources.check(demands, {"CPU": 2.0})
     said = str(caught.value)
     assert "asks for 4 CPU = 3 x 1 (rollout engine) + 2 x 0.5 (learner rank); the cluster has 2" in said
     assert "Lower rollout.engines, rollout.cpus" in said
-    plan.check(plan.plan(small_job("rollout.engines=2", "learner.ranks=2")), {"CPU": 2.0})
+    resources.check(resources.plan(small_job("rollout.engines=2", "learner.ranks=2")), {"CPU": 2.0})
 
 
 def test_the_command_line_says_why_and_starts_nothing(capsys):

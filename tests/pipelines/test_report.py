@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
-from bots.ledger import audit
+from bots.rollouts.ledger import audit
 from pipelines.cli import main as bots
 from pipelines.report import main
 from pipelines.report.page import to_json

@@ -3,7 +3,7 @@
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.summary import read_metrics
+from pipelines.shared.summary import read_metrics
 from pipelines.train import train
 
 pytestmark = pytest.mark.slow

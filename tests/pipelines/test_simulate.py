@@ -11,8 +11,8 @@ import yaml
 
 from actors.posterior import write_pool
 from bots import BOTS
-from bots.config import load_config
-from bots.config_tree import ConfigError
+from bots.config.train import load_config
+from bots.config.tree import ConfigError
 from bots.simulation import Law, Learner, World, WorldSpec, simulate
 from pipelines.cli import main
 from pipelines.simulate import run_simulation

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import yaml
 
-from bots.config import load_config
-from bots.config_tree import ConfigError
+from bots.config.train import load_config
+from bots.config.tree import ConfigError
 from bots.metrics import mean_interval, time_to_best
 from pipelines import study
 from pipelines.studies.claims import claims, least_seeds

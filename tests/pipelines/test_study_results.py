@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import yaml
 
-from bots.config_tree import ConfigError
+from bots.config.tree import ConfigError
 from bots.metrics import Curve
 from pipelines.studies import results as tables
 from pipelines.studies.config import load_study

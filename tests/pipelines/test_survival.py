@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from bots.ledger import audit
-from pipelines.summary import read_metrics
+from bots.rollouts.ledger import audit
+from pipelines.shared.summary import read_metrics
 from pipelines.train import train
 from tests.waiting import wait_for
 

@@ -11,14 +11,14 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from transformers import AutoModelForCausalLM
 
 from actors.weights.format import Checksum
-from bots.config import TrainConfig
-from bots.config_tree import parse_config
+from bots.config.train import TrainConfig
+from bots.config.tree import parse_config
 from bots.lab.checkpoints import checkpoint_path
-from bots.ledger import audit
-from pipelines.preparation import prepare
+from bots.rollouts.ledger import audit
 from pipelines.report.sections import build
 from pipelines.report.settings import group, read_runs
-from pipelines.summary import read_metrics
+from pipelines.shared.preflight import prepare
+from pipelines.shared.summary import read_metrics
 from pipelines.train import train
 
 pytestmark = pytest.mark.slow

@@ -20,7 +20,7 @@ from rich.console import Console
 from bots.metrics import mean_interval
 from bots.simulation import simulate
 from pipelines.cli import main
-from pipelines.plan import ResourceError
+from pipelines.shared.resources import ResourceError
 from pipelines.simulations.config import load_simulation
 from pipelines.sweeps.config import load_sweep
 from pipelines.sweeps.search import make_scheduler

@@ -7,13 +7,13 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
-from bots.config_tree import ConfigError
+from bots.config.tree import ConfigError
 from pipelines.cli import main
-from pipelines.plan import ResourceError
-from pipelines.sweeps.claim import claim_sweep
+from pipelines.shared.resources import ResourceError
 from pipelines.sweeps.config import load_sweep
-from pipelines.sweeps.plan import trial_demand
+from pipelines.sweeps.resources import trial_demand
 from pipelines.sweeps.results import SweepResults, Trial
+from pipelines.sweeps.run_folder import claim_sweep
 from pipelines.sweeps.space import Range, points
 from pipelines.sweeps.trials import DRIVER
 

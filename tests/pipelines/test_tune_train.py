@@ -18,16 +18,16 @@ import yaml
 from rich.console import Console
 
 from bots import BOTS, TaskPool
-from bots.config import load_config
-from bots.config_tree import ConfigError, dump_config
-from pipelines.checkpoint import POSTERIOR
+from bots.config.train import load_config
+from bots.config.tree import ConfigError, dump_config
 from pipelines.report.run import read_run
-from pipelines.summary import read_metrics
+from pipelines.shared.summary import read_metrics
 from pipelines.sweeps.config import load_sweep
 from pipelines.sweeps.exploit import adopt, run_of_checkpoint
 from pipelines.sweeps.folders import can_resume, has_ended
-from pipelines.sweeps.plan import trial_demand
+from pipelines.sweeps.resources import trial_demand
 from pipelines.sweeps.trials import segment_end
+from pipelines.training.checkpoint import POSTERIOR
 from pipelines.tune import close_runs, run_sweep
 from tests.heads import started_head
 from tests.waiting import wait_for

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from pipelines.terminal import curve, histogram, seconds, spark
+from pipelines.report.terminal import curve, histogram, seconds, spark
 from pipelines.watch import main, watch
 from tests.pipelines.small_run import make_run
 

@@ -16,11 +16,11 @@ from actors.loading import loading
 from actors.weights.broadcast import receive
 from actors.weights.broker import WeightBroker
 from actors.weights.format import Checksum, buckets_of
-from bots.config import LearnerConfig, LoraConfig, ModelConfig, RolloutConfig
+from bots.config.train import LearnerConfig, LoraConfig, ModelConfig, RolloutConfig
 from bots.lab.checkpoints import checkpoint_path
 from bots.lab.pool import lab_table
 from bots.learning.batching import make_shards
-from bots.learning.rollouts import Group
+from bots.rollouts.rollout import Group
 
 pytestmark = pytest.mark.slow
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bots.learning.batching import make_shards
-from bots.learning.rollouts import Group, Rollout
+from bots.rollouts.rollout import Group, Rollout
 
 
 def group(row, prompt, lengths, rewards):

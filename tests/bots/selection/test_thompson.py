@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from bots import TaskPool
-from bots.beliefs import Beliefs
-from bots.prior import Prior
+from bots.belief.columns import Beliefs
+from bots.belief.prior import Prior
 from bots.selection import Request
 from bots.selection.thompson import Thompson
 from bots.selection.thompson_kernels import density_bound

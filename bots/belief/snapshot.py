@@ -1,0 +1,144 @@
+"""Snapshots: everything a BOTS knows in one Arrow IPC file, written atomically and refused if not whole."""
+
+from __future__ import annotations
+
+import base64
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from bots.belief.columns import Beliefs
+from bots.belief.prior import AnchorPrior, Prior, PriorSpec
+from bots.pool import TaskPool
+from bots.support.files import replacing
+
+VERSION = 1
+"""Version of the file's schema; a file with a greater one is refused."""
+COLUMNS = ("alpha", "beta", "last_step", "observations", "dispersion")
+KEY = b"bots.snapshot"
+
+
+class SnapshotError(ValueError):
+    """A snapshot that cannot be loaded, and why."""
+
+
+class Snapshot(NamedTuple):
+    """A file's contents. pool: the tasks it was saved with. state: all but the columns."""
+
+    pool: TaskPool
+    prior: Prior
+    state: dict[str, Any]
+    table: pa.Table
+
+    def restore(self, beliefs: Beliefs) -> None:
+        """Write the columns into beliefs that were made for `pool`."""
+        for name in COLUMNS:
+            getattr(beliefs, name)[:] = self.table[name].to_numpy()
+        beliefs.block_mass[:] = self.state["block_mass"]
+
+
+def write_snapshot(path: str | Path, pool: TaskPool, beliefs: Beliefs, state: dict[str, Any]) -> None:
+    """Write beliefs and state beside the target, flush to disk, and put it in place in one move.
+
+    The columns keep their names, so that any Arrow reader can query them; the state is JSON in the schema's
+    metadata.
+    """
+    target = Path(path)
+    header = {
+        "version": VERSION,
+        "tasks": len(pool),
+        "fingerprint": pool.fingerprint,
+        "prior": _prior_spec(beliefs.prior),
+        "state": {**state, "block_mass": beliefs.block_mass},
+    }
+    table = beliefs.table()
+    if _by_task(beliefs.prior):
+        table = table.append_column("prior_alpha", pa.array(beliefs.prior.task_alpha))
+        table = table.append_column("prior_beta", pa.array(beliefs.prior.task_beta))
+    table = table.replace_schema_metadata({KEY: json.dumps(_pack(header)).encode()})
+    with (
+        replacing(target) as partial,
+        open(partial, "wb") as file,
+        pa.ipc.new_file(file, table.schema) as writer,
+    ):
+        writer.write_table(table)
+
+
+def read_snapshot(path: str | Path, pool: TaskPool) -> Snapshot:
+    """Read a snapshot for this pool, which may have gained rows at the end.
+
+    Raises SnapshotError for a file that is missing, truncated, not a snapshot, newer, or of another pool.
+    """
+    if not Path(path).is_file():
+        raise SnapshotError(f"there is no snapshot {path}")
+    try:
+        with pa.OSFile(str(path), "rb") as file:
+            table = pa.ipc.open_file(file).read_all()
+    except (pa.ArrowInvalid, OSError) as error:
+        raise SnapshotError(f"{path} is truncated or not a snapshot: {error}") from error
+    if KEY not in (table.schema.metadata or {}):
+        raise SnapshotError(f"{path} is an Arrow file, but not a snapshot of beliefs")
+    header = _unpack(json.loads(table.schema.metadata[KEY]))
+    if header["version"] > VERSION:
+        raise SnapshotError(
+            f"{path} has schema version {header['version']}, newer than {VERSION}, which this program reads; "
+            "update the program"
+        )
+    tasks = header["tasks"]
+    if table.num_rows != tasks:
+        raise SnapshotError(f"{path} is damaged: it has {table.num_rows} rows and says {tasks}")
+    if tasks > len(pool) or pool.prefix_fingerprint(tasks) != header["fingerprint"]:
+        raise SnapshotError(
+            f"{path} belongs to another pool: its {tasks} tasks are not the first of this pool's {len(pool)}"
+        )
+    small = pool if tasks == len(pool) else pool.head(tasks)
+    return Snapshot(small, Prior(small, _prior_from(header["prior"], table)), header["state"], table)
+
+
+def _by_task(prior: Prior) -> bool:
+    return prior.kind == 2 and not isinstance(prior.spec, AnchorPrior)
+
+
+def _prior_spec(prior: Prior) -> Any:
+    if _by_task(prior):
+        return {"kind": "task"}
+    if isinstance(prior.spec, AnchorPrior):
+        return {"kind": "anchors", **vars(prior.spec)}
+    return {"kind": "pairs", "pairs": prior.describe()}
+
+
+def _prior_from(spec: Any, table: pa.Table) -> PriorSpec:
+    if spec["kind"] == "task":
+        return table["prior_alpha"].to_numpy(), table["prior_beta"].to_numpy()
+    if spec["kind"] == "anchors":
+        return AnchorPrior(spec["strength"], spec["capability"])
+    pairs: PriorSpec = spec["pairs"]
+    return pairs
+
+
+def _pack(value: Any) -> Any:
+    """JSON values for a tree of dicts, lists, numbers, strings and NumPy arrays; exact."""
+    if isinstance(value, dict):
+        return {str(key): _pack(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_pack(item) for item in value]
+    if isinstance(value, np.ndarray):
+        raw = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
+        return {"__array__": raw, "dtype": value.dtype.str, "shape": list(value.shape)}
+    if isinstance(value, np.generic):
+        return value.item()
+    return value
+
+
+def _unpack(value: Any) -> Any:
+    if isinstance(value, dict):
+        if "__array__" in value:
+            flat = np.frombuffer(base64.b64decode(value["__array__"]), value["dtype"])
+            return flat.reshape(value["shape"]).copy()
+        return {key: _unpack(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_unpack(item) for item in value]
+    return value

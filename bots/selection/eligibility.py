@@ -1,0 +1,103 @@
+"""Which tasks may be selected now: not excluded, not cooling down, not retired."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+
+from bots.belief.columns import Beliefs
+from bots.belief.history import History
+from bots.pool import Rows
+from bots.selection.domain_shares import DomainShares
+
+
+class Eligibility:
+    """Cool-down and retirement, both optional.
+
+    cooldown: steps for which a task is left alone after it was selected or observed; 0: off. In a pool of which more
+        than half would rest, it is as many steps as leave half of it to choose from; likewise in each domain where
+        batches are divided by domain.
+    retire_above: posterior mean from which a task counts as mastered when it is observed; None: off.
+    recheck: steps after which a retired task may be selected again.
+    """
+
+    def __init__(self, cooldown: int, retire_above: float | None, recheck: int) -> None:
+        self.cooldown, self.retire_above, self.recheck = cooldown, retire_above, recheck
+        self._until: dict[int, int] = {}
+        self._readmitted = 0
+
+    def observed(self, beliefs: Beliefs, rows: Rows, step: int) -> None:
+        """Retire what is mastered among the tasks just observed."""
+        if self.retire_above is not None:
+            mastered = beliefs.mean(rows) >= self.retire_above
+            self._until.update((row, step + self.recheck) for row in rows[mastered].tolist())
+            for row in rows[~mastered].tolist():
+                self._until.pop(row, None)
+
+    @contextmanager
+    def blocking(
+        self,
+        beliefs: Beliefs,
+        history: History,
+        shares: DomainShares,
+        step: int,
+        batch: int,
+        excluded: Rows,
+    ) -> Iterator[Rows]:
+        """Set `beliefs.blocked` for one selection; gives the blocked rows, sorted."""
+        for row in [row for row, until in self._until.items() if until <= step]:
+            del self._until[row]
+        resting = np.array(sorted(self._until), np.int64)
+        if self.cooldown:
+            resting = np.union1d(resting, self._cooling(history, shares, step))
+        blocked = np.union1d(excluded, resting)
+        if len(beliefs) - len(blocked) < batch:
+            self._readmitted += batch
+            blocked = excluded
+        beliefs.blocked[blocked] = 1
+        try:
+            yield blocked
+        finally:
+            beliefs.blocked[blocked] = 0
+
+    def _cooling(self, history: History, shares: DomainShares, step: int) -> Rows:
+        codes = shares.pool.domain_codes
+        recent = cache(partial(history.recent, step))
+
+        def resting(domain: int, steps: int) -> Rows:
+            rows: Rows = recent(steps)
+            return rows if domain < 0 else rows[codes[rows] == domain]
+
+        def of_part(domain: int, tasks: int) -> Rows:
+            most = tasks // 2
+            if len(rows := resting(domain, self.cooldown)) <= most:
+                return rows
+            # Their number rises with the steps: the last of them that leave enough.
+            steps = range(self.cooldown + 1)
+            return resting(domain, bisect_right(steps, most, key=lambda n: len(resting(domain, n))) - 1)
+
+        return np.concatenate([of_part(domain, tasks) for domain, tasks in shares.parts])
+
+    def state_dict(self) -> dict[str, Any]:
+        """Retired rows and until when."""
+        return {
+            "rows": np.array(list(self._until), np.int64),
+            "until": np.array(list(self._until.values()), np.int64),
+            "readmitted": self._readmitted,
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self._until = dict(zip(state["rows"].tolist(), state["until"].tolist(), strict=True))
+        self._readmitted = state["readmitted"]
+
+    def metrics(self) -> dict[str, float]:
+        """How many tasks are retired, and how many selections had to lift the rules, in tasks."""
+        if not self.cooldown and self.retire_above is None:
+            return {}
+        return {"retired": float(len(self._until)), "readmitted": float(self._readmitted)}

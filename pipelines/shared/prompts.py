@@ -1,0 +1,56 @@
+"""Prompts as token ids: once for the whole pool, before any engine starts."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator
+
+from transformers import PreTrainedTokenizerBase
+
+from bots.pool import PoolError, TaskPool
+from bots.rollouts.encoded_pool import PIECE, EncodedPool, Prompt, Prompts
+from bots.rollouts.templates import PromptEncoder, prompt_text
+
+
+def encode(
+    pool: TaskPool, tokenizer: PreTrainedTokenizerBase, template: str | None, longest: int
+) -> EncodedPool:
+    """Encode every prompt through the chat template.
+
+    longest: most tokens that leave room for an answer.
+    Raises PoolError naming the first prompt that is too long, or that the tokenizer doesn't know.
+    """
+    return EncodedPool(pool, Prompts(_encoded(pool, PromptEncoder(tokenizer, template), longest)))
+
+
+def _encoded(pool: TaskPool, encoder: PromptEncoder, longest: int) -> Iterator[Prompt]:
+    known = set(string.whitespace)
+    for start in range(0, len(pool), PIECE):
+        column = pool.table["prompt"].slice(start, PIECE).to_pylist()
+        for row, prompt in enumerate(column, start):
+            _check_characters(prompt_text(prompt), row, encoder.tokenizer, pool, known)
+        for row, tokens in enumerate(encoder.encode(column), start):
+            if len(tokens) > longest:
+                raise PoolError(
+                    f"prompt of row {row} (id {pool.ids([row])[0]}) has {len(tokens)} tokens; at most {longest} "
+                    "leave room for an answer: raise rollout.max_model_len, or set pool.max_prompt_tokens to leave "
+                    "it out"
+                )
+            yield tokens
+
+
+def _check_characters(
+    text: str, row: int, tokenizer: PreTrainedTokenizerBase, pool: TaskPool, known: set[str]
+) -> None:
+    """Raise PoolError if the tokenizer has no token for a character: some drop it without a word.
+
+    known: characters that it has tokens for; grows.
+    """
+    for character in set(text) - known:
+        ids = tokenizer(character, add_special_tokens=False)["input_ids"]
+        if not ids or tokenizer.unk_token_id in ids:
+            raise PoolError(
+                f"prompt of row {row} (id {pool.ids([row])[0]}) holds {character!r}, which the tokenizer "
+                f"doesn't know: {text!r}; the tokenizer doesn't fit this pool"
+            )
+        known.add(character)

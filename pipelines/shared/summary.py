@@ -1,0 +1,85 @@
+"""What a run came to: `summary.json`, made from the journal's lines and the final beliefs."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.ipc as ipc
+
+from bots.support.files import replace_text
+
+
+def read_metrics(folder: Path) -> list[dict[str, Any]]:
+    """The records of a run's `metrics.jsonl`, one a step; step 0 holds the first score.
+
+    Half a line at the end is left out: it is being written, or was when its writer was killed.
+    """
+    path = folder / "metrics.jsonl"
+    if not path.exists():
+        raise FileNotFoundError(f"{folder} holds no metrics.jsonl: no run has written there")
+    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+
+
+def summarise(
+    folder: Path,
+    beliefs: pa.Table | None,
+    seconds: float,
+    status: str = "finished",
+    reason: str | None = None,
+) -> dict[str, Any]:
+    """Write `summary.json` and the final beliefs, `posterior/beliefs.arrow`; return the summary.
+
+    Fields that no step has produced are null. beliefs: None if they are lost, as those of a trial that its sweep has
+    stopped. status: finished, stopped (before its last step, on purpose) or failed. reason: what it failed by.
+    """
+    records = read_metrics(folder) if (folder / "metrics.jsonl").exists() else []
+    steps = [record for record in records if record["step"] > 0]
+    scores = [(record["step"], record["score"]) for record in records if "score" in record]
+    best = max(scores, key=lambda pair: pair[1], default=(None, None))
+    summary = {
+        "status": status,
+        "reason": reason,
+        "steps": len(steps),
+        "first_score": scores[0][1] if scores else None,
+        "last_score": scores[-1][1] if scores else None,
+        "best_score": best[1],
+        "best_step": best[0],
+        "mean_etr": _mean(steps, "etr"),
+        "tokens": sum(record["tokens"] for record in steps),
+        "step_seconds": _mean(steps, "seconds"),
+        "selection_share": _share(steps, "select_wait_seconds"),
+        "phases": {
+            name.removeprefix("seconds/"): _share(steps, name)
+            for name in sorted({key for record in steps for key in record if key.startswith("seconds/")})
+        },
+        "dropped_groups": sum(record["dropped_groups"] for record in steps),
+        "wall_seconds": seconds,
+    }
+    replace_text(folder / "summary.json", json.dumps(summary, indent=2) + "\n")
+    if beliefs is None:
+        return summary
+    (folder / "posterior").mkdir(exist_ok=True)
+    path = str(folder / "posterior" / "beliefs.arrow")
+    with pa.OSFile(path, "wb") as sink, ipc.new_file(sink, beliefs.schema) as writer:
+        writer.write_table(beliefs)
+    return summary
+
+
+def training_seconds(record: dict[str, Any]) -> float:
+    """A step's seconds without evaluation and checkpoint, which are not part of a method's price."""
+    beside = record.get("seconds/evaluate", 0.0) + record.get("seconds/checkpoint", 0.0)
+    return float(record.get("seconds", 0.0) - beside)
+
+
+def _mean(records: list[dict[str, Any]], key: str) -> float | None:
+    values = [record[key] for record in records if key in record]
+    return sum(values) / len(values) if values else None
+
+
+def _share(records: list[dict[str, Any]], key: str) -> float | None:
+    """Share of the steps' time."""
+    total = sum(record["seconds"] for record in records)
+    return sum(record.get(key, 0.0) for record in records) / total if total else None

@@ -1,0 +1,66 @@
+"""How many trials run at a time: the cluster's resources over those of one trial, with the arithmetic in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from bots.config.train import TrainConfig
+from pipelines.shared import resources
+from pipelines.sweeps.config import Sweep
+from pipelines.sweeps.space import points
+
+
+@dataclass(frozen=True)
+class TrialDemand:
+    """What the largest trial asks. demands: its processes."""
+
+    demands: list[resources.Demand]
+
+    @property
+    def total(self) -> dict[str, float]:
+        """CPU, GPU and custom resources of one trial."""
+        kinds = ("CPU", "GPU", *sorted({kind for d in self.demands for kind in d.others}))
+        return {kind: sum(d.count * d.each(kind) for d in self.demands) for kind in kinds}
+
+    def concurrent(self, resources: Mapping[str, float], most: int | None) -> int:
+        """Trials that fit at the same time, at most `most`.
+
+        Raises ResourceError with the arithmetic where not even one fits. Every trial that starts finds all it
+        needs, so none waits for what another holds; the others wait for their turn.
+        """
+        resources.check(self.demands, resources)
+        fits = [
+            math.floor(resources.get(kind, 0.0) / asked + 1e-9) for kind, asked in self.total.items() if asked
+        ]
+        return min([*fits, most or math.inf])
+
+    def describe(self, resources: Mapping[str, float] | None = None, most: int | None = None) -> str:
+        """The plan of one trial, and of how many at a time where the cluster is known."""
+        lines = [f"one trial: {line}" for line in resources.describe(self.demands).splitlines()]
+        if resources is not None:
+            has = " and ".join(
+                f"{resources.get(kind, 0):g} {kind}" for kind, asked in self.total.items() if asked
+            )
+            lines.append(f"the cluster has {has}: {self.concurrent(resources, most)} trials at a time")
+        return "\n".join(lines)
+
+
+def trial_demand(sweep: Sweep) -> TrialDemand:
+    """The demand of the largest trial of the space."""
+    if sweep.config.target == "simulate":
+        return TrialDemand([resources.Demand("simulation", 1, sweep.config.search.cpus, 0.0, "search.cpus")])
+    varied = {key: one for key, one in sweep.config.space.items() if key.startswith(("rollout.", "learner."))}
+    candidates = [_demands(sweep.job(point)) for point in (points(varied) if varied else [{}])]
+    return TrialDemand(max(candidates, key=_size))
+
+
+def _demands(config: TrainConfig) -> list[resources.Demand]:
+    # All engines, also those that may join later: beside other trials they would find no room.
+    whole = config.rollout.model_copy(update={"min_engines": None})
+    return resources.plan(config.model_copy(update={"rollout": whole}))
+
+
+def _size(demands: list[resources.Demand]) -> tuple[float, float]:
+    return sum(d.count * d.gpus for d in demands), sum(d.count * d.cpus for d in demands)

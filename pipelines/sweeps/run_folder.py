@@ -1,0 +1,76 @@
+"""A sweep's folder: whose it is, and whether a sweep may have it."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from bots.config.tree import ConfigError
+from bots.support.files import replace_text
+from pipelines.shared.lock import unwritable
+from pipelines.sweeps.config import Sweep
+
+MARK = "sweep.yaml"
+TRIALS = "trials"
+
+
+def claim_sweep(sweep: Sweep, *, resume: bool, overwrite: bool) -> Path:
+    """Make the sweep's folder, or take the existing one as the flags allow.
+
+    Raises ConfigError for a folder that exists (without a flag), of another sweep, of something else, or damaged.
+    """
+    folder, known = sweep.config.sweep.path, sweep.config.sweep.path / MARK
+    ours = sweep.described()
+    if resume and overwrite:
+        raise ConfigError("--resume and --overwrite exclude each other")
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file, not a sweep's folder; choose another sweep.name")
+    if resume:
+        if not known.exists():
+            raise ConfigError(f"nothing to resume in {folder}")
+        try:
+            before = yaml.safe_load(known.read_bytes())
+        except (yaml.YAMLError, OSError) as error:
+            raise ConfigError(
+                f"{known} cannot be read, so that it is not known which sweep it is of: {error}; "
+                "replace the sweep with --overwrite, or choose another sweep.name"
+            ) from error
+        _refuse_other_sweep(before, ours, known)
+        return folder
+    if folder.exists() and any(folder.iterdir()):
+        if not known.exists():
+            raise ConfigError(f"{folder} exists and is not a sweep's folder; choose another sweep.name")
+        if not overwrite:
+            raise ConfigError(
+                f"sweep folder {folder} exists; continue it with --resume, replace it with --overwrite, "
+                "or choose another sweep.name"
+            )
+    try:
+        if known.exists():
+            shutil.rmtree(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / TRIALS).mkdir()
+        replace_text(known, yaml.safe_dump(ours, sort_keys=False, allow_unicode=True))
+    except OSError as error:
+        raise unwritable(folder, error) from error
+    return folder
+
+
+def _refuse_other_sweep(before: dict[str, Any], now: dict[str, Any], known: Path) -> None:
+    free = {"tune.sweep.folder", "tune.search.concurrent", "tune.base"}
+    old, new = _flat(before), _flat(now)
+    for key in sorted(set(old) | set(new)):
+        if old.get(key) != new.get(key) and key not in free:
+            raise ConfigError(
+                f"{known} is of another sweep: {key} was {old.get(key)!r}, now it is {new.get(key)!r}; "
+                "a resumed sweep must keep it"
+            )
+
+
+def _flat(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, dict) or not tree:
+        return {prefix.rstrip("."): tree}
+    return {k: v for key, value in tree.items() for k, v in _flat(value, f"{prefix}{key}.").items()}

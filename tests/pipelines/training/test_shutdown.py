@@ -1,0 +1,79 @@
+"""The end of a run whose actors are gone: it is written down all the same, and its own error is the one to be seen."""
+
+import json
+import logging
+from types import SimpleNamespace
+
+import pytest
+import ray
+from rich.console import Console
+
+from pipelines import train
+from pipelines.training import shutdown
+from pipelines.training.shutdown import conclude
+
+
+@ray.remote(num_cpus=0)
+class Actor:
+    def close(self, seconds=0):
+        import time
+
+        time.sleep(60)
+
+    def table(self):
+        raise ValueError("no beliefs")
+
+    def pid(self):
+        return 1
+
+
+@pytest.fixture
+def crew(cluster):
+    """A crew of which the coordinator and the journal live, the journal taking its time to close."""
+    actors = {name: Actor.remote() for name in ("coordinator", "posterior", "broker", "journal", "engine")}
+    ray.get([actor.pid.remote() for actor in actors.values()])
+    engine = ("rollout-0", actors.pop("engine"))
+    yield SimpleNamespace(
+        **actors, partners=SimpleNamespace(engines=[engine], graders=[]), more_engines=[], engine=engine[1]
+    )
+    for actor in (*actors.values(), engine[1]):
+        ray.kill(actor)
+
+
+def ended(actor):
+    try:
+        ray.get(actor.pid.remote(), timeout=30)
+    except ray.exceptions.RayActorError:
+        return True
+    return False
+
+
+def test_what_fails_at_the_end_is_said_and_the_rest_is_done(crew, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(shutdown, "CLOSING_SECONDS", 0.5)
+    ray.kill(crew.posterior)
+    with caplog.at_level(logging.WARNING):
+        summary = conclude(crew, tmp_path, 0.0, "failed")
+    assert summary["status"] == "failed"
+    assert json.loads((tmp_path / "summary.json").read_text()) == summary
+    assert "missing from TensorBoard and the trackers; metrics.jsonl has them (GetTimeoutError" in caplog.text
+    assert "the final beliefs are not written" in caplog.text
+    assert ended(crew.coordinator)
+    assert ended(crew.engine)
+
+
+def test_the_error_of_a_run_is_not_hidden_by_how_it_ends(crew, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutdown, "CLOSING_SECONDS", 0.5)
+
+    def fail(*_):
+        raise RuntimeError("the engines are gone")
+
+    monkeypatch.setattr(train, "hire", lambda *_: crew)
+    monkeypatch.setattr(train, "_fit", fail)
+    with pytest.raises(RuntimeError, match="the engines are gone"):
+        train._run(None, tmp_path, Console(quiet=True), None)
+    assert json.loads((tmp_path / "summary.json").read_text())["status"] == "failed"
+    (tmp_path / "summary.json").unlink()
+    (tmp_path / "summary.json").mkdir()
+    with pytest.raises(RuntimeError, match="the engines are gone"):
+        train._run(None, tmp_path, Console(quiet=True), None)
+    assert ended(crew.coordinator)
