@@ -1,6 +1,7 @@
 """One Ray for the whole test session; every test that needs a cluster shares it."""
 
 import os
+from pathlib import Path
 
 from actors.environment import driver_environment
 
@@ -24,3 +25,18 @@ def cluster():
     ray.init(num_cpus=8, namespace="bots", include_dashboard=True, logging_level="error", log_to_driver=False)
     yield
     ray.shutdown()
+
+
+@pytest.fixture(scope="session")
+def test_data() -> Path:
+    """Folder of published data sets that the repository does not carry, named by `BOTS_TEST_DATA`.
+
+    `gsm8k/{train,test}.jsonl`, `humaneval/HumanEval.jsonl.gz` and `recordings/*.parquet`, as published.
+    A test that asks for it is skipped, with the reason, where the variable is unset.
+    """
+    folder = os.environ.get("BOTS_TEST_DATA")
+    if not folder:
+        pytest.skip("BOTS_TEST_DATA is unset: it names the folder of published data sets (gsm8k, humaneval)")
+    if not Path(folder).is_dir():
+        pytest.fail(f"BOTS_TEST_DATA is {folder!r}, which is not a folder")
+    return Path(folder)
