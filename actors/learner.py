@@ -17,7 +17,7 @@ from actors.lean_deepspeed import deepspeed
 from actors.learner_watch import RankTimeout, RankWatch
 from actors.weights.format import Bucket, buckets_of
 from bots.config.train import LearnerConfig, ModelConfig
-from bots.learning.batching import MicroBatch, Shard
+from bots.learning.batching import MicroBatch, RankBatch
 from bots.learning.losses import (
     LOSSES,
     Clip,
@@ -74,7 +74,7 @@ class Learner:
         """This rank's number."""
         return dist.get_rank()
 
-    def update(self, shard: Shard, step: int) -> dict[str, float]:
+    def update(self, shard: RankBatch, step: int) -> dict[str, float]:
         """Take `updates_per_batch` optimizer steps on this rank's shard; all ranks call it together.
 
         step: counted from 1, for the learning rate's warm-up.
@@ -100,7 +100,7 @@ class Learner:
             self.skipped_in_a_row = 0
         return {"lr": lr} | figures
 
-    def _pass(self, shard: Shard, old: list[torch.Tensor | None]) -> dict[str, float]:
+    def _pass(self, shard: RankBatch, old: list[torch.Tensor | None]) -> dict[str, float]:
         self.engine.train()
         last = len(shard.micro_batches) - 1
         # On the device until the end, so that a GPU need not wait for each micro-batch.
@@ -125,7 +125,7 @@ class Learner:
         }
 
     def _backward(
-        self, batch: MicroBatch, shard: Shard, old: torch.Tensor | None
+        self, batch: MicroBatch, shard: RankBatch, old: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One micro-batch; returns log π_old and the sums loss, tokens, kl, truncated, clipped, broken."""
         device, cap = self.engine.device, self.config.importance_cap

@@ -16,10 +16,9 @@ import ray
 
 from bots import BOTS, TaskPool
 from bots.belief.bins import batch_bins, pool_bins
+from bots.support.arrays import Rows
 from bots.support.event_log import EventLog
 from bots.support.files import replacing
-
-Rows = npt.NDArray[np.int64]
 
 
 def write_pool(pool: TaskPool, path: Path) -> None:

@@ -22,13 +22,12 @@ from bots.belief.update import Posterior
 from bots.evidence import make_evidence
 from bots.metrics.step import step_metrics
 from bots.pool import TaskPool
-from bots.selection import Request, make_selector
+from bots.selection import SelectionRequest, make_selector
 from bots.selection.domain_shares import DomainShares, Shares
 from bots.selection.eligibility import Eligibility
 from bots.settings import HISTORY, Settings, resolve, share, target, whole
+from bots.support.arrays import Float64, Rows
 
-Rows = npt.NDArray[np.int64]
-Float64 = npt.NDArray[np.float64]
 T = TypeVar("T")
 
 
@@ -189,7 +188,7 @@ class BOTS:
         with self._eligibility.blocking(beliefs, history, self._shares, at, number, excluded) as blocked:
             parts = []
             for domain, size, eligible in self._shares.requests(number, blocked):
-                request = Request(size, at, self.p_star, domain, eligible)
+                request = SelectionRequest(size, at, self.p_star, domain, eligible)
                 parts.append(self._selector.select(beliefs, request, self._rng))
         rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
         history.at(at).select(rows)

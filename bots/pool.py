@@ -14,9 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bots.support.arrays import Rows
 from bots.support.digest import add_content, text_bytes, text_lengths
-
-Rows = npt.NDArray[np.int64]
 
 
 class PoolError(ValueError):

@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from bots.adapt.interface import Floats, Predict, Prior, StepOutcome
-from bots.pool import Rows
+from bots.adapt.interface import Predict, PriorCounts, StepOutcome
+from bots.support.arrays import Float64, Rows
 
 _ARRAYS = ("rows", "seen", "prior_counts", "beliefs", "history", "pending_slots", "pending_counts")
 _NUMBERS: dict[str, type] = {
@@ -37,9 +37,9 @@ class FollowedTasks:
     def __init__(
         self,
         size: int,
-        prior: Prior,
-        lams: Floats,
-        rhos: Floats,
+        prior: PriorCounts,
+        lams: Float64,
+        rhos: Float64,
         sample: int,
         recent: int,
         rng: np.random.Generator,
@@ -112,7 +112,7 @@ class FollowedTasks:
         """How many tasks are followed."""
         return int(np.count_nonzero(self.rows >= 0))
 
-    def grow(self, size: int, prior: Prior) -> None:
+    def grow(self, size: int, prior: PriorCounts) -> None:
         """The pool has grown to `size` tasks: room for the new ones, followed once they are observed."""
         self.prior, self.size = prior, size
         spare = min(self.recent, size - self.sample) - (len(self.rows) - self.sample)
@@ -221,8 +221,8 @@ def _update(
     prior: npt.NDArray[np.float32],
     counts: npt.NDArray[np.float32],
     explicit: npt.NDArray[np.bool_],
-    kept: Floats,
-    rhos: Floats,
+    kept: Float64,
+    rhos: Float64,
 ) -> None:
     """ALGORITHM section 2 at every grid point, in place: (2, S, G), (2, S), (2, S), (S,), (G,), (G,).
 

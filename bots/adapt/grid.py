@@ -10,9 +10,10 @@ import numpy as np
 from numba import njit
 
 from bots.adapt.followed import FollowedTasks
-from bots.adapt.interface import Adaptor, Floats, Predict, Prior, StepOutcome
+from bots.adapt.interface import Adaptor, Predict, PriorCounts, StepOutcome
 from bots.adapt.parabola import SignalParabola
-from bots.pool import Rows, TaskPool
+from bots.pool import TaskPool
+from bots.support.arrays import Float64, Rows
 
 CONCENTRATIONS = (1.0, 0.5, 0.25, 0.12, 0.06, 0.03)
 
@@ -59,7 +60,7 @@ class PredictiveGrid(Adaptor):
     def __init__(
         self,
         pool: TaskPool,
-        prior: Prior,
+        prior: PriorCounts,
         lam: float,
         rho: float,
         p_star: float,
@@ -136,19 +137,19 @@ class PredictiveGrid(Adaptor):
         signal = 4 * judged[0] * judged[1] / (total * (total + 1))
         self.values = keep * self.values + (1 - keep) * _selected_mean(beliefs, signal, self.p_star)
 
-    def _weights(self) -> Floats:
+    def _weights(self) -> Float64:
         """Weight of each grid point, (G,)."""
         worth = (self.values - self.penalty) / self.temperature
-        weight: Floats = np.exp(worth - worth.max())
+        weight: Float64 = np.exp(worth - worth.max())
         weight /= weight.sum()
         return weight
 
-    def _score(self, slots: Rows, outcome: StepOutcome) -> tuple[Floats, Floats]:
+    def _score(self, slots: Rows, outcome: StepOutcome) -> tuple[Float64, Float64]:
         """ℓ_gτ, (G, concentrations), and every grid point's predicted means, (B, G)."""
         alpha, beta = self.followed.beliefs[:, slots].astype(np.float64)
         s, f = outcome.successes, outcome.rollouts - outcome.successes
         scored = _beta_binomial(alpha, beta, s, f, np.array(CONCENTRATIONS))
-        predicted: Floats = alpha / (alpha + beta)
+        predicted: Float64 = alpha / (alpha + beta)
         return scored, predicted
 
     def state_dict(self) -> dict[str, Any]:
@@ -179,24 +180,24 @@ class PredictiveGrid(Adaptor):
             "followed": float(self.followed.count()),
         }
 
-    def grow(self, pool: TaskPool, prior: Prior) -> None:
+    def grow(self, pool: TaskPool, prior: PriorCounts) -> None:
         """New tasks are followed once they are observed."""
         self.followed.grow(len(pool), prior)
 
 
-def _distance(lams: Floats, rhos: Floats, lam: float, rho: float) -> Floats:
+def _distance(lams: Float64, rhos: Float64, lam: float, rho: float) -> Float64:
     """How far each grid point (ρ running fastest) lies from (λ, ρ), in grid cells, (G,)."""
 
-    def away(values: Floats, value: float) -> Floats:
+    def away(values: Float64, value: float) -> Float64:
         cells = np.sort(values), np.arange(len(values), dtype=np.float64)
         return np.abs(np.interp(values, *cells) - np.interp(value, *cells))
 
-    distance: Floats = np.hypot(away(lams, lam)[:, None], away(rhos, rho)[None, :]).reshape(-1)
+    distance: Float64 = np.hypot(away(lams, lam)[:, None], away(rhos, rho)[None, :]).reshape(-1)
     return distance
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _beta_binomial(alpha: Floats, beta: Floats, s: Floats, f: Floats, concentrations: Floats) -> Floats:
+def _beta_binomial(alpha: Float64, beta: Float64, s: Float64, f: Float64, concentrations: Float64) -> Float64:
     """Σ_B ln B(τα+s, τβ+f) − ln B(τα, τβ), float64 (G, T); α and β are (B, G), s and f (B,), τ (T,)."""
     total = np.zeros((alpha.shape[1], len(concentrations)))
     for i in range(alpha.shape[0]):
@@ -213,7 +214,7 @@ def _beta_binomial(alpha: Floats, beta: Floats, s: Floats, f: Floats, concentrat
 
 
 @njit(cache=True)  # type: ignore[untyped-decorator]
-def _selected_mean(beliefs: Floats, signal: Floats, target: float) -> Floats:
+def _selected_mean(beliefs: Float64, signal: Float64, target: float) -> Float64:
     """Mean signal of the tasks with weights Beta(target; α, β), their chance to be drawn nearest to it: (G,).
 
     beliefs: α and β, (2, S, G). signal: (S,).

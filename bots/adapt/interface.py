@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bots.pool import Rows, TaskPool
+from bots.pool import TaskPool
+from bots.support.arrays import Float64, Rows
 from bots.support.registry import load_class
-
-Floats = npt.NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -29,17 +28,17 @@ class StepOutcome:
 
     step: int
     rows: Rows
-    successes: Floats
-    rollouts: Floats
-    variance: Floats
+    successes: Float64
+    rollouts: Float64
+    variance: Float64
     implicit_rollouts: float
 
 
 Predict = Callable[[Rows], npt.NDArray[np.float32]]
 """Implicit pass rates p̃ (R,) of the given rows by the evidence plug-in's present state, NaN where none."""
 
-Prior = Callable[[Rows], tuple[npt.ArrayLike, npt.ArrayLike]]
-"""Prior pseudo-counts (α0, β0) of the given rows, each a scalar or (R,)."""
+PriorCounts = Callable[[Rows], tuple[npt.ArrayLike, npt.ArrayLike]]
+"""PriorCounts pseudo-counts (α0, β0) of the given rows, each a scalar or (R,)."""
 
 
 class Adaptor(ABC):
@@ -71,7 +70,7 @@ class Adaptor(ABC):
         """Figures for the step's log line."""
 
     @abstractmethod
-    def grow(self, pool: TaskPool, prior: Prior) -> None:
+    def grow(self, pool: TaskPool, prior: PriorCounts) -> None:
         """The pool has grown; earlier rows keep their numbers."""
 
 
@@ -81,7 +80,7 @@ BUILT_IN = {"predictive": "bots.adapt.grid:PredictiveGrid"}
 def make_adaptor(
     name: str | None,
     pool: TaskPool,
-    prior: Prior,
+    prior: PriorCounts,
     lam: float,
     rho: float,
     p_star: float,

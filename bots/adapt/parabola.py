@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bots.adapt.interface import Floats, StepOutcome
+from bots.adapt.interface import StepOutcome
+from bots.support.arrays import Float64
 
 
 class SignalParabola:
@@ -26,7 +27,7 @@ class SignalParabola:
         self._pseudo_response = weight / 3 * powers.T @ (0.25 - (q - p_star) ** 2)
         self.moments, self.response = np.zeros((3, 3)), np.zeros(3)
 
-    def observe(self, predicted: Floats, outcome: StepOutcome, discount: float) -> None:
+    def observe(self, predicted: Float64, outcome: StepOutcome, discount: float) -> None:
         """Add one batch. predicted: means (B,) before the outcome was known."""
         usable = outcome.rollouts > 1  # one rollout shows no variance
         n = outcome.rollouts[usable]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-Float64 = npt.NDArray[np.float64]
+from bots.support.arrays import Float64
+
 BINS = 20
 """Bins of width 1/BINS over [0, 1]; the last one holds 1."""
 

@@ -9,10 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bots.pool import Rows, TaskPool
-
-Float64 = npt.NDArray[np.float64]
-Float32 = npt.NDArray[np.float32]
+from bots.pool import TaskPool
+from bots.support.arrays import Float32, Float64, Rows
 
 
 @dataclass(frozen=True)

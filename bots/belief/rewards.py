@@ -9,9 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bots.pool import TaskPool
-
-Rows = npt.NDArray[np.int64]
-Float64 = npt.NDArray[np.float64]
+from bots.support.arrays import Float64, Rows
 
 
 class Groups(NamedTuple):

@@ -12,8 +12,7 @@ from bots.belief.columns import BLOCK, Beliefs
 from bots.belief.history import History, Step
 from bots.belief.rewards import Groups
 from bots.evidence.base import Evidence
-
-Rows = npt.NDArray[np.int64]
+from bots.support.arrays import Rows
 
 
 class Posterior:

@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bots.evidence.base import Evidence, Float32, Float64, Rows
+from bots.evidence.base import Evidence
 from bots.evidence.interpolation import Interpolation
 from bots.evidence.online import Online
 from bots.pool import TaskPool
+from bots.support.arrays import Float32, Float64, Rows
 
 GROUPS = ("domain", "level")
 

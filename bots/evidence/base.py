@@ -6,13 +6,9 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from bots.pool import TaskPool
-
-Rows = npt.NDArray[np.int64]
-Float64 = npt.NDArray[np.float64]
-Float32 = npt.NDArray[np.float32]
+from bots.support.arrays import Float32, Float64, Rows
 
 
 class Evidence(ABC):

@@ -22,8 +22,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bots.evidence.base import Evidence, Float32, Rows
+from bots.evidence.base import Evidence
 from bots.pool import TaskPool
+from bots.support.arrays import Float32, Rows
 
 Factory = Callable[[TaskPool], Evidence]
 

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from bots.evidence.base import Evidence, Float32, Float64, Rows
+from bots.evidence.base import Evidence
 from bots.pool import TaskPool
+from bots.support.arrays import Float32, Float64, Rows
 
 
 class ItemResponse(Evidence):

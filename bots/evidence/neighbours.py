@@ -8,8 +8,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from bots.evidence.base import Evidence, Float32, Float64, Rows
+from bots.evidence.base import Evidence
 from bots.pool import TaskPool
+from bots.support.arrays import Float32, Float64, Rows
 
 TEMPERATURES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 BLOCK = 4096

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from bots.evidence.base import Evidence, Float32, Float64, Rows
+from bots.evidence.base import Evidence
+from bots.support.arrays import Float32, Float64, Rows
 
 
 class NoEvidence(Evidence):

@@ -9,8 +9,9 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from bots.evidence.base import Evidence, Float32, Float64, Rows
+from bots.evidence.base import Evidence
 from bots.pool import TaskPool, is_text, plain_type
+from bots.support.arrays import Float32, Float64, Rows
 
 MAX_GROUPS = 65_536
 

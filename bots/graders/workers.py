@@ -70,7 +70,7 @@ def _uses_code(graders: Sequence[str]) -> bool:
     return "code" in parts
 
 
-class PoolError(RuntimeError):
+class WorkerError(RuntimeError):
     """The pool's own processes can't be started or were lost."""
 
 
@@ -277,7 +277,7 @@ class Workers:
         self._stats.restarts += 1
         try:
             self._workers[slot] = self._fork()
-        except (OSError, EOFError, PoolError):
+        except (OSError, EOFError, WorkerError):
             self._control.close()
             self._nursery.kill()
             self._nursery.wait()
@@ -300,9 +300,9 @@ class Workers:
             reply = self._control.recv(1 << 16)
         except OSError as error:
             self._nursery.kill()
-            raise PoolError(f"the grading processes did not start within {_START_SECONDS:g} s") from error
+            raise WorkerError(f"the grading processes did not start within {_START_SECONDS:g} s") from error
         if not reply:
-            raise PoolError(f"the grading processes did not start (exit status {self._nursery.wait()})")
+            raise WorkerError(f"the grading processes did not start (exit status {self._nursery.wait()})")
         fault = pickle.loads(reply)
         if fault is not None:
             self._control.close()
@@ -322,5 +322,5 @@ class Workers:
             theirs.close()
             os.close(page)
         if message != b"pid":
-            raise PoolError("a grading process could not be forked")
+            raise WorkerError("a grading process could not be forked")
         return _Worker(Connection(ours.detach()), fds[0], progress)

@@ -30,7 +30,7 @@ class MicroBatch:
 
 
 @dataclass(frozen=True, slots=True)
-class Shard:
+class RankBatch:
     """One rank's part of a batch: micro-batches, and the counts of the whole batch."""
 
     micro_batches: list[MicroBatch]
@@ -49,14 +49,14 @@ class _Sample:
         return len(self.prompt) + len(self.answer)
 
 
-def make_shards(
+def make_rank_batches(
     groups: Sequence[Group],
     loss: str,
     ranks: int,
     tokens_per_micro_batch: int,
     max_tokens: int,
     penalised: bool = False,
-) -> list[Shard]:
+) -> list[RankBatch]:
     """Share a batch out over the ranks.
 
     Groups with equal rewards have no advantage and are left out of the model's work, though they stay in
@@ -77,9 +77,11 @@ def make_shards(
     plans = [_plan(teaching[rank::ranks], tokens_per_micro_batch) for rank in range(ranks)]
     count = max((len(plan) for plan in plans), default=0)
     if count == 0:
-        return [Shard([], scale) for _ in range(ranks)]
+        return [RankBatch([], scale) for _ in range(ranks)]
     filler = _pad([teaching[0]], weight=0.0)
-    return [Shard([_pad(part) for part in plan] + [filler] * (count - len(plan)), scale) for plan in plans]
+    return [
+        RankBatch([_pad(part) for part in plan] + [filler] * (count - len(plan)), scale) for plan in plans
+    ]
 
 
 def _plan(samples: list[_Sample], tokens: int) -> list[list[_Sample]]:

@@ -10,9 +10,8 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from bots.support.arrays import Float64
 
 
 @dataclass(frozen=True)
@@ -23,8 +22,8 @@ class Curve:
     Raises ValueError for anything else.
     """
 
-    at: Floats
-    scores: Floats
+    at: Float64
+    scores: Float64
 
     def __post_init__(self) -> None:
         at, scores = np.asarray(self.at, np.float64), np.asarray(self.scores, np.float64)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-Floats = npt.NDArray[np.float64]
+from bots.support.arrays import Float64
 
 
 @dataclass(frozen=True)
@@ -63,21 +63,21 @@ def calibration(
     )
 
 
-def _x_log_y(x: Floats, y: Floats) -> Floats:
+def _x_log_y(x: Float64, y: Float64) -> Float64:
     """x·ln y with 0·ln 0 = 0."""
     logs = np.full_like(y, -np.inf)
     np.log(y, out=logs, where=y > 0)
     return np.multiply(x, logs, out=np.zeros_like(x), where=x > 0)
 
 
-def _correlation(x: Floats, y: Floats, weight: Floats) -> float:
+def _correlation(x: Float64, y: Float64, weight: Float64) -> float:
     if np.ptp(x) == 0 or np.ptp(y) == 0:
         return math.nan
     dx, dy = x - np.sum(weight * x), y - np.sum(weight * y)
     return float(np.sum(weight * dx * dy) / np.sqrt(np.sum(weight * dx**2) * np.sum(weight * dy**2)))
 
 
-def _auc(score: Floats, positive: Floats, negative: Floats) -> float:
+def _auc(score: Float64, positive: Float64, negative: Float64) -> float:
     """Weighted Mann–Whitney statistic of `score`, ties counting half."""
     total = positive.sum() * negative.sum()
     if total == 0:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from bots.pool import TaskPool
 
-Prompt = npt.NDArray[np.int32]
+TokenIds = npt.NDArray[np.int32]
 PIECE = 4096
 """Prompts that are held as objects at a time."""
 
@@ -19,7 +19,7 @@ PIECE = 4096
 class Prompts:
     """Token ids of many prompts in one array; `prompts[row]` is a view of one, int32 (P,)."""
 
-    def __init__(self, prompts: Iterable[Prompt]) -> None:
+    def __init__(self, prompts: Iterable[TokenIds]) -> None:
         flat, lengths = [np.empty(0, np.int32)], []
         stream = iter(prompts)
         # Piece by piece: an array object for each of a million prompts would take more than their tokens.
@@ -32,11 +32,11 @@ class Prompts:
     def __len__(self) -> int:
         return len(self._ends)
 
-    def __getitem__(self, row: int) -> Prompt:
+    def __getitem__(self, row: int) -> TokenIds:
         start = self._ends[row - 1] if row else 0
         return self._tokens[start : self._ends[row]]
 
-    def __iter__(self) -> Iterator[Prompt]:
+    def __iter__(self) -> Iterator[TokenIds]:
         return (self[row] for row in range(len(self)))
 
 

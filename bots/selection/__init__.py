@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bots.pool import TaskPool
-from bots.selection.base import Request, Selector
+from bots.selection.base import SelectionRequest, Selector
 from bots.selection.dynamic import DynamicFilter
 from bots.selection.presets import BUILT_IN, Preset, preset_of
 from bots.support.registry import load_class
@@ -25,4 +25,12 @@ def make_selector(name: str, pool: TaskPool, options: dict[str, Any] | None = No
         raise ValueError(f"selector {name!r}: {error}") from error
 
 
-__all__ = ["BUILT_IN", "DynamicFilter", "Preset", "Request", "Selector", "make_selector", "preset_of"]
+__all__ = [
+    "BUILT_IN",
+    "DynamicFilter",
+    "Preset",
+    "SelectionRequest",
+    "Selector",
+    "make_selector",
+    "preset_of",
+]

@@ -11,12 +11,11 @@ import numpy.typing as npt
 
 from bots.belief.columns import Beliefs
 from bots.pool import TaskPool
-
-Rows = npt.NDArray[np.int64]
+from bots.support.arrays import Rows
 
 
 @dataclass(frozen=True)
-class Request:
+class SelectionRequest:
     """What is asked of a selector.
 
     batch: B ≥ 1, how many distinct rows. step: the training step. p_star: target success probability.
@@ -41,7 +40,7 @@ class Selector(ABC):
         self.pool = pool
 
     @abstractmethod
-    def select(self, beliefs: Beliefs, request: Request, rng: np.random.Generator) -> Rows:
+    def select(self, beliefs: Beliefs, request: SelectionRequest, rng: np.random.Generator) -> Rows:
         """int64 (request.batch,): distinct rows that are not blocked and of the domain asked for."""
 
     def codes(self, domain: int) -> npt.NDArray[np.int16]:

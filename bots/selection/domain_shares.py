@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from bots.pool import Rows, TaskPool
+from bots.pool import TaskPool
+from bots.support.arrays import Rows
 
 Shares = Mapping[str, float] | str | None
 

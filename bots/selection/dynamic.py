@@ -7,7 +7,7 @@ from math import ceil
 import numpy as np
 import numpy.typing as npt
 
-from bots.pool import Rows
+from bots.support.arrays import Rows
 
 
 class DynamicFilter:

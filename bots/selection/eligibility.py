@@ -12,8 +12,8 @@ import numpy as np
 
 from bots.belief.columns import Beliefs
 from bots.belief.history import History
-from bots.pool import Rows
 from bots.selection.domain_shares import DomainShares
+from bots.support.arrays import Rows
 
 
 class Eligibility:

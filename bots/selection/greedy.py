@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from bots.belief.columns import Beliefs
-from bots.selection.base import Request, Rows, Selector
+from bots.selection.base import SelectionRequest, Selector
+from bots.support.arrays import Rows
 
 
 class Greedy(Selector):
     """Takes the tasks with the least |α/(α+β) - p*|, nearest first; ties (within 1e-12) at random."""
 
-    def select(self, beliefs: Beliefs, request: Request, rng: np.random.Generator) -> Rows:
+    def select(self, beliefs: Beliefs, request: SelectionRequest, rng: np.random.Generator) -> Rows:
         """See Selector."""
         from bots.selection.nearest import in_order
         from bots.selection.scans import nearest_means

@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
+from bots.support.arrays import Float64, Rows
 from bots.support.compile import compiled
-
-Rows = npt.NDArray[np.int64]
-Float64 = npt.NDArray[np.float64]
 
 
 @compiled

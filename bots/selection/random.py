@@ -8,7 +8,8 @@ import numpy as np
 
 from bots.belief.columns import Beliefs
 from bots.pool import TaskPool
-from bots.selection.base import Request, Rows, Selector
+from bots.selection.base import SelectionRequest, Selector
+from bots.support.arrays import Rows
 
 
 class Random(Selector):
@@ -23,7 +24,7 @@ class Random(Selector):
         super().__init__(pool)
         self._epochs: dict[int, dict[str, Any]] = {}
 
-    def select(self, beliefs: Beliefs, request: Request, rng: np.random.Generator) -> Rows:
+    def select(self, beliefs: Beliefs, request: SelectionRequest, rng: np.random.Generator) -> Rows:
         """See Selector."""
         from bots.selection.permutation import permuted
 

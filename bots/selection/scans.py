@@ -7,10 +7,8 @@ import numpy.typing as npt
 
 from bots.selection.nearest import push
 from bots.selection.random_numbers import beta_draw, mix, stream
+from bots.support.arrays import Float64, Rows
 from bots.support.compile import compiled
-
-Rows = npt.NDArray[np.int64]
-Float64 = npt.NDArray[np.float64]
 
 
 @compiled

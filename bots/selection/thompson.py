@@ -9,13 +9,11 @@ from itertools import pairwise
 from math import ceil, sqrt
 
 import numpy as np
-import numpy.typing as npt
 
 from bots.belief.columns import BLOCK, Beliefs
 from bots.pool import TaskPool
-from bots.selection.base import Request, Rows, Selector
-
-Float64 = npt.NDArray[np.float64]
+from bots.selection.base import SelectionRequest, Selector
+from bots.support.arrays import Float64, Rows
 
 SAMPLE = 1024
 """Rows from which the window's width is estimated."""
@@ -40,11 +38,13 @@ class Thompson(Selector):
         self.method = method
         self._counts = {"thinned": 0, "completed": 0, "drawn": 0}
 
-    def select(self, beliefs: Beliefs, request: Request, rng: np.random.Generator) -> Rows:
+    def select(self, beliefs: Beliefs, request: SelectionRequest, rng: np.random.Generator) -> Rows:
         """See Selector."""
         return self.draw(beliefs, request, rng)[0]
 
-    def draw(self, beliefs: Beliefs, request: Request, rng: np.random.Generator) -> tuple[Rows, Float64]:
+    def draw(
+        self, beliefs: Beliefs, request: SelectionRequest, rng: np.random.Generator
+    ) -> tuple[Rows, Float64]:
         """The selected rows, int64 (batch,), and their |θ - p*|, float64 (batch,), rising."""
         from bots.selection.thompson_kernels import thin
 
@@ -81,7 +81,7 @@ class Thompson(Selector):
         self._counts["thinned"] += 1
         return _ordered(scores, rows)
 
-    def _reach(self, beliefs: Beliefs, request: Request, seed: np.uint64) -> float | None:
+    def _reach(self, beliefs: Beliefs, request: SelectionRequest, seed: np.uint64) -> float | None:
         """ε of the window, or None where drawing every task is cheaper."""
         from bots.selection.thompson_kernels import sample_density, sample_distances
 
@@ -113,7 +113,7 @@ class Thompson(Selector):
     def _draw_all(
         self,
         beliefs: Beliefs,
-        request: Request,
+        request: SelectionRequest,
         seed: np.uint64,
         reach: float,
         found: Rows,

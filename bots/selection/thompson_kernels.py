@@ -9,10 +9,8 @@ import numpy.typing as npt
 
 from bots.selection.nearest import push
 from bots.selection.random_numbers import beta_draw, stream, uniform
+from bots.support.arrays import Float64, Rows
 from bots.support.compile import compiled
-
-Rows = npt.NDArray[np.int64]
-Float64 = npt.NDArray[np.float64]
 
 SKIPPED = 0.1
 """Rows are skipped over where fewer than this share can be candidates, and looked at one by one elsewhere."""

@@ -6,7 +6,8 @@ import numpy as np
 
 from bots.belief.columns import Beliefs
 from bots.pool import TaskPool
-from bots.selection.base import Request, Rows, Selector
+from bots.selection.base import SelectionRequest, Selector
+from bots.support.arrays import Rows
 
 
 class Variance(Selector):
@@ -24,7 +25,7 @@ class Variance(Selector):
             raise ValueError(f"unknown is {unknown}; it must be in [0, 1]")
         self.unknown = float(unknown)
 
-    def select(self, beliefs: Beliefs, request: Request, rng: np.random.Generator) -> Rows:
+    def select(self, beliefs: Beliefs, request: SelectionRequest, rng: np.random.Generator) -> Rows:
         """See Selector."""
         from bots.selection.nearest import in_order
         from bots.selection.scans import greatest_variance

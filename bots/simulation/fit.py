@@ -26,9 +26,9 @@ from torch.nn.functional import logsigmoid, softplus
 
 from bots.simulation.learner import Law
 from bots.simulation.world import WorldSpec
+from bots.support.arrays import Float64
 
 Ints = npt.NDArray[np.int64]
-Floats = npt.NDArray[np.float64]
 NODES = 7
 SPREAD = 5.0
 """Standard deviation, in logits, of the weak prior of difficulties and abilities: it only bounds cells that no
@@ -45,13 +45,13 @@ class Tasks:
     domains: Sequence[str]
     domain_of_cell: Ints
     cell: Ints
-    weak: Floats
-    strong: Floats
+    weak: Float64
+    strong: Float64
     anchor_samples: int
 
 
 @dataclass(frozen=True)
-class Groups:
+class RewardHistory:
     """What one run was trained on, a row for each group. step: int64 (G,), from 0. task: int64 (G,).
 
     rewards: float64 (G, n), all graded. warmup: steps over which the learning rate rose.
@@ -59,7 +59,7 @@ class Groups:
 
     step: Ints
     task: Ints
-    rewards: Floats
+    rewards: Float64
     warmup: int
 
 
@@ -73,7 +73,7 @@ class Fit:
     groups: int
 
 
-def fit(tasks: Tasks, runs: Sequence[Groups], iterations: int = 150) -> Fit:
+def fit(tasks: Tasks, runs: Sequence[RewardHistory], iterations: int = 150) -> Fit:
     """Estimate from runs on one pool that started from one policy.
 
     Raises ValueError for no groups, or groups of fewer than two rewards.
@@ -176,7 +176,7 @@ class _Parameters:
 class _Likelihood:
     """log p(all rewards, all anchors | parameters), up to the binomial coefficients."""
 
-    def __init__(self, tasks: Tasks, runs: Sequence[Groups]) -> None:
+    def __init__(self, tasks: Tasks, runs: Sequence[RewardHistory]) -> None:
         self.tasks, self.count = tasks, len(tasks.cell)
         self.cell = torch.tensor(tasks.cell)
         domain = torch.tensor(tasks.domain_of_cell)
@@ -216,7 +216,7 @@ class _Likelihood:
 class _Run:
     """One run as tensors, with what does not depend on the parameters worked out."""
 
-    def __init__(self, run: Groups, cell_of: Ints, cells: int) -> None:
+    def __init__(self, run: RewardHistory, cell_of: Ints, cells: int) -> None:
         steps = int(run.step.max()) + 1
         cell = cell_of[run.task]
         heat = np.minimum(1, (np.arange(steps) + 1) / run.warmup) if run.warmup else np.ones(steps)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bots.pool import Rows
-from bots.simulation.world import Floats, Items, World, sigmoid
+from bots.simulation.world import Items, World, sigmoid
+from bots.support.arrays import Float64, Rows
 
 BINS = 24
 
@@ -75,7 +75,7 @@ class Law:
             raise ValueError(f"transfer is {self.transfer}; it must be > 0")
 
 
-class Learner:
+class SimulatedLearner:
     """The policy: answers tasks and learns from batches. seed: of its residuals and its answers."""
 
     def __init__(self, world: World, law: Law, seed: int) -> None:
@@ -93,7 +93,7 @@ class Learner:
         self.own_step = np.zeros(len(self.train.domain), np.int64)
         self.base, self.direction, self.step = 0.0, 1.0, 0
 
-    def pass_rates(self, rows: Rows | slice = slice(None)) -> Floats:
+    def pass_rates(self, rows: Rows | slice = slice(None)) -> Float64:
         """True p (R,) of training tasks at this step."""
         faded = self.own[rows] * (1 - self.law.own_forgetting) ** (self.step - self.own_step[rows])
         return self._rates(self.train, rows, self.residual[rows] + faded)
@@ -102,14 +102,14 @@ class Learner:
         """Expected mean pass rate on the held-out tasks: what an evaluation without noise would give."""
         return float(np.mean(self._rates(self.held_out, slice(None), self.held_out_residual)))
 
-    def _rates(self, items: Items, rows: Rows | slice, extra: Floats) -> Floats:
+    def _rates(self, items: Items, rows: Rows | slice, extra: Float64) -> Float64:
         difficulty = items.difficulty[rows]
         place = (difficulty - self.bins[0]) / max(self.bins[1] - self.bins[0], 1e-12)
         nearest = np.minimum(np.rint(place).astype(np.int64), BINS - 1)
         ability = self.base + self.ability[items.domain[rows], nearest]
         return sigmoid(items.discrimination[rows] * (ability - difficulty) + extra)
 
-    def answer(self, rows: Rows, rollouts: int) -> Floats:
+    def answer(self, rows: Rows, rollouts: int) -> Float64:
         """Rewards (B, n) of fresh answers to the tasks."""
         p = self.pass_rates(rows)[:, None]
         if c := self.law.reward_concentration:
@@ -117,7 +117,7 @@ class Learner:
             return self.rng.beta(c * p, c * (1 - p), (len(rows), rollouts))
         return (self.rng.random((len(rows), rollouts)) < p).astype(np.float64)
 
-    def learn(self, rows: Rows, rewards: Floats) -> None:
+    def learn(self, rows: Rows, rewards: Float64) -> None:
         """One training step on the groups (B, n), n ≥ 2, and the time that passes with it."""
         law, items = self.law, self.train
         heat = min(1.0, (self.step + 1) / law.warmup) if law.warmup else 1.0

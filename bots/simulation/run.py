@@ -11,8 +11,9 @@ import numpy as np
 
 from bots.core import BOTS
 from bots.metrics import Calibration, Curve, calibration
-from bots.simulation.learner import Law, Learner
-from bots.simulation.world import Floats, World, WorldSpec
+from bots.simulation.learner import Law, SimulatedLearner
+from bots.simulation.world import World, WorldSpec
+from bots.support.arrays import Float64
 
 
 @dataclass(frozen=True)
@@ -56,14 +57,14 @@ class Trace:
     """
 
     curve: Curve
-    etr: Floats
-    signal: Floats
-    predicted: Floats
-    observed: Floats
-    belief_sd: Floats
-    lam: Floats
-    rho: Floats
-    p_star: Floats
+    etr: Float64
+    signal: Float64
+    predicted: Float64
+    observed: Float64
+    belief_sd: Float64
+    lam: Float64
+    rho: Float64
+    p_star: Float64
     rollouts: int
 
     def calibration(self, start: int = 0) -> Calibration:
@@ -83,13 +84,13 @@ class Trace:
 def simulate(simulation: Simulation, seed: int) -> Trace:
     """Run it. Runs of one seed share world, residuals and anchors whatever the options: pair them by seed."""
     world = World(simulation.world, seed)
-    learner = Learner(world, simulation.law, seed)
+    learner = SimulatedLearner(world, simulation.law, seed)
     bots = BOTS(world.pool, rollouts=simulation.rollouts, seed=seed, **simulation.options)
     size = (simulation.steps, simulation.batch)
     predicted, observed = np.empty(size), np.empty(size)
     etr, signal, sd, lam, rho, p_star = np.empty((6, simulation.steps))
     at, scores = [0], [learner.score()]
-    waiting: deque[tuple[int, Any, Floats]] = deque()
+    waiting: deque[tuple[int, Any, Float64]] = deque()
     for step in range(simulation.steps):
         rows = bots.select(simulation.batch)
         alpha, beta = bots.alpha[rows].astype(np.float64), bots.beta[rows].astype(np.float64)

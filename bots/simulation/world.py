@@ -10,8 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bots.pool import TaskPool
-
-Floats = npt.NDArray[np.float64]
+from bots.support.arrays import Float64
 
 
 @dataclass(frozen=True)
@@ -80,8 +79,8 @@ class Items:
 
     domain: npt.NDArray[np.int64]
     level: npt.NDArray[np.int64]
-    difficulty: Floats
-    discrimination: Floats
+    difficulty: Float64
+    discrimination: Float64
 
     @classmethod
     def draw(cls, spec: WorldSpec, size: int, rng: np.random.Generator) -> Items:
@@ -129,7 +128,7 @@ class World:
         return pa.array(measured, mask=rng.random(spec.tasks) < spec.missing)
 
 
-def sigmoid(x: Floats) -> Floats:
+def sigmoid(x: Float64) -> Float64:
     """1/(1 + exp(−x)) without overflow."""
-    value: Floats = 0.5 * (1 + np.tanh(x / 2))
+    value: Float64 = 0.5 * (1 + np.tanh(x / 2))
     return value

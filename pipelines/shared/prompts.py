@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from transformers import PreTrainedTokenizerBase
 
 from bots.pool import PoolError, TaskPool
-from bots.rollouts.encoded_pool import PIECE, EncodedPool, Prompt, Prompts
+from bots.rollouts.encoded_pool import PIECE, EncodedPool, Prompts, TokenIds
 from bots.rollouts.templates import PromptEncoder, prompt_text
 
 
@@ -23,7 +23,7 @@ def encode(
     return EncodedPool(pool, Prompts(_encoded(pool, PromptEncoder(tokenizer, template), longest)))
 
 
-def _encoded(pool: TaskPool, encoder: PromptEncoder, longest: int) -> Iterator[Prompt]:
+def _encoded(pool: TaskPool, encoder: PromptEncoder, longest: int) -> Iterator[TokenIds]:
     known = set(string.whitespace)
     for start in range(0, len(pool), PIECE):
         column = pool.table["prompt"].slice(start, PIECE).to_pylist()

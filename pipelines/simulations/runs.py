@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from bots.config.train import TrainConfig, load_config
 from bots.config.tree import ConfigError
 from bots.metrics import Curve
-from bots.simulation.fit import Groups, Tasks
+from bots.simulation.fit import RewardHistory, Tasks
 from pipelines.shared.summary import read_metrics
 
 BANDS = 10
@@ -28,7 +28,7 @@ class RealRun:
 
     name: str
     config: TrainConfig
-    groups: Groups
+    groups: RewardHistory
     score: Curve | None
     etr: npt.NDArray[np.float64]
     reward: npt.NDArray[np.float64]
@@ -104,7 +104,7 @@ def _read(folder: Path, ids: Sequence[str]) -> RealRun:
     return RealRun(
         folder.name,
         config,
-        Groups(step[graded], task[graded, 0], rewards[graded], config.learner.warmup_steps),
+        RewardHistory(step[graded], task[graded, 0], rewards[graded], config.learner.warmup_steps),
         Curve(*np.array(scored, np.float64).T) if scored else None,
         np.array([record["etr"] for record in steps]),
         np.array([record["reward"] for record in steps]),

@@ -15,7 +15,7 @@ from actors.learner_watch import RankWatch
 from actors.loading import loading
 from actors.weights.sync import weight_sync_of
 from bots.config.train import TrainConfig
-from bots.learning.batching import Shard, make_shards
+from bots.learning.batching import RankBatch, make_rank_batches
 from pipelines.training import checkpoint
 from pipelines.training.actors import Crew
 from pipelines.training.ranks import heard_by_all, scatter, wait_together
@@ -76,7 +76,7 @@ def train(job: Job, ranks: RankWatch) -> None:
     for step in range(done + 1, run.steps + 1):
         watch = Stopwatch()
         record: dict[str, Any] = {}
-        shards: list[Shard] | None = None
+        shards: list[RankBatch] | None = None
         with watch("batch"):
             batch = answer(crew.coordinator.next_batch.remote(step) if crew else None)
         if crew:
@@ -139,11 +139,11 @@ def evaluate(crew: Crew | None, step: int) -> dict[str, Any]:
     return answer(crew.coordinator.evaluate.remote(step) if crew else None) or {}
 
 
-def share_out(batch: Any, config: TrainConfig, watch: Stopwatch) -> tuple[list[Shard], dict[str, Any]]:
+def share_out(batch: Any, config: TrainConfig, watch: Stopwatch) -> tuple[list[RankBatch], dict[str, Any]]:
     """A step's groups from the coordinator, shared out over the ranks, and the figures that came with them."""
     groups, record, waited = batch
     with watch("batch"):
-        shards = make_shards(
+        shards = make_rank_batches(
             groups,
             config.learner.loss,
             config.learner.ranks,

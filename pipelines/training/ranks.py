@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch.distributed as dist
 
 if TYPE_CHECKING:
-    from bots.learning.batching import Shard
+    from bots.learning.batching import RankBatch
 
 WORD_S = 60.0
 """Seconds between two words of rank 0 to the ranks that wait with it."""
@@ -29,9 +29,9 @@ def wait_together(arrived: Callable[[float], bool] | None, every_s: float = WORD
         there = told[0]
 
 
-def scatter(shards: list[Shard] | None) -> Shard:
+def scatter(shards: list[RankBatch] | None) -> RankBatch:
     """Rank 0's shards, one to each rank."""
-    mine: list[Shard | None] = [None]
+    mine: list[RankBatch | None] = [None]
     dist.scatter_object_list(mine, shards, src=0)
     if mine[0] is None:
         raise RuntimeError("rank 0 sent no shard")

@@ -12,7 +12,7 @@ from actors.loading import loading
 from bots.config.train import LearnerConfig, LoraConfig, ModelConfig
 from bots.lab.checkpoints import checkpoint_path
 from bots.learning.advantages import group_normalised
-from bots.learning.batching import make_shards
+from bots.learning.batching import make_rank_batches
 from bots.rollouts.rollout import Group, Rollout
 
 pytestmark = pytest.mark.slow
@@ -38,7 +38,7 @@ def some_groups():
 
 def shards_for(ranks):
     # A small token budget: several micro-batches a rank, so that gradient accumulation is tested too.
-    return make_shards(some_groups(), "grpo", ranks, 40, max_tokens=16)
+    return make_rank_batches(some_groups(), "grpo", ranks, 40, max_tokens=16)
 
 
 def answer_logprobs(model, prompt, answer):

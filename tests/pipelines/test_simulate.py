@@ -13,7 +13,7 @@ from actors.posterior import write_pool
 from bots import BOTS
 from bots.config.train import load_config
 from bots.config.tree import ConfigError
-from bots.simulation import Law, Learner, World, WorldSpec, simulate
+from bots.simulation import Law, SimulatedLearner, World, WorldSpec, simulate
 from pipelines.cli import main
 from pipelines.simulate import run_simulation
 from pipelines.simulations.config import load_simulation
@@ -121,7 +121,7 @@ def record(folder, law, steps=50):
     """A folder in the form of a train job's, in which the simulated learner was trained."""
     spec = WorldSpec(tasks=400, domains={"math": 1, "logic": 1}, domain_gap=1.0)
     world, n = World(spec, 0), 8
-    learner, bots = Learner(world, law, 0), BOTS(world.pool, rollouts=n)
+    learner, bots = SimulatedLearner(world, law, 0), BOTS(world.pool, rollouts=n)
     (folder / "rollouts").mkdir(parents=True)
     write_pool(world.pool, folder / "pool.arrow")
     overrides = [

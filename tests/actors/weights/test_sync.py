@@ -19,7 +19,7 @@ from actors.weights.format import Checksum, buckets_of
 from bots.config.train import LearnerConfig, LoraConfig, ModelConfig, RolloutConfig
 from bots.lab.checkpoints import checkpoint_path
 from bots.lab.pool import lab_table
-from bots.learning.batching import make_shards
+from bots.learning.batching import make_rank_batches
 from bots.rollouts.rollout import Group
 
 pytestmark = pytest.mark.slow
@@ -144,7 +144,7 @@ def train_and_sync(kinds, engine, broker, announcements):
                 loaded = ray.get(announcements.received.remote())
             elif first:
                 loaded = ray.get(engine.load.remote(broker, 10 * version + step))
-            shards = make_shards(answered(engine, step), "grpo", 2, 512, 32) if first else None
+            shards = make_rank_batches(answered(engine, step), "grpo", 2, 512, 32) if first else None
             mine = [None]
             dist.scatter_object_list(mine, shards, src=0)
             figures.append({"sent": checksum, "loaded": loaded, **learner.update(mine[0], step)})

@@ -12,7 +12,7 @@ from scipy import stats
 from bots import TaskPool
 from bots.belief.columns import Beliefs
 from bots.belief.prior import Prior
-from bots.selection import Request
+from bots.selection import SelectionRequest
 from bots.selection.thompson import Thompson
 from bots.selection.thompson_kernels import density_bound
 
@@ -94,7 +94,7 @@ def test_same_distribution_as_numpy(kind, p_star, cls, way, domain):
     if domain >= 0:
         allowed &= beliefs.pool.domain_codes == domain
     selector = cls(beliefs.pool)
-    request = Request(BATCH, 0, p_star, domain, int(allowed.sum()))
+    request = SelectionRequest(BATCH, 0, p_star, domain, int(allowed.sum()))
     ours, theirs = (
         [draw() for _ in range(ROUNDS)]
         for draw in (
@@ -173,7 +173,7 @@ def test_a_violated_bound_is_noticed():
     """Beliefs that were changed behind the tracker's back: a warning, every task drawn, and a new bound."""
     beliefs = beliefs_of("flat", np.random.default_rng(0))
     beliefs.alpha[:] = beliefs.beta[:] = 500
-    request = Request(BATCH, 0, 0.5, -1, TASKS)
+    request = SelectionRequest(BATCH, 0, 0.5, -1, TASKS)
     selector = Thompson(beliefs.pool)
     with pytest.warns(UserWarning, match="exceeds the tracked evidence mass"):
         rows, distances = selector.draw(beliefs, request, np.random.default_rng(1))
@@ -184,7 +184,7 @@ def test_a_violated_bound_is_noticed():
 
 def test_the_number_of_cores_does_not_matter(monkeypatch):
     beliefs = beliefs_of("mixed", np.random.default_rng(0))
-    request = Request(BATCH, 0, 0.5, -1, TASKS)
+    request = SelectionRequest(BATCH, 0, 0.5, -1, TASKS)
     picks = []
     for cores in (1, 2):
         monkeypatch.setattr("os.sched_getaffinity", lambda _, cores=cores: set(range(cores)))

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from bots import BOTS
-from bots.simulation import Law, Learner, World, WorldSpec
-from bots.simulation.fit import Groups, Tasks, fit
+from bots.simulation import Law, SimulatedLearner, World, WorldSpec
+from bots.simulation.fit import RewardHistory, Tasks, fit
 
 LEVELS = {"math": list(np.linspace(-4, 4, 9)), "logic": list(np.linspace(-3, 5, 9))}
 TRUE = Law(rate=0.3, transfer=2.0, across=0.3, own=0.6, forgetting=0.004, residual=0.8, warmup=5)
@@ -24,7 +24,7 @@ WORLD = WorldSpec(
 def recorded(law, selector, seed=0, steps=60):
     """A run's groups by the simulated learner, with the cells of its tasks."""
     world = World(WORLD, seed)
-    learner = Learner(world, law, seed)
+    learner = SimulatedLearner(world, law, seed)
     bots = BOTS(world.pool, rollouts=8, seed=seed, selector=selector, adaptor=None)
     step, task, rewards = [], [], []
     for number in range(steps):
@@ -41,12 +41,12 @@ def recorded(law, selector, seed=0, steps=60):
     cell = np.argmin(np.abs(world.train.difficulty[:, None] - mean), axis=1)
     weak, strong = (np.asarray(column, np.float64) for column in (world.pool.weak, world.pool.strong))
     tasks = Tasks(["math", "logic"], np.repeat([0, 1], 9), cell, weak, strong, 16)
-    return tasks, Groups(np.array(step), np.array(task), np.array(rewards), law.warmup)
+    return tasks, RewardHistory(np.array(step), np.array(task), np.array(rewards), law.warmup)
 
 
 def gain(law):
     """Mean ability that 100 perfect batches in the middle would give: what the law comes to."""
-    learner = Learner(World(WORLD, 0), law, 0)
+    learner = SimulatedLearner(World(WORLD, 0), law, 0)
     middle = np.argsort(np.abs(learner.train.difficulty - learner.train.difficulty.mean()))[:32]
     for _ in range(100):
         learner.learn(middle, np.tile([0.0, 1.0], (32, 4)))
@@ -79,4 +79,4 @@ def test_nothing_to_fit_is_refused():
     with pytest.raises(ValueError, match="nothing to fit"):
         fit(tasks, [])
     with pytest.raises(ValueError, match="n ≥ 2"):
-        fit(tasks, [Groups(groups.step, groups.task, groups.rewards[:, :1], 0)])
+        fit(tasks, [RewardHistory(groups.step, groups.task, groups.rewards[:, :1], 0)])

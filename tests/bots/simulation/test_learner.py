@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bots.simulation import Law, Learner, Simulation, World, WorldSpec
+from bots.simulation import Law, SimulatedLearner, Simulation, World, WorldSpec
 
 SPEC = WorldSpec(tasks=4000, held_out=500)
 
@@ -28,7 +28,7 @@ def groups(learner, want, count=32):
 
 
 def test_only_groups_with_variance_teach_and_they_teach_their_neighbourhood():
-    learner = Learner(World(SPEC, 0), Law(forgetting=0, own=0), 0)
+    learner = SimulatedLearner(World(SPEC, 0), Law(forgetting=0, own=0), 0)
     rows = groups(learner, 0.5)
     start = learner.score()
     for constant in (0.0, 1.0):
@@ -44,7 +44,7 @@ def test_only_groups_with_variance_teach_and_they_teach_their_neighbourhood():
 
 def test_own_gain_fades_and_ability_is_forgotten():
     law = Law(rate=0.5, own=2.0, forgetting=0.1, own_forgetting=0.2)
-    learner = Learner(World(SPEC, 0), law, 0)
+    learner = SimulatedLearner(World(SPEC, 0), law, 0)
     rows, idle = groups(learner, 0.5, 8), np.zeros((1, 4))
     before = learner.pass_rates(rows)
     learner.learn(rows, np.tile([0.0, 1.0], (8, 2)))
@@ -56,7 +56,7 @@ def test_own_gain_fades_and_ability_is_forgotten():
 
 
 def test_fractional_rewards_have_the_right_mean():
-    learner = Learner(World(SPEC, 0), Law(reward_concentration=3.0), 0)
+    learner = SimulatedLearner(World(SPEC, 0), Law(reward_concentration=3.0), 0)
     rows = groups(learner, 0.4, 200)
     rewards = learner.answer(rows, 64)
     assert ((rewards > 0) & (rewards < 1)).mean() > 0.99
@@ -64,7 +64,9 @@ def test_fractional_rewards_have_the_right_mean():
 
 
 def test_churn_keeps_the_spread_and_jumps_reverse_the_drift():
-    learner = Learner(World(SPEC, 0), Law(rate=0, residual=1.5, churn=0.1, drift=0.1, jump_every=5), 0)
+    learner = SimulatedLearner(
+        World(SPEC, 0), Law(rate=0, residual=1.5, churn=0.1, drift=0.1, jump_every=5), 0
+    )
     first, idle = learner.residual.copy(), np.zeros((1, 4))
     path = []
     for _ in range(10):
