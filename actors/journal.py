@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -13,13 +12,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import ray
 
-# Not torch's SummaryWriter, which writes the same events: torch takes longer to load than the rest of this actor.
-from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
-
+from actors.board import Board
 from actors.trackers import open_trackers
-from bots.support.files import replace_text, replacing
+from bots.support.event_log import EventLog
+from bots.support.files import replacing
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
@@ -40,19 +36,22 @@ class Journal:
     ) -> None:
         os.environ.update(variables or {})
         self.path = Path(folder) / "metrics.jsonl"
-        self.records: list[dict[str, Any]] = _read(self.path)
+        self.log = EventLog(self.path)
+        # A damaged line must not keep a run from being resumed; the checkpoint holds all that it needs.
+        self.log.mend()
+        self.records: list[dict[str, Any]] = list(self.log.replay())
         # Never that of a journal before this one, whose display may still ask.
         self.edition = time.time_ns()
-        self.board = EventFileWriter(str(Path(folder) / "tensorboard"))
+        self.board = Board(Path(folder) / "tensorboard")
         self.trackers = open_trackers(trackers, Path(folder), config or {})
 
     def rewind(self, step: int) -> None:
         """Forget records after `step`: the run continues from a checkpoint taken there."""
         kept = [record for record in self.records if record["step"] <= step]
         if len(kept) < len(self.records):
+            self.log.rewrite(kept)
             self.records = kept
             self.edition = time.time_ns()
-            replace_text(self.path, "".join(json.dumps(record) + "\n" for record in kept))
 
     def write(self, record: dict[str, Any]) -> None:
         """Add one step's record; it is on disk when this returns. A repeated step is already there."""
@@ -61,17 +60,12 @@ class Journal:
             return
         if self.trackers.failed:
             record = record | {"trackers_failed": self.trackers.failed}
+        if self.board.failed:
+            record = record | {"tensorboard_failed": self.board.failed}
+        # On disk first: a record that only this process knows would be lost with it, and never written again.
+        self.log.append(record, sync=True)
         self.records.append(record)
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
-        figures = [
-            Summary.Value(tag=name, simple_value=value)
-            for name, value in record.items()
-            if isinstance(value, int | float) and name != "step"
-        ]
-        self.board.add_event(
-            Event(wall_time=time.time(), step=record["step"], summary=Summary(value=figures))
-        )
+        self.board.add(record)
         self.trackers.log(record)
 
     def keep(self, step: int, rollouts: pa.Table, where: str = "rollouts") -> None:
@@ -98,10 +92,3 @@ class Journal:
         self.board.close()
         self.trackers.close()
 
-
-def _read(path: Path) -> list[dict[str, Any]]:
-    if not path.exists():
-        return []
-    # A killed writer can leave half a line at the end; it was never acknowledged, and the next would join it.
-    os.truncate(path, path.read_bytes().rfind(b"\n") + 1)
-    return [json.loads(line) for line in path.read_text().splitlines()]

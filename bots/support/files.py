@@ -9,6 +9,17 @@ from pathlib import Path
 
 
 @contextmanager
+def named(path: str | Path) -> Iterator[None]:
+    """Give an OSError of the block the path that it lacks: "No space left on device" alone helps nobody."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+@contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Give a path beside `path` to write to; on leaving, that file takes its place, flushed to the disk.
 
@@ -17,10 +28,11 @@ def replacing(path: str | Path) -> Iterator[Path]:
     target = Path(path)
     partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
     try:
-        yield partial
-        with open(partial, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(partial, target)
+        with named(target):
+            yield partial
+            with open(partial, "rb+") as file:
+                os.fsync(file.fileno())
+            os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
 
