@@ -86,6 +86,7 @@ class Coordinator:
         self._ungraded: list[Group] = []
         self._evaluation: Evaluation | None = None
         self._observed: asyncio.Task[dict[str, float]] | None = None
+        self._keeping: list[Any] = []
         self._version = -1
         self._select_seconds = 0.0
         await self.broker.forget.remote()
@@ -176,7 +177,7 @@ class Coordinator:
         if self.config.run.keep_rollouts:
             kept = groups + self._ungraded
             ids = self.train.pool.ids([group.row for group in kept])
-            self.journal.keep.remote(step, rollout_table(step, ids, kept))
+            self._keeping.append(self.journal.keep.remote(step, rollout_table(step, ids, kept)))
         self._ungraded = []
         # The beliefs need the rewards, not the new weights: the next tasks are drawn while this batch trains.
         self._observed = self.chores.begin(self._observe(due, groups))
@@ -228,7 +229,11 @@ class Coordinator:
         self._open_gate()
 
     async def observed(self) -> dict[str, float]:
-        """What the posterior made of the last batch: the figures of `BOTS.metrics`."""
+        """What the posterior made of the last batch: the figures of `BOTS.metrics`.
+
+        Returns when the batch's rollouts are on disk, too. Raises OSError if they can't be written.
+        """
+        await self._kept()
         return await asyncio.shield(self._observed) if self._observed is not None else {}
 
     async def evaluate(self, step: int) -> dict[str, float]:
@@ -243,15 +248,26 @@ class Coordinator:
         while not evaluation.done:
             await self.chores.news()
         if self.config.run.keep_rollouts:
-            self.journal.keep.remote(step, evaluation.table(step), "evaluation")
+            self._keeping.append(self.journal.keep.remote(step, evaluation.table(step), "evaluation"))
         return evaluation.scores()
 
     async def checkpoint(self) -> tuple[bytes, dict[int, list[int]], dict[str, Any]]:
-        """The posterior's snapshot, the selections it keeps, and the ledger, all as after the last batch."""
+        """The posterior's snapshot, the selections it keeps, and the ledger, all as after the last batch.
+
+        The ledger's file and the rollouts are on disk when it returns: a checkpoint must not run ahead of them.
+        """
         while self.chores.under_way("_observe", "_select"):
             await self.chores.news()
+        await self._kept()
+        self.ledger.sync()
         snapshot, selected = await self.posterior.snapshot.remote()
         return snapshot, selected, self.ledger.state()
+
+    async def _kept(self) -> None:
+        """Wait until the journal has written all rollouts it was given."""
+        keeping, self._keeping = self._keeping, []
+        for writing in keeping:
+            await writing
 
     # Selection
 

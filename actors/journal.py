@@ -91,4 +91,3 @@ class Journal:
         """Write out what is buffered."""
         self.board.close()
         self.trackers.close()
-

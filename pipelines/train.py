@@ -43,13 +43,15 @@ def train(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    resume_from: int | None = None,
     console: Console | None = None,
     seats: resources.Seats | None = None,
     settling_seconds: float = resources.SETTLING_SECONDS,
 ) -> dict[str, Any]:
     """Run a whole train job and return its summary, which is also written to `summary.json`.
 
-    resume: continue the run in the folder from its newest checkpoint. overwrite: replace it. seats: what is already
+    resume: continue the run in the folder from its newest checkpoint. resume_from: continue it from the checkpoint of
+    this step, the newer ones being set aside. overwrite: replace it. seats: what is already
     reserved for the engines; None: they go where there is room. settling_seconds: how long to wait for what other jobs
     still hold.
     Raises ConfigError, PoolError or ResourceError before anything expensive starts or an earlier run is replaced,
@@ -59,9 +61,10 @@ def train(
     results so far stay readable.
     """
     console = console or Console()
+    resume = resume or resume_from is not None
     prepared = prepare(config)
     prepared.warn(console)
-    warning = check_folder(config, resume=resume, overwrite=overwrite)
+    warning = check_folder(config, resume=resume, overwrite=overwrite, resume_from=resume_from)
     if warning:
         warn(console, warning)
     if resume:
@@ -75,7 +78,7 @@ def train(
             resources.wait_until_possible(asked, config.run.wait_for_nodes_s, settling_seconds)
             wait_until_ended(config.run.name)
             # Only now, when the run can start: what is there may be replaced.
-            folder = claim_folder(config, resume=resume, overwrite=overwrite)
+            folder = claim_folder(config, resume=resume, overwrite=overwrite, resume_from=resume_from)
             note_pools(folder, prepared)
             return _run(prepared, folder, console, seats)
         finally:
@@ -198,6 +201,9 @@ def main(arguments: list[str] | None = None) -> int:
         "--dry-run", action="store_true", help="print the configuration and the plan, and stop"
     )
     parser.add_argument("--resume", action="store_true", help="continue the run from its newest checkpoint")
+    parser.add_argument(
+        "--resume-from", type=int, metavar="STEP", help="continue it from the checkpoint of this step"
+    )
     parser.add_argument("--overwrite", action="store_true", help="replace the run's folder")
     options = parser.parse_intermixed_args(arguments)
 
@@ -206,7 +212,13 @@ def main(arguments: list[str] | None = None) -> int:
         if options.dry_run:
             _show(prepare(config), console)
             return
-        summary = train(config, resume=options.resume, overwrite=options.overwrite, console=console)
+        summary = train(
+            config,
+            resume=options.resume,
+            resume_from=options.resume_from,
+            overwrite=options.overwrite,
+            console=console,
+        )
         best = "no score" if summary["best_score"] is None else f"best score {summary['best_score']:.3f}"
         console.print(
             f"{summary['steps']} steps, {best}; results in {config.run.path}", highlight=False, soft_wrap=True

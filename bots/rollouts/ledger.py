@@ -228,6 +228,11 @@ class Ledger:
         for wave, row in state["under_way"]:
             self._enter((wave, row))
 
+    def sync(self) -> None:
+        """Flush the file to the disk, so that it outlives the machine."""
+        if self._log is not None:
+            self._log.sync()
+
     def note_loss(self, actor: str, reason: str, tasks: Sequence[Key]) -> None:
         """Write down that an actor was lost, and which tasks it had."""
         self._note("lost", actor=actor, reason=reason, tasks=tasks)

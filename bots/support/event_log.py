@@ -37,11 +37,11 @@ class EventLog:
 
         sync: flush to the disk too, so that it outlives the machine as well as this process.
         """
-        line = (json.dumps(event) + "\n").encode()
         with named(self.path):
             if not self._whole:
                 self._cut_tail()
             self._whole = False
+            line = (json.dumps(event) + "\n").encode()
             before = self.path.stat().st_size if self.path.exists() else 0
             try:
                 with self.path.open("ab") as file:

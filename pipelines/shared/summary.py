@@ -9,18 +9,20 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.ipc as ipc
 
+from bots.support.event_log import EventLog
 from bots.support.files import replace_text
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
     """The records of a run's `metrics.jsonl`, one a step; step 0 holds the first score.
 
-    Half a line at the end is left out: it is being written, or was when its writer was killed.
+    Damaged lines are left out, also half a line at the end: it is being written, or was when its writer was killed.
     """
     path = folder / "metrics.jsonl"
     if not path.exists():
         raise FileNotFoundError(f"{folder} holds no metrics.jsonl: no run has written there")
-    return [json.loads(line) for line in path.read_text().splitlines(keepends=True) if line.endswith("\n")]
+    events, _ = EventLog(path).salvage()
+    return [record for record in events if isinstance(record.get("step"), int)]
 
 
 def summarise(

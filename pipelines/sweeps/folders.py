@@ -10,6 +10,7 @@ from typing import Any
 from bots.config.train import TrainConfig, load_config
 from bots.support.files import replace_text
 from pipelines.shared.summary import read_metrics
+from pipelines.training.saved import committed
 
 
 def is_of(config: TrainConfig) -> bool:
@@ -54,7 +55,7 @@ def go_back(config: TrainConfig) -> int:
 
 def kept_step(path: Path) -> int:
     """The step of a run's newest checkpoint, 0 without one."""
-    return max((int(p.name.removeprefix("step_")) for p in (path / "checkpoints").glob("step_*")), default=0)
+    return max((saved.step for saved in committed(path)), default=0)
 
 
 def _steps(path: Path) -> int:

@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import pickle
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import ray
 import ray.train
 
+from pipelines.training.saved import POSTERIOR, PROGRESS, folder_name, write_manifest
+
 if TYPE_CHECKING:
     from actors.learner import Learner
     from pipelines.training.actors import Crew
 
-POSTERIOR = "posterior.arrow"
-PROGRESS = "progress.pkl"
 
+@contextmanager
+def prepared(learner: Learner, crew: Crew | None, step: int, score: float | None) -> Iterator[Path]:
+    """A temporary folder with this rank's part of a checkpoint after `step`. All ranks call it.
 
-def save(learner: Learner, crew: Crew | None, step: int, score: float | None) -> None:
-    """Write a checkpoint after `step`. All ranks call it; the one with the crew adds what the actors hold.
-
-    score: the last evaluation's, in [0, 1], for `run.keep_best`; None before the first. Tasks under way are kept
-    by name: a restored run answers them anew. Ray Train writes its record of the checkpoint last, when all ranks'
-    files are in place.
+    The rank with the crew adds what the actors hold, and waits until the step's rollouts and ledger are on disk. Tasks
+    under way are kept by name: a restored run answers them again. score: the last evaluation's, in [0, 1]; None before
+    the first.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -31,14 +33,24 @@ def save(learner: Learner, crew: Crew | None, step: int, score: float | None) ->
         if crew:
             snapshot, selected, ledger = ray.get(crew.coordinator.checkpoint.remote())
             (folder / POSTERIOR).write_bytes(snapshot)
-            progress = {"step": step, "selected": selected, "ledger": ledger}
+            progress = {"step": step, "selected": selected, "ledger": ledger, "score": score}
             (folder / PROGRESS).write_bytes(pickle.dumps(progress))
-        ray.train.report(
-            # Below every score. Ray Train's record turns what is not finite into null, which it cannot order.
-            {"step": step, "score": -1.0 if score is None else score},
-            checkpoint=ray.train.Checkpoint.from_directory(name),
-            checkpoint_dir_name=f"step_{step:06d}",
-        )
+        write_manifest(folder, learner.rank)
+        yield folder
+
+
+def commit(folder: Path, step: int, score: float | None) -> None:
+    """Hand a prepared checkpoint to Ray Train. All ranks call it.
+
+    Ray Train writes its record of the checkpoint last, when all ranks' files are in place. What the record must not
+    run ahead of (the step's line in the metrics) is to be on disk before this is called.
+    """
+    ray.train.report(
+        # Below every score. Ray Train's record turns what is not finite into null, which it cannot order.
+        {"step": step, "score": -1.0 if score is None else score},
+        checkpoint=ray.train.Checkpoint.from_directory(str(folder)),
+        checkpoint_dir_name=folder_name(step),
+    )
 
 
 def restore(learner: Learner, crew: Crew | None) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -73,8 +73,8 @@ def train(job: Job, ranks: RankWatch) -> None:
         ray.get(crew.journal.write.remote({"step": 0, **scores, **survey}))
 
     saved_for: set[str] = set()
+    watch = Stopwatch()
     for step in range(done + 1, run.steps + 1):
-        watch = Stopwatch()
         record: dict[str, Any] = {}
         shards: list[RankBatch] | None = None
         with watch("batch"):
@@ -107,14 +107,28 @@ def train(job: Job, ranks: RankWatch) -> None:
         stopping = asked_to_stop(crew)
         every = run.checkpoint_every
         if every and (step % every == 0 or step == run.steps or stopping or not leaving <= saved_for):
-            with watch("checkpoint"):
-                checkpoint.save(learner, crew, step, score)
+            with ExitStack() as until_committed:
+                with watch("checkpoint"):
+                    folder = until_committed.enter_context(checkpoint.prepared(learner, crew, step, score))
+                # Before the commit: a driver killed in between resumes from the checkpoint, and would miss the line.
+                write_line(crew, step, record, watch)
+                # Its seconds belong to the next step's line.
+                watch = Stopwatch()
+                with watch("checkpoint"):
+                    checkpoint.commit(folder, step, score)
             saved_for |= leaving
-        if crew:
-            line = {"step": step, "policy_version": step, **record, **watch.record()}
-            ray.get(crew.journal.write.remote(line))
+        else:
+            write_line(crew, step, record, watch)
+            watch = Stopwatch()
         if stopping:
             return
+
+
+def write_line(crew: Crew | None, step: int, record: dict[str, Any], watch: Stopwatch) -> None:
+    """Have the journal write a step's line; it is on disk when this returns. Nothing on the other ranks."""
+    if crew:
+        line = {"step": step, "policy_version": step, **record, **watch.record()}
+        ray.get(crew.journal.write.remote(line))
 
 
 def answer(call: ray.ObjectRef | None) -> Any:

@@ -15,7 +15,9 @@ from bots.support.files import replace_text
 from pipelines.shared.lock import unwritable
 from pipelines.shared.preflight import Prepared
 from pipelines.shared.summary import read_metrics
+from pipelines.training.saved import committed, go_on_from, leftovers
 
+METRICS = "metrics.jsonl"
 CONFIG = "config.yaml"
 """What a folder is known by: the job's configuration, which is written first."""
 POOLS = "pools.json"
@@ -35,11 +37,14 @@ def kind_of(folder: Path) -> str | None:
     return "train" if isinstance(tree.get("run"), dict) and "steps" in tree["run"] else None
 
 
-def check_folder(config: TrainConfig, *, resume: bool, overwrite: bool) -> str | None:
+def check_folder(
+    config: TrainConfig, *, resume: bool, overwrite: bool, resume_from: int | None = None
+) -> str | None:
     """Whether a run may have its folder; changes nothing. Returns what there is to be warned of.
 
+    resume_from: the step whose checkpoint the resume goes on from; None: the newest.
     Raises ConfigError for a folder that exists (without a flag), that has no run to resume, whose run had another
-    configuration or left no checkpoint and never will, or that holds something else.
+    configuration or left no checkpoint and never will, whose checkpoint is damaged, or that holds something else.
     """
     folder = config.run.path
     known = folder / CONFIG
@@ -51,7 +56,8 @@ def check_folder(config: TrainConfig, *, resume: bool, overwrite: bool) -> str |
         if kind_of(folder) != "train":
             raise ConfigError(f"nothing to resume in {folder}: its {CONFIG} is not a run's")
         _refuse_other_run(known, config)
-        return _begins_again(config)
+        step = _resume_step(folder, resume_from)
+        return _begins_again(config) if step is None else _missing_steps(folder, step)
     if folder.is_dir() and any(folder.iterdir()):
         if not overwrite:
             raise ConfigError(
@@ -63,18 +69,24 @@ def check_folder(config: TrainConfig, *, resume: bool, overwrite: bool) -> str |
     return None
 
 
-def claim_folder(config: TrainConfig, *, resume: bool, overwrite: bool) -> Path:
+def claim_folder(
+    config: TrainConfig, *, resume: bool, overwrite: bool, resume_from: int | None = None
+) -> Path:
     """Make the run's folder, or take the existing one as the flags allow; write `config.yaml` into it.
 
     What is there is lost with `overwrite`: to be called when nothing else stands against the run.
     Raises ConfigError as `check_folder` does, and for a folder that cannot be written.
     """
     folder = config.run.path
-    check_folder(config, resume=resume, overwrite=overwrite)
+    check_folder(config, resume=resume, overwrite=overwrite, resume_from=resume_from)
     try:
         if resume:
             # It is of the part before; who watches the run would take it for ended.
             (folder / "summary.json").unlink(missing_ok=True)
+            go_on_from(folder, _resume_step(folder, resume_from))
+            # The posterior's own files are for an actor that dies in a run: the checkpoint brings its beliefs.
+            for name in ("snapshot.arrow", "log.jsonl"):
+                (folder / "posterior" / name).unlink(missing_ok=True)
         elif overwrite and folder.exists():
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
@@ -120,12 +132,50 @@ def _pools(prepared: Prepared) -> dict[str, TaskPool]:
     return {key: encoded.pool for key, encoded in pools.items() if encoded is not None}
 
 
+def _resume_step(folder: Path, asked: int | None) -> int | None:
+    """The step of the checkpoint that a resume goes on from; None: there is none.
+
+    Raises ConfigError for a damaged one, or one that is not there, naming what there is.
+    """
+    known = committed(folder)
+    steps = ", ".join(str(saved.step) for saved in known) or "none"
+    if asked is not None and asked not in {saved.step for saved in known}:
+        raise ConfigError(f"{folder} has no checkpoint of step {asked}; there are: {steps}")
+    wanted = [saved for saved in known if asked is None or saved.step <= asked]
+    if not wanted:
+        return None
+    newest = wanted.pop()
+    fault = newest.fault()
+    if fault is None:
+        return newest.step
+    found = f"checkpoint {newest.folder} is damaged: {fault}"
+    before = next((saved for saved in reversed(wanted) if saved.fault() is None), None)
+    if before is None:
+        raise ConfigError(
+            f"{found}; none before it is whole. Begin again with --overwrite, or with another run.name"
+        )
+    raise ConfigError(
+        f"{found}. The one of step {before.step} is whole: --resume-from {before.step} goes on from there and makes "
+        "the steps after it again"
+    )
+
+
+def _missing_steps(folder: Path, step: int) -> str | None:
+    """A warning where steps up to the checkpoint's have no line in the metrics: no resume makes them again."""
+    have = {record["step"] for record in read_metrics(folder)} if (folder / METRICS).exists() else set()
+    missing = sorted(set(range(1, step + 1)) - have)
+    if not missing:
+        return None
+    shown = ", ".join(map(str, missing[:5])) + (" …" if len(missing) > 5 else "")
+    return f"{folder / METRICS} has no line for {len(missing)} of the steps before the checkpoint: {shown}"
+
+
 def _begins_again(config: TrainConfig) -> str | None:
     """What a resumed run without a checkpoint is told; ConfigError where it would lose what cannot come again."""
     folder = config.run.path
-    records = read_metrics(folder) if (folder / "metrics.jsonl").exists() else []
+    records = read_metrics(folder) if (folder / METRICS).exists() else []
     step = max((record["step"] for record in records), default=0)
-    if step == 0 or any((folder / "checkpoints").glob("step_*")):
+    if step == 0:
         return None
     summary = folder / "summary.json"
     finished = summary.exists() and json.loads(summary.read_text())["status"] == "finished"
@@ -135,7 +185,9 @@ def _begins_again(config: TrainConfig) -> str | None:
             f"the run in {folder} has {step} steps and left no checkpoint to resume from, and {why}; begin again with "
             "--overwrite, which loses them, or choose another run.name"
         )
-    return f"{folder} holds {step} steps and no checkpoint yet: the run begins again"
+    partial = [saved.folder.name for saved in leftovers(folder)]
+    unfinished = f" ({', '.join(partial)} was never completed)" if partial else ""
+    return f"{folder} holds {step} steps and no checkpoint yet{unfinished}: the run begins again"
 
 
 MAY_CHANGE = {

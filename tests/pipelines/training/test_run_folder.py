@@ -17,6 +17,7 @@ from pipelines.shared.preflight import Prepared, prepare
 from pipelines.shared.resources import ResourceError
 from pipelines.train import train
 from pipelines.training.run_folder import check_folder, check_pools, claim_folder, kind_of, note_pools
+from tests.pipelines.checkpoints import make_checkpoint
 from tests.pipelines.contents import files
 
 QUIET = Console(quiet=True)
@@ -29,7 +30,7 @@ def earlier_run(config, *steps, status=None, checkpoint=None):
     if status:
         (folder / "summary.json").write_text(json.dumps({"status": status}))
     if checkpoint:
-        (folder / "checkpoints" / f"step_{checkpoint:06d}").mkdir(parents=True)
+        make_checkpoint(folder, checkpoint)
     return folder
 
 
