@@ -85,6 +85,8 @@ def resolve(
         others[name] = whole(name, others[name], least)
     if adaptor == "default":
         adaptor = own_adaptor(preset, given)
+    if adaptor == "none":
+        adaptor = None
     if adaptor is None and others["adaptor_options"]:
         raise ValueError(
             f"adaptor_options are {others['adaptor_options']}, but there is no adaptor: name it, or leave them out"

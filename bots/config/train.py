@@ -12,7 +12,18 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, ModelWrapValidatorHandler, field_validator, model_validator
 
-from bots.config.tree import Amount, Count, Positive, Section, Share, parse_config, read_tree
+from bots.config.tree import (
+    Amount,
+    Count,
+    FolderName,
+    Positive,
+    Section,
+    Share,
+    UserPath,
+    UserPathText,
+    parse_config,
+    read_tree,
+)
 from bots.selection.presets import preset_of
 from bots.settings import HISTORY, own_adaptor, resolve
 from bots.sources.config import PoolConfig
@@ -23,7 +34,7 @@ Decay = Annotated[float, Field(ge=0, lt=1)]
 class ModelConfig(Section):
     """The policy that is trained."""
 
-    path: str
+    path: UserPathText
     """Folder or hub name of a Hugging Face causal language model with its tokenizer. `lab:base` is shipped."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the learner's forward pass; bfloat16 on GPUs."""
@@ -291,9 +302,9 @@ class EvaluationConfig(Section):
 class RunConfig(Section):
     """The run itself."""
 
-    name: str
+    name: FolderName
     """Name of the run; its results are in `folder/name`."""
-    folder: Path = Path("runs")
+    folder: UserPath = Path("runs")
     """Where runs are kept: a folder that the head and all learners mount, not an address such as s3://…"""
     steps: Count
     """Optimizer steps."""

@@ -2,27 +2,122 @@
 
 from __future__ import annotations
 
-import contextlib
+import os
+from collections.abc import Callable
+from datetime import date
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, TypeVar, get_args
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
+
+from bots.config.yaml_text import DuplicateKeyError, read_yaml, read_yaml_file
+
+LONGEST_NAME = 200
+"""Bytes of a folder's name: file systems take 255, and locks and temporary files beside it have longer names."""
+
+
+def _folder_name(name: str) -> str:
+    """A name that is one folder's, in any file system and in Ray's names."""
+    fault = None
+    if not name.strip():
+        fault = "is empty"
+    elif name in (".", "..") or set(name) & set("/\\"):
+        fault = "is a path"
+    elif not name.isprintable() or name != name.strip():
+        fault = "has blanks around it, or characters that can't be printed"
+    elif name.startswith(("-", "~", ".")):
+        fault = f"begins with {name[0]!r}"
+    elif len(name.encode()) > LONGEST_NAME:
+        fault = f"has more than {LONGEST_NAME} bytes"
+    if fault:
+        raise ValueError(f"{fault}; it must name one folder, for example lab-2")
+    return name
+
+
+def _expanded(path: Any) -> Any:
+    """A path of a user with `~` written out, as a shell would."""
+    if not isinstance(path, str | Path) or not str(path).startswith("~"):
+        return path
+    expanded = os.path.expanduser(path)
+    if str(expanded).startswith("~"):
+        raise ValueError("begins with ~, but there is no such home folder")
+    return expanded
+
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+FolderName = Annotated[str, AfterValidator(_folder_name)]
+"""A text that becomes the name of one folder."""
+UserPath = Annotated[Path, BeforeValidator(_expanded)]
+"""A path in which `~` is the user's home."""
+UserPathText = Annotated[str, BeforeValidator(_expanded)]
+"""The same for what may be something else than a path, such as a hub's name or an address."""
 
 
 class ConfigError(ValueError):
     """A configuration that cannot run, naming each offending key, its value and what is allowed."""
 
 
+def _not_a_truth_value(value: Any) -> Any:
+    if isinstance(value, bool):
+        raise ValueError("must be a number, not true or false")  # noqa: TRY004 (pydantic's kind of error)
+    return value
+
+
+def _without_booleans(schema: Any) -> Any:
+    """pydantic's schema with every number refusing true and false, which it would take for 1 and 0."""
+    if isinstance(schema, list):
+        return [_without_booleans(part) for part in schema]
+    if not isinstance(schema, dict):
+        return schema
+    if schema.get("type") == "function-before" and schema["function"].get("function") is _not_a_truth_value:
+        return schema
+    inner = {key: _without_booleans(part) if key != "metadata" else part for key, part in schema.items()}
+    if schema.get("type") in ("int", "float") and "serialization" not in schema:
+        check = {"type": "no-info", "function": _not_a_truth_value}
+        return {"type": "function-before", "function": check, "schema": inner}
+    return inner
+
+
 class Section(BaseModel):
-    """Base of every section: unknown keys are refused, values are immutable once checked."""
+    """Base of every section: unknown keys are refused, values are immutable once checked.
+
+    `none` means None wherever None is allowed, as the keys' descriptions say it.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: Callable[[Any], Any]) -> Any:
+        return _without_booleans(handler(source))
+
+    @model_validator(mode="before")
+    @classmethod
+    def _none_by_name(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        fields = cls.model_fields
+        return {
+            key: None
+            if isinstance(value, str) and value.lower() == "none" and key in fields and _optional(fields[key])
+            else value
+            for key, value in given.items()
+        }
+
+
+def _optional(field: Any) -> bool:
+    return type(None) in get_args(field.annotation)
 
 
 C = TypeVar("C", bound=Section)
@@ -33,8 +128,9 @@ def read_tree(path: str | Path, overrides: list[str]) -> dict[str, Any]:
     if not Path(path).is_file():
         raise ConfigError(f"no such configuration file: {path}")
     try:
-        # Bytes: YAML has rules of its own for encodings, and says where one is broken.
-        tree = yaml.safe_load(Path(path).read_bytes())
+        tree = read_yaml_file(path)
+    except DuplicateKeyError as error:
+        raise ConfigError(f"{path}: {error}") from error
     except (yaml.YAMLError, OSError) as error:
         raise ConfigError(f"{path} cannot be read as YAML: {error}") from error
     if not isinstance(tree, dict):
@@ -63,14 +159,11 @@ def read_value(override: str) -> tuple[str, Any]:
     if not equals or not all(key.split(".")) or "." not in key:
         raise ConfigError(f"override {override!r} is not of the form section.key=value")
     try:
-        value = yaml.safe_load(text)
+        return key, read_yaml(text)
+    except DuplicateKeyError as error:
+        raise ConfigError(f"override {override!r}: {error}") from error
     except yaml.YAMLError as error:
         raise ConfigError(f"override {override!r}: its value is not YAML: {error}") from error
-    # YAML 1.1 reads 1e-6 as text; a number was meant, unless it stands in quotes.
-    if isinstance(value, str) and text.strip()[:1] not in ("'", '"'):
-        with contextlib.suppress(ValueError):
-            value = float(value)
-    return key, value
 
 
 def _lay_over(tree: dict[str, Any], override: str) -> None:
@@ -95,11 +188,15 @@ def _place(items: list[Any], name: str, override: str) -> int:
 
 
 def _fault(error: Any) -> str:
-    key = ".".join(str(part) for part in error["loc"]) or "(whole)"
+    # Without pydantic's names of a union's members, such as "tuple[…]", which nobody wrote.
+    parts = [str(part) for part in error["loc"] if isinstance(part, int) or not set(part) & set("[(")]
+    key = ".".join(parts) or "(whole)"
     if error["type"] == "extra_forbidden":
         return f"  {key}: no such key"
     if error["type"] == "missing":
         return f"  {key}: is required and has no default"
+    if error["type"] == "string_type" and isinstance(error["input"], int | float | date):
+        return f"  {key}: must be text; put it in quotes (it is {error['input']})"
     message = error["msg"].removeprefix("Value error, ")
     value = "" if error["loc"] == () else f" (it is {error['input']!r})"
     return f"  {key}: {message[0].lower()}{message[1:]}{value}"

@@ -82,6 +82,7 @@ def prompt_text(prompt: Prompt) -> str:
 def _read_template(template: str | None) -> str | None:
     if template is None or "{{" in template or "{%" in template:
         return template
-    if not Path(template).is_file():
+    file = Path(template).expanduser()
+    if not file.is_file():
         raise TemplateError(f"template {template!r} is neither a file nor a Jinja template (nor `plain`)")
-    return Path(template).read_text(encoding="utf-8")
+    return file.read_text(encoding="utf-8")

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from bots.config.tree import Section, UserPathText
 
 NormalColumn = Literal["id", "prompt", "answer", "domain", "grader", "level", "weak", "strong"]
 """The columns of the normal schema that a source's own columns can be mapped to."""
 
 
-class SourceSettings(BaseModel):
+class SourceSettings(Section):
     """What every kind of source can be told."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     domain: str | None = Field(None, min_length=1)
     """Domain of all its tasks; None takes the source's own `domain` column, else "default"."""
@@ -27,7 +27,7 @@ class SourceSettings(BaseModel):
     """The source's own name of a normal column, for example `answer: reward_model.ground_truth`."""
     keep: tuple[str, ...] = ()
     """Further columns of the source to keep in the pool, under their own names."""
-    anchors: str | None = None
+    anchors: UserPathText | None = None
     """Parquet file with columns id, weak, strong (the anchors pipeline writes it), joined by id."""
     bad_rows: float = Field(0.0, ge=0, lt=1)
     """Share of the source's rows that may be bad: they are reported and left out. 0 refuses the first one."""
@@ -53,7 +53,7 @@ class LabSource(SourceSettings):
     """Training and evaluation prompts never meet, whatever the seeds."""
     levels: dict[str, tuple[int, ...]] | tuple[int, ...] | None = None
     """Which levels of difficulty, for all domains or by domain; None means all."""
-    anchors: str | None = "shipped"
+    anchors: UserPathText | None = "shipped"
     """`shipped` joins the pass rates measured for the lab's weak and strong models, of the tasks that seed 7 draws of
     all domains or of one, up to 4,000; or a file; or none."""
 
@@ -62,7 +62,7 @@ class ParquetSource(SourceSettings):
     """Parquet files; GURU's schema needs no mapping."""
 
     kind: Literal["parquet"]
-    path: str
+    path: UserPathText
     """A file, a folder (all .parquet below it), a pattern with `*`, or a URI that Arrow can open (s3://, gs://)."""
 
 
@@ -70,7 +70,7 @@ class JsonLinesSource(SourceSettings):
     """JSON lines: one object a line."""
 
     kind: Literal["jsonl"]
-    path: str
+    path: UserPathText
     """A file, a folder (all .jsonl below it), or a pattern with `*`."""
 
 
@@ -78,7 +78,7 @@ class HuggingFaceSource(SourceSettings):
     """A data set of the Hugging Face `datasets` library, by name or from a folder."""
 
     kind: Literal["huggingface"]
-    path: str
+    path: UserPathText
     """Name of the data set, or a folder: one written by `save_to_disk`, or of data files."""
     subset: str | None = None
     """Name of the configuration, for data sets that have several."""
@@ -88,10 +88,8 @@ class HuggingFaceSource(SourceSettings):
     """Git revision of a data set on the hub: pin it, so that the tasks stay the same."""
 
 
-class Generator(BaseModel):
+class Generator(Section):
     """One `reasoning-gym` generator and how many tasks to take from it."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     """The generator's name, for example `chain_sum`."""
@@ -122,10 +120,8 @@ SourceConfig = Annotated[
 """One source of tasks; `kind` says which."""
 
 
-class PoolConfig(BaseModel):
+class PoolConfig(Section):
     """One pool of tasks from several sources, in the order given."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
     """The sources; row numbers follow their order."""

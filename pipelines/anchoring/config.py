@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, model_validator
 
 from bots.config.train import GradingConfig, RolloutConfig
-from bots.config.tree import Count, Positive, Section
+from bots.config.tree import Count, FolderName, Positive, Section, UserPath, UserPathText
 from bots.sources.config import PoolConfig
 
 REFERENCES = ("weak", "strong")
@@ -35,7 +35,7 @@ class EndpointConfig(Section):
 class ReferenceConfig(Section):
     """One reference model: a local one that vLLM runs, or an endpoint."""
 
-    path: str | None = None
+    path: UserPathText | None = None
     """Folder or hub name of the model, or `lab:weak`, `lab:base`, `lab:strong`."""
     endpoint: EndpointConfig | None = None
     """A server in place of a local model."""
@@ -50,9 +50,9 @@ class ReferenceConfig(Section):
 class AnchorsRun(Section):
     """The job itself."""
 
-    name: str
+    name: FolderName
     """Name of the job; its results are in `folder/name`."""
-    folder: Path = Path("runs")
+    folder: UserPath = Path("runs")
     """Where results are kept."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seeds the subset and every sample."""

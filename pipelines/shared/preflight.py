@@ -12,6 +12,7 @@ from rich.console import Console
 from transformers import AutoConfig, AutoTokenizer
 
 from actors.trackers import require
+from bots.config.no_effect import without_effect
 from bots.config.train import SelectionConfig, TrainConfig
 from bots.config.tree import ConfigError
 from bots.evidence import FROM_ANCHORS
@@ -74,7 +75,7 @@ def prepare(config: TrainConfig) -> Prepared:
             f"selection.tasks is {config.selection.tasks}{under_way}, but the pool has only {len(pool)} tasks"
         )
     check_selection(pool, "selection", **config.selection.settings(config.rollout.samples, config.run.seed))
-    warnings = tuple(_few_anchors(config, pool))
+    warnings = (*without_effect(config), *_few_anchors(config, pool))
     train = encode(pool, tokenizer, config.pool.template, longest)
     if config.evaluation.pool is None:
         return Prepared(config, model, train, None, warnings)

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field, model_validator
 
 from bots.config.train import SelectionConfig
-from bots.config.tree import Count, Section, parse_config, read_tree
+from bots.config.tree import Count, FolderName, Section, UserPath, parse_config, read_tree
 from bots.selection.presets import preset_of
 from bots.simulation import Law, Simulation, WorldSpec
 
@@ -32,9 +32,9 @@ def _only_fields_of(kind: type) -> BeforeValidator:
 class SimulationRun(Section):
     """The runs themselves."""
 
-    name: str
+    name: FolderName
     """Name of the simulation; its results are in `folder/name`."""
-    folder: Path = Path("runs")
+    folder: UserPath = Path("runs")
     """Where results are kept."""
     steps: Count = 300
     """Training steps of each run."""

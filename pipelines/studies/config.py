@@ -12,7 +12,7 @@ import yaml
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
 from bots.config.train import TrainConfig
-from bots.config.tree import ConfigError, Count, Section, parse_config, read_tree
+from bots.config.tree import ConfigError, Count, Section, UserPath, parse_config, read_tree
 from bots.metrics.significance import MOST_PAIRS
 
 PaperFigure = Literal["TTB50", "TTB75", "TTB100", "BSF25", "BSF50", "BSF100"]
@@ -65,11 +65,11 @@ class Part(Section):
 class StudyConfig(Section):
     """A study: every run is the base configuration with the overrides of its pool and its arm."""
 
-    base: Path
+    base: UserPath
     """A train job's configuration, beside this file."""
-    results: Path
+    results: UserPath
     """Where tables, pictures and Parquet files are kept."""
-    folder: Path = Path("runs/study")
+    folder: UserPath = Path("runs/study")
     """Where the runs lie while they run."""
     baseline: str
     """The arm that the others are compared with; it is in every part."""

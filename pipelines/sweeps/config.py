@@ -9,7 +9,16 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 
 from bots.config.train import TrainConfig
-from bots.config.tree import ConfigError, Count, Section, parse_config, read_tree, read_value
+from bots.config.tree import (
+    ConfigError,
+    Count,
+    FolderName,
+    Section,
+    UserPath,
+    parse_config,
+    read_tree,
+    read_value,
+)
 from pipelines.simulations.config import SimulationConfig
 from pipelines.sweeps.space import Range, check, lay, points, value_at
 
@@ -22,9 +31,9 @@ TRAINED_METRICS = ("best_score", "mean_score", "score", "etr")
 class SweepConfig(Section):
     """The sweep itself."""
 
-    name: str
+    name: FolderName
     """Name of the sweep; its results are in `folder/name`."""
-    folder: Path = Path("runs")
+    folder: UserPath = Path("runs")
     """Where sweeps are kept; on a cluster, storage that all nodes see."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seeds the searcher. Trials have the seeds of the base job: they are paired."""
@@ -75,7 +84,7 @@ class TuneConfig(Section):
     sweep: SweepConfig
     target: Literal["simulate", "train"]
     """Which job is varied."""
-    base: Path
+    base: UserPath
     """Its configuration file; a relative path is taken from the sweep's file."""
     overrides: dict[str, Any] = {}  # noqa: RUF012
     """`section.key: value` pairs laid over the base."""

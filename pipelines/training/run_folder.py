@@ -10,6 +10,7 @@ import yaml
 
 from bots.config.train import TrainConfig, load_config
 from bots.config.tree import ConfigError, dump_config
+from bots.config.yaml_text import read_yaml_file
 from bots.pool import TaskPool
 from bots.support.files import replace_text
 from pipelines.shared.lock import unwritable
@@ -27,8 +28,8 @@ POOLS = "pools.json"
 def kind_of(folder: Path) -> str | None:
     """Whose configuration lies in a folder: "train", "anchors", or None where there is none, or something else's."""
     try:
-        tree = yaml.safe_load((folder / CONFIG).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        tree = read_yaml_file(folder / CONFIG)
+    except (OSError, yaml.YAMLError):
         return None
     if not isinstance(tree, dict):
         return None

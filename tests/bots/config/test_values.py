@@ -1,0 +1,136 @@
+"""Values that look right and are not: refused with their key, or taken as they are meant."""
+
+from pathlib import Path
+
+import pytest
+
+from bots import BOTS, TaskPool
+from bots.config.no_effect import without_effect
+from bots.config.train import load_config
+from bots.config.tree import ConfigError
+
+LAB = Path(__file__).parents[3] / "configs" / "lab.yaml"
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "learner.lr=true", "run.steps=true", "selection.lam=false", "selection.cooldown=false",
+        "selection.prior=[true, 1]", "selection.domain_shares={math: true}", "learner.betas=[0.9, false]",
+        "pool.sources.0.size=true", "rollout.resources={a: true}", "selection.dynamic={rounds: true}",
+    ],
+)  # fmt: skip
+def test_true_and_false_are_no_numbers(override):
+    with pytest.raises(ConfigError, match="must be a number, not true or false"):
+        load_config(LAB, [override])
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("''", "is empty"), ("'  '", "is empty"), ("..", "is a path"), (".", "is a path"), ("/abs", "is a path"),
+        ("a/b", "is a path"), ("'a\\b'", "is a path"), ("' a'", "has blanks"), ('"a\\nb"', "has blanks"),
+        ('"a\\0b"', "has blanks"), (".hidden", "begins with"), ("-x", "begins with"), ("'~'", "begins with"),
+        ("a" * 300, "more than 200 bytes"), ("20241123", "must be text; put it in quotes"),
+        ("2024-11-23", "must be text; put it in quotes"),
+    ],
+)  # fmt: skip
+def test_a_run_s_name_is_one_folder_s(name, said):
+    with pytest.raises(ConfigError, match=f"run.name: {said}"):
+        load_config(LAB, [f"run.name={name}"])
+
+
+@pytest.mark.parametrize("name", ["lab", "lab-2", "läb.v2", "a b", "nan", "1e-1x"])
+def test_other_names_are_taken(name):
+    assert load_config(LAB, [f"run.name={name}"]).run.name == name
+
+
+def test_a_tilde_is_the_home_folder(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/someone")
+    config = load_config(
+        LAB, ["run.folder=~/runs", "model.path=~/model", "pool.sources.0.anchors=~/a.parquet"]
+    )
+    assert str(config.run.folder) == "/home/someone/runs"
+    assert config.model.path == "/home/someone/model"
+    assert config.pool.sources[0].anchors == "/home/someone/a.parquet"
+    with pytest.raises(ConfigError, match="run.folder: begins with ~, but there is no such home folder"):
+        load_config(LAB, ["run.folder=~no.such.person/runs"])
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "selection.adaptor", "selection.retire_above", "selection.domain_shares", "selection.cooldown",
+        "selection.dynamic", "learner.lora", "rollout.min_engines", "evaluation.pool", "pool.max_prompt_tokens",
+        "pool.sources.0.anchors",
+    ],
+)  # fmt: skip
+def test_none_means_none_wherever_it_is_allowed(key):
+    def of(text):
+        value = load_config(LAB, [f"{key}={text}"])
+        for part in key.split("."):
+            value = value[int(part)] if part.isdecimal() else getattr(value, part)
+        return value
+
+    assert of("none") == of("null")
+
+
+def test_none_is_a_name_where_the_key_says_so():
+    assert load_config(LAB, ["selection.evidence=none"]).selection.evidence == "none"
+    assert BOTS(TaskPool.from_arrow(_table()), adaptor="none").settings["adaptor"] is None
+
+
+def _table():
+    import pyarrow as pa
+
+    return pa.table({"id": ["a", "b"]})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            ["selection.selector=random", "selection.lam=0.2"],
+            "selection.lam is set, but has no effect: selector random",
+        ),
+        (["selection.selector=random", "selection.evidence=online"], "selection.evidence is set"),
+        (
+            ["selection.recheck=4"],
+            "selection.recheck is set, but has no effect: it counts with selection.retire_above",
+        ),
+        (["selection.evidence=none", "selection.rho=0.2"], "selection.rho is set, but has no effect"),
+        (["selection.rho=0", "selection.evidence=auto"], "selection.evidence is set, but has no effect"),
+        (
+            ["selection.selector=variance", "selection.p_star=0.4"],
+            "selection.p_star is set, but has no effect",
+        ),
+        (
+            ["learner.loss=rloo", "learner.clip_high=0.3"],
+            "learner.clip_high is set, but has no effect: loss rloo",
+        ),
+        (["rollout.gpu_memory_utilization=0.5"], "rollout.gpu_memory_utilization is set, but has no effect"),
+        (["pool.sources.0.weight=2"], "pool.sources.0.weight is set, but has no effect"),
+        (
+            ["run.checkpoint_every=0", "run.checkpoints_kept=3"],
+            "run.checkpoints_kept is set, but has no effect",
+        ),
+        (["evaluation.pool=none"], "evaluation.every is set, but has no effect: there is no evaluation.pool"),
+    ],
+)
+def test_a_setting_without_effect_is_told(overrides, said):
+    assert any(line.startswith(said) for line in without_effect(load_config(LAB, overrides)))
+
+
+@pytest.mark.parametrize("path", ["lab", "guru_math_1.5b", "guru_math_7b", "guru_logic_7b", "guru_code_7b"])
+def test_shipped_configurations_set_nothing_in_vain(path):
+    assert without_effect(load_config(LAB.with_name(f"{path}.yaml"))) == []
+
+
+def test_settings_that_count_are_not_told():
+    used = [
+        "selection.selector=random",
+        "selection.retire_above=0.9",
+        "selection.recheck=4",
+        "selection.lam=0.2",
+    ]
+    assert without_effect(load_config(LAB, used)) == []
