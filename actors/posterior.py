@@ -16,15 +16,16 @@ import ray
 
 from bots import BOTS, TaskPool
 from bots.belief.bins import batch_bins, pool_bins
+from bots.pool import CONTENT
 from bots.support.arrays import Rows
 from bots.support.event_log import EventLog
 from bots.support.files import replacing
 
 
 def write_pool(pool: TaskPool, path: Path) -> None:
-    """Write what selection needs of a pool, all columns but prompts and answers, as an Arrow IPC file."""
+    """Write what selection needs of a pool, as an Arrow IPC file: a digest of each row for its prompt and answer."""
     unused = [name for name in ("prompt", "answer") if name in pool.table.column_names]
-    table = pool.table.drop_columns(unused)
+    table = pool.table.drop_columns(unused).append_column(CONTENT, pa.array(pool.content))
     with (
         replacing(path) as partial,
         pa.OSFile(str(partial), "wb") as sink,

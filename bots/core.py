@@ -17,7 +17,7 @@ from bots.belief.columns import Beliefs
 from bots.belief.history import History
 from bots.belief.prior import Prior, PriorSpec
 from bots.belief.rewards import check_rows, merge_rewards
-from bots.belief.snapshot import read_snapshot, write_snapshot
+from bots.belief.snapshot import first_difference, read_snapshot, write_snapshot
 from bots.belief.update import Posterior
 from bots.evidence import make_evidence
 from bots.metrics.step import step_metrics
@@ -304,9 +304,11 @@ class BOTS:
         Raises ValueError, with the state unchanged, if the pool's first rows are other tasks, or where the new ones
         lack what the prior, the shares, the selector or the evidence need.
         """
-        if pool.prefix_fingerprint(len(self.pool)) != self.pool.fingerprint:
+        if not pool.begins_with(self.pool.fingerprint, len(self.pool)):
+            differing = first_difference(pool, self.pool.table["id"], self.pool.content)
             raise ValueError(
                 f"the new pool of {len(pool)} tasks does not begin with the {len(self.pool)} tasks of the old one"
+                f": {differing}"
             )
         grown = self._beliefs.prior.grown(pool, prior)
         shares = DomainShares(pool, self._settings.domain_shares)

@@ -15,7 +15,14 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bots.support.arrays import Rows
-from bots.support.digest import add_content, text_bytes, text_lengths
+from bots.support.digest import Digest, add_content, text_bytes, text_lengths
+from bots.support.row_digest import row_digests
+
+IDENTITY = ("prompt", "answer", "grader", "domain", "level")
+"""Columns that make a task what it is, beside its id: with another value it is another task."""
+CONTENT = "__content__"
+"""Column of digests in place of the columns that they were made from, where these were left out."""
+_OF_CONTENT = "content:"
 
 
 class PoolError(ValueError):
@@ -139,32 +146,67 @@ class TaskPool:
         return encoded
 
     @cached_property
-    def fingerprint(self) -> str:
-        """Hex digest of the ids in order: two pools with the same one number the same tasks the same way.
+    def content(self) -> npt.NDArray[np.uint64]:
+        """uint64 (K,): a digest of what a run depends on in each row: its prompt, answer, grader, domain and level.
 
-        Where the pool came without ids, of the prompts and answers, or of all columns if it has neither.
+        Of all columns where the pool has neither ids nor prompts and answers. A pool that `actors.posterior.write_pool`
+        wrote has no prompts; it brings the digests along, in the column `__content__`.
         """
+        columns = self.table.column_names
+        if CONTENT in columns:
+            brought: npt.NDArray[np.uint64] = self.table[CONTENT].to_numpy()
+            return brought
+        known = [name for name in IDENTITY if name in columns]
+        if self._numbered and not {"prompt", "answer"} & set(columns):
+            known = columns
+        return row_digests(self.table.select(known))
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Digest of the ids and of `content`, in order: two pools with the same one are the same to a run."""
         return self.prefix_fingerprint(len(self))
 
     def prefix_fingerprint(self, rows: int) -> str:
         """Fingerprint of a pool that has only the first `rows` rows; independent of how Arrow chunks them."""
         digest = hashlib.sha256(f"{rows}".encode())
-        chunks = self.table["id"].slice(0, rows).chunks
-        # Lengths before bytes: ids "a","bc" must not look like "ab","c".
-        for chunk in chunks:
-            digest.update(text_lengths(chunk))
-        for chunk in chunks:
-            digest.update(text_bytes(chunk))
+        self._add_ids(digest, rows)
+        digest.update(self.content[:rows].tobytes())
+        return f"{_OF_CONTENT}{digest.hexdigest()}"
+
+    def begins_with(self, fingerprint: str, rows: int) -> bool:
+        """Whether the first `rows` rows are those of the pool with this fingerprint, which may be of any version.
+
+        Those of earlier versions know the ids only (or, in a pool without ids, prompts and answers).
+        """
+        if rows > len(self):
+            return False
+        if fingerprint.startswith(_OF_CONTENT):
+            return self.prefix_fingerprint(rows) == fingerprint
+        return self.id_fingerprint(rows) == fingerprint
+
+    def id_fingerprint(self, rows: int) -> str:
+        """The fingerprint as earlier versions made it, to read what they wrote."""
+        digest = hashlib.sha256(f"{rows}".encode())
+        self._add_ids(digest, rows)
         if self._numbered:
             # Row numbers alone would make any two pools of one size the same.
             known = [name for name in ("prompt", "answer") if name in self.table.column_names]
             add_content(digest, self.table.select(known or self.table.column_names).slice(0, rows))
         return digest.hexdigest()
 
+    def _add_ids(self, digest: Digest, rows: int) -> None:
+        chunks = self.table["id"].slice(0, rows).chunks
+        # Lengths before bytes: ids "a","bc" must not look like "ab","c".
+        for chunk in chunks:
+            digest.update(text_lengths(chunk))
+        for chunk in chunks:
+            digest.update(text_bytes(chunk))
+
     def head(self, rows: int) -> TaskPool:
         """The pool of the first `rows` rows, on the same memory."""
         pool = TaskPool(self.table.slice(0, rows), self.weak_column, self.strong_column)
         pool._numbered = self._numbered
+        pool.content = self.content[:rows]
         return pool
 
     def ids(self, rows: Sequence[int] | Rows | None = None) -> list[str]:

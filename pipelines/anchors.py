@@ -144,7 +144,7 @@ def _check_folder(config: AnchorsConfig, pool: TaskPool, overwrite: bool) -> Non
                 "another run.name, or replace it with --overwrite"
             )
     fingerprint = folder / FINGERPRINT
-    if fingerprint.exists() and fingerprint.read_text() != pool.fingerprint:
+    if fingerprint.exists() and not pool.begins_with(fingerprint.read_text(), len(pool)):
         raise ConfigError(f"the pool has other tasks than when {folder} was begun; choose another run.name")
 
 

@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import base64
 import json
+import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from bots.belief.columns import Beliefs
 from bots.belief.prior import AnchorPrior, Prior, PriorSpec
-from bots.pool import TaskPool
+from bots.pool import IDENTITY, TaskPool
 from bots.support.files import replacing
 
-VERSION = 1
-"""Version of the file's schema; a file with a greater one is refused."""
+VERSION = 2
+"""Version of the file's schema; a file with a greater one is refused. Version 1 knew its tasks by their ids alone: it
+loads where these are the same, with a warning that nothing else of the tasks could be checked."""
 COLUMNS = ("alpha", "beta", "last_step", "observations", "dispersion")
 KEY = b"bots.snapshot"
+CONTENT_KEY = b"bots.content"
+"""The tasks' digests (`TaskPool.content`), to say which task of another pool is another one."""
 
 
 class SnapshotError(ValueError):
@@ -58,7 +64,8 @@ def write_snapshot(path: str | Path, pool: TaskPool, beliefs: Beliefs, state: di
     if _by_task(beliefs.prior):
         table = table.append_column("prior_alpha", pa.array(beliefs.prior.task_alpha))
         table = table.append_column("prior_beta", pa.array(beliefs.prior.task_beta))
-    table = table.replace_schema_metadata({KEY: json.dumps(_pack(header)).encode()})
+    content = base64.b64encode(pool.content.astype("<u8").tobytes())
+    table = table.replace_schema_metadata({KEY: json.dumps(_pack(header)).encode(), CONTENT_KEY: content})
     with (
         replacing(target) as partial,
         open(partial, "wb") as file,
@@ -90,12 +97,39 @@ def read_snapshot(path: str | Path, pool: TaskPool) -> Snapshot:
     tasks = header["tasks"]
     if table.num_rows != tasks:
         raise SnapshotError(f"{path} is damaged: it has {table.num_rows} rows and says {tasks}")
-    if tasks > len(pool) or pool.prefix_fingerprint(tasks) != header["fingerprint"]:
+    if not pool.begins_with(header["fingerprint"], tasks):
+        packed = table.schema.metadata.get(CONTENT_KEY)
+        content = None if packed is None else np.frombuffer(base64.b64decode(packed), "<u8")
         raise SnapshotError(
-            f"{path} belongs to another pool: its {tasks} tasks are not the first of this pool's {len(pool)}"
+            f"{path} belongs to another pool: its {tasks} tasks are not the first of this pool's {len(pool)}: "
+            f"{first_difference(pool, table['id'], content)}"
+        )
+    if header["version"] == 1:
+        warnings.warn(
+            f"{path} is of an earlier version, which noted only the ids of its tasks: whether their prompts, answers "
+            "and graders are the same cannot be checked",
+            stacklevel=3,
         )
     small = pool if tasks == len(pool) else pool.head(tasks)
     return Snapshot(small, Prior(small, _prior_from(header["prior"], table)), header["state"], table)
+
+
+def first_difference(pool: TaskPool, ids: pa.ChunkedArray, content: npt.NDArray[np.uint64] | None) -> str:
+    """In words, where a pool first departs from one with these ids and contents (None: unknown)."""
+    rows = min(len(pool), len(ids))
+    other = ~pc.equal(pool.table["id"].slice(0, rows), ids.slice(0, rows)).to_numpy()
+    if other.any():
+        row = int(np.argmax(other))
+        return f"row {row} is task {pool.ids([row])[0]!r}, and was {ids[row].as_py()!r}"
+    if content is not None and (other := pool.content[:rows] != content[:rows]).any():
+        row = int(np.argmax(other))
+        return (
+            f"{int(other.sum())} tasks of the same id have another {', '.join(IDENTITY[:-1])} or {IDENTITY[-1]}, the "
+            f"first of them {pool.ids([row])[0]!r} in row {row}"
+        )
+    if len(pool) < len(ids):
+        return f"it lacks the last {len(ids) - len(pool)}"
+    return "their contents are others"
 
 
 def _by_task(prior: Prior) -> bool:

@@ -6,12 +6,15 @@ import json
 import shutil
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.ipc as ipc
 import yaml
 
+from bots.belief.snapshot import first_difference
 from bots.config.train import TrainConfig, load_config
 from bots.config.tree import ConfigError, dump_config
 from bots.config.yaml_text import read_yaml_file
-from bots.pool import TaskPool
+from bots.pool import CONTENT, TaskPool
 from bots.support.files import replace_text
 from pipelines.shared.lock import unwritable
 from pipelines.shared.preflight import Prepared
@@ -21,6 +24,7 @@ from pipelines.training.saved import committed, go_on_from, leftovers
 METRICS = "metrics.jsonl"
 CONFIG = "config.yaml"
 """What a folder is known by: the job's configuration, which is written first."""
+POOL = "pool.arrow"
 POOLS = "pools.json"
 """How many tasks a run's pools had and their fingerprints, by the pools' keys in the configuration."""
 
@@ -109,15 +113,24 @@ def check_pools(folder: Path, prepared: Prepared) -> None:
             continue
         tasks, fingerprint = before[key]["tasks"], before[key]["fingerprint"]
         may_grow = key == "pool"
-        if (
-            len(pool) < tasks
-            or (len(pool) > tasks and not may_grow)
-            or pool.prefix_fingerprint(tasks) != fingerprint
-        ):
+        if (len(pool) > tasks and not may_grow) or not pool.begins_with(fingerprint, tasks):
+            detail = _difference(folder, pool) if key == "pool" else ""
             raise ConfigError(
                 f"{key} has other tasks than when the run in {folder} began, {tasks:,} then and {len(pool):,} now, or "
-                "in another order; give it back its sources, or choose another run.name"
+                f"in another order, or with other prompts, answers or graders{detail}; give it back its sources, or "
+                "choose another run.name"
             )
+
+
+def _difference(folder: Path, pool: TaskPool) -> str:
+    """Where the pool first differs from the one that the run wrote down; empty where that is not known."""
+    try:
+        with pa.memory_map(str(folder / POOL)) as file:
+            before = ipc.open_file(file).read_all()
+    except (OSError, pa.ArrowException):
+        return ""
+    content = before[CONTENT].to_numpy() if CONTENT in before.column_names else None
+    return f" ({first_difference(pool, before['id'], content)})"
 
 
 def note_pools(folder: Path, prepared: Prepared) -> None:
