@@ -21,6 +21,9 @@ from bots.support.arrays import Rows
 from bots.support.event_log import EventLog
 from bots.support.files import replacing
 
+WAVE = "step"
+"""Key of the wave in the log: logs of saved runs have this name."""
+
 
 def write_pool(pool: TaskPool, path: Path) -> None:
     """Write what selection needs of a pool, as an Arrow IPC file: a digest of each row for its prompt and answer."""
@@ -59,7 +62,7 @@ class PosteriorActor:
     """Selects tasks and takes in what was observed.
 
     Every call is logged before it is acted upon, so an actor that dies comes back as it was: snapshot,
-    then the log replayed. Calls are idempotent by step, because Ray repeats the ones that were pending.
+    then the log replayed. Calls are idempotent by wave, because Ray repeats the ones that were pending.
 
     pool: file that `write_pool` wrote. anchors: names of its weak and strong columns. settings: keyword
     arguments of `BOTS`. folder: where snapshot and log are kept.
@@ -80,29 +83,29 @@ class PosteriorActor:
             self._apply(event)
 
     def select(
-        self, step: int, tasks: int, exclude: Sequence[int] = (), refill: int = 0
+        self, wave: int, tasks: int, exclude: Sequence[int] = (), refill: int = 0
     ) -> tuple[Rows, float]:
-        """Rows of the pool for a step, and the seconds it took to choose them.
+        """Rows of the pool for a wave, and the seconds the selection took.
 
-        exclude: rows that must not be among them, because their answers are still under way.
-        refill: counts further selections for the same step.
+        exclude: rows that must not be selected because they are in flight.
+        refill: counts further selections for the same wave.
         """
         started = time.perf_counter()
-        if (step, refill) not in self.selected:
-            event = {"do": "select", "step": step, "tasks": tasks, "exclude": list(exclude)}
+        if (wave, refill) not in self.selected:
+            event = {"do": "select", WAVE: wave, "tasks": tasks, "exclude": list(exclude)}
             self._record(event | ({"refill": refill} if refill else {}))
-        return self.selected[step, refill], time.perf_counter() - started
+        return self.selected[wave, refill], time.perf_counter() - started
 
-    def observe(self, step: int, rows: Rows, rewards: npt.NDArray[np.float64]) -> dict[str, Any]:
-        """Update every belief with a step's rewards, (len(rows), n) in [0, 1].
+    def observe(self, wave: int, rows: Rows, rewards: npt.NDArray[np.float64]) -> dict[str, Any]:
+        """Update every belief with the rewards of a wave, or of a part of it, (len(rows), n) in [0, 1].
 
-        Returns the figures of `BOTS.metrics` (how well the pass rates were predicted, μ̃ …), the batch's beliefs
-        against its outcome (`bots.belief.bins`) and the seconds.
+        Returns `BOTS.metrics` (how well the pass rates were predicted, μ̃ …), the batch's beliefs against its pass
+        rates (`bots.belief.bins`) and the seconds.
         """
         started = time.perf_counter()
-        self._record({"do": "observe", "step": step, "rows": rows.tolist(), "rewards": rewards.tolist()})
+        self._record({"do": "observe", WAVE: wave, "rows": rows.tolist(), "rewards": rewards.tolist()})
         figures = {f"posterior/{name}": value for name, value in self.bots.metrics().items()}
-        expected = self.expected[step, tuple(rows.tolist())]
+        expected = self.expected[wave, tuple(rows.tolist())]
         return figures | expected | {"observe_seconds": time.perf_counter() - started}
 
     def survey(self) -> dict[str, Any]:
@@ -118,8 +121,8 @@ class PosteriorActor:
         """Everything to continue from: the beliefs' snapshot, and the selections already made."""
         path = self.folder / "snapshot.arrow"
         self.bots.save(path)
-        # Refills are of a step that is over by now.
-        selected = {step: rows.tolist() for (step, refill), rows in self.selected.items() if not refill}
+        # Refills belong to a wave that is complete by now.
+        selected = {wave: rows.tolist() for (wave, refill), rows in self.selected.items() if not refill}
         self._restart_log(selected)
         return path.read_bytes(), selected
 
@@ -155,28 +158,28 @@ class PosteriorActor:
     def _restart_log(self, selected: dict[int, list[int]]) -> None:
         # A crash between snapshot and this replays events that the snapshot holds: they change nothing.
         self.log.clear()
-        for step, rows in selected.items():
-            self.log.append({"do": "selected", "step": step, "rows": rows})
+        for wave, rows in selected.items():
+            self.log.append({"do": "selected", WAVE: wave, "rows": rows})
 
     def _record(self, event: dict[str, Any]) -> None:
         self.log.append(event)
         self._apply(event)
 
     def _apply(self, event: dict[str, Any]) -> None:
-        step = event["step"]
+        wave = event[WAVE]
         match event["do"]:
             case "select":
-                # Only the newest matters: the loop asks for one step ahead.
+                # Only the newest matters: the coordinator never asks for an older one again.
                 exclude = event.get("exclude", [])
-                rows = self.bots.select(event["tasks"], step=step, exclude=exclude)
-                self.selected = {(step, event.get("refill", 0)): rows}
+                rows = self.bots.select(event["tasks"], step=wave, exclude=exclude)
+                self.selected = {(wave, event.get("refill", 0)): rows}
             case "selected":
-                self.selected = {(step, 0): np.array(event["rows"], np.int64)}
+                self.selected = {(wave, 0): np.array(event["rows"], np.int64)}
             case "observe":
                 rows, rewards = np.array(event["rows"], np.int64), np.array(event["rewards"])
                 # A repeated call finds what the first one expected: by now the beliefs know the outcome.
-                batch = step, tuple(event["rows"])
+                batch = wave, tuple(event["rows"])
                 if batch not in self.expected:
                     before = self.bots.predict_mean(rows)
                     self.expected = {batch: batch_bins(before, rewards.mean(axis=1))}
-                self.bots.observe(rows, rewards, step=step)
+                self.bots.observe(rows, rewards, step=wave)

@@ -1,9 +1,10 @@
-"""BOTS: selection, evidence and state of one training run behind five calls."""
+"""BOTS: the task selection of one training run behind five calls."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from bots.adapt import StepOutcome, make_adaptor
+from bots.adapt import make_adaptor
 from bots.belief.columns import Beliefs
 from bots.belief.history import History
 from bots.belief.prior import Prior, PriorSpec
@@ -36,30 +37,34 @@ class BOTS:
 
     pool: the tasks.
     p_star: p*, target success probability, in (0, 1).
-    lam: λ, forgetting, in [0, 1]; None: the selector's own, 0.1 for most.
-    rho: ρ, share of implicit evidence, in [0, 1]; None: the selector's own, 0.1 for most. With selector `bots`, λ and
-        ρ tune themselves if both are left at None.
-    rollouts: n that the caller draws for a task. Tasks outside a batch get implicit counts for as many rollouts
-        as the batch's tasks had on average; `rollouts` only tells the bound of the evidence mass, n/λ.
-    seed: of all random choices.
-    selector: bots, greedy, random, offline, mopps, dots, variance, or "module:Class".
-    evidence: auto, interpolation, item_response, neighbours, online, "none" or None, or "module:Class"; "default":
-        the selector's own, auto for most: interpolation where anchors are known, else the means of levels.
+    lam: λ, forgetting, in [0, 1]; None: the selector's default, 0.1 for most.
+    rho: ρ, share of implicit evidence, in [0, 1]; None: the selector's default, 0.1 for most. With selector `bots`,
+        λ and ρ tune themselves if both are None.
+    rollouts: n, rollouts per task. Used only for the bound of the evidence mass, n/λ: tasks outside a batch get
+        implicit counts for the batch's mean number of rollouts.
+    seed: seeds all random choices.
+    selector, evidence, adaptor: a name listed in `bots.support.registry`, or "module:Class".
+    evidence: None or "none": explicit evidence only; "default": the selector's default, auto for most, which is
+        interpolation where anchors are known, else the means of levels.
     prior: (α0, β0); two arrays of the pool's length; a dict from domain to (α0, β0); "anchors"; AnchorPrior.
     forgetting: "step", or "observation" (see Posterior).
-    adaptor: predictive, a self-tuner of λ, ρ and on request p*, or "module:Class"; None: they stay; "default":
-        predictive for selector `bots` where neither λ nor ρ is given, else None.
-    *_options: arguments of the plug-ins' classes.
+    adaptor: tunes λ, ρ and, on request, p*. None: they stay fixed; "default": predictive for selector `bots` where
+        neither λ nor ρ is given, else None.
+    *_options: keyword arguments of the plug-ins' classes.
     domain_shares: share of every batch for each domain, e.g. {"math": 3, "code": 1}; "weights" takes them from
         the pool's column `weight`; None: no quotas.
-    cooldown: a task is not selected again for that many steps after it was, or for fewer where more than half of the
-        pool, or of a domain with a share of its own, would rest; 0: off; None: 15 with an adaptor, else 0.
+    cooldown: steps for which a selected task is not selected again, fewer where more than half of the pool, or of a
+        domain that has a share, would rest; 0: off; None: 15 with an adaptor, else 0.
     retire_above: tasks whose posterior mean is at least this after an observation are not selected for
         `recheck` steps; None: off.
-    history: how many steps behind the latest one evidence is still taken.
-    threads: of the update; None: one for each usable core, at most 8. Results don't depend on it.
+    history: evidence up to this many steps behind the latest is still accepted.
+    threads: of the update; None: one per usable core, at most 8. Results don't depend on it.
 
-    `settings` shows what was resolved. Everything raises ValueError with the state unchanged on bad input.
+    A wave is one selection of tasks, numbered from 0 or 1. In a synchronous loop wave and training step are the same,
+    hence the parameter `step` below; a loop that selects ahead passes the number of the wave, and durations given in
+    steps count waves.
+
+    `settings` shows the resolved values. Bad input raises ValueError and leaves the state unchanged.
     Not thread-safe: one caller at a time.
     """
 
@@ -134,7 +139,7 @@ class BOTS:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """Every setting as resolved, presets included; λ, ρ and p* as they are now if an adaptor moves them."""
+        """Every resolved setting, presets included; λ, ρ and p* have their current values."""
         return {
             **self._settings.as_dict(),
             "prior": self._beliefs.prior.describe(),
@@ -145,7 +150,7 @@ class BOTS:
 
     @property
     def alpha(self) -> Float64:
-        """α, float64 (K,): a read-only view that follows every update until the pool grows."""
+        """α, float64 (K,): a read-only view that reflects every update until the pool grows."""
         return _read_only(self._beliefs.alpha)
 
     @property
@@ -155,29 +160,31 @@ class BOTS:
 
     @property
     def step(self) -> int:
-        """The latest step whose evidence was counted; -1 before the first."""
+        """The latest wave whose evidence was counted; -1 before the first."""
         return self._history.clock
 
     @property
     def evidence_mass_bound(self) -> float:
-        """n/λ: α+β-α0-β0 of a task never exceeds it while every group has n rollouts; inf for λ = 0."""
+        """n/λ, the upper bound of a task's α+β-α0-β0 while every group has n rollouts; inf for λ = 0."""
         return self._settings.rollouts / self.lam if self.lam > 0 else inf
 
     def select(self, batch: int, step: int | None = None, exclude: npt.ArrayLike = ()) -> Rows:
-        """Pick the tasks of one step: int64 (batch,), distinct, best first where the selector ranks.
+        """Select the tasks of one wave: int64 (batch,), distinct, best first where the selector ranks.
 
         batch: B, from 1 to the number of tasks that may be selected.
-        step: the training step that they are for; None: one after the latest selected or observed.
+        step: number of the wave, the training step in a synchronous loop; None: one after the latest selected or
+            observed wave.
         exclude: rows that must not be selected, e.g. those in flight.
-        Several selections of one step add up (refills); they may repeat a row unless it is excluded.
-        Where cool-down and retirement leave fewer than `batch` tasks, they are lifted for this selection
-        (metric `readmitted`). Raises ValueError for a batch that cannot be had, unknown rows, an old step.
+        Several selections with one number add up (refills); they may repeat a row unless it is excluded.
+        Cool-down and retirement are lifted for this selection if they leave fewer than `batch` tasks (metric
+        `readmitted`). Raises ValueError for a batch larger than the pool allows, unknown rows, or a step that lies
+        more than `history` behind; SelectorError for a plug-in whose rows are unusable.
         """
         number = whole("batch", batch, 1)
         history = self._history
-        at = history.next_step() if step is None else whole("step", step, 0)
-        if at < history.oldest:
-            raise ValueError(f"step {at} is behind the oldest step still kept, {history.oldest}")
+        wave = history.next_wave() if step is None else whole("step", step, 0)
+        if wave < history.oldest:
+            raise ValueError(f"step {wave} is behind the oldest step still kept, {history.oldest}")
         excluded = np.unique(check_rows(self.pool, exclude, "exclude"))
         if number > len(self.pool) - len(excluded):
             raise ValueError(
@@ -185,72 +192,70 @@ class BOTS:
                 f"with {len(excluded)} excluded"
             )
         beliefs = self._beliefs
-        with self._eligibility.blocking(beliefs, history, self._shares, at, number, excluded) as blocked:
+        with self._eligibility.blocking(beliefs, history, self._shares, wave, number, excluded) as blocked:
             parts = []
             for domain, size, eligible in self._shares.requests(number, blocked):
-                request = SelectionRequest(size, at, self.p_star, domain, eligible)
+                request = SelectionRequest(size, wave, self.p_star, domain, eligible)
                 parts.append(self._selector.select(beliefs, request, self._rng))
         rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        history.at(at).select(rows)
+        history.at(wave).select(rows)
         return rows
 
     def mark_selected(self, rows: npt.ArrayLike, step: int) -> None:
-        """Take note that somebody else selected these rows for a step, as `select` does of its own.
+        """Record that these rows were selected elsewhere, as `select` records its own selections.
 
-        While their evidence is awaited they get no implicit evidence of that step, and cool-down knows of them.
-        Raises ValueError for unknown rows and an old step.
+        step: number of the wave. While their evidence is awaited the rows get no implicit evidence of that wave, and
+        cool-down applies to them. Raises ValueError for unknown rows and a step more than `history` behind.
         """
-        at = whole("step", step, 0)
-        if at < self._history.oldest:
-            raise ValueError(f"step {at} is behind the oldest step still kept, {self._history.oldest}")
-        self._history.at(at).select(np.unique(check_rows(self.pool, rows)))
+        wave = whole("step", step, 0)
+        if wave < self._history.oldest:
+            raise ValueError(f"step {wave} is behind the oldest step still kept, {self._history.oldest}")
+        self._history.at(wave).select(np.unique(check_rows(self.pool, rows)))
 
     def observe(
         self, rows: npt.ArrayLike, rewards: Sequence[npt.ArrayLike] | Float64, step: int | None = None
     ) -> int:
-        """Learn from the rewards of a batch; returns how many (step, task) pairs were new.
+        """Learn from the rewards of a batch; returns how many (wave, task) pairs were new.
 
-        rows: (B,) row numbers, in any order; groups of one task are merged.
+        rows: (B,) row numbers, in any order; groups of the same task are merged.
         rewards: (B, n) in [0, 1], or B one-dimensional groups of different sizes.
-        step: the step that the tasks were selected at, ≥ 0. With it, late, repeated and out-of-order calls
-            are exact (see Posterior): a (step, task) pair counts once, the first time. None: the oldest
-            step whose selection holds all these rows and awaits them, else one after the latest observed.
+        step: number of the wave the tasks were selected in, ≥ 0. With it, late, repeated and out-of-order calls
+            are exact (see Posterior): a (wave, task) pair counts once, the first time. None: the oldest wave
+            that selected all these rows and still awaits them, else one after the latest observed.
         Raises ValueError, naming row and id, for rewards that are not finite or outside [0, 1], wrong shapes,
-        unknown rows, and steps that lie more than `history` behind.
+        unknown rows, and a step that lies more than `history` behind.
         """
-        groups = merge_rewards(self.pool, rows, rewards)
+        merged = merge_rewards(self.pool, rows, rewards)
         history = self._history
-        at = history.step_of(groups.rows) if step is None else whole("step", step, 0)
-        if at < history.oldest:
+        wave = history.wave_of(merged.rows) if step is None else whole("step", step, 0)
+        if wave < history.oldest:
             raise ValueError(
-                f"evidence of step {at} comes too late: the oldest step still taken is {history.oldest} "
+                f"evidence of step {wave} comes too late: the oldest step still taken is {history.oldest} "
                 f"(history={history.window})"
             )
-        if at > np.iinfo(np.int32).max:
-            raise ValueError(f"step is {at}; at most {np.iinfo(np.int32).max} is possible")
-        new = self._posterior.new_groups(at, groups)
-        self._repeated += len(groups.rows) - len(new.rows)
-        self._late += len(new.rows) if at < history.clock else 0
-        if len(new.rows) == 0:
+        if wave > np.iinfo(np.int32).max:
+            raise ValueError(f"step is {wave}; at most {np.iinfo(np.int32).max} is possible")
+        observation = replace(merged, wave=wave)
+        new = self._posterior.new(observation)
+        self._repeated += len(observation) - len(new)
+        self._late += len(new) if wave < history.clock else 0
+        if len(new) == 0:
             return 0
         self._metrics = step_metrics(new, self._beliefs.mean(new.rows))
         if self._adaptor is not None:
-            outcome = StepOutcome(
-                at, new.rows, new.successes, new.rollouts, new.variance, float(new.rollouts.mean())
-            )
-            self._adaptor.observe(outcome, self._predict)
+            self._adaptor.observe(new, self._predict)
             tuned = self._adaptor
-            # Checked before any belief is touched: a NaN would spread to all.
+            # Checked before any belief changes: a NaN would spread to all of them.
             self.lam, self.rho = share("the adaptor's lam", tuned.lam), share("the adaptor's rho", tuned.rho)
             self.p_star = target(tuned.p_star)
         if self._evidence is not None:
-            self._evidence.observe(at, new.rows, new.successes / new.rollouts, new.rollouts)
-        self._posterior.update(at, new, self.lam, self.rho)
-        self._eligibility.observed(self._beliefs, new.rows, at)
-        return len(new.rows)
+            self._evidence.observe(new)
+        self._posterior.update(new, self.lam, self.rho)
+        self._eligibility.observed(self._beliefs, new)
+        return len(new)
 
     def retune(self, lam: float, rho: float, p_star: float) -> None:
-        """Go on with another p*, λ and ρ; with an adaptor λ and ρ stay what it has found.
+        """Set p*, λ and ρ from now on. With an adaptor only p* changes; λ and ρ stay its own.
 
         Raises ValueError for a value out of range.
         """
@@ -271,14 +276,14 @@ class BOTS:
         return self._beliefs.mean(check_rows(self.pool, rows))
 
     def table(self) -> pa.Table:
-        """The beliefs as an Arrow table on the same memory: it changes with them; copy it to keep it.
+        """The beliefs as an Arrow table on the same memory, which changes with them; copy it to keep it.
 
         Columns: id, alpha, beta, last_step (int32, -1: never), observations (int32), dispersion (float32).
         """
         return self._beliefs.table()
 
     def metrics(self) -> dict[str, float]:
-        """Figures to log: the last batch's, the counters, and those of evidence, selector and adaptor."""
+        """Metrics to log: the last batch's, counters, and those of evidence, selector and adaptor."""
         parts = {
             "evidence": self._evidence,
             "selector": self._selector,
@@ -297,11 +302,11 @@ class BOTS:
         }
 
     def grow(self, pool: TaskPool, prior: tuple[npt.ArrayLike, npt.ArrayLike] | None = None) -> None:
-        """Take a pool that has all the old tasks in the old order, and new ones at the end.
+        """Switch to a pool that has the same tasks in the same order, followed by new ones.
 
-        New tasks start at the prior; prior: (α0, β0) arrays of the new rows, where it was given by task.
-        Views of α and β that were handed out before keep the old state.
-        Raises ValueError, with the state unchanged, if the pool's first rows are other tasks, or where the new ones
+        New tasks start at the prior. prior: (α0, β0) arrays of the new rows, where the prior was given by task.
+        Views of α and β returned earlier keep the old state.
+        Raises ValueError, with the state unchanged, if the pool's first rows are different tasks, or if the new ones
         lack what the prior, the shares, the selector or the evidence need.
         """
         if not pool.begins_with(self.pool.fingerprint, len(self.pool)):
@@ -320,19 +325,19 @@ class BOTS:
             evidence.grow(pool)
         if adaptor is not None:
             adaptor.grow(pool, grown.at)
-        # All have taken the new tasks; from here on nothing refuses.
+        # All parts accepted the new tasks; nothing below can fail.
         self._beliefs.grow(pool, grown)
         self._selector, self._evidence, self._adaptor, self._shares = selector, evidence, adaptor, shares
         self._posterior.evidence = evidence
         self.pool = pool
 
     def _copy(self, part: T) -> T:
-        """A copy that shares the pool and the prior, which nobody changes."""
+        """A copy that shares the pool and the prior, which never change."""
         shared = (self.pool, self._beliefs.prior)
         return deepcopy(part, {id(one): one for one in shared})
 
     def save(self, path: str | Path) -> None:
-        """Write everything to one Arrow IPC file, atomically: the old file stays whole until the new one is."""
+        """Write the whole state to one Arrow IPC file, atomically."""
         state = {
             "settings": self._settings.as_dict(),
             "current": {"lam": self.lam, "rho": self.rho, "p_star": self.p_star},
@@ -352,9 +357,9 @@ class BOTS:
     ) -> BOTS:
         """Restore what `save` wrote; the next selections are the same, bit for bit.
 
-        pool: the pool it was saved with, or one that has gained rows at the end since. prior: of those, as for `grow`.
-        Raises SnapshotError (a ValueError) that says which, for a file that is missing, truncated, of another
-        pool or of a newer version.
+        pool: the pool it was saved with, or the same with more rows at the end. prior: of the new rows, as in `grow`.
+        Raises SnapshotError (a ValueError) for a file that is missing, truncated, of another pool or of a newer
+        version.
         """
         snapshot = read_snapshot(path, pool)
         state = snapshot.state
@@ -374,7 +379,7 @@ class BOTS:
         return self
 
     def _parts(self) -> dict[str, Any]:
-        """What holds state of its own beside the beliefs, by the name that it has in a snapshot."""
+        """The parts that have state besides the beliefs, by their name in a snapshot."""
         parts = {
             "evidence": self._evidence,
             "selector": self._selector,

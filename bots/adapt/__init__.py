@@ -1,5 +1,5 @@
 """Self-tuning of λ, ρ and p* while training runs."""
 
-from bots.adapt.interface import Adaptor, Predict, PriorCounts, StepOutcome, make_adaptor
+from bots.adapt.interface import Adaptor, Predict, PriorCounts, make_adaptor
 
-__all__ = ["Adaptor", "Predict", "PriorCounts", "StepOutcome", "make_adaptor"]
+__all__ = ["Adaptor", "Predict", "PriorCounts", "make_adaptor"]

@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from numba import njit
 
-from bots.adapt.interface import Predict, PriorCounts, StepOutcome
+from bots.adapt.interface import Predict, PriorCounts
+from bots.observation import Observation
 from bots.support.arrays import Float64, Rows
 
 _ARRAYS = ("rows", "seen", "prior_counts", "beliefs", "history", "pending_slots", "pending_counts")
@@ -18,7 +19,9 @@ _NUMBERS: dict[str, type] = {
 
 
 class FollowedTasks:
-    """Beliefs of some tasks under each grid point (ALGORITHM section 2), whatever the pool's size.
+    """Beliefs of some tasks under each grid point (the update of `bots.belief.update`).
+
+    Its cost does not depend on the pool's size.
 
     A likelihood needs the past of the observed tasks under every grid point, and K tasks times the grid would
     be far more memory than the beliefs themselves. So `sample` tasks, drawn once evenly at random, are followed
@@ -27,8 +30,8 @@ class FollowedTasks:
     tasks with the nearest p̃ now (exact as far as the plug-in's predictions moved in parallel), and with NaN the
     prior. A pool of at most `sample` tasks is followed whole. Memory: (sample + recent)·G·8 bytes.
 
-    A step may come in parts, which are one update, and steps that are left out only forget, as in `Posterior`.
-    What comes for a step after a later one has begun is added as (1-λ)^age·(1-ρ)·counts, as if p̃ had stood for
+    A wave may come in parts, which form one update, and skipped waves only forget, as in `Posterior`.
+    Evidence that comes after a later wave has begun is added as (1-λ)^age·(1-ρ)·counts, as if p̃ had stood for
     it: exact but for tasks that were selected and awaited.
 
     size: K, tasks in the pool. lams, rhos: the grid's two axes; G = len(lams)·len(rhos), ρ running fastest.
@@ -53,7 +56,7 @@ class FollowedTasks:
         self.rows = np.concatenate([drawn, np.full(spare, -1, np.int64)])
         """int64 (slots,): the sample's rows, then the recent ones; -1 where empty."""
         self.seen = np.full(len(self.rows), -1, np.int64)
-        """int64 (slots,): count of outcomes when the slot's task was last observed."""
+        """int64 (slots,): count of waves when the slot's task was last observed."""
         self.prior_counts = np.ones((2, len(self.rows)), np.float32)
         self._set_prior(slice(0, self.sample), drawn)
         self.beliefs = np.repeat(self.prior_counts[:, :, None], len(self.grid_lam), axis=2)
@@ -61,21 +64,21 @@ class FollowedTasks:
         self.history = np.zeros((2, len(lams), self.sample), np.float32)
         """Forgetting sums of the implicit successes and failures with ρ = 1, of the sample, for each λ."""
         self.outcomes = 0
-        """Steps that have begun."""
+        """Waves that have begun."""
         self.clock, self.gap = -1, 1
-        """The latest step, and how many after the one before it."""
+        """The latest wave, and its distance from the one before."""
         self.waiting = False
-        """Whether the latest step's update is still to be made."""
+        """Whether the latest wave's update is still pending."""
         self.pending_slots = np.empty(0, np.int64)
         self.pending_counts = np.empty((2, 0), np.float32)
         self.pending_implicit = 0.0
 
-    def opens(self, step: int) -> bool:
-        """Whether an outcome is the first of a step later than all before."""
-        return step > self.clock
+    def opens(self, wave: int) -> bool:
+        """Whether an observation of this wave is the first one later than all before."""
+        return wave > self.clock
 
-    def enter(self, rows: Rows, step: int, predict: Predict) -> Rows:
-        """Bring all beliefs up to the step before, and return the slots of these rows, int64 (B,).
+    def enter(self, rows: Rows, wave: int, predict: Predict) -> Rows:
+        """Bring all beliefs up to the previous wave, and return the slots of these rows, int64 (B,).
 
         Rows that are not yet followed take the place of the recent ones seen longest ago.
         Raises ValueError for more rows than `recent`.
@@ -84,27 +87,29 @@ class FollowedTasks:
         followed_whole = self.sample + spare >= self.size
         if len(rows) > spare and not followed_whole:
             raise ValueError(f"a batch of {len(rows)} tasks does not fit recent={spare}; raise `recent`")
-        # Another part of the step that waits joins it, unless it would take the places of the first.
-        joins = step == self.clock and (followed_whole or len(self.pending_slots) + len(rows) <= spare)
+        # Another part of the pending wave joins it, unless it would take the places of the first.
+        joins = wave == self.clock and (followed_whole or len(self.pending_slots) + len(rows) <= spare)
         if self.waiting and not joins:
             self._advance(predict)
         return self._slots(rows, predict)
 
-    def keep(self, slots: Rows, outcome: StepOutcome, predict: Predict) -> None:
-        """Hold an outcome until the evidence that comes with it is known, at the next step's `enter`."""
-        counts = np.array([outcome.successes, outcome.rollouts - outcome.successes], np.float32)
-        if self.opens(outcome.step):
-            self.gap = outcome.step - self.clock if self.clock >= 0 else 1
-            self.clock, self.waiting = outcome.step, True
+    def keep(self, slots: Rows, observation: Observation, predict: Predict) -> None:
+        """Hold an observation until the evidence that comes with it is known, at the next wave's `enter`."""
+        counts = np.array([observation.successes, observation.rollouts - observation.successes], np.float32)
+        if self.opens(observation.wave):
+            self.gap = observation.wave - self.clock if self.clock >= 0 else 1
+            self.clock, self.waiting = observation.wave, True
             self.pending_slots, self.pending_counts = slots, counts
-            self.pending_implicit = float(outcome.implicit_rollouts)
+            self.pending_implicit = float(observation.implicit_rollouts)
             self.outcomes += 1
         elif self.waiting:
             self.pending_slots = np.append(self.pending_slots, slots)
             self.pending_counts = np.append(self.pending_counts, counts, axis=1)
         else:
-            told = ~np.isnan(predict(outcome.rows))
-            left = (1 - self.grid_lam) ** (self.clock - outcome.step) * (1 - told[:, None] * self.grid_rho)
+            told = ~np.isnan(predict(observation.rows))
+            left = (1 - self.grid_lam) ** (self.clock - observation.wave) * (
+                1 - told[:, None] * self.grid_rho
+            )
             self.beliefs[:, slots] += (counts[:, :, None] * left).astype(np.float32)
         self.seen[slots] = self.outcomes - 1
 
@@ -133,7 +138,7 @@ class FollowedTasks:
         """Restore `state_dict`."""
         for name in _ARRAYS:
             setattr(self, name, np.array(state[name], getattr(self, name).dtype))
-        # Snapshots from before steps were counted: the next step is the one after.
+        # Snapshots from before waves were counted: the next wave is the one after.
         known = {"clock": -1, "gap": 1, "waiting": state["outcomes"] > 0} | state
         for name, kind in _NUMBERS.items():
             setattr(self, name, kind(known[name]))
@@ -143,7 +148,7 @@ class FollowedTasks:
         self.prior_counts[0, slots], self.prior_counts[1, slots] = alpha, beta
 
     def _advance(self, predict: Predict) -> None:
-        """The update of the step before, which had to wait for the evidence that came with it."""
+        """The previous wave's update, which had to wait for the evidence that came with it."""
         used = np.flatnonzero(self.rows >= 0)
         rate = np.full(len(self.rows), np.nan, np.float32)
         rate[used] = predict(self.rows[used])
@@ -224,9 +229,9 @@ def _update(
     kept: Float64,
     rhos: Float64,
 ) -> None:
-    """ALGORITHM section 2 at every grid point, in place: (2, S, G), (2, S), (2, S), (S,), (G,), (G,).
+    """The posterior update at every grid point, in place: (2, S, G), (2, S), (2, S), (S,), (G,), (G,).
 
-    kept: (1-λ)^steps.
+    kept: (1-λ)^waves.
     """
     keep, share = kept.astype(np.float32), rhos.astype(np.float32)
     fresh = (1 - kept).astype(np.float32)

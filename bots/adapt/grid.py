@@ -10,8 +10,9 @@ import numpy as np
 from numba import njit
 
 from bots.adapt.followed import FollowedTasks
-from bots.adapt.interface import Adaptor, Predict, PriorCounts, StepOutcome
+from bots.adapt.interface import Adaptor, Predict, PriorCounts
 from bots.adapt.parabola import SignalParabola
+from bots.observation import Observation
 from bots.pool import TaskPool
 from bots.support.arrays import Float64, Rows
 
@@ -24,9 +25,9 @@ class PredictiveGrid(Adaptor):
     """λ and ρ by the learning signal that each would select, judged by the beliefs that predict best.
 
     For each point g of a small grid of (λ, ρ) the beliefs are followed as if g had been used all along
-    (ALGORITHM section 2). Then two questions are asked in turn.
+    (the update of `bots.belief.update`). Then two questions are asked in turn.
 
-    *Which beliefs are right?* Before an outcome is learnt, each g is scored by the Beta-binomial likelihood
+    *Which beliefs are right?* Before an observation is learned, each g is scored by the Beta-binomial likelihood
 
         ℓ_gτ = Σ_B ln B(τα_g + s, τβ_g + n − s) − ln B(τα_g, τβ_g)
 
@@ -51,7 +52,7 @@ class PredictiveGrid(Adaptor):
     default, whatever the pool's size. p* is adapted on request (`SignalParabola`), within `p_star_range`.
 
     lams, rhos: the grid; by default the values of the paper's ablations.
-    discount: δ; about 1/(1−δ) steps count, for L and V alike.
+    discount: δ; about 1/(1−δ) waves count, for L and V alike.
     caution: signal that a grid cell's distance from the configured values must gain. temperature: differences in
         signal much smaller than this don't matter.
     sample, recent: of `FollowedTasks`. seed: of the sample.
@@ -105,12 +106,12 @@ class PredictiveGrid(Adaptor):
         """Forgetting means of V_g, float64 (G,)."""
         self.parabola = SignalParabola(p_star)
 
-    def observe(self, outcome: StepOutcome, predict: Predict) -> None:
-        """Finish the beliefs of the step before, score the grid on this outcome, and choose anew."""
-        first, opens = self.followed.outcomes == 0, self.followed.opens(outcome.step)
+    def observe(self, observation: Observation, predict: Predict) -> None:
+        """Finish the previous wave's beliefs, score the grid on this observation, and choose λ and ρ again."""
+        first, opens = self.followed.outcomes == 0, self.followed.opens(observation.wave)
         discount = self.discount if opens else 1.0
-        slots = self.followed.enter(outcome.rows, outcome.step, predict)
-        scored, predicted = self._score(slots, outcome)
+        slots = self.followed.enter(observation.rows, observation.wave, predict)
+        scored, predicted = self._score(slots, observation)
         self.scores = discount * self.scores + scored
         if opens and self.followed.outcomes % VALUE_EVERY == 0:
             self._value(0.0 if first else self.discount**VALUE_EVERY)
@@ -118,10 +119,10 @@ class PredictiveGrid(Adaptor):
         self.lam, self.rho = float(weight @ self.followed.grid_lam), float(weight @ self.followed.grid_rho)
         if self.adapt_p_star:
             best, _ = self._best()
-            self.parabola.observe(predicted[:, best], outcome, discount)
+            self.parabola.observe(predicted[:, best], observation, discount)
             if (vertex := self.parabola.vertex()) is not None:
                 self.p_star = float(np.clip(vertex, *self.p_star_range))
-        self.followed.keep(slots, outcome, predict)
+        self.followed.keep(slots, observation, predict)
 
     def _best(self) -> tuple[int, int]:
         """Grid point and concentration that predict best."""
@@ -144,10 +145,10 @@ class PredictiveGrid(Adaptor):
         weight /= weight.sum()
         return weight
 
-    def _score(self, slots: Rows, outcome: StepOutcome) -> tuple[Float64, Float64]:
+    def _score(self, slots: Rows, observation: Observation) -> tuple[Float64, Float64]:
         """ℓ_gτ, (G, concentrations), and every grid point's predicted means, (B, G)."""
         alpha, beta = self.followed.beliefs[:, slots].astype(np.float64)
-        s, f = outcome.successes, outcome.rollouts - outcome.successes
+        s, f = observation.successes, observation.rollouts - observation.successes
         scored = _beta_binomial(alpha, beta, s, f, np.array(CONCENTRATIONS))
         predicted: Float64 = alpha / (alpha + beta)
         return scored, predicted

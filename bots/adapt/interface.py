@@ -4,35 +4,15 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from bots.observation import Observation
 from bots.pool import TaskPool
-from bots.support.arrays import Float64, Rows
+from bots.support.arrays import Rows
 from bots.support.registry import load_class
-
-
-@dataclass(frozen=True)
-class StepOutcome:
-    """What one step observed, merged by task; or a part of it, where groups arrive one after the other.
-
-    step: the step the tasks were selected at. Parts of one step have the same; those of different steps can alternate.
-    rows: int64 (B,), distinct.
-    successes: float64 (B,), sum of the group's rewards. rollouts: float64 (B,), size of the group.
-    variance: float64 (B,), variance of the rewards within each group (population form, divided by n).
-    implicit_rollouts: the n that scales the implicit counts of the tasks outside the batch; of a step's first part.
-    """
-
-    step: int
-    rows: Rows
-    successes: Float64
-    rollouts: Float64
-    variance: Float64
-    implicit_rollouts: float
-
 
 Predict = Callable[[Rows], npt.NDArray[np.float32]]
 """Implicit pass rates p̃ (R,) of the given rows by the evidence plug-in's present state, NaN where none."""
@@ -44,9 +24,9 @@ PriorCounts = Callable[[Rows], tuple[npt.ArrayLike, npt.ArrayLike]]
 class Adaptor(ABC):
     """Chooses λ, ρ and p* while training runs. Constructed as `cls(pool, prior, lam, rho, p_star, **params)`.
 
-    The owner calls `observe` for each step's outcome, or for each part of it, BEFORE the evidence plug-in and the
-    posterior see it, so that every prediction that an adaptor scores is one step ahead; then it updates the
-    posterior with `lam` and `rho`, and selects with `p_star`.
+    The owner calls `observe` with each observation BEFORE the evidence plug-in and the posterior see it, so that
+    every prediction an adaptor scores is one step ahead. Then it updates the posterior with `lam` and `rho`, and
+    selects with `p_star`.
     """
 
     lam: float
@@ -54,8 +34,8 @@ class Adaptor(ABC):
     p_star: float
 
     @abstractmethod
-    def observe(self, outcome: StepOutcome, predict: Predict) -> None:
-        """Learn from one step. `predict` answers from the evidence before this outcome."""
+    def observe(self, observation: Observation, predict: Predict) -> None:
+        """Learn from one observation. `predict` answers from the evidence before it."""
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:

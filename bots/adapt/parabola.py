@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bots.adapt.interface import StepOutcome
+from bots.observation import Observation
 from bots.support.arrays import Float64
 
 
@@ -27,12 +27,12 @@ class SignalParabola:
         self._pseudo_response = weight / 3 * powers.T @ (0.25 - (q - p_star) ** 2)
         self.moments, self.response = np.zeros((3, 3)), np.zeros(3)
 
-    def observe(self, predicted: Float64, outcome: StepOutcome, discount: float) -> None:
-        """Add one batch. predicted: means (B,) before the outcome was known."""
-        usable = outcome.rollouts > 1  # one rollout shows no variance
-        n = outcome.rollouts[usable]
+    def observe(self, predicted: Float64, observation: Observation, discount: float) -> None:
+        """Add one batch. predicted: means (B,) before the observation."""
+        usable = observation.rollouts > 1  # one rollout shows no variance
+        n = observation.rollouts[usable]
         powers = predicted[usable, None] ** np.arange(3)
-        signal = outcome.variance[usable] * n / (n - 1)
+        signal = observation.variance[usable] * n / (n - 1)
         self.moments = discount * self.moments + powers.T @ powers
         self.response = discount * self.response + powers.T @ signal
 

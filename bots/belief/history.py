@@ -1,4 +1,4 @@
-"""The recent steps: who was selected and who was observed, so that late and repeated evidence is exact."""
+"""Recent waves: which tasks were selected and observed, so that late and repeated evidence is exact."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ def _none() -> Rows:
 
 
 @dataclass
-class Step:
-    """One step. All row arrays are sorted and distinct.
+class Wave:
+    """One selection of tasks and what has arrived for it. All row arrays are sorted and distinct.
 
-    selected: rows drawn at this step. observed: rows whose evidence of this step has arrived.
+    selected: rows selected in this wave. observed: rows whose evidence for this wave has arrived.
     open: selected and not yet observed.
-    awaited: rows that were selected but not yet observed when the step's implicit evidence was given, so
-        that they got none of it.
-    counted: whether the first evidence of this step has arrived.
-    lam, rho: as they were then; lam is the forgetting since the previous counted step.
-    implicit: whether implicit evidence was given.
+    awaited: rows selected but not yet observed when the wave's implicit evidence was applied; they got none of it.
+    counted: whether the wave's first evidence has arrived.
+    lam, rho: λ and ρ at that time; lam is the forgetting since the previous counted wave.
+    implicit: whether implicit evidence was applied.
     """
 
     selected: Rows = field(default_factory=_none)
@@ -38,18 +37,18 @@ class Step:
     implicit: bool = False
 
     def select(self, rows: Rows) -> None:
-        """Rows were drawn for this step."""
+        """Add rows selected in this wave."""
         self.selected = np.union1d(self.selected, rows)
         self.open = np.setdiff1d(self.selected, self.observed, assume_unique=True)
 
     def observe(self, rows: Rows) -> None:
-        """Evidence of rows has arrived."""
+        """Mark rows whose evidence has arrived."""
         self.observed = np.union1d(self.observed, rows)
         self.open = np.setdiff1d(self.selected, self.observed, assume_unique=True)
 
     def awaits(self, rows: Rows) -> bool:
         """Whether all of the sorted rows are open."""
-        # The first row settles it for almost every step that is not theirs.
+        # The first row alone rules out almost every other wave.
         for part in (rows[:1], rows):
             at = np.searchsorted(self.open, part)
             if at[-1] == len(self.open) or (self.open[at] != part).any():
@@ -58,75 +57,74 @@ class Step:
 
 
 class History:
-    """Steps by number; those more than `window` steps behind the clock are dropped.
+    """Waves by number; those more than `window` waves behind the clock are dropped.
 
-    clock: the latest step whose evidence was counted; -1 before the first.
+    clock: the latest wave whose evidence was counted; -1 before the first.
     """
 
     def __init__(self, window: int) -> None:
         if window < 1:
-            raise ValueError(f"history is {window}; it must be at least 1 step")
+            raise ValueError(f"history is {window}; it must be at least 1 wave")
         self.window = window
         self.clock = -1
-        self.steps: dict[int, Step] = {}
+        self.waves: dict[int, Wave] = {}
 
     @property
     def oldest(self) -> int:
-        """The oldest step whose evidence is still taken."""
+        """The oldest wave whose evidence is still accepted."""
         return max(0, self.clock - self.window + 1)
 
-    def at(self, step: int) -> Step:
-        """The record of a step, made if it is not there."""
-        return self.steps.setdefault(step, Step())
+    def at(self, wave: int) -> Wave:
+        """The record of a wave, created on first use."""
+        return self.waves.setdefault(wave, Wave())
 
-    def next_step(self) -> int:
-        """The step after the latest one that was selected or observed."""
-        return max([self.clock, *self.steps]) + 1
+    def next_wave(self) -> int:
+        """The wave after the latest selected or observed one."""
+        return max([self.clock, *self.waves]) + 1
 
-    def step_of(self, rows: Rows) -> int:
-        """The step that an observation without a step belongs to.
+    def wave_of(self, rows: Rows) -> int:
+        """The wave of an observation that does not name one.
 
-        That is the oldest step whose selection holds all its rows and awaits them, else the step after
-        the clock.
+        The oldest wave that selected all these rows and still awaits them, else the wave after the clock.
         """
-        for step in sorted(s for s, record in self.steps.items() if len(record.open) >= len(rows)):
-            if self.steps[step].awaits(rows):
-                return step
+        for wave in sorted(s for s, record in self.waves.items() if len(record.open) >= len(rows)):
+            if self.waves[wave].awaits(rows):
+                return wave
         return self.clock + 1
 
-    def retention(self, step: int) -> float:
-        """Share of evidence of `step` that is left at the clock: Π (1-λ) over the steps in between."""
-        counted = sorted(s for s, record in self.steps.items() if record.counted)
-        left, previous = 1.0, step
-        for later in counted[bisect_left(counted, step + 1) :]:
-            left *= (1 - self.steps[later].lam) ** (later - previous)
+    def retention(self, wave: int) -> float:
+        """Share of the evidence of `wave` that is left at the clock: Π (1-λ) over the waves in between."""
+        counted = sorted(s for s, record in self.waves.items() if record.counted)
+        left, previous = 1.0, wave
+        for later in counted[bisect_left(counted, wave + 1) :]:
+            left *= (1 - self.waves[later].lam) ** (later - previous)
             previous = later
         return left
 
-    def following_lam(self, step: int) -> float:
-        """λ of the first counted step after `step`, which is what was forgotten with across the gap."""
-        return self.steps[min(s for s, record in self.steps.items() if record.counted and s > step)].lam
+    def following_lam(self, wave: int) -> float:
+        """λ of the first counted wave after `wave`: the forgetting applied across the gap."""
+        return self.waves[min(s for s, record in self.waves.items() if record.counted and s > wave)].lam
 
-    def recent(self, step: int, steps: int) -> Rows:
-        """Rows selected or observed in the given number of steps before `step`, distinct."""
+    def recent(self, wave: int, waves: int) -> Rows:
+        """Distinct rows selected or observed in the last `waves` waves before `wave`."""
         found = [
             rows
-            for number, record in self.steps.items()
-            if step - steps <= number < step
+            for number, record in self.waves.items()
+            if wave - waves <= number < wave
             for rows in (record.selected, record.observed)
         ]
         return np.unique(np.concatenate(found)) if found else _none()
 
     def prune(self) -> None:
-        """Drop the steps that are behind the window."""
-        for step in [s for s in self.steps if s < self.oldest]:
-            del self.steps[step]
+        """Drop the waves behind the window."""
+        for wave in [s for s in self.waves if s < self.oldest]:
+            del self.waves[wave]
 
     def state_dict(self) -> dict[str, Any]:
-        """Clock and records, as numbers and arrays."""
-        return {"clock": self.clock, "steps": {str(s): vars(r).copy() for s, r in self.steps.items()}}
+        """Clock and records, as numbers and arrays. The key is "steps" because snapshots in use have it."""
+        return {"clock": self.clock, "steps": {str(s): vars(r).copy() for s, r in self.waves.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         self.clock = state["clock"]
-        self.steps = {int(s): Step(**record) for s, record in state["steps"].items()}
+        self.waves = {int(s): Wave(**record) for s, record in state["steps"].items()}

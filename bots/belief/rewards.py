@@ -3,26 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from bots.observation import Observation
 from bots.pool import TaskPool
 from bots.support.arrays import Float64, Rows
-
-
-class Groups(NamedTuple):
-    """One line for each distinct task, sorted by row.
-
-    rows: int64 (B,). successes: float64 (B,), summed rewards. rollouts: float64 (B,), how many.
-    variance: float64 (B,), of the rewards within the group, divided by n (not n-1).
-    """
-
-    rows: Rows
-    successes: Float64
-    rollouts: Float64
-    variance: Float64
 
 
 def check_rows(pool: TaskPool, rows: npt.ArrayLike, name: str = "rows") -> Rows:
@@ -41,10 +28,13 @@ def check_rows(pool: TaskPool, rows: npt.ArrayLike, name: str = "rows") -> Rows:
     return array.astype(np.int64)
 
 
-def merge_rewards(pool: TaskPool, rows: npt.ArrayLike, rewards: Sequence[npt.ArrayLike] | Float64) -> Groups:
+def merge_rewards(
+    pool: TaskPool, rows: npt.ArrayLike, rewards: Sequence[npt.ArrayLike] | Float64, wave: int = 0
+) -> Observation:
     """Check the rewards of a batch and merge the groups of a task that occurs more than once.
 
     rows: (B,) row numbers. rewards: (B, n) in [0, 1], or B one-dimensional groups of different sizes.
+    wave: number of the selection they belong to.
     Raises ValueError that names the row and the id: unknown rows, wrong shapes, empty groups, rewards that
     are not finite or outside [0, 1].
     """
@@ -83,7 +73,7 @@ def merge_rewards(pool: TaskPool, rows: npt.ArrayLike, rewards: Sequence[npt.Arr
     np.maximum.at(most, index, values)
     variance[least == most] = 0
     # Rounding may carry a sum of n rewards over n; a count of failures is never negative.
-    return Groups(distinct, np.minimum(successes, rollouts), rollouts, variance)
+    return Observation(wave, distinct, np.minimum(successes, rollouts), rollouts, variance)
 
 
 def _group(pool: TaskPool, row: int, group: npt.ArrayLike) -> Float64:

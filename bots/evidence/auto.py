@@ -11,8 +11,9 @@ import numpy.typing as npt
 from bots.evidence.base import Evidence
 from bots.evidence.interpolation import Interpolation
 from bots.evidence.online import Online
+from bots.observation import Observation
 from bots.pool import TaskPool
-from bots.support.arrays import Float32, Float64, Rows
+from bots.support.arrays import Float32, Rows
 
 GROUPS = ("domain", "level")
 
@@ -62,10 +63,10 @@ class Auto(Evidence):
         parts = {"interpolation": self.interpolation, "online": self.online}
         return {name: part for name, part in parts.items() if part is not None}
 
-    def observe(self, step: int, rows: Rows, p_hat: Float64, n: Float64) -> None:
+    def observe(self, observation: Observation) -> None:
         """Both learn from the whole batch."""
         for part in self._parts.values():
-            part.observe(step, rows, p_hat, n)
+            part.observe(observation)
 
     def predict(self, start: int, stop: int, out: Float32) -> None:
         """p̃ of rows start … stop-1."""

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Callable
+from inspect import signature
 from typing import Any
 
 import numpy as np
 
+from bots.observation import Observation
 from bots.pool import TaskPool
-from bots.support.arrays import Float32, Float64, Rows
+from bots.support.arrays import Float32, Rows
 
 
 class Evidence(ABC):
-    """Implicit evidence (paper, section on implicit evidence; ALGORITHM section 3).
+    """Implicit evidence: predicts every task's pass rate from the batch's (arXiv 2510.26374).
 
-    At each step `observe` gets the batch's pass rates, then `predict` is asked for p̃ of the whole pool,
-    block by block, so that nothing of the pool's size is ever made. A task for which `predict` gives
-    NaN has no implicit evidence at this step.
+    For each batch `observe` gets the pass rates, then `predict` is called for p̃ of the whole pool, block by block,
+    so that no array of the pool's size is allocated. A task whose p̃ is NaN gets no implicit evidence.
 
     A user's own plug-in is a subclass, named "module:Class" in the configuration, and constructed as
     `cls(pool, **params)`. `bots.evidence.conformance` holds checks that its author can run.
@@ -28,15 +31,17 @@ class Evidence(ABC):
     def __init__(self, pool: TaskPool) -> None:
         self.pool = pool
 
-    @abstractmethod
-    def observe(self, step: int, rows: Rows, p_hat: Float64, n: Float64) -> None:
-        """Learn from the observed pass rates of one batch.
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if len(signature(cls.observe).parameters) == len(("self", "step", "rows", "p_hat", "n")):
+            # Plug-ins written before `Observation` keep working.
+            cls.observe = _unpacking(cls)  # type: ignore[method-assign, assignment]
 
-        step: the training step; usually rising, but late batches come with an older one.
-        rows: int64 (B,), distinct, in [0, len(pool)).
-        p_hat: float64 (B,), pass rates (mean rewards) in [0, 1].
-        n: float64 (B,), rollouts behind each, > 0.
-        The caller has checked all this; B ≥ 1. Must not raise.
+    @abstractmethod
+    def observe(self, observation: Observation) -> None:
+        """Learn from the observed pass rates of one batch, B ≥ 1 distinct tasks of the pool.
+
+        The caller has checked the values; this must not raise.
         """
 
     @abstractmethod
@@ -69,3 +74,20 @@ class Evidence(ABC):
     def metrics(self) -> dict[str, float]:
         """A few numbers to log, e.g. the capability coefficient μ̃."""
         return {}
+
+
+def _unpacking(cls: type[Evidence]) -> Callable[[Evidence, Observation], None]:
+    """An `observe` that calls the class's own with (wave, rows, pass rates, rollouts)."""
+    old: Callable[..., None] = cls.observe
+    warnings.warn(
+        f"{cls.__name__}.observe takes (step, rows, p_hat, n); make it observe(observation), "
+        "see bots.observation.Observation",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+
+    def observe(self: Evidence, observation: Observation) -> None:
+        rates = observation.pass_rates
+        old(self, observation.wave, observation.rows, rates, observation.rollouts)
+
+    return observe

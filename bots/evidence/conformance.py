@@ -23,6 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bots.evidence.base import Evidence
+from bots.observation import Observation
 from bots.pool import TaskPool
 from bots.support.arrays import Float32, Rows
 
@@ -48,10 +49,10 @@ def example_pool(size: int = 300, seed: int = 0) -> TaskPool:
     return TaskPool.from_arrow(pa.table(columns), weak="weak", strong="strong")
 
 
-def _batch(evidence: Evidence, step: int, rng: np.random.Generator, size: int = 24) -> None:
+def _batch(evidence: Evidence, wave: int, rng: np.random.Generator, size: int = 24) -> None:
     rows = rng.choice(len(evidence.pool), size, replace=False).astype(np.int64)
     n = rng.integers(1, 17, size).astype(np.float64)
-    evidence.observe(step, rows, np.round(rng.random(size) * n) / n, n)
+    evidence.observe(Observation.of_rates(wave, rows, np.round(rng.random(size) * n) / n, n))
 
 
 def _trained(make: Factory, pool: TaskPool, steps: int = 10) -> Evidence:
@@ -146,11 +147,11 @@ def check_hard_batches(make: Factory) -> None:
     equal = rows[pool.weak == pool.strong]
     reverse = rows[pool.weak > pool.strong]
     for candidate in (evidence, ordinary):
-        for step, batch in enumerate((unknown, equal, reverse, rows[:1], rows[2:3], rows[3:4], rows)):
+        for wave, batch in enumerate((unknown, equal, reverse, rows[:1], rows[2:3], rows[3:4], rows)):
             for p_hat in (0.0, 1.0):
-                candidate.observe(20 + step, batch, np.full(len(batch), p_hat), np.ones(len(batch)))
-                _require_state(candidate, f"after batch {step} of hard ones")
-                _require_rates(_all(candidate), f"after batch {step} of hard ones")
+                candidate.observe(Observation.of_rates(20 + wave, batch, p_hat, 1))
+                _require_state(candidate, f"after batch {wave} of hard ones")
+                _require_rates(_all(candidate), f"after batch {wave} of hard ones")
 
 
 def check_order_within_a_batch(make: Factory) -> None:
@@ -159,8 +160,8 @@ def check_order_within_a_batch(make: Factory) -> None:
     rows, p_hat = rng.choice(300, 40, replace=False).astype(np.int64), rng.random(40)
     n = rng.integers(1, 17, 40).astype(np.float64)
     forward, backward = make(pool), make(pool)
-    forward.observe(0, rows, p_hat, n)
-    backward.observe(0, rows[::-1].copy(), p_hat[::-1].copy(), n[::-1].copy())
+    forward.observe(Observation.of_rates(0, rows, p_hat, n))
+    backward.observe(Observation.of_rates(0, rows[::-1].copy(), p_hat[::-1], n[::-1]))
     _require_same(_all(forward), _all(backward), "the batch reversed", 1e-4)
 
 
@@ -179,9 +180,9 @@ def check_follows_the_evidence(make: Factory) -> None:
     means = []
     for p_hat in (0.1, 0.9):
         evidence, rng = make(pool), np.random.default_rng(5)
-        for step in range(30):
+        for wave in range(30):
             rows = rng.choice(300, 24, replace=False).astype(np.int64)
-            evidence.observe(step, rows, np.full(24, p_hat), np.full(24, 8.0))
+            evidence.observe(Observation.of_rates(wave, rows, p_hat, 8))
         predicted = _all(evidence)
         means.append(float(np.mean(predicted[~np.isnan(predicted)])) if (~np.isnan(predicted)).any() else 0.0)
     if means[1] < means[0]:

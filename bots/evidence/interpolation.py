@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from bots.evidence.base import Evidence
+from bots.observation import Observation
 from bots.pool import TaskPool
 from bots.support.arrays import Float32, Float64, Rows
 
@@ -29,7 +30,7 @@ class Interpolation(Evidence):
     equals that of one batch with SE = τ (Σκ ≥ 1) μ̃ is the κ-weighted mean of the μ, and it is not
     used for prediction; a first batch with SE ≤ τ again gives exactly the paper's μ̃ = μ. v is shrunk
     towards 1/4, the largest variance of a rate, with the weight of one task, since one or two tasks don't
-    show a variance. A batch that comes d steps late has κ·γᵈ, its weight had it come in time.
+    show a variance. A batch that comes d waves late has κ·γᵈ, its weight had it come in time.
 
     Tasks without both anchors are left out of the batch means and have no prediction.
 
@@ -61,15 +62,16 @@ class Interpolation(Evidence):
         """μ̃ of each domain, float64; meaningful once its `weight` is 1."""
         self.weight = np.zeros(groups)
         """Information gathered so far in units of a well-determined batch, float64 in [0, 1]."""
-        self.last_step = 0
+        self.last_wave = 0
 
-    def observe(self, step: int, rows: Rows, p_hat: Float64, n: Float64) -> None:
+    def observe(self, observation: Observation) -> None:
         """Move μ̃ of the domains in the batch."""
+        rows, p_hat = observation.rows, observation.pass_rates
         weak, strong = self.pool.weak[rows].astype(np.float64), self.pool.strong[rows].astype(np.float64)
         known = ~np.isnan(weak + strong)
         group = self.pool.domain_codes[rows] if self.per_domain else np.zeros(len(rows), np.int16)
-        delay = max(0, self.last_step - step)
-        self.last_step = max(self.last_step, step)
+        delay = max(0, self.last_wave - observation.wave)
+        self.last_wave = max(self.last_wave, observation.wave)
         for g in np.unique(group[known]).tolist():
             chosen = known & (group == g)
             above_weak, gaps = p_hat[chosen] - weak[chosen], strong[chosen] - weak[chosen]
@@ -123,11 +125,11 @@ class Interpolation(Evidence):
         super().grow(pool)
 
     def state_dict(self) -> dict[str, Any]:
-        """μ̃, its information, and the newest step."""
+        """μ̃, its information, and the newest wave."""
         return {
             "capability": self.capability.copy(),
             "weight": self.weight.copy(),
-            "last_step": self.last_step,
+            "last_step": self.last_wave,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -137,7 +139,7 @@ class Interpolation(Evidence):
             raise ValueError(
                 f"the state holds {capability.size} capabilities, this pool needs {self.capability.size}"
             )
-        self.capability, self.weight, self.last_step = capability, weight, int(state["last_step"])
+        self.capability, self.weight, self.last_wave = capability, weight, int(state["last_step"])
 
     def metrics(self) -> dict[str, float]:
         """μ̃ of each domain that has one."""

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from bots.evidence.base import Evidence
+from bots.observation import Observation
 from bots.pool import TaskPool
 from bots.support.arrays import Float32, Float64, Rows
 
@@ -34,7 +35,7 @@ class ItemResponse(Evidence):
     Tasks without both anchors teach nothing and have no prediction; nor has a domain before its first batch.
 
     anchor_samples: m, the samples behind each anchor pass rate.
-    drift: standard deviation of a step's change of ability, in distances between weak and strong.
+    drift: standard deviation of a wave's change of ability, in distances between weak and strong.
     per_domain: an ability for each domain (default: if there are several).
     """
 
@@ -60,8 +61,8 @@ class ItemResponse(Evidence):
         """P, float64. At first 1: anywhere around the two models."""
         self.dispersion = np.full(groups, 4.0)
         """φ, float64."""
-        self.last_step = np.full(groups, -1)
-        """Step of each domain's newest batch, -1 before the first."""
+        self.last_wave = np.full(groups, -1)
+        """Wave of each domain's newest batch, -1 before the first."""
         self._fit_items()
 
     def _fit_items(self) -> None:
@@ -91,18 +92,19 @@ class ItemResponse(Evidence):
         noise: Float32 = np.reciprocal(hits) + np.reciprocal(misses)
         return logit, noise
 
-    def observe(self, step: int, rows: Rows, p_hat: Float64, n: Float64) -> None:
+    def observe(self, observation: Observation) -> None:
         """Move the ability of the domains in the batch."""
+        rows, p_hat, n = observation.rows, observation.pass_rates, observation.rollouts
         group = self.pool.domain_codes[rows] if self.per_domain else np.zeros(len(rows), np.int16)
         a, c = self.discrimination[rows].astype(np.float64), self.intercept[rows].astype(np.float64)
         known = ~np.isnan(a)
         for g in np.unique(group[known]).tolist():
             chosen = known & (group == g)
-            self._step(g, step, a[chosen], c[chosen], p_hat[chosen], n[chosen])
+            self._step(g, observation.wave, a[chosen], c[chosen], p_hat[chosen], n[chosen])
 
-    def _step(self, g: int, step: int, a: Float64, c: Float64, p_hat: Float64, n: Float64) -> None:
-        """One batch of one domain. A batch d steps late is an observation of θ blurred by d steps' drift."""
-        first, apart = self.last_step[g] < 0, step - int(self.last_step[g])
+    def _step(self, g: int, wave: int, a: Float64, c: Float64, p_hat: Float64, n: Float64) -> None:
+        """One batch of one domain. A batch d waves late is an observation of θ blurred by d waves' drift."""
+        first, apart = self.last_wave[g] < 0, wave - int(self.last_wave[g])
         prior = self.variance[g] + (0.0 if first else max(0, apart) * self.drift**2)
         phi, start = self.dispersion[g], self.ability[g]
         theta = start
@@ -122,7 +124,7 @@ class ItemResponse(Evidence):
         gain = precision * (1 + information * prior) / (information * (1 + precision * prior) or 1.0)
         self.ability[g] = start + gain * (theta - start)
         self.variance[g] = prior / (1 + prior * precision)
-        self.last_step[g] = max(self.last_step[g], step)
+        self.last_wave[g] = max(self.last_wave[g], wave)
         expected = np.maximum(p * (1 - p), 1 / (4 * n))
         chi2 = float(np.sum(n * (p_hat - p) ** 2 / expected)) / len(n)
         self.dispersion[g] = max(1.0, 0.9 * phi + 0.1 * chi2)
@@ -138,7 +140,7 @@ class ItemResponse(Evidence):
         return out
 
     def _respond(self, rows: slice | Rows, out: Float32) -> None:
-        theta = np.where(self.last_step < 0, np.nan, self.ability).astype(np.float32)
+        theta = np.where(self.last_wave < 0, np.nan, self.ability).astype(np.float32)
         blur = (self.variance * (np.pi / 8)).astype(np.float32)
         group = self.pool.domain_codes[rows] if self.per_domain else 0
         a = self.discrimination[rows]
@@ -159,14 +161,14 @@ class ItemResponse(Evidence):
             self.ability = np.append(self.ability, np.full(new, 0.5))
             self.variance = np.append(self.variance, np.ones(new))
             self.dispersion = np.append(self.dispersion, np.full(new, 4.0))
-            self.last_step = np.append(self.last_step, np.full(new, -1))
+            self.last_wave = np.append(self.last_wave, np.full(new, -1))
         super().grow(pool)
         self._fit_items()
 
     def state_dict(self) -> dict[str, Any]:
         """The belief about each domain's ability."""
-        names = ("ability", "variance", "dispersion", "last_step")
-        return {name: getattr(self, name).copy() for name in names}
+        names = ("ability", "variance", "dispersion")
+        return {name: getattr(self, name).copy() for name in names} | {"last_step": self.last_wave.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state_dict`."""
@@ -177,6 +179,7 @@ class ItemResponse(Evidence):
                 raise ValueError(
                     f"the state holds {restored[name].size} of {name}, this pool needs {own.size}"
                 )
+        self.last_wave = restored.pop("last_step")
         for name, value in restored.items():
             setattr(self, name, value)
 
@@ -184,7 +187,7 @@ class ItemResponse(Evidence):
         """Ability θ, its standard deviation and the dispersion of each domain seen."""
         figures = {}
         for g, name in enumerate(self.pool.domains if self.per_domain else ("",)):
-            if self.last_step[g] >= 0:
+            if self.last_wave[g] >= 0:
                 suffix = f"/{name}" if name else ""
                 figures[f"ability{suffix}"] = float(self.ability[g])
                 figures[f"ability_sd{suffix}"] = float(np.sqrt(self.variance[g]))

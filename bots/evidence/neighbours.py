@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bots.evidence.base import Evidence
+from bots.observation import Observation
 from bots.pool import TaskPool
 from bots.support.arrays import Float32, Float64, Rows
 
@@ -63,8 +64,8 @@ class Neighbours(Evidence):
         self.memory_rows = np.full(memory, -1, np.int64)
         """int64 (memory,): the row in each slot, -1 where empty."""
         self.memory_rates = np.zeros(memory)
-        self.memory_steps = np.zeros(memory, np.int64)
-        self.step = 0
+        self.memory_waves = np.zeros(memory, np.int64)
+        self.wave = 0
         self.errors = 0.01 * np.abs(np.log(np.array(TEMPERATURES) / 0.1))  # 0.1 until there are scores
         """Forgetting sums of the squared one-step-ahead errors by temperature, float64."""
         self._refresh()
@@ -88,13 +89,13 @@ class Neighbours(Evidence):
             nearest[low - start : low - start + len(best)] = best
         return nearest
 
-    def observe(self, step: int, rows: Rows, p_hat: Float64, n: Float64) -> None:
+    def observe(self, observation: Observation) -> None:
         """Score the temperatures on the batch, then remember it; a task takes its old slot or the oldest."""
-        usable = self.nearest[rows] >= 0
-        rows, p_hat = rows[usable], p_hat[usable]
+        usable = observation.only(self.nearest[observation.rows] >= 0)
+        wave, rows, p_hat = usable.wave, usable.rows, usable.pass_rates
         if len(rows) == 0:
             return
-        self.step = max(self.step, step)
+        self.wave = max(self.wave, wave)
         if (self.memory_rows >= 0).any():
             unit = self._unit(rows)
             for i, temperature in enumerate(TEMPERATURES):
@@ -102,11 +103,11 @@ class Neighbours(Evidence):
                 self.errors[i] = self.gamma * self.errors[i] + error
         for row, rate in zip(rows[-len(self.memory_rows) :], p_hat[-len(self.memory_rows) :], strict=True):
             known = np.flatnonzero(self.memory_rows == row)
-            if len(known) and self.memory_steps[known[0]] > step:
+            if len(known) and self.memory_waves[known[0]] > wave:
                 continue  # a late batch must not replace what is newer
-            age = np.where(self.memory_rows < 0, np.iinfo(np.int64).min, self.memory_steps)
+            age = np.where(self.memory_rows < 0, np.iinfo(np.int64).min, self.memory_waves)
             slot = known[0] if len(known) else int(np.argmin(age))
-            self.memory_rows[slot], self.memory_rates[slot], self.memory_steps[slot] = row, rate, step
+            self.memory_rows[slot], self.memory_rates[slot], self.memory_waves[slot] = row, rate, wave
         self._refresh()
 
     @property
@@ -117,7 +118,7 @@ class Neighbours(Evidence):
     def _attend(self, unit: Float32, temperature: float) -> Float64:
         """p̃ (R,) of tasks with the given unit features."""
         filled = np.flatnonzero(self.memory_rows >= 0)
-        weight = self.gamma ** (self.step - self.memory_steps[filled]).astype(np.float64)
+        weight = self.gamma ** (self.wave - self.memory_waves[filled]).astype(np.float64)
         rates = self.memory_rates[filled]
         mean = np.sum(weight * rates) / np.sum(weight)
         attention = unit @ self._unit(self.memory_rows[filled]).T
@@ -151,8 +152,9 @@ class Neighbours(Evidence):
 
     def state_dict(self) -> dict[str, Any]:
         """Memory, temperature scores, and which rows are landmarks."""
-        names = ("landmark_rows", "memory_rows", "memory_rates", "memory_steps", "errors")
-        return {"step": self.step, **{name: getattr(self, name).copy() for name in names}}
+        names = ("landmark_rows", "memory_rows", "memory_rates", "errors")
+        state = {name: getattr(self, name).copy() for name in names}
+        return {"step": self.wave, "memory_steps": self.memory_waves.copy(), **state}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state_dict`."""
@@ -165,8 +167,8 @@ class Neighbours(Evidence):
             raise ValueError(f"the state names row {newest}; the pool has {len(self.pool)} rows")
         self.memory_rows = np.array(state["memory_rows"], np.int64)
         self.memory_rates = np.array(state["memory_rates"], np.float64)
-        self.memory_steps = np.array(state["memory_steps"], np.int64)
-        self.errors, self.step = np.array(state["errors"], np.float64), int(state["step"])
+        self.memory_waves = np.array(state["memory_steps"], np.int64)
+        self.errors, self.wave = np.array(state["errors"], np.float64), int(state["step"])
         if not np.array_equal(landmark_rows, self.landmark_rows):  # the pool grew since they were drawn
             self.landmark_rows = landmark_rows
             self.landmark_features = self._unit(landmark_rows)

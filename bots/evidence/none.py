@@ -5,13 +5,14 @@ from __future__ import annotations
 import numpy as np
 
 from bots.evidence.base import Evidence
-from bots.support.arrays import Float32, Float64, Rows
+from bots.observation import Observation
+from bots.support.arrays import Float32, Rows
 
 
 class NoEvidence(Evidence):
     """Predicts nothing for any task, as MoPPS does (arXiv 2507.04632)."""
 
-    def observe(self, step: int, rows: Rows, p_hat: Float64, n: Float64) -> None:
+    def observe(self, observation: Observation) -> None:
         """Nothing is learnt."""
 
     def predict(self, start: int, stop: int, out: Float32) -> None:

@@ -10,8 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bots.evidence.base import Evidence
+from bots.observation import Observation
 from bots.pool import TaskPool, is_text, plain_type
-from bots.support.arrays import Float32, Float64, Rows
+from bots.support.arrays import Float32, Rows
 
 MAX_GROUPS = 65_536
 
@@ -58,7 +59,7 @@ class Online(Evidence):
         """int32 (K,): each task's narrowest group."""
         self.total, self.count = np.zeros(len(self.keys)), np.zeros(len(self.keys))
         """Forgetting sums over the observed tasks of each group: of pass rates, and of ones; float64."""
-        self.step = 0
+        self.wave = 0
         self._refresh()
 
     def _group(self, key: tuple[str | None, ...]) -> int:
@@ -91,17 +92,18 @@ class Online(Evidence):
             leaf = np.array(numbers, np.int32)[inverse]
         return leaf
 
-    def observe(self, step: int, rows: Rows, p_hat: Float64, n: Float64) -> None:
+    def observe(self, observation: Observation) -> None:
         """Add the batch's tasks to their groups and all groups above; a late batch counts for less."""
-        decay = self.gamma ** max(0, step - self.step)
+        wave = observation.wave
+        decay = self.gamma ** max(0, wave - self.wave)
         self.total *= decay
         self.count *= decay
-        weight = self.gamma ** max(0, self.step - step)
-        self.step = max(self.step, step)
+        weight = self.gamma ** max(0, self.wave - wave)
+        self.wave = max(self.wave, wave)
         parents = np.array(self.parents)
-        group = self.leaf[rows].astype(np.int64)
+        group = self.leaf[observation.rows].astype(np.int64)
         for _ in range(len(self.columns) + 1):
-            np.add.at(self.total, group, weight * p_hat)
+            np.add.at(self.total, group, weight * observation.pass_rates)
             np.add.at(self.count, group, weight)
             group = parents[group]
         self._refresh()
@@ -135,7 +137,7 @@ class Online(Evidence):
     def state_dict(self) -> dict[str, Any]:
         """The forgetting sums by group; groups by name, since their numbers depend on how the pool grew."""
         keys = [list(key) for key in self.keys]
-        return {"keys": keys, "total": self.total.copy(), "count": self.count.copy(), "step": self.step}
+        return {"keys": keys, "total": self.total.copy(), "count": self.count.copy(), "step": self.wave}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore `state_dict`."""
@@ -145,7 +147,7 @@ class Online(Evidence):
         numbers = [self._index[key] for key in keys]
         self.total, self.count = np.zeros(len(self.keys)), np.zeros(len(self.keys))
         self.total[numbers], self.count[numbers] = state["total"], state["count"]
-        self.step = int(state["step"])
+        self.wave = int(state["step"])
         self._refresh()
 
     def metrics(self) -> dict[str, float]:

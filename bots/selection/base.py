@@ -18,13 +18,14 @@ from bots.support.arrays import Rows
 class SelectionRequest:
     """What is asked of a selector.
 
-    batch: B ≥ 1, how many distinct rows. step: the training step. p_star: target success probability.
+    batch: B ≥ 1, how many distinct rows. p_star: target success probability.
+    wave: number of the selection; in a synchronous loop, the training step.
     domain: index into `pool.domains` of the only domain to select from, or -1 for all.
     eligible: how many rows may be selected: those of the domain with `beliefs.blocked == 0`; ≥ batch.
     """
 
     batch: int
-    step: int
+    wave: int
     p_star: float
     domain: int
     eligible: int

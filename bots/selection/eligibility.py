@@ -12,6 +12,7 @@ import numpy as np
 
 from bots.belief.columns import Beliefs
 from bots.belief.history import History
+from bots.observation import Observation
 from bots.selection.domain_shares import DomainShares
 from bots.support.arrays import Rows
 
@@ -19,11 +20,11 @@ from bots.support.arrays import Rows
 class Eligibility:
     """Cool-down and retirement, both optional.
 
-    cooldown: steps for which a task is left alone after it was selected or observed; 0: off. In a pool of which more
-        than half would rest, it is as many steps as leave half of it to choose from; likewise in each domain where
+    cooldown: waves for which a task is left alone after it was selected or observed; 0: off. In a pool of which more
+        than half would rest, it is as many waves as leave half of it to choose from; likewise in each domain where
         batches are divided by domain.
     retire_above: posterior mean from which a task counts as mastered when it is observed; None: off.
-    recheck: steps after which a retired task may be selected again.
+    recheck: waves after which a retired task may be selected again.
     """
 
     def __init__(self, cooldown: int, retire_above: float | None, recheck: int) -> None:
@@ -31,11 +32,12 @@ class Eligibility:
         self._until: dict[int, int] = {}
         self._readmitted = 0
 
-    def observed(self, beliefs: Beliefs, rows: Rows, step: int) -> None:
+    def observed(self, beliefs: Beliefs, observation: Observation) -> None:
         """Retire what is mastered among the tasks just observed."""
         if self.retire_above is not None:
+            rows = observation.rows
             mastered = beliefs.mean(rows) >= self.retire_above
-            self._until.update((row, step + self.recheck) for row in rows[mastered].tolist())
+            self._until.update((row, observation.wave + self.recheck) for row in rows[mastered].tolist())
             for row in rows[~mastered].tolist():
                 self._until.pop(row, None)
 
@@ -45,16 +47,16 @@ class Eligibility:
         beliefs: Beliefs,
         history: History,
         shares: DomainShares,
-        step: int,
+        wave: int,
         batch: int,
         excluded: Rows,
     ) -> Iterator[Rows]:
         """Set `beliefs.blocked` for one selection; gives the blocked rows, sorted."""
-        for row in [row for row, until in self._until.items() if until <= step]:
+        for row in [row for row, until in self._until.items() if until <= wave]:
             del self._until[row]
         resting = np.array(sorted(self._until), np.int64)
         if self.cooldown:
-            resting = np.union1d(resting, self._cooling(history, shares, step))
+            resting = np.union1d(resting, self._cooling(history, shares, wave))
         blocked = np.union1d(excluded, resting)
         if len(beliefs) - len(blocked) < batch:
             self._readmitted += batch
@@ -65,21 +67,21 @@ class Eligibility:
         finally:
             beliefs.blocked[blocked] = 0
 
-    def _cooling(self, history: History, shares: DomainShares, step: int) -> Rows:
+    def _cooling(self, history: History, shares: DomainShares, wave: int) -> Rows:
         codes = shares.pool.domain_codes
-        recent = cache(partial(history.recent, step))
+        recent = cache(partial(history.recent, wave))
 
-        def resting(domain: int, steps: int) -> Rows:
-            rows: Rows = recent(steps)
+        def resting(domain: int, waves: int) -> Rows:
+            rows: Rows = recent(waves)
             return rows if domain < 0 else rows[codes[rows] == domain]
 
         def of_part(domain: int, tasks: int) -> Rows:
             most = tasks // 2
             if len(rows := resting(domain, self.cooldown)) <= most:
                 return rows
-            # Their number rises with the steps: the last of them that leave enough.
-            steps = range(self.cooldown + 1)
-            return resting(domain, bisect_right(steps, most, key=lambda n: len(resting(domain, n))) - 1)
+            # Their number rises with the waves: the last of them that leave enough.
+            waves = range(self.cooldown + 1)
+            return resting(domain, bisect_right(waves, most, key=lambda n: len(resting(domain, n))) - 1)
 
         return np.concatenate([of_part(domain, tasks) for domain, tasks in shares.parts])
 

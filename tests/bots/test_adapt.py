@@ -6,8 +6,9 @@ import pytest
 from scipy.special import betaln
 
 from bots import BOTS
-from bots.adapt import StepOutcome, make_adaptor
+from bots.adapt import make_adaptor
 from bots.adapt.grid import PredictiveGrid
+from bots.observation import Observation
 from bots.pool import TaskPool
 
 LAMS, RHOS = (0.0, 0.1, 0.5, 1.0), (0.0, 0.1, 0.5, 1.0)
@@ -23,7 +24,7 @@ def flat_prior(rows):
 
 def outcome_of(step, rows, s, n):
     p = s / n
-    return StepOutcome(step, rows, s.astype(float), np.full(len(rows), float(n)), p * (1 - p), float(n))
+    return Observation(step, rows, s.astype(float), np.full(len(rows), float(n)), p * (1 - p))
 
 
 def make(size=200, **params):

@@ -1,4 +1,4 @@
-"""The posterior against a slow float64 oracle written straight from ALGORITHM section 2."""
+"""The posterior against a slow float64 oracle written straight from the paper's update."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ TASKS = 400
 class Given(Evidence):
     """p̃ is the pool's column `given`, so that the order of arrival cannot matter."""
 
-    def observe(self, step, rows, p_hat, n):
+    def observe(self, observation):
         pass
 
     def predict(self, start, stop, out):

@@ -10,12 +10,14 @@ from bots.evidence.conformance import (
     check_blocks_agree,
     check_hard_batches,
     check_state_restores_exactly,
+    example_pool,
 )
 from bots.evidence.interpolation import Interpolation
 from bots.evidence.item_response import ItemResponse
 from bots.evidence.neighbours import Neighbours
 from bots.evidence.none import NoEvidence
 from bots.evidence.online import Online
+from bots.observation import Observation
 
 PLUG_INS = {
     "auto": Auto,
@@ -44,7 +46,8 @@ class Naive(Evidence):
         super().__init__(pool)
         self.mu = 0.0
 
-    def observe(self, step, rows, p_hat, n):
+    def observe(self, observation):
+        rows, p_hat = observation.rows, observation.pass_rates
         weak, strong = self.pool.weak[rows], self.pool.strong[rows]
         with np.errstate(all="ignore"):
             self.mu = 0.9 * self.mu + 0.1 * (np.mean(p_hat) - np.mean(weak)) / (
@@ -68,3 +71,18 @@ class Naive(Evidence):
 def test_suite_catches_a_broken_plug_in(check):
     with pytest.raises(AssertionError):
         check(Naive)
+
+
+def test_a_plug_in_with_four_arguments_still_works():
+    """`observe(step, rows, p_hat, n)` was the interface before observations had a class."""
+    with pytest.warns(DeprecationWarning, match="Old.observe takes"):
+
+        class Old(Interpolation):
+            def observe(self, step, rows, p_hat, n):
+                self.seen = step, rows, p_hat, n
+
+    evidence = Old(example_pool())
+    evidence.observe(Observation.of_rates(3, np.array([5, 9]), [0.25, 1.0], [8, 4]))
+    step, rows, p_hat, n = evidence.seen
+    assert step == 3
+    assert (rows.tolist(), p_hat.tolist(), n.tolist()) == ([5, 9], [0.25, 1.0], [8.0, 4.0])

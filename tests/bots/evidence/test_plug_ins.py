@@ -12,6 +12,7 @@ from bots.evidence.item_response import ItemResponse
 from bots.evidence.neighbours import Neighbours
 from bots.evidence.online import Online
 from bots.metrics import calibration
+from bots.observation import Observation
 from bots.pool import TaskPool
 
 
@@ -37,7 +38,7 @@ def test_interpolation_is_the_papers_where_the_gap_is_determined():
     for step in range(50):
         rows = rng.choice(2000, 64, replace=False)
         p_hat = rng.binomial(16, truth(step / 50)[rows]) / 16
-        evidence.observe(step, rows, p_hat, np.full(64, 16.0))
+        evidence.observe(Observation.of_rates(step, rows, p_hat, np.full(64, 16.0)))
         mu = (p_hat.mean() - w[rows].mean()) / (s[rows].mean() - w[rows].mean())
         smoothed = mu if smoothed is None else 0.8 * smoothed + 0.2 * mu
         np.testing.assert_allclose(evidence.capability, smoothed, rtol=1e-9)
@@ -47,7 +48,7 @@ def test_interpolation_is_the_papers_where_the_gap_is_determined():
 def test_interpolation_may_go_below_the_weak_anchor():
     pool = TaskPool.from_arrow(pa.table({"w": np.full(64, 0.5), "s": np.full(64, 0.9)}), "w", "s")
     evidence = Interpolation(pool)
-    evidence.observe(0, np.arange(32), np.full(32, 0.3), np.full(32, 8.0))
+    evidence.observe(Observation.of_rates(0, np.arange(32), np.full(32, 0.3), np.full(32, 8.0)))
     assert evidence.capability[0] == pytest.approx(-0.5, rel=1e-5)
     np.testing.assert_allclose(all_of(evidence), 0.3, rtol=1e-5)
 
@@ -60,16 +61,16 @@ def test_nearly_equal_anchors_move_capability_by_their_information(gap):
     pool = TaskPool.from_arrow(pa.table({"w": weak, "s": strong}), "w", "s")
     p_hat = np.linspace(0.2, 0.9, 32)  # far from both anchors of the bad batch
     evidence = Interpolation(pool)
-    evidence.observe(0, good, p_hat, np.full(32, 8.0))
+    evidence.observe(Observation.of_rates(0, good, p_hat, np.full(32, 8.0)))
     before = evidence.capability[0]
-    evidence.observe(1, bad, p_hat, np.full(32, 8.0))
+    evidence.observe(Observation.of_rates(1, bad, p_hat, np.full(32, 8.0)))
     assert abs(evidence.capability[0] - before) < 0.1  # the paper's would move by 0.1·0.15/gap
     # As the very first batch it says nothing yet, and leaves the next one all the room.
     first = Interpolation(pool)
-    first.observe(0, bad, p_hat, np.full(32, 8.0))
+    first.observe(Observation.of_rates(0, bad, p_hat, np.full(32, 8.0)))
     if gap < 0.01:
         assert np.isnan(all_of(first)).all()
-    first.observe(1, good, p_hat, np.full(32, 8.0))
+    first.observe(Observation.of_rates(1, good, p_hat, np.full(32, 8.0)))
     assert abs(first.capability[0] - before) < 0.02 + 25 * gap
 
 
@@ -77,7 +78,7 @@ def test_interpolation_by_domain():
     pool = example_pool()
     evidence = Interpolation(pool)
     rows = np.flatnonzero((pool.domain_codes == 1) & ~np.isnan(pool.weak + pool.strong))
-    evidence.observe(0, rows, pool.strong[rows].astype(float), np.full(len(rows), 8.0))
+    evidence.observe(Observation.of_rates(0, rows, pool.strong[rows].astype(float), np.full(len(rows), 8.0)))
     predicted = all_of(evidence)
     known = ~np.isnan(pool.weak + pool.strong)
     np.testing.assert_allclose(predicted[rows], pool.strong[rows], atol=1e-6)
@@ -90,7 +91,9 @@ def test_a_late_batch_weighs_what_it_would_have_in_time():
     batches = {0: (np.arange(32), 0.2), 1: (np.arange(32, 64), 0.4), 2: (np.arange(64, 96), 0.6)}
     late = Interpolation(pool)
     for step in (0, 2, 1):
-        late.observe(step, batches[step][0], np.full(32, batches[step][1]), np.full(32, 8.0))
+        late.observe(
+            Observation.of_rates(step, batches[step][0], np.full(32, batches[step][1]), np.full(32, 8.0))
+        )
     after_two = 0.9 * 0.2 + 0.1 * 0.6
     assert late.capability[0] == pytest.approx(after_two + 0.1 * 0.9 * (0.4 - after_two))
 
@@ -107,7 +110,7 @@ def test_item_response_follows_the_ability_and_beats_linear_interpolation():
         for name, evidence in plug_ins.items():
             if step:
                 brier[name].append(calibration(evidence.predict_rows(rows), p_hat).brier)
-            evidence.observe(step, rows, p_hat, np.full(32, 16.0))
+            evidence.observe(Observation.of_rates(step, rows, p_hat, np.full(32, 16.0)))
     assert np.mean(brier["item"]) < 0.9 * np.mean(brier["linear"])
     assert plug_ins["item"].ability[0] == pytest.approx(theta, abs=0.3)
     assert plug_ins["item"].discrimination.min() > 0  # shrunk away from reversed noisy anchors
@@ -116,11 +119,11 @@ def test_item_response_follows_the_ability_and_beats_linear_interpolation():
 def test_online_by_hand():
     table = pa.table({"domain": ["a", "a", "a", "b"], "level": pa.array([1, 1, 2, None])})
     evidence = Online(TaskPool.from_arrow(table), columns=["domain", "level"], strength=2.0, gamma=0.5)
-    evidence.observe(1, np.array([0, 3]), np.array([0.9, 0.1]), np.array([4.0, 4.0]))
+    evidence.observe(Observation.of_rates(1, np.array([0, 3]), np.array([0.9, 0.1]), np.array([4.0, 4.0])))
     a, b = (0.9 + 2 * 0.5) / 3, (0.1 + 2 * 0.5) / 3
     expected = [(0.9 + 2 * a) / 3, (0.9 + 2 * a) / 3, a, (0.1 + 2 * b) / 3]
     np.testing.assert_allclose(all_of(evidence), expected, rtol=1e-6)
-    evidence.observe(2, np.array([2]), np.array([0.3]), np.array([4.0]))
+    evidence.observe(Observation.of_rates(2, np.array([2]), np.array([0.3]), np.array([4.0])))
     pool_mean = (0.5 * 1.0 + 0.3) / (0.5 * 2 + 1)
     a = (0.5 * 0.9 + 0.3 + 2 * pool_mean) / (0.5 + 1 + 2)
     np.testing.assert_allclose(all_of(evidence)[2], (0.3 + 2 * a) / 3, rtol=1e-6)
@@ -136,7 +139,9 @@ def test_neighbours_learn_a_smooth_field_without_anchors():
         evidence = Neighbours(pool, column="z", landmarks=landmarks)
         for step in range(40):
             rows = rng.choice(1500, 16, replace=False)
-            evidence.observe(step, rows, rng.binomial(8, truth[rows]) / 8, np.full(16, 8.0))
+            evidence.observe(
+                Observation.of_rates(step, rows, rng.binomial(8, truth[rows]) / 8, np.full(16, 8.0))
+            )
         predicted = all_of(evidence)
         assert np.corrcoef(predicted, truth)[0, 1] > 0.85
         assert np.mean((predicted - truth) ** 2) < 0.4 * np.var(truth)
@@ -146,7 +151,9 @@ def trained(make, pool, steps=6):
     evidence, rng = make(pool), np.random.default_rng(4)
     for step in range(steps):
         rows = rng.choice(len(pool), 32, replace=False)
-        evidence.observe(step, rows, rng.binomial(8, 0.3 + 0.4 * (rows % 2)) / 8, np.full(32, 8.0))
+        evidence.observe(
+            Observation.of_rates(step, rows, rng.binomial(8, 0.3 + 0.4 * (rows % 2)) / 8, np.full(32, 8.0))
+        )
     return evidence
 
 
@@ -196,7 +203,7 @@ def test_auto_takes_up_what_comes_with_new_tasks():
     for step in range(10, 20):
         rows = rng.choice(300, 64, replace=False)
         for one in (evidence, fresh):
-            one.observe(step, rows, np.full(64, 0.5), np.full(64, 8.0))
+            one.observe(Observation.of_rates(step, rows, np.full(64, 0.5), np.full(64, 8.0)))
     assert not np.isnan(all_of(evidence)).any()
     assert np.array_equal(all_of(evidence), all_of(fresh))
 
