@@ -78,6 +78,7 @@ class Coordinator:
         """
         if not self._started:
             self.train, self.evaluation = train, evaluation
+            self._sampling = replace(self._sampling, stop_ids=train.stop_ids)
             self._start(partners)
         self.chores.abandon()
         self.engines.clear()

@@ -72,12 +72,13 @@ class Engine:
         temperature: float = 1.0,
         top_p: float = 1.0,
         seeds: Sequence[int] | None = None,
+        stop_ids: tuple[int, ...] = (),
     ) -> list[list[Rollout]]:
         """Draw `samples` answers to each prompt (int32 token ids); one list of rollouts for each prompt.
 
         seeds: one for each prompt; answers then do not depend on what else is in the batch.
         """
-        settings = Sampling(samples, max_tokens, temperature, top_p)
+        settings = Sampling(samples, max_tokens, temperature, top_p, stop_ids)
         for place, prompt in enumerate(prompts):
             seed = None if seeds is None else int(seeds[place])
             self.submit(Request(("prompt", 0, place), prompt, settings, seed))
@@ -105,6 +106,7 @@ class Engine:
             temperature=sampling.temperature,
             top_p=sampling.top_p,
             max_tokens=sampling.max_tokens,
+            stop_token_ids=list(sampling.stop_ids) or None,
             logprobs=0,
             flat_logprobs=True,
             # Decoding a whole answer at the end is cheaper than piece by piece as it grows.

@@ -33,7 +33,9 @@ class Evaluation:
     def requests(self) -> list[Request]:
         """One for each task, the same at every evaluation: what differs between two scores is the policy alone."""
         own, rollout = self._config.evaluation, self._config.rollout
-        sampling = Sampling(own.samples, rollout.max_tokens, own.temperature, rollout.top_p)
+        sampling = Sampling(
+            own.samples, rollout.max_tokens, own.temperature, rollout.top_p, self.pool.stop_ids
+        )
         run_seed = self._config.run.seed if rollout.seeded else None
         return [
             Request(

@@ -18,17 +18,11 @@ from actors.learner_watch import RankTimeout, RankWatch
 from actors.weights.format import Bucket, buckets_of
 from bots.config.train import LearnerConfig, ModelConfig
 from bots.learning.batching import MicroBatch, RankBatch
-from bots.learning.losses import (
-    LOSSES,
-    Clip,
-    LossBatch,
-    answer_ratio,
-    reference_kl,
-    token_logprobs,
-    token_ratio,
-)
+from bots.learning.forward import micro_batch_logprobs
+from bots.learning.logprobs import install_head
+from bots.learning.losses import LOSSES, Clip, LossBatch, answer_ratio, reference_kl, token_ratio
 from bots.learning.offpolicy import clipped_tokens, importance_weights, mismatch_sums
-from bots.learning.policy import load_policy, published
+from bots.learning.policy import load_policy, packs, published
 
 
 class NotFinite(FloatingPointError):
@@ -56,10 +50,14 @@ class Learner:
         self.loss = LOSSES[config.loss]
         self.clip = Clip(config.clip_low, config.clip_high)
         self.skipped_in_a_row = 0
-        policy = load_policy(path, model, config.lora)
+        self.packed = packs(path, model, config)
+        """Whether the shards that it is given are to be packed."""
+        policy = load_policy(path, model, config.lora, self.packed)
         # With adapters the policy without them is the reference; otherwise every rank keeps a whole copy.
         copied = config.kl_coefficient > 0 and config.lora is None
         reference = copy.deepcopy(policy).eval() if copied else None
+        self._reference_head = install_head(reference) if reference is not None else None
+        self._head = install_head(policy)
         self.engine, *_ = deepspeed.initialize(
             model=policy,
             model_parameters=[p for p in policy.parameters() if p.requires_grad],
@@ -129,10 +127,9 @@ class Learner:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """One micro-batch; returns log π_old and the sums loss, tokens, kl, truncated, clipped, broken."""
         device, cap = self.engine.device, self.config.importance_cap
-        token_ids = torch.from_numpy(batch.token_ids).to(device)
         mask = torch.from_numpy(batch.mask).to(device)
         sampler = torch.from_numpy(batch.sampler_logprobs).to(device)
-        logprobs = self._logprobs(self.engine, token_ids)
+        logprobs = self._logprobs(batch)
         if old is None:
             old = logprobs.detach()
         sampler = torch.where(mask > 0, sampler, old)
@@ -146,7 +143,7 @@ class Learner:
         )
         loss = self.loss(logprobs, given)
         if self.config.kl_coefficient > 0:
-            kl = (reference_kl(logprobs, self._reference_logprobs(token_ids)) * mask).sum()
+            kl = (reference_kl(logprobs, self._reference_logprobs(batch)) * mask).sum()
             loss = loss + self.config.kl_coefficient * kl / shard.scale.tokens
         finite = torch.isfinite(loss.detach())
         # DeepSpeed averages the ranks' gradients; the shards' losses are parts of a sum. A loss that is not
@@ -190,17 +187,16 @@ class Learner:
                 f"({config.importance_cap:g}) or learner.kl_coefficient ({config.kl_coefficient:g})"
             )
 
-    def _logprobs(self, model: torch.nn.Module, token_ids: torch.Tensor) -> torch.Tensor:
-        # Padded on the right under a causal mask, no answer token ever sees padding: no mask is needed.
-        logits = model(input_ids=token_ids, use_cache=False).logits
-        return token_logprobs(logits[:, :-1], token_ids[:, 1:], self.temperature)
+    def _logprobs(self, batch: MicroBatch) -> torch.Tensor:
+        return micro_batch_logprobs(self.engine, self._head, batch, self.temperature, self.engine.device)
 
     @torch.no_grad()
-    def _reference_logprobs(self, token_ids: torch.Tensor) -> torch.Tensor:
-        if self.reference is not None:
-            return self._logprobs(self.reference, token_ids)
-        with self.engine.module.disable_adapter():
-            return self._logprobs(self.engine, token_ids)
+    def _reference_logprobs(self, batch: MicroBatch) -> torch.Tensor:
+        if self.reference is None:
+            with self.engine.module.disable_adapter():
+                return self._logprobs(batch)
+        device, head = self.engine.device, self._reference_head
+        return micro_batch_logprobs(self.reference, head, batch, self.temperature, device)
 
     def _set_learning_rate(self, step: int) -> float:
         warmup = self.config.warmup_steps

@@ -38,12 +38,16 @@ class AnswerLocally:
         # vLLM is imported here, in the actor's process, under the environment made for it.
         with loading():
             from actors.engine import Engine, prepare_process
+        from bots.rollouts.stops import end_of_turn
         from bots.rollouts.templates import PromptEncoder
 
         prepare_process()
         self._rollout = rollout
         self._engine = Engine(model, rollout)
         self._encoder = PromptEncoder(self._engine.tokenizer, template)
+        # As a run on the same tasks stops; one by which the engine stops anyway changes nothing.
+        token = end_of_turn(self._encoder).token
+        self._stop_ids = () if token is None else (token,)
 
     def __call__(self, block: pa.Table) -> pa.Table:
         prompts = self._encoder.encode(block["prompt"].to_pylist())
@@ -54,6 +58,7 @@ class AnswerLocally:
             temperature=self._rollout.temperature,
             top_p=self._rollout.top_p,
             seeds=block["seed"].to_pylist(),
+            stop_ids=self._stop_ids,
         )
         completions = [[rollout.text for rollout in group] for group in answers]
         tokens = [sum(len(rollout.token_ids) for rollout in group) for group in answers]

@@ -244,7 +244,9 @@ class LearnerConfig(Section):
     kl_coefficient: Amount = 0.0
     """Weight of the KL divergence to the starting model; 0 keeps no reference model."""
     tokens_per_micro_batch: Count = 16384
-    """Padded tokens that one rank takes through the model at a time."""
+    """Tokens of prompts and completions that one rank takes through the model at a time; padding, if any, counts."""
+    packing: bool | None = None
+    """Samples of a micro-batch lie end to end, without padding. None: on GPUs, where the model's layers allow it."""
     cpus: Amount = 1.0
     """CPUs that one rank asks of Ray."""
     gpus: Amount = 0.0

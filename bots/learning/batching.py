@@ -1,4 +1,4 @@
-"""From graded groups to padded micro-batches: equal work for every rank, no more padding than needed."""
+"""From graded groups to micro-batches, packed end to end or padded: equal work for every rank."""
 
 from __future__ import annotations
 
@@ -15,18 +15,31 @@ from bots.rollouts.rollout import Group
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Samples that go through the model together, padded on the right.
+    """Samples that go through the model together, padded on the right or packed end to end.
 
-    token_ids: int64 (b, T), prompt then answer then padding.
-    mask: float32 (b, T - 1), 1 where the *next* token is part of the answer.
-    sampler_logprobs: float32 (b, T - 1), vLLM's log-probability of that next token, 0 elsewhere.
+    token_ids: int64, prompt then completion of each sample. Padded (b, T), then padding; packed (1, sum of lengths).
+    mask: float32 (b, n), 1 for tokens of the completion. Padded: n = T - 1, and column t stands for token t + 1.
+    Packed: n is the longest completion, and column t stands for its token t.
+    sampler_logprobs: float32 (b, n), vLLM's log-probability of that token, 0 elsewhere.
     advantages: float32 (b,).
+    slots: int64 (c,), the places in the flattened mask of all completion tokens, also those of no weight.
+    positions: int64 (c,), the places in the flattened token_ids from which each of these is predicted.
+    lengths: int32 (b,), tokens of each sample, where they are packed.
     """
 
     token_ids: npt.NDArray[np.int64]
     mask: npt.NDArray[np.float32]
     sampler_logprobs: npt.NDArray[np.float32]
     advantages: npt.NDArray[np.float32]
+    slots: npt.NDArray[np.int64]
+    positions: npt.NDArray[np.int64]
+    lengths: npt.NDArray[np.int32] | None = None
+
+    @property
+    def targets(self) -> npt.NDArray[np.int64]:
+        """The completion tokens, int64 (c,)."""
+        targets: npt.NDArray[np.int64] = self.token_ids.reshape(-1)[self.positions + 1]
+        return targets
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,12 +69,14 @@ def make_rank_batches(
     tokens_per_micro_batch: int,
     max_tokens: int,
     penalised: bool = False,
+    packed: bool = False,
 ) -> list[RankBatch]:
     """Share a batch out over the ranks.
 
     Groups with equal rewards have no advantage and are left out of the model's work, though they stay in
     the loss's denominators, so that the gradient is exactly that of the full batch.
     penalised: every answer bears a penalty, such as the KL divergence, beside its advantage: none is left out.
+    packed: samples lie end to end, and the token budget counts real tokens; otherwise padding counts as well.
     Every rank gets the same number of micro-batches, which collective operations require; a rank with
     fewer samples gets an empty-weight copy of one.
     """
@@ -74,13 +89,15 @@ def make_rank_batches(
     scale = LossScale(len(samples), sum(len(sample.answer) for sample in samples), max_tokens)
     teaching = sorted((s for s in samples if penalised or s.advantage != 0), key=lambda sample: sample.length)
     # Dealt in turns from the sorted list: each rank gets like lengths, hence like work.
-    plans = [_plan(teaching[rank::ranks], tokens_per_micro_batch) for rank in range(ranks)]
-    count = max((len(plan) for plan in plans), default=0)
+    plan, lay = (_plan_packed, _pack) if packed else (_plan, _pad)
+    plans = [plan(teaching[rank::ranks], tokens_per_micro_batch) for rank in range(ranks)]
+    count = max((len(parts) for parts in plans), default=0)
     if count == 0:
         return [RankBatch([], scale) for _ in range(ranks)]
-    filler = _pad([teaching[0]], weight=0.0)
+    filler = lay([teaching[0]], 0.0)
     return [
-        RankBatch([_pad(part) for part in plan] + [filler] * (count - len(plan)), scale) for plan in plans
+        RankBatch([lay(part, 1.0) for part in parts] + [filler] * (count - len(parts)), scale)
+        for parts in plans
     ]
 
 
@@ -94,16 +111,60 @@ def _plan(samples: list[_Sample], tokens: int) -> list[list[_Sample]]:
     return parts
 
 
-def _pad(samples: list[_Sample], weight: float = 1.0) -> MicroBatch:
-    size, longest = len(samples), max(sample.length for sample in samples)
-    token_ids = np.zeros((size, longest), np.int64)
-    mask = np.zeros((size, longest - 1), np.float32)
-    logprobs = np.zeros((size, longest - 1), np.float32)
+def _plan_packed(samples: list[_Sample], tokens: int) -> list[list[_Sample]]:
+    """Cut samples into parts of at most so many tokens."""
+    parts: list[list[_Sample]] = []
+    filled = 0
+    for sample in samples:
+        if not parts or filled + sample.length > tokens:
+            parts.append([])
+            filled = 0
+        parts[-1].append(sample)
+        filled += sample.length
+    return parts
+
+
+def _pad(samples: list[_Sample], weight: float) -> MicroBatch:
+    longest = max(sample.length for sample in samples)
+    token_ids = np.zeros((len(samples), longest), np.int64)
     for i, sample in enumerate(samples):
-        start, end = len(sample.prompt), sample.length
-        token_ids[i, :start] = sample.prompt
-        token_ids[i, start:end] = sample.answer
-        mask[i, start - 1 : end - 1] = weight
-        logprobs[i, start - 1 : end - 1] = sample.logprobs
+        token_ids[i, : len(sample.prompt)] = sample.prompt
+        token_ids[i, len(sample.prompt) : sample.length] = sample.answer
+    columns = [len(sample.prompt) - 1 for sample in samples]
+    starts = [i * longest + column for i, column in enumerate(columns)]
+    return _lay(samples, weight, token_ids, longest - 1, columns, starts)
+
+
+def _pack(samples: list[_Sample], weight: float) -> MicroBatch:
+    lengths = np.array([sample.length for sample in samples], np.int32)
+    token_ids = np.concatenate([part for sample in samples for part in (sample.prompt, sample.answer)])
+    longest = max(len(sample.answer) for sample in samples)
+    begins = np.cumsum(lengths) - lengths
+    starts = [int(b) + len(sample.prompt) - 1 for b, sample in zip(begins, samples, strict=True)]
+    return _lay(
+        samples, weight, token_ids.astype(np.int64)[None], longest, [0] * len(samples), starts, lengths
+    )
+
+
+def _lay(
+    samples: list[_Sample],
+    weight: float,
+    token_ids: npt.NDArray[np.int64],
+    width: int,
+    columns: list[int],
+    starts: list[int],
+    lengths: npt.NDArray[np.int32] | None = None,
+) -> MicroBatch:
+    """width: columns of the mask. columns, starts: where each completion begins, in the mask's row and in token_ids."""
+    mask = np.zeros((len(samples), width), np.float32)
+    logprobs = np.zeros((len(samples), width), np.float32)
+    slots, positions = [], []
+    for i, (sample, column, start) in enumerate(zip(samples, columns, starts, strict=True)):
+        size = len(sample.answer)
+        mask[i, column : column + size] = weight
+        logprobs[i, column : column + size] = sample.logprobs
+        slots.append(np.arange(i * width + column, i * width + column + size))
+        positions.append(np.arange(start, start + size))
     advantages = np.array([sample.advantage * weight for sample in samples], np.float32)
-    return MicroBatch(token_ids, mask, logprobs, advantages)
+    places = np.concatenate(slots), np.concatenate(positions)
+    return MicroBatch(token_ids, mask, logprobs, advantages, *places, lengths)

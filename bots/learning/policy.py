@@ -16,21 +16,42 @@ from safetensors import safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from bots.config.train import LoraConfig, ModelConfig
+from bots.config.train import LearnerConfig, LoraConfig, ModelConfig
 from bots.config.tree import ConfigError
+from bots.learning import packed_attention
 
 _PREFIX = "base_model.model."
 _ADAPTER = "default"
 
 
-def load_policy(path: str, model: ModelConfig, lora: LoraConfig | None) -> nn.Module:
-    """The model of folder `path`, ready to train; with `lora`, only the adapters' parameters are trainable."""
+def load_policy(path: str, model: ModelConfig, lora: LoraConfig | None, packed: bool = False) -> nn.Module:
+    """The model of folder `path`, ready to train; with `lora`, only the adapters' parameters are trainable.
+
+    packed: samples come end to end in one row. Flash attention knows how; otherwise `packed_attention` does it.
+    """
+    own_kernel = packed and model.attention == "sdpa"
     policy = AutoModelForCausalLM.from_pretrained(
-        path, dtype=getattr(torch, model.dtype), attn_implementation=model.attention
+        path,
+        dtype=getattr(torch, model.dtype),
+        attn_implementation=packed_attention.register() if own_kernel else model.attention,
     )
     if model.gradient_checkpointing:
         policy.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
     return policy if lora is None else _with_adapters(policy, lora)
+
+
+def packs(path: str, model: ModelConfig, learner: LearnerConfig) -> bool:
+    """Whether micro-batches of the model at `path` are packed. Raises ConfigError if they are to be and can't."""
+    wanted = learner.gpus > 0 if learner.packing is None else learner.packing
+    if not wanted:
+        return False
+    try:
+        packed_attention.check_packable(AutoConfig.from_pretrained(path), model.attention, path)
+    except ConfigError:
+        if learner.packing:
+            raise
+        return False
+    return True
 
 
 def check_policy(path: str, lora: LoraConfig | None) -> None:

@@ -42,7 +42,11 @@ class Prompts:
 
 @dataclass(frozen=True)
 class EncodedPool:
-    """A pool with the token ids of its prompts, in row order."""
+    """A pool with the token ids of its prompts, in row order.
+
+    stop_ids: tokens that end a completion besides those by which the engine ends one by itself.
+    """
 
     pool: TaskPool
     prompts: Prompts
+    stop_ids: tuple[int, ...] = ()

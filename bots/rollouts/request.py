@@ -17,12 +17,16 @@ class RefusedError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a prompt is answered: the number of answers, their longest length in tokens, temperature, top-p."""
+    """How a prompt is answered: the number of answers, their longest length in tokens, temperature, top-p.
+
+    stop_ids: tokens that end a completion besides those by which the engine ends one by itself.
+    """
 
     samples: int
     max_tokens: int
     temperature: float = 1.0
     top_p: float = 1.0
+    stop_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,9 +37,9 @@ class PromptEncoder:
 
             tokenizer = AutoTokenizer.from_pretrained(tokenizer)
         self.tokenizer: Any = tokenizer
-        self._plain = template == PLAIN
-        self._template = None if self._plain else _read_template(template)
-        if not self._plain and self._template is None and not self.tokenizer.chat_template:
+        self.plain = template == PLAIN
+        self._template = None if self.plain else _read_template(template)
+        if not self.plain and self._template is None and not self.tokenizer.chat_template:
             raise TemplateError(
                 f"the tokenizer of {self.tokenizer.name_or_path or 'the model'} has no chat template; set "
                 "the pool's `template` to a Jinja file, a template's text, or `plain` for a base model"
@@ -48,7 +48,7 @@ class PromptEncoder:
     def render(self, prompt: Prompt) -> str:
         """The whole text up to where the answer starts. Raises TemplateError where the template refuses."""
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
-        if self._plain:
+        if self.plain:
             return "\n\n".join(message["content"] for message in messages)
         try:
             text: str = self.tokenizer.apply_chat_template(
@@ -64,7 +64,7 @@ class PromptEncoder:
         """Token ids of each prompt."""
         texts = [self.render(prompt) for prompt in prompts]
         # A chat template writes the special tokens itself.
-        encoded = self.tokenizer(texts, add_special_tokens=self._plain, return_attention_mask=False)
+        encoded = self.tokenizer(texts, add_special_tokens=self.plain, return_attention_mask=False)
         return [np.asarray(ids, np.int32) for ids in encoded["input_ids"]]
 
     def lengths(self, prompts: Sequence[Prompt]) -> npt.NDArray[np.int32]:

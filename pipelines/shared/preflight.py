@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from actors.trackers import require
 from bots.config.no_effect import without_effect
@@ -19,6 +19,8 @@ from bots.evidence import FROM_ANCHORS
 from bots.learning.policy import check_policy
 from bots.pool import PoolError, TaskPool
 from bots.rollouts.encoded_pool import EncodedPool
+from bots.rollouts.stops import end_of_turn, ending_tokens
+from bots.rollouts.templates import PromptEncoder
 from bots.selection import preset_of
 from pipelines.shared.command import warn
 from pipelines.shared.pool import build_pool
@@ -75,8 +77,9 @@ def prepare(config: TrainConfig) -> Prepared:
             f"selection.tasks is {config.selection.tasks}{under_way}, but the pool has only {len(pool)} tasks"
         )
     check_selection(pool, "selection", **config.selection.settings(config.rollout.samples, config.run.seed))
-    warnings = (*without_effect(config), *_few_anchors(config, pool))
-    train = encode(pool, tokenizer, config.pool.template, longest)
+    ends = engine_ends(model, tokenizer)
+    train = encode(pool, tokenizer, config.pool.template, longest, ends)
+    warnings = (*without_effect(config), *_few_anchors(config, pool), *_endings(config, tokenizer, train))
     if config.evaluation.pool is None:
         return Prepared(config, model, train, None, warnings)
     held_out = build_pool(config.evaluation.pool, tokenizer)
@@ -87,8 +90,34 @@ def prepare(config: TrainConfig) -> Prepared:
             f"{len(shared)} tasks of evaluation.pool are also in the training pool, for example {shared[0]!r}; "
             "a held-out score needs others"
         )
-    evaluation = encode(held_out, tokenizer, config.evaluation.pool.template, longest)
+    evaluation = encode(held_out, tokenizer, config.evaluation.pool.template, longest, ends)
     return Prepared(config, model, train, evaluation, warnings)
+
+
+def engine_ends(model: str, tokenizer: Any) -> set[int]:
+    """The tokens by which an engine with the model of this folder or hub name ends a completion by itself."""
+    try:
+        generation = GenerationConfig.from_pretrained(model)
+    except OSError:
+        # A model without one is a model that ends by its tokenizer's end-of-sequence token alone.
+        generation = None
+    return ending_tokens(tokenizer, generation)
+
+
+def _endings(config: TrainConfig, tokenizer: Any, train: EncodedPool) -> Iterator[str]:
+    """A line where the model may not know how the template ends an assistant's turn."""
+    written = end_of_turn(PromptEncoder(tokenizer, config.pool.template))
+    if train.stop_ids:
+        yield (
+            f"the chat template ends an assistant's turn with {tokenizer.convert_ids_to_tokens(written.token)!r}, by "
+            f"which engines of {config.model.path!r} don't stop by themselves; they are told to. A base model may need "
+            "pool.template=plain"
+        )
+    elif written.text and written.token is None:
+        yield (
+            f"the chat template ends an assistant's turn with the text {written.text[:20]!r}, at which an engine can't "
+            "stop; completions end only where the model writes its end-of-sequence token"
+        )
 
 
 def _few_anchors(config: TrainConfig, pool: TaskPool) -> Iterator[str]:

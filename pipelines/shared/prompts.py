@@ -3,24 +3,34 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from transformers import PreTrainedTokenizerBase
 
 from bots.pool import PoolError, TaskPool
 from bots.rollouts.encoded_pool import PIECE, EncodedPool, Prompts, TokenIds
+from bots.rollouts.stops import end_of_turn
 from bots.rollouts.templates import PromptEncoder, prompt_text
 
 
 def encode(
-    pool: TaskPool, tokenizer: PreTrainedTokenizerBase, template: str | None, longest: int
+    pool: TaskPool,
+    tokenizer: PreTrainedTokenizerBase,
+    template: str | None,
+    longest: int,
+    ends: Collection[int] | None = None,
 ) -> EncodedPool:
     """Encode every prompt through the chat template.
 
-    longest: most tokens that leave room for an answer.
+    longest: most tokens that leave room for an answer. ends: tokens by which the engine ends a completion by itself;
+    if the one that the template writes after an assistant's turn is not among them, the pool's `stop_ids` hold it.
+    None: they hold nothing.
     Raises PoolError naming the first prompt that is too long, or that the tokenizer doesn't know.
     """
-    return EncodedPool(pool, Prompts(_encoded(pool, PromptEncoder(tokenizer, template), longest)))
+    encoder = PromptEncoder(tokenizer, template)
+    token = None if ends is None else end_of_turn(encoder).token
+    stop_ids = () if ends is None or token is None or token in ends else (token,)
+    return EncodedPool(pool, Prompts(_encoded(pool, encoder, longest)), stop_ids)
 
 
 def _encoded(pool: TaskPool, encoder: PromptEncoder, longest: int) -> Iterator[TokenIds]:

@@ -80,7 +80,7 @@ def train(job: Job, ranks: RankWatch) -> None:
         with watch("batch"):
             batch = answer(crew.coordinator.next_batch.remote(step) if crew else None)
         if crew:
-            shards, record = share_out(batch, config, watch)
+            shards, record = share_out(batch, config, learner.packed, watch)
         try:
             with watch("learn"):
                 figures = learner.update(scatter(shards), step)
@@ -153,7 +153,9 @@ def evaluate(crew: Crew | None, step: int) -> dict[str, Any]:
     return answer(crew.coordinator.evaluate.remote(step) if crew else None) or {}
 
 
-def share_out(batch: Any, config: TrainConfig, watch: Stopwatch) -> tuple[list[RankBatch], dict[str, Any]]:
+def share_out(
+    batch: Any, config: TrainConfig, packed: bool, watch: Stopwatch
+) -> tuple[list[RankBatch], dict[str, Any]]:
     """A step's groups from the coordinator, shared out over the ranks, and the figures that came with them."""
     groups, record, waited = batch
     with watch("batch"):
@@ -164,6 +166,7 @@ def share_out(batch: Any, config: TrainConfig, watch: Stopwatch) -> tuple[list[R
             config.learner.tokens_per_micro_batch,
             config.rollout.max_tokens,
             penalised=config.learner.kl_coefficient > 0,
+            packed=packed,
         )
     # The batch itself took what is left after the waiting for selection, engines and graders.
     for phase, seconds in waited.items():

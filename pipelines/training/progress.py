@@ -11,6 +11,11 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
+from pipelines.shared.command import warn
+
+FIRST_STEPS = 3
+"""How many steps are looked at before completions without an end are warned of."""
+
 
 class Progress:
     """Shows what the journal knows. `with Progress(...) as p: while …: p.poll()`.
@@ -28,6 +33,7 @@ class Progress:
         self.started = time.monotonic()
         self._live = Live(console=self.console, refresh_per_second=4, transient=True)
         self._printed = -1
+        self._warned = False
 
     def __enter__(self) -> Progress:
         if self.console.is_terminal:
@@ -50,10 +56,26 @@ class Progress:
             # Steps that are made again are shown again.
             self._printed = min(self._printed, records[-1]["step"] if records else -1)
         self.edition, self.records = edition, self.records[:start] + records
+        self._warn_of_unfinished()
         if self.console.is_terminal:
             self._live.update(self._table())
         else:
             self._print_new()
+
+    def _warn_of_unfinished(self) -> None:
+        """Say once that most completions of the first steps ran into the token limit."""
+        shares = [record["finished_share"] for record in self.records if "finished_share" in record]
+        if self._warned or len(shares) < FIRST_STEPS:
+            return
+        self._warned = True
+        share = sum(shares[:FIRST_STEPS]) / FIRST_STEPS
+        if share < 0.5:
+            warn(
+                self.console,
+                f"only {share:.0%} of the completions of the first {FIRST_STEPS} steps ended by themselves; the others "
+                "ran into rollout.max_tokens. Raise it, or look in rollouts/ whether they go on after the answer: the "
+                "model may not know the end that pool.template teaches (plain suits base models)",
+            )
 
     def _print_new(self) -> None:
         for record in self.records:

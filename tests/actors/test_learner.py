@@ -36,9 +36,9 @@ def some_groups():
     return groups
 
 
-def shards_for(ranks):
+def shards_for(ranks, packed=False):
     # A small token budget: several micro-batches a rank, so that gradient accumulation is tested too.
-    return make_rank_batches(some_groups(), "grpo", ranks, 40, max_tokens=16)
+    return make_rank_batches(some_groups(), "grpo", ranks, 40, max_tokens=16, packed=packed)
 
 
 def answer_logprobs(model, prompt, answer):
@@ -117,6 +117,25 @@ def two_ranks(folder):
             "last": last,
             "ended": weights_of(learner),
         }
+    return results | packed_steps(rank)
+
+
+def packed_steps(rank):
+    """Each kind's step with samples end to end and the vocabulary in blocks; bfloat16 with everything on at once."""
+    from bots.learning.logprobs import LogprobHead
+
+    results = {}
+    # 36 tokens in blocks of a few, of which some are kept.
+    LogprobHead.block_bytes, LogprobHead.kept_bytes = 4 * 30 * 5, 4 * 30 * 12
+    for kind in KINDS:
+        learner = learner_of(2, *kind, packing=True)
+        figures = learner.update(shards_for(2, learner.packed)[rank], step=1)
+        results["packed", kind] = (figures, weights_of(learner))
+    for packing in (False, True):
+        half = {"dtype": "bfloat16", "gradient_checkpointing": True}
+        learner = learner_of(2, 3, True, half, packing=packing, kl_coefficient=0.1, updates_per_batch=2)
+        figures = learner.update(shards_for(2, packing)[rank], step=1)
+        results["half", packing] = (figures, weights_of(learner))
     return results
 
 
@@ -194,6 +213,29 @@ def test_every_zero_stage_takes_the_step_of_plain_pytorch(pair, start, stage):
     assert_same_step(found["stepped"], plain_steps(), start)
     assert found["first"]["grad_norm"] > 0
     assert found["first"]["lr"] == LR
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_packed_samples_and_a_vocabulary_in_blocks_give_the_same_step(pair, start, kind):
+    padded, (packed, weights) = pair[kind], pair["packed", kind]
+    assert packed["loss"] == pytest.approx(padded["first"]["loss"], rel=1e-4)
+    assert packed["grad_norm"] == pytest.approx(padded["first"]["grad_norm"], rel=1e-4)
+    assert packed["mismatch_kl"] == pytest.approx(padded["first"]["mismatch_kl"], rel=1e-4)
+    if kind[1]:
+        assert max((weights[name] - t).abs().max() for name, t in padded["stepped"].items()) < 1e-5
+    else:
+        assert_same_step(weights, padded["stepped"], start)
+
+
+def test_bfloat16_zero_3_checkpointing_lora_and_a_penalty_go_together_packed_or_not(pair, start):
+    (padded, one), (packed, other) = pair["half", False], pair["half", True]
+    assert packed["grad_norm"] == pytest.approx(padded["grad_norm"], rel=0.05)
+    assert packed["mismatch_kl"] == pytest.approx(padded["mismatch_kl"], rel=0.05)
+    assert {tensor.dtype for tensor in other.values()} == {torch.bfloat16}
+    name = "model.layers.0.mlp.down_proj.weight"
+    moved, meant = ((w[name].float() - start[name].bfloat16().float()).flatten() for w in (other, one))
+    assert meant.abs().max() > 0
+    assert torch.nn.functional.cosine_similarity(moved, meant, dim=0) > 0.9
 
 
 @pytest.mark.parametrize("kind", KINDS)

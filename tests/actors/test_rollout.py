@@ -167,3 +167,18 @@ def test_a_rollout_says_how_it_ended(engine, prompts):
         assert (rollout.logprobs <= 0).all()
         assert rollout.finished == (rollout.token_ids[-1] == 2), "2 is the lab's end-of-sequence token"
         assert rollout.finished or len(rollout.token_ids) == CONFIG.max_tokens
+
+
+def test_a_completion_ends_at_a_stop_token_too(engine, prompts):
+    (comma,) = AutoTokenizer.from_pretrained(BASE)(",", add_special_tokens=False)["input_ids"]
+    sampling = Sampling(4, CONFIG.max_tokens, stop_ids=(comma,))
+    ray.get(engine.begin.remote("stopping"))
+    asked = [Request(("train", 1, i), prompt, sampling, i) for i, prompt in enumerate(prompts)]
+    ray.get(engine.submit.remote("stopping", asked))
+    answers = [rollout for group in collect(engine, "stopping", len(prompts)) for rollout in group]
+    stopped = [rollout for rollout in answers if comma in rollout.token_ids]
+    assert stopped
+    for rollout in stopped:
+        assert rollout.finished
+        assert (rollout.token_ids == comma).nonzero()[0].tolist() == [len(rollout.token_ids) - 1]
+        assert len(rollout.logprobs) == len(rollout.token_ids), "the learner learns to write it"

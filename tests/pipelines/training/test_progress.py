@@ -64,3 +64,21 @@ def test_the_time_that_is_left_is_of_steps_that_took_any(journal, shown):
         journal.write(record(step))
     shown.poll()
     assert "left 0:16" in shown.line(shown.records[-1]), "8 steps of 2 s; step 0 has no seconds"
+
+
+def test_completions_that_do_not_end_are_warned_of_once(journal, shown):
+    for step in range(3):
+        journal.write(record(step) | ({"finished_share": 0.2} if step else {}))
+    shown.poll()
+    assert "rollout.max_tokens" not in shown.console.file.getvalue(), "two steps are too few"
+    for step in range(3, 6):
+        journal.write(record(step) | {"finished_share": 0.2})
+        shown.poll()
+    assert shown.console.file.getvalue().count("only 20% of the completions of the first 3 steps") == 1
+
+
+def test_completions_that_end_are_not_warned_of(journal, shown):
+    for step in range(1, 6):
+        journal.write(record(step) | {"finished_share": 0.6 if step < 4 else 0.0})
+    shown.poll()
+    assert "rollout.max_tokens" not in shown.console.file.getvalue()

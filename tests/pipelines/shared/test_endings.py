@@ -1,0 +1,30 @@
+"""The end that a chat template teaches is one at which engines stop."""
+
+from pipelines.shared.preflight import prepare
+
+TURNS = "{% for m in messages %}{{ m.content }}END{% endfor %}"
+
+
+def test_an_end_of_turn_that_engines_do_not_know_stops_them_and_is_said(small_job):
+    # <bos> is a token of the lab's tokenizer at which its engines don't stop.
+    prepared = prepare(small_job(f"pool.template={TURNS.replace('END', '<bos>')}"))
+    assert prepared.train.stop_ids == (1,)
+    assert prepared.evaluation.stop_ids == (), "it has a template of its own"
+    (warning,) = [line for line in prepared.warnings if "<bos>" in line]
+    assert "pool.template=plain" in warning
+
+
+def test_an_end_of_turn_that_engines_know_or_that_is_no_token_stops_nothing(small_job):
+    known = prepare(small_job(f"pool.template={TURNS.replace('END', '<eos>')}"))
+    assert known.train.stop_ids == ()
+    assert not known.warnings
+    text = prepare(small_job(f"pool.template={TURNS.replace('END', '+++')}"))
+    assert text.train.stop_ids == ()
+    assert any("with the text '+++" in line for line in text.warnings)
+
+
+def test_the_shipped_template_and_plain_are_left_alone(small_job):
+    for overrides in ([], ["pool.template=plain"]):
+        prepared = prepare(small_job(*overrides))
+        assert prepared.train.stop_ids == ()
+        assert not prepared.warnings
