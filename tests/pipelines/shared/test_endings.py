@@ -2,12 +2,14 @@
 
 from pipelines.shared.preflight import prepare
 
-TURNS = "{% for m in messages %}{{ m.content }}END{% endfor %}"
+
+def ending_with(end):
+    return f"pool.template='{{% for m in messages %}}{{{{ m.content }}}}{end}{{% endfor %}}'"
 
 
 def test_an_end_of_turn_that_engines_do_not_know_stops_them_and_is_said(small_job):
     # <bos> is a token of the lab's tokenizer at which its engines don't stop.
-    prepared = prepare(small_job(f"pool.template={TURNS.replace('END', '<bos>')}"))
+    prepared = prepare(small_job(ending_with("<bos>")))
     assert prepared.train.stop_ids == (1,)
     assert prepared.evaluation.stop_ids == (), "it has a template of its own"
     (warning,) = [line for line in prepared.warnings if "<bos>" in line]
@@ -15,10 +17,10 @@ def test_an_end_of_turn_that_engines_do_not_know_stops_them_and_is_said(small_jo
 
 
 def test_an_end_of_turn_that_engines_know_or_that_is_no_token_stops_nothing(small_job):
-    known = prepare(small_job(f"pool.template={TURNS.replace('END', '<eos>')}"))
+    known = prepare(small_job(ending_with("<eos>")))
     assert known.train.stop_ids == ()
     assert not known.warnings
-    text = prepare(small_job(f"pool.template={TURNS.replace('END', '+++')}"))
+    text = prepare(small_job(ending_with("+++")))
     assert text.train.stop_ids == ()
     assert any("with the text '+++" in line for line in text.warnings)
 
