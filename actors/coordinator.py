@@ -230,11 +230,7 @@ class Coordinator:
         self._open_gate()
 
     async def observed(self) -> dict[str, float]:
-        """What the posterior made of the last batch: the figures of `BOTS.metrics`.
-
-        Returns when the batch's rollouts are on disk, too. Raises OSError if they can't be written.
-        """
-        await self._kept()
+        """What the posterior made of the last batch: the figures of `BOTS.metrics`."""
         return await asyncio.shield(self._observed) if self._observed is not None else {}
 
     async def evaluate(self, step: int) -> dict[str, float]:
@@ -259,13 +255,13 @@ class Coordinator:
         """
         while self.chores.under_way("_observe", "_select"):
             await self.chores.news()
-        await self._kept()
+        await self.kept()
         self.ledger.sync()
         snapshot, selected = await self.posterior.snapshot.remote()
         return snapshot, selected, self.ledger.state()
 
-    async def _kept(self) -> None:
-        """Wait until the journal has written all rollouts it was given."""
+    async def kept(self) -> None:
+        """Wait until all rollouts so far are on disk. Raises OSError if they can't be written."""
         keeping, self._keeping = self._keeping, []
         for writing in keeping:
             await writing

@@ -23,6 +23,7 @@ COLOURS = {
     "sync": "magenta",
     "evaluate": "grey50",
     "checkpoint": "yellow",
+    "write": "grey62",
     "wait": "cyan",
     "other": "grey35",
     "outside": "grey23",

@@ -9,7 +9,7 @@ import numpy as np
 from pipelines.report.run import Run
 
 PREFIX = "seconds/"
-ORDER = ("select", "wait", "generate", "grade", "batch", "learn", "sync", "evaluate", "checkpoint")
+ORDER = ("select", "wait", "generate", "grade", "batch", "learn", "sync", "evaluate", "checkpoint", "write")
 SLACK = 0.01
 """Share by which phases may exceed the steps' time before the report says that they do not add up."""
 

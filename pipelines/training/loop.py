@@ -100,6 +100,8 @@ def train(job: Job, ranks: RankWatch) -> None:
                 record |= evaluate(crew, step)
             score = record.get("score", score)
         if crew:
+            with watch("write"):
+                ray.get(crew.coordinator.kept.remote())
             record |= ray.get(crew.coordinator.observed.remote())
             if evaluating:
                 record |= ray.get(crew.posterior.survey.remote())
@@ -111,24 +113,27 @@ def train(job: Job, ranks: RankWatch) -> None:
                 with watch("checkpoint"):
                     folder = until_committed.enter_context(checkpoint.prepared(learner, crew, step, score))
                 # Before the commit: a driver killed in between resumes from the checkpoint, and would miss the line.
-                write_line(crew, step, record, watch)
-                # Its seconds belong to the next step's line.
-                watch = Stopwatch()
+                watch = write_line(crew, step, record, watch)
                 with watch("checkpoint"):
                     checkpoint.commit(folder, step, score)
             saved_for |= leaving
         else:
-            write_line(crew, step, record, watch)
-            watch = Stopwatch()
+            watch = write_line(crew, step, record, watch)
         if stopping:
             return
 
 
-def write_line(crew: Crew | None, step: int, record: dict[str, Any], watch: Stopwatch) -> None:
-    """Have the journal write a step's line; it is on disk when this returns. Nothing on the other ranks."""
+def write_line(crew: Crew | None, step: int, record: dict[str, Any], watch: Stopwatch) -> Stopwatch:
+    """Have the journal write a step's line; it is on disk when this returns. Nothing on the other ranks.
+
+    Returns the stopwatch of the next step: what comes after the line can't be in it, so it counts there.
+    """
+    line = {"step": step, "policy_version": step, **record, **watch.record()}
+    following = Stopwatch()
     if crew:
-        line = {"step": step, "policy_version": step, **record, **watch.record()}
-        ray.get(crew.journal.write.remote(line))
+        with following("write"):
+            ray.get(crew.journal.write.remote(line))
+    return following
 
 
 def answer(call: ray.ObjectRef | None) -> Any:
