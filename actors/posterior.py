@@ -27,7 +27,7 @@ WAVE = "step"
 
 def write_pool(pool: TaskPool, path: Path) -> None:
     """Write what selection needs of a pool, as an Arrow IPC file: a digest of each row for its prompt and answer."""
-    unused = [name for name in ("prompt", "answer") if name in pool.table.column_names]
+    unused = [name for name in ("prompt", "answer", "solution") if name in pool.table.column_names]
     table = pool.table.drop_columns(unused).append_column(CONTENT, pa.array(pool.content))
     with (
         replacing(path) as partial,

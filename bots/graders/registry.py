@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from functools import cache
 from typing import cast
 
-from bots.graders import composite
+from bots.graders import any_of, composite
 from bots.graders.base import Grader
 
 BUILT_IN: dict[str, str] = {
@@ -41,8 +41,8 @@ def names() -> list[str]:
 
 @cache
 def resolve(name: str) -> Grader:
-    """The grader called `name`: a built-in one (`names()`), a user's own `module:function`, or a weighted
-    sum of such, `0.9*math + 0.1*format_boxed`.
+    """The grader called `name`: a built-in one (`names()`), a user's own `module:function`, a weighted sum of such,
+    `0.9*math + 0.1*format_boxed`, or one for several accepted answers, `any_of:exact`.
 
     The same name gives the same function; an import is paid once.
 
@@ -54,6 +54,8 @@ def resolve(name: str) -> Grader:
     parts = composite.parse(name)
     if parts is not None:
         return composite.Composite(tuple((weight, part, resolve(part)) for weight, part in parts))
+    if name.startswith(any_of.PREFIX):
+        return any_of.AnyOf(name, resolve(name.removeprefix(any_of.PREFIX)))
     module_name, colon, attribute = BUILT_IN.get(name, name).partition(":")
     if not (colon and module_name and attribute):
         raise UnknownGraderError(
@@ -87,6 +89,9 @@ def preflight(graders: Iterable[str]) -> None:
         grader = resolve(name)
         if isinstance(grader, composite.Composite):
             preflight(part for _, part, _ in grader.parts)
+            continue
+        if isinstance(grader, any_of.AnyOf):
+            preflight([name.removeprefix(any_of.PREFIX)])
             continue
         check = getattr(sys.modules.get(grader.__module__), "preflight", None)
         if check is not None:

@@ -26,6 +26,8 @@ NORMAL = pa.schema(
 are null where unknown; nothing else is ever null."""
 PROBLEM = "problem"
 """Extra column of a normalised piece: why a row is bad, null for a good one."""
+REPEATED = "repeated"
+"""Extra column of a normalised piece: whether the row's data set says that it holds each task several times."""
 PIECE_ROWS = 8192
 """Rows in one piece that a shard yields: large enough for Arrow's speed, small enough for the memory."""
 

@@ -11,8 +11,9 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bots.pool import TaskPool
-from bots.sources.base import PROBLEM, SourceError
+from bots.sources.base import PROBLEM, REPEATED, SourceError
 from bots.sources.config import PoolConfig, SourceSettings
+from bots.support.row_digest import row_digests
 
 log = logging.getLogger(__name__)
 TOO_LONG = "too_long"
@@ -29,6 +30,8 @@ class SourceReport:
     kept: int = 0
     bad: int = 0
     too_long: int = 0
+    repeated: int = 0
+    """Rows that stand in the source more than once, each being one task."""
     anchored: int = 0
     """Kept rows whose reference pass rates are both known."""
     examples: list[str] = field(default_factory=list)
@@ -38,6 +41,8 @@ class SourceReport:
         line = f"{self.name}: {self.kept} of {self.rows} rows, {self.anchored} of them with anchors"
         if self.bad:
             line += f", {self.bad} bad rows left out ({'; '.join(self.examples)}{' …' * (self.bad > SHOWN)})"
+        if self.repeated:
+            line += f", {self.repeated} repeats of others left out (evaluation.samples draws several answers to a task)"
         if self.too_long:
             line += f", {self.too_long} left out for their length"
         return line
@@ -50,6 +55,7 @@ class Collector:
         self._config = config
         self.reports = [SourceReport(name) for name in names]
         self._tables: list[list[pa.Table]] = [[] for _ in names]
+        self._says_repeated = [False for _ in names]
 
     def add(self, source: int, piece: pa.Table) -> None:
         """Take a normalised piece of source number `source`; the piece's memory is not kept.
@@ -68,7 +74,8 @@ class Collector:
             report.too_long += int(too_long.sum())
             keep &= ~too_long
         report.kept += int(keep.sum())
-        kept = piece.drop_columns([name for name in (PROBLEM, TOO_LONG) if name in piece.column_names])
+        self._says_repeated[source] |= bool(pc.any(piece[REPEATED]).as_py())
+        kept = piece.drop_columns([n for n in (PROBLEM, TOO_LONG, REPEATED) if n in piece.column_names])
         # A copy, since the piece may lie in memory that is shared and goes away with its owner.
         self._tables[source].append(_copy(kept if keep.all() else kept.filter(pa.array(keep))))
 
@@ -87,6 +94,8 @@ class Collector:
 
         Raises SourceError for too many bad rows, ids that occur twice, and a source or a pool without rows.
         """
+        for source in range(len(self._tables)):
+            self._drop_repeats(source)
         self._drop_duplicates()
         tables = []
         for report, settings, pieces in zip(self.reports, self._config.sources, self._tables, strict=True):
@@ -118,6 +127,37 @@ class Collector:
         if table["weak"].null_count == table.num_rows and table["strong"].null_count == table.num_rows:
             return TaskPool.from_arrow(table)
         return TaskPool.from_arrow(table, "weak", "strong")
+
+    def _drop_repeats(self, source: int) -> None:
+        """Of a source that holds each of its tasks several times, as evaluation sets do, each one stays once.
+
+        Such a source says so by its name, or has every task equally often. Where only some stand twice, something is
+        wrong with it: these are duplicates.
+        """
+        pieces = self._tables[source]
+        if not pieces:
+            return
+        ids = pa.concat_tables([piece.select(["id"]) for piece in pieces])["id"].combine_chunks()
+        codes = ids.dictionary_encode().indices.to_numpy()
+        counts = np.bincount(codes)
+        often = int(counts[0])
+        if len(counts) == len(codes):
+            return
+        evenly = len(counts) > 1 and often > 1 and bool((counts == often).all())
+        if not (evenly or self._says_repeated[source]):
+            return
+        contents = np.concatenate([row_digests(piece.select(["prompt", "answer"])) for piece in pieces])
+        if len(np.unique(np.stack([codes.astype(np.uint64), contents], axis=1), axis=0)) > len(counts):
+            return  # one id for several tasks
+        first = np.zeros(len(codes), bool)
+        first[np.unique(codes, return_index=True)[1]] = True
+        start = 0
+        for number, piece in enumerate(pieces):
+            pieces[number] = piece.filter(pa.array(first[start : start + piece.num_rows]))
+            start += piece.num_rows
+        report = self.reports[source]
+        report.repeated = len(codes) - len(counts)
+        report.kept -= report.repeated
 
     def _drop_duplicates(self) -> None:
         """The first of several rows with one id stays; the others are bad rows of their source."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from bots.config.tree import Section, UserPathText
+from bots.sources.kind import with_kind
 
 NormalColumn = Literal["id", "prompt", "answer", "domain", "grader", "level", "weak", "strong"]
 """The columns of the normal schema that a source's own columns can be mapped to."""
@@ -71,7 +72,15 @@ class JsonLinesSource(SourceSettings):
 
     kind: Literal["jsonl"]
     path: UserPathText
-    """A file, a folder (all .jsonl below it), or a pattern with `*`."""
+    """A file, a folder (all .jsonl below it), or a pattern with `*`; gzipped files end in .gz too."""
+
+
+class CsvSource(SourceSettings):
+    """CSV or TSV files; the first line names the columns."""
+
+    kind: Literal["csv"]
+    path: UserPathText
+    """A file, a folder (all .csv and .tsv below it), or a pattern with `*`; gzipped files end in .gz too."""
 
 
 class HuggingFaceSource(SourceSettings):
@@ -81,7 +90,7 @@ class HuggingFaceSource(SourceSettings):
     path: UserPathText
     """Name of the data set, or a folder: one written by `save_to_disk`, or of data files."""
     subset: str | None = None
-    """Name of the configuration, for data sets that have several."""
+    """Name of the configuration, for data sets that have several. (`openai/gsm8k`: main, unless told otherwise.)"""
     split: str = "train"
     """Which split."""
     revision: str | None = None
@@ -114,20 +123,27 @@ class ReasoningGymSource(SourceSettings):
 
 
 SourceConfig = Annotated[
-    LabSource | ParquetSource | JsonLinesSource | HuggingFaceSource | ReasoningGymSource,
+    LabSource | ParquetSource | JsonLinesSource | CsvSource | HuggingFaceSource | ReasoningGymSource,
     Field(discriminator="kind"),
 ]
-"""One source of tasks; `kind` says which."""
+"""One source of tasks; `kind` says which. Left out, it follows from the path (`bots.sources.kind`)."""
 
 
 class PoolConfig(Section):
     """One pool of tasks from several sources, in the order given."""
 
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
-    """The sources; row numbers follow their order."""
+    """The sources, each a section or only its path or hub name; row numbers follow their order."""
     domains: tuple[str, ...] | None = None
     """The domains that the pool may have; a row of any other one is bad. None allows all."""
     max_prompt_tokens: int | None = Field(None, ge=1)
     """Longer prompts, counted with the chat template, are left out and counted. None keeps all."""
     template: str | None = None
     """Chat template: a Jinja file or the template's text; None takes the tokenizer's own."""
+
+    @field_validator("sources", mode="before")
+    @classmethod
+    def _with_kinds(cls, given: Any) -> Any:
+        if isinstance(given, str):
+            given = [given]
+        return [with_kind(source) for source in given] if isinstance(given, list | tuple) else given

@@ -17,7 +17,7 @@ def find_files(path: str, suffixes: tuple[str, ...]) -> list[str]:
         found = sorted(name for name in glob.glob(path, recursive=True) if Path(name).is_file())
     elif Path(path).is_dir():
         found = sorted(
-            str(file) for file in Path(path).rglob("*") if file.suffix in suffixes and file.is_file()
+            str(file) for file in Path(path).rglob("*") if file.name.endswith(suffixes) and file.is_file()
         )
     elif Path(path).is_file():
         found = [path]

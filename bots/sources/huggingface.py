@@ -13,6 +13,8 @@ from bots.sources.base import PIECE_ROWS, Piece, Shard, SourceError
 from bots.sources.config import HuggingFaceSource
 
 SHARD_ROWS = 65_536
+SUBSETS = {"openai/gsm8k": "main", "gsm8k": "main"}
+"""Subsets that are meant where none is named, of sets that have several."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ def _load(settings: HuggingFaceSource) -> Any:
     import datasets
 
     path, split = settings.path, settings.split
+    subset = settings.subset or SUBSETS.get(path)
     if (Path(path) / "dataset_dict.json").is_file():
         splits = datasets.load_from_disk(path)
         if split not in splits:
@@ -62,7 +65,7 @@ def _load(settings: HuggingFaceSource) -> Any:
     if (Path(path) / "state.json").is_file():
         return datasets.load_from_disk(path)
     try:
-        return datasets.load_dataset(path, settings.subset, split=split, revision=settings.revision)
+        return datasets.load_dataset(path, subset, split=split, revision=settings.revision)
     except (ValueError, OSError, datasets.exceptions.DatasetsError) as error:
         raise SourceError(
             f"data set {path!r} (subset {settings.subset}, split {split}) cannot be loaded: {error}"

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import sys
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 import pyarrow.json as pj
@@ -16,7 +20,9 @@ import pyarrow.json as pj
 from bots.sources.base import Piece, Shard, SourceError
 from bots.sources.config import JsonLinesSource
 from bots.sources.files import find_files
+from bots.sources.kind import SUFFIXES
 
+GZIP = ".gz"
 BLOCK_BYTES = 4 << 20
 SHARD_BYTES = 64 << 20
 SAMPLED_LINES = 1000
@@ -33,10 +39,12 @@ class JsonLinesShard:
 
     def read(self, columns: list[str]) -> Iterator[Piece]:
         schema = pa.schema([self.schema.field(name) for name in columns])
-        with open(self.path, "rb") as file:
+        with opened(self.path) as file:
             line = _seek_line(file, self.start)
             while file.tell() < self.end:
                 lines = file.readlines(min(BLOCK_BYTES, self.end - file.tell()))
+                if not lines:
+                    break
                 for number, run in _runs(lines):
                     yield _parse(run, schema, f"{self.path}, line {{}}", line + 1 + number)
                 line += len(lines)
@@ -47,7 +55,7 @@ class JsonLines:
 
     def __init__(self, settings: JsonLinesSource) -> None:
         self.name = settings.path
-        self._files = find_files(settings.path, (".jsonl", ".ndjson", ".json"))
+        self._files = find_files(settings.path, SUFFIXES["jsonl"])
         self._schema: pa.Schema | None = None
 
     def schema(self) -> pa.Schema:
@@ -58,6 +66,9 @@ class JsonLines:
     def shards(self) -> list[Shard]:
         shards: list[Shard] = []
         for path in self._files:
+            if path.endswith(GZIP):  # can't be entered in the middle
+                shards.append(JsonLinesShard(path, 0, sys.maxsize, self.schema()))
+                continue
             size = Path(path).stat().st_size
             shards += [
                 JsonLinesShard(path, start, min(start + SHARD_BYTES, size), self.schema())
@@ -66,10 +77,20 @@ class JsonLines:
         return shards
 
 
+@contextmanager
+def opened(path: str) -> Iterator[BinaryIO]:
+    """The bytes of a file, unpacked if it is gzipped. Raises SourceError where they are damaged."""
+    try:
+        with gzip.open(path, "rb") if path.endswith(GZIP) else open(path, "rb") as file:
+            yield file  # type: ignore[misc]
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise SourceError(f"{path} is damaged: {error}") from error
+
+
 def _sample_schema(path: str) -> pa.Schema:
     """Field → type, from the first lines that can be read."""
     values: dict[str, list[Any]] = {}
-    with open(path, "rb") as file:
+    with opened(path) as file:
         for line in islice(file, SAMPLED_LINES):
             try:
                 row = json.loads(line)
@@ -95,7 +116,7 @@ def _infer(seen: list[Any]) -> pa.DataType:
         return pa.infer_type(seen[:1])
 
 
-def _seek_line(file: io.BufferedReader, start: int) -> int:
+def _seek_line(file: BinaryIO, start: int) -> int:
     """Go to the first line that starts at or after byte `start`; returns its number, from 0."""
     line = position = 0
     while position < start:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -12,6 +13,7 @@ from bots.graders.registry import names, resolve
 from bots.sources import guru
 from bots.sources.base import NORMAL, PROBLEM, SourceError
 from bots.sources.config import SourceSettings
+from bots.sources.recipes import TURNED, Recipe, recipe_of
 
 
 @dataclass(frozen=True)
@@ -19,29 +21,39 @@ class Mapping:
     """Where each normal column of one source comes from.
 
     columns: normal name → the source's column, a dotted path for a field of a struct.
-    guru: domain and grader follow GURU's `data_source`.
+    guru: domain and grader follow GURU's `data_source`. recipe: the form of a published data set that it is of.
     """
 
     settings: SourceSettings
     columns: dict[str, str]
     guru: bool
     allowed_domains: tuple[str, ...] | None
+    recipe: Recipe | None = None
 
     def wanted(self, schema: pa.Schema) -> list[str]:
         """The top-level columns that must be read."""
         paths = [*self.columns.values(), *self.settings.keep]
         if self.guru:
             paths.append(guru.SOURCE_COLUMN)
+        if self.recipe is not None and self.recipe.turn is not None:
+            turned = [path for name, path in self.columns.items() if name not in TURNED]
+            paths = [*turned, *self.settings.keep, *self.recipe.inputs(schema.names)]
         tops = [path if path in schema.names else path.split(".")[0] for path in paths]
         return list(dict.fromkeys(tops))
 
 
 def map_columns(
-    schema: pa.Schema, settings: SourceSettings, name: str, allowed_domains: tuple[str, ...] | None = None
+    schema: pa.Schema,
+    settings: SourceSettings,
+    name: str,
+    allowed_domains: tuple[str, ...] | None = None,
+    peek: Callable[[str], list[Any]] | None = None,
 ) -> Mapping:
     """Find the normal columns among a source's own.
 
-    A column that `settings.columns` names must be there; others are found by their normal name or by GURU's.
+    A column that `settings.columns` names must be there; others are found by their normal name, by GURU's, or by those
+    of a published data set (`bots.sources.recipes`). peek: the first values of a column, where the names alone don't
+    tell which data set it is.
     Raises SourceError for a missing prompt, answer, grader or named column, saying which columns there are,
     and for a type that cannot be used.
     """
@@ -56,6 +68,9 @@ def map_columns(
             "weak": [guru.WEAK],
             "strong": [guru.STRONG],
         }
+    recipe = None if is_guru else _recipe(schema, settings, peek)
+    if recipe is not None:
+        usual |= {column: list(choice) for column, choice in recipe.columns.items()}
     found: dict[str, str] = {}
     for column, candidates in usual.items():
         if column in ("domain", "grader") and getattr(settings, column) is not None:
@@ -72,6 +87,8 @@ def map_columns(
                 break
     if ("weak" in found) != ("strong" in found):
         found.pop("weak", None), found.pop("strong", None)
+    if recipe is not None and recipe.turn is not None:
+        found |= {column: column for column in TURNED}
     for column in ("prompt", "answer"):
         if column not in found:
             raise SourceError(
@@ -81,18 +98,31 @@ def map_columns(
     for column in settings.keep:
         if column not in schema.names:
             raise SourceError(f"{name} has no column {column!r} to keep; it has {', '.join(schema.names)}")
-        if column in (*NORMAL.names, PROBLEM):
+        if column in (*NORMAL.names, PROBLEM) or (column in TURNED and column in found):
             raise SourceError(f"{name}: keep {column!r} would replace the pool's own column of that name")
     if settings.grader is not None:
         check_grader(settings.grader)
-    elif "grader" not in found and not is_guru:
+    elif "grader" not in found and not is_guru and recipe is None:
         raise SourceError(
             f"{name} does not say which grader scores its answers: set `grader` to one of "
             f"{', '.join(names())} or to your own `module:function`"
         )
-    mapping = Mapping(settings, found, is_guru, allowed_domains)
+    mapping = Mapping(settings, found, is_guru, allowed_domains, recipe)
     _check_types(schema, mapping, name)
     return mapping
+
+
+def _recipe(
+    schema: pa.Schema, settings: SourceSettings, peek: Callable[[str], list[Any]] | None
+) -> Recipe | None:
+    """The published data set that a source is of, unless its columns are the normal ones or are named."""
+    if {"prompt", "answer"} <= set(schema.names) or {"prompt", "answer"} & settings.columns.keys():
+        return None
+    recipe = recipe_of(schema)
+    if recipe is None or not recipe.marked:
+        return recipe
+    answers = peek("answer") if peek is not None else []
+    return recipe if answers and all(isinstance(a, str) and "####" in a for a in answers) else None
 
 
 def check_grader(name: str) -> None:
@@ -129,7 +159,7 @@ def _type_of(schema: pa.Schema, path: str) -> pa.DataType | None:
     return kind
 
 
-def _is_text(kind: pa.DataType) -> bool:
+def is_text(kind: pa.DataType) -> bool:
     if pa.types.is_dictionary(kind):
         kind = kind.value_type
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_null(kind))
@@ -145,25 +175,30 @@ def _is_messages(kind: pa.DataType) -> bool:
     item = kind.value_type
     if not pa.types.is_struct(item):
         return False
-    return all(item.get_field_index(n) >= 0 and _is_text(item.field(n).type) for n in ("role", "content"))
+    return all(item.get_field_index(n) >= 0 and is_text(item.field(n).type) for n in ("role", "content"))
 
 
 def _check_types(schema: pa.Schema, mapping: Mapping, name: str) -> None:
     allowed: dict[str, tuple[Callable[[pa.DataType], bool], str]] = {
-        "id": (lambda t: _is_text(t) or pa.types.is_integer(t), "text or integers"),
-        "prompt": (lambda t: _is_text(t) or _is_messages(t), "text or a list of {role, content}"),
+        "id": (lambda t: is_text(t) or pa.types.is_integer(t), "text or integers"),
+        "prompt": (lambda t: is_text(t) or _is_messages(t), "text or a list of {role, content}"),
         "answer": (lambda t: not pa.types.is_binary(t), "text, numbers or something with a JSON form"),
-        "domain": (_is_text, "text"),
-        "grader": (_is_text, "text"),
+        "domain": (is_text, "text"),
+        "grader": (is_text, "text"),
         "level": (_is_number, "integers"),
         "weak": (_is_number, "numbers in [0, 1]"),
         "strong": (_is_number, "numbers in [0, 1]"),
     }
+    turned = TURNED if mapping.recipe is not None and mapping.recipe.turn is not None else ()
     for column, path in list(mapping.columns.items()):
+        if column in turned:
+            continue
         kind = _type_of(schema, path)
         fits, wanted = allowed[column]
         if fits(kind):
             continue
+        if column == "level" and mapping.recipe is not None and is_text(kind):
+            continue  # "Level 3"
         if column == "level" and column not in mapping.settings.columns:
             del mapping.columns[column]  # a column that only happens to have that name, such as "Level 3"
             continue

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import pyarrow as pa
 
@@ -11,6 +13,7 @@ from bots.pool import TaskPool
 from bots.sources.base import Shard, Source, SourceError
 from bots.sources.collect import Collector
 from bots.sources.config import (
+    CsvSource,
     HuggingFaceSource,
     JsonLinesSource,
     LabSource,
@@ -39,6 +42,10 @@ def open_source(settings: SourceConfig) -> Source:
             from bots.sources.jsonl import JsonLines
 
             return JsonLines(settings)
+        case CsvSource():
+            from bots.sources.csv import Csv
+
+            return Csv(settings)
         case HuggingFaceSource():
             from bots.sources.huggingface import HuggingFace
 
@@ -77,11 +84,19 @@ def plan_parts(config: PoolConfig) -> tuple[list[str], list[ReadPart]]:
     for number, settings in enumerate(config.sources):
         source = open_source(settings)
         schema = source.schema()
-        mapping = map_columns(schema, settings, source.name, config.domains)
+        mapping = map_columns(schema, settings, source.name, config.domains, partial(_first_values, source))
         columns = mapping.wanted(schema)
         names.append(source.name)
         parts += [ReadPart(number, shard, mapping, columns) for shard in source.shards()]
     return names, parts
+
+
+def _first_values(source: Source, column: str) -> list[Any]:
+    """Values of a column in the first piece of a source."""
+    for shard in source.shards():
+        for piece in shard.read([column]):
+            return list(piece.table[column].to_pylist())
+    return []
 
 
 def read_pool(config: PoolConfig) -> TaskPool:
