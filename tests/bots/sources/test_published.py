@@ -193,8 +193,14 @@ def test_several_accepted_answers_are_all_right(tmp_path):
 @pytest.mark.parametrize("grader", ["math", "exact", "0.9*math + 0.1*format_boxed"])
 def test_an_answer_without_content_is_a_bad_row(tmp_path, gold, grader):
     path = write(tmp_path / "a.jsonl", [{"prompt": "a", "answer": "1"}, {"prompt": "b", "answer": gold}])
-    with pytest.raises(SourceError, match="line 2: the answer .* has no content"):
+    with pytest.raises(SourceError, match=r"line 2: the answer .* has no content"):
         pool_of({"path": path, "grader": grader})
+
+
+def test_a_worked_solution_without_an_end_is_a_bad_row(tmp_path):
+    rows = [{"question": "a", "answer": "#### 1"}, {"question": "b", "answer": "2+2\n#### "}]
+    with pytest.raises(SourceError, match="line 2: nothing stands after the answer's ####"):
+        pool_of(write(tmp_path / "a.jsonl", rows))
 
 
 @pytest.mark.parametrize(
