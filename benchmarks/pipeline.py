@@ -29,7 +29,7 @@ from actors.environment import engine_environment
 from bots.config.train import RolloutConfig, TrainConfig, load_config
 from bots.rollouts.request import request_seed
 from bots.support.event_log import EventLog
-from pipelines.shared.preflight import prepare
+from pipelines.shared.preflight import load_inputs
 from pipelines.shared.summary import read_metrics
 from pipelines.train import train
 
@@ -90,20 +90,20 @@ def run_pipeline(
 
 def run_plain(config: TrainConfig, batches: Batches) -> float:
     """Tokens a second of the same requests, wave by wave, with nothing around the engines."""
-    prepared = prepare(config)
+    inputs = load_inputs(config)
     environment = {"env_vars": engine_environment(config.rollout.threads, on_gpu=False)}
     ray.init(include_dashboard=False, logging_level="error", log_to_driver=False)
     actor = PlainEngine.options(num_cpus=config.rollout.cpus, runtime_env=environment)
-    engines = [actor.remote(prepared.model, config.rollout) for _ in range(config.rollout.engines)]
+    engines = [actor.remote(inputs.model, config.rollout) for _ in range(config.rollout.engines)]
     tokens, seconds = 0, 0.0
     for wave, rows in batches.items():
-        order = sorted(rows, key=lambda row: len(prepared.train.prompts[row]))
+        order = sorted(rows, key=lambda row: len(inputs.train.prompts[row]))
         parts = [order[i :: len(engines)] for i in range(len(engines))]
         started = time.perf_counter()
         counts = ray.get(
             [
                 engine.generate.remote(
-                    [prepared.train.prompts[row] for row in part],
+                    [inputs.train.prompts[row] for row in part],
                     [request_seed(config.run.seed, wave, row) for row in part],
                 )
                 for engine, part in zip(engines, parts, strict=True)

@@ -36,9 +36,9 @@ from pipelines.anchoring.config import REFERENCES, AnchorsConfig, ReferenceConfi
 from pipelines.anchoring.results import block_file, write_results, write_table
 from pipelines.shared import resources
 from pipelines.shared.command import run_job
-from pipelines.shared.lock import held, unwritable
+from pipelines.shared.lock import folder_lock, unwritable_folder
 from pipelines.shared.pool import build_pool
-from pipelines.shared.preflight import load_outlines
+from pipelines.shared.preflight import load_config_and_tokenizer
 from pipelines.shared.ray_session import ray_session
 from pipelines.training.run_folder import CONFIG, kind_of
 
@@ -68,7 +68,7 @@ def measure_anchors(
     rows = _chosen(config, pool)
     _check_prompts(config, models, pool, rows)
     _check_folder(config, pool, overwrite)
-    with held(config.run.path, console):
+    with folder_lock(config.run.path, console):
         with ray_session():
             if any(models.values()):
                 rollout = config.rollout
@@ -90,7 +90,7 @@ def _model(name: str, reference: ReferenceConfig) -> str | None:
         endpoint_key(reference.endpoint.key_variable)
         return None
     try:
-        model, _, _ = load_outlines(str(reference.path))
+        model, _, _ = load_config_and_tokenizer(str(reference.path))
     except ConfigError as error:
         raise ConfigError(f"{name}: {error}") from error
     return model
@@ -165,7 +165,7 @@ def _claim_folder(config: AnchorsConfig, pool: TaskPool, overwrite: bool) -> Pat
         for name in REFERENCES:
             (folder / "blocks" / name).mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise unwritable_folder(folder, error) from error
     return folder
 
 

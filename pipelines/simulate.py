@@ -19,7 +19,7 @@ from bots.simulation import simulate
 from bots.simulation.world import World
 from bots.support.files import replace_text
 from pipelines.shared.command import run_job
-from pipelines.shared.lock import held, unwritable
+from pipelines.shared.lock import folder_lock, unwritable_folder
 from pipelines.shared.selection_check import check_selection
 from pipelines.simulations.config import BASELINE, SimulationConfig, load_simulation
 from pipelines.simulations.picture import draw
@@ -68,7 +68,7 @@ def claim_results(folder: Path, overwrite: bool) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise unwritable_folder(folder, error) from error
 
 
 def simulate_job(config: SimulationConfig, console: Console, overwrite: bool = False) -> Results:
@@ -80,7 +80,7 @@ def simulate_job(config: SimulationConfig, console: Console, overwrite: bool = F
         f"{config.run.name}: simulated, {world.tasks:,} tasks, {batch} x {config.rollout.samples} answers "
         f"a step, {config.run.seeds} seeds"
     )
-    with held(folder, console):
+    with folder_lock(folder, console):
         claim_results(folder, overwrite)
         replace_text(folder / MARK, dump_config(config))
         results = run_simulation(config, console)

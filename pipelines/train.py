@@ -27,15 +27,15 @@ from bots.config.train import TrainConfig, load_config
 from bots.config.tree import dump_config
 from pipelines.shared import resources
 from pipelines.shared.command import run_job, warn
-from pipelines.shared.lock import held
-from pipelines.shared.preflight import Prepared, prepare
-from pipelines.shared.ray_session import embedded, ray_session, wait_until_ended
-from pipelines.training.actors import Crew, complete, hire
-from pipelines.training.export import fetch, write_model
-from pipelines.training.loop import Job, train_loop
+from pipelines.shared.lock import folder_lock
+from pipelines.shared.preflight import RunInputs, load_inputs
+from pipelines.shared.ray_session import ray_session, uses_local_ray, wait_for_previous_run
+from pipelines.training.actors import ActorHandles, start_actors, start_more_engines
+from pipelines.training.export import fetch_weights, write_model
+from pipelines.training.loop import LoopInputs, train_loop
 from pipelines.training.progress import Progress
-from pipelines.training.run_folder import check_folder, check_pools, claim_folder, note_pools
-from pipelines.training.shutdown import conclude, in_short
+from pipelines.training.run_folder import check_folder, check_pools, create_folder, record_pools
+from pipelines.training.shutdown import one_line, shut_down
 
 
 def train(
@@ -45,81 +45,83 @@ def train(
     overwrite: bool = False,
     resume_from: int | None = None,
     console: Console | None = None,
-    seats: resources.Seats | None = None,
-    settling_seconds: float = resources.SETTLING_SECONDS,
+    engine_bundles: resources.EngineBundles | None = None,
+    release_seconds: float = resources.RELEASE_SECONDS,
 ) -> dict[str, Any]:
     """Run a whole train job and return its summary, which is also written to `summary.json`.
 
     resume: continue the run in the folder from its newest checkpoint. resume_from: continue it from the checkpoint of
-    this step, the newer ones being set aside. overwrite: replace it. seats: what is already
-    reserved for the engines; None: they go where there is room. settling_seconds: how long to wait for what other jobs
-    still hold.
-    Raises ConfigError, PoolError or ResourceError before anything expensive starts or an earlier run is replaced,
-    FloatingPointError if more steps than `learner.max_skipped_steps` in a row had no finite loss, and FatalError if
-    no grader is left or a held-out task cannot be answered. On an interrupt the step under way is finished and a
-    checkpoint written; on a second one, or where no checkpoints are kept, everything ends at once. Either way the
-    results so far stay readable.
+    this step and set the newer ones aside. overwrite: replace that run. engine_bundles: resources already reserved for
+    the engines; None: engines run wherever there is room. release_seconds: how long to wait for resources that other
+    jobs still hold.
+    Raises ConfigError, PoolError or ResourceError before anything expensive starts or an earlier run is replaced;
+    FloatingPointError after more than `learner.max_skipped_steps` consecutive steps without a finite loss; FatalError
+    if no grader is left or a held-out task cannot be evaluated. On an interrupt the current step is finished and a
+    checkpoint written; on a second interrupt, or without checkpoints, everything ends at once. The results so far stay
+    readable in all cases.
     """
     console = console or Console()
     resume = resume or resume_from is not None
-    prepared = prepare(config)
-    prepared.warn(console)
+    inputs = load_inputs(config)
+    inputs.warn(console)
     warning = check_folder(config, resume=resume, overwrite=overwrite, resume_from=resume_from)
     if warning:
         warn(console, warning)
     if resume:
-        check_pools(config.run.path, prepared)
+        check_pools(config.run.path, inputs)
     if not ray.is_initialized():
-        # Nodes of a cluster may be taken away with a notice; the one in here is not.
-        os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0" if embedded() else "1"
-    with held(config.run.path, console), ray_session():
+        # Only a cluster announces that nodes go away.
+        os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0" if uses_local_ray() else "1"
+    with folder_lock(config.run.path, console), ray_session():
         try:
-            asked = [resources.learners(config)] if seats else resources.plan(config)
-            resources.wait_until_possible(asked, config.run.wait_for_nodes_s, settling_seconds)
-            wait_until_ended(config.run.name)
-            # Only now, when the run can start: what is there may be replaced.
-            folder = claim_folder(config, resume=resume, overwrite=overwrite, resume_from=resume_from)
-            note_pools(folder, prepared)
-            return _run(prepared, folder, console, seats)
+            demands = [resources.learners(config)] if engine_bundles else resources.plan(config)
+            resources.wait_for_resources(demands, config.run.wait_for_nodes_s, release_seconds)
+            wait_for_previous_run(config.run.name)
+            # Last, when the run can start: this may delete an earlier run.
+            folder = create_folder(config, resume=resume, overwrite=overwrite, resume_from=resume_from)
+            record_pools(folder, inputs)
+            return _run(inputs, folder, console, engine_bundles)
         finally:
-            resources.stop_asking()
+            resources.cancel_request()
 
 
-def _run(prepared: Prepared, folder: Path, console: Console, seats: resources.Seats | None) -> dict[str, Any]:
+def _run(
+    inputs: RunInputs, folder: Path, console: Console, engine_bundles: resources.EngineBundles | None
+) -> dict[str, Any]:
     started = time.time()
-    crew = hire(prepared, folder, seats)
+    handles = start_actors(inputs, folder, engine_bundles)
     status, reason = "failed", None
     try:
-        _fit(prepared, crew, folder, console)
-        if prepared.config.run.export:
-            write_model(fetch(crew.broker), prepared.model, folder / "model")
+        _fit(inputs, handles, folder, console)
+        if inputs.config.run.export:
+            write_model(fetch_weights(handles.broker), inputs.model, folder / "model")
         status = "finished"
     except KeyboardInterrupt:
         status = "stopped"
         raise
     except Exception as error:
-        reason = in_short(error)
+        reason = one_line(error)
         raise
     finally:
-        summary = conclude(crew, folder, started, status, reason)
+        summary = shut_down(handles, folder, started, status, reason)
     if summary is None:
-        raise RuntimeError(f"the run is finished, but {folder / 'summary.json'} could not be written")
+        raise RuntimeError(f"the run finished, but {folder / 'summary.json'} could not be written")
     return summary
 
 
 def _preemptible() -> bool:
-    """Whether Ray Train watches for nodes that are about to be taken away, as `train` has set it."""
+    """Whether Ray Train watches for nodes that are about to go away, as set by `train`."""
     return os.environ.get("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "1") != "0"
 
 
-def _fit(prepared: Prepared, crew: Crew, folder: Path, console: Console) -> None:
-    config = prepared.config
+def _fit(inputs: RunInputs, handles: ActorHandles, folder: Path, console: Console) -> None:
+    config = inputs.config
     learner = config.learner
     on_gpu = learner.gpus > 0
-    job = Job(config, prepared.model, crew, preemptible=_preemptible())
+    loop_inputs = LoopInputs(config, inputs.model, handles, preemptible=_preemptible())
     trainer = TorchTrainer(
         train_loop,
-        train_loop_config={"job": job},
+        train_loop_config={"inputs": loop_inputs},
         scaling_config=ScalingConfig(
             num_workers=learner.ranks,
             use_gpu=on_gpu,
@@ -131,7 +133,7 @@ def _fit(prepared: Prepared, crew: Crew, folder: Path, console: Console) -> None
         ),
         torch_config=TorchConfig(
             backend="cpu:gloo,cuda:nccl" if on_gpu else "gloo",
-            # For what ranks do together; what only rank 0 waits for has no limit (`ranks.wait_together`).
+            # The limit of a collective. Waiting with rank 0 has none (`ranks.wait_with_rank_0`).
             timeout_s=int(1800 + 2 * config.rollout.timeout_s),
         ),
         run_config=RunConfig(
@@ -142,7 +144,8 @@ def _fit(prepared: Prepared, crew: Crew, folder: Path, console: Console) -> None
                 num_to_keep=config.run.checkpoints_kept,
                 checkpoint_score_attribute="score" if config.run.keep_best else None,
             ),
-            worker_runtime_env={"env_vars": learner_environment(learner.threads, on_gpu)},
+            # An argument of Ray Train v2; ray.train's annotations are those of v1.
+            worker_runtime_env={"env_vars": learner_environment(learner.threads, on_gpu)},  # type: ignore[call-arg]
         ),
     )
     failures: list[BaseException] = []
@@ -151,42 +154,46 @@ def _fit(prepared: Prepared, crew: Crew, folder: Path, console: Console) -> None
     def fit() -> None:
         try:
             trainer.fit()
-        except BaseException as error:  # noqa: BLE001 (handed to the main thread, which raises it)
+        except BaseException as error:  # noqa: BLE001 (the main thread raises it)
             failures.append(error)
         finally:
             ended.set()
 
-    asking, stopping = True, False
-    # In a thread of its own, so that this one shows progress and hears an interrupt at once.
+    requesting, stopping = True, False
+    # In its own thread, so that the main thread shows progress and reacts to interrupts at once.
     thread = threading.Thread(target=fit, name="ray-train", daemon=True)
-    with Progress(crew.journal, config.run.steps, config.run.name, console) as progress:
+    with Progress(handles.journal, config.run.steps, config.run.name, console) as progress:
         thread.start()
         while not ended.is_set():
             try:
-                # Not `thread.join`: interrupted in it, Python 3.11 takes a thread that runs for one that has ended.
+                # Not `thread.join`: after an interrupt in it, Python 3.11 reports a running thread as ended.
                 ended.wait(0.5)
                 progress.poll()
-                complete(prepared, crew)
-                if asking and progress.records:
-                    # The nodes that an autoscaler was asked for are in use.
-                    resources.stop_asking()
-                    asking = False
+                start_more_engines(inputs, handles)
+                if requesting and progress.records:
+                    # The nodes requested from the autoscaler are in use now.
+                    resources.cancel_request()
+                    requesting = False
             except KeyboardInterrupt:
                 if stopping or not (config.run.checkpoint_every and progress.step):
                     raise
                 stopping = True
-                console.print("stopping after this step, with a checkpoint; once more to end at once")
-                crew.coordinator.stop.remote()
+                console.print(
+                    "stopping after this step, with a checkpoint; press Ctrl-C again to stop at once"
+                )
+                handles.coordinator.stop.remote()
         progress.poll()
     if failures:
         raise failures[0]
-    if fatal := ray.get(crew.coordinator.fatal.remote()):
+    if fatal := ray.get(handles.coordinator.fatal.remote()):
         raise fatal
-    last = ray.get(crew.journal.since.remote(-1))
+    last = ray.get(handles.journal.since.remote(-1))
     if last and "stopped" in last[0]:
         raise FloatingPointError(last[0]["stopped"])
     if stopping and progress.step < config.run.steps:
-        console.print(f"checkpoint of step {progress.step}; --resume goes on from it", highlight=False)
+        console.print(
+            f"checkpoint of step {progress.step} written; --resume continues from it", highlight=False
+        )
         raise KeyboardInterrupt
     if progress.step < config.run.steps:
         raise RuntimeError(f"the learner group ended after step {progress.step} of {config.run.steps}")
@@ -195,14 +202,16 @@ def _fit(prepared: Prepared, crew: Crew, folder: Path, console: Console) -> None
 def main(arguments: list[str] | None = None) -> int:
     """The command line of the job."""
     parser = argparse.ArgumentParser(prog="bots train", description=__doc__.splitlines()[0])
-    parser.add_argument("config", help="a YAML file, see configs/")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="laid over the file")
+    parser.add_argument("config", help="a YAML file from configs/, or your own")
     parser.add_argument(
-        "--dry-run", action="store_true", help="print the configuration and the plan, and stop"
+        "overrides", nargs="*", metavar="section.key=value", help="overrides a key of the file"
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print the configuration and the resource plan, and exit"
     )
     parser.add_argument("--resume", action="store_true", help="continue the run from its newest checkpoint")
     parser.add_argument(
-        "--resume-from", type=int, metavar="STEP", help="continue it from the checkpoint of this step"
+        "--resume-from", type=int, metavar="STEP", help="continue the run from the checkpoint of this step"
     )
     parser.add_argument("--overwrite", action="store_true", help="replace the run's folder")
     options = parser.parse_intermixed_args(arguments)
@@ -210,7 +219,7 @@ def main(arguments: list[str] | None = None) -> int:
     def job(console: Console) -> None:
         config = load_config(options.config, options.overrides)
         if options.dry_run:
-            _show(prepare(config), console)
+            _show(load_inputs(config), console)
             return
         summary = train(
             config,
@@ -227,10 +236,10 @@ def main(arguments: list[str] | None = None) -> int:
     return run_job("train", job)
 
 
-def _show(prepared: Prepared, console: Console) -> None:
-    console.print(dump_config(prepared.config), markup=False, highlight=False, end="", soft_wrap=True)
-    plan_lines = resources.describe(resources.plan(prepared.config)).splitlines()
-    for line in (*prepared.outline(), *plan_lines):
+def _show(inputs: RunInputs, console: Console) -> None:
+    console.print(dump_config(inputs.config), markup=False, highlight=False, end="", soft_wrap=True)
+    plan_lines = resources.describe(resources.plan(inputs.config)).splitlines()
+    for line in (*inputs.summary_lines(), *plan_lines):
         console.print(f"# {line}", markup=False, highlight=False, soft_wrap=True)
 
 

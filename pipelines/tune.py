@@ -28,7 +28,7 @@ from rich.console import Console
 
 from bots.config.train import TrainConfig
 from pipelines.shared.command import run_job
-from pipelines.shared.lock import held
+from pipelines.shared.lock import folder_lock
 from pipelines.shared.ray_session import ray_session
 from pipelines.shared.summary import summarise
 from pipelines.sweeps.config import Sweep, load_sweep
@@ -40,7 +40,7 @@ from pipelines.sweeps.run_folder import TRIALS, claim_sweep
 from pipelines.sweeps.tuner import new_tuner, restored_tuner
 
 if TYPE_CHECKING:
-    from pipelines.shared.preflight import Prepared
+    from pipelines.shared.preflight import RunInputs
 
 
 class SweepFailed(RuntimeError):
@@ -57,11 +57,11 @@ def run_sweep(
     """
     config = sweep.config
     trains = config.target == "train"
-    if base := prepared_base(sweep):
+    if base := base_inputs(sweep):
         base.warn(console)
     demand = trial_demand(sweep)
     started = time.monotonic()
-    with held(config.sweep.path, console, "sweep.name"):
+    with folder_lock(config.sweep.path, console, "sweep.name"):
         # What a stopped trial's learners held is given back by an actor of Ray Train's that asks the dashboard whether
         # the job is still alive; without one it stays taken until the sweep ends.
         with ray_session(dashboard=trains):
@@ -94,7 +94,7 @@ def run_sweep(
     return results
 
 
-def prepared_base(sweep: Sweep) -> Prepared | None:
+def base_inputs(sweep: Sweep) -> RunInputs | None:
     """The train job that a sweep varies, ready to start; None for a simulation.
 
     Raises ConfigError or PoolError for what can't be trained.
@@ -102,11 +102,10 @@ def prepared_base(sweep: Sweep) -> Prepared | None:
     base = sweep.base_job
     if not isinstance(base, TrainConfig):
         return None
-    from pipelines.shared.preflight import (
-        prepare,  # loads the models' code, which a simulation has no use for
-    )
+    # Here because it imports the models' code, which simulations don't need.
+    from pipelines.shared.preflight import load_inputs
 
-    return prepare(base)
+    return load_inputs(base)
 
 
 def close_runs(results: SweepResults, folder: Path) -> None:
@@ -158,8 +157,8 @@ def _show(sweep: Sweep, console: Console) -> None:
     for line in (*plan.splitlines(), *filter(None, [sweep.note])):
         console.print(f"# {line}", markup=False, highlight=False, soft_wrap=True)
     # Last, so that the plan can be read where the model or the tasks are out of reach.
-    if base := prepared_base(sweep):
-        for line in base.outline():
+    if base := base_inputs(sweep):
+        for line in base.summary_lines():
             console.print(f"# {line}", markup=False, highlight=False, soft_wrap=True)
 
 

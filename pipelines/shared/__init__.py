@@ -1,1 +1,1 @@
-"""What several jobs need."""
+"""Code shared by several jobs."""

@@ -1,4 +1,4 @@
-"""One task pool from several configured sources: a stream of Arrow blocks, in parallel through Ray Data."""
+"""Build one task pool from the configured sources, streaming Arrow blocks in parallel through Ray Data."""
 
 from __future__ import annotations
 
@@ -25,29 +25,29 @@ SOURCE = "source_number"
 
 
 def build_pool(config: PoolConfig, tokenizer: Any = None) -> TaskPool:
-    """Read, check and join the configured sources; the same rows in the same order on every machine.
+    """Read, check and concatenate the configured sources; the same rows in the same order on every machine.
 
-    Where Ray is running and there is more than one part to read, the parts are read by Ray Data tasks on the
-    cluster and streamed here; else one after the other in this process. Only the finished columns are held.
+    If Ray is running and there are several parts, Ray Data tasks read them on the cluster and stream them here;
+    otherwise this process reads them one by one. Only the final columns are kept in memory.
 
-    tokenizer: a loaded tokenizer or where to load it from; needed for `max_prompt_tokens` alone.
+    tokenizer: a loaded tokenizer or its path; only needed for `max_prompt_tokens`.
     Raises SourceError, UnknownGraderError, PoolError or TemplateError, naming file, row or column.
     """
     names, parts = plan_parts(config)
     collector = Collector(config, names)
-    measure = _Measure(config, tokenizer)
+    length_filter = _LengthFilter(config, tokenizer)
     if ray.is_initialized() and len(parts) > 1:
-        for block in _stream(parts, measure):
+        for block in _stream(parts, length_filter):
             collector.add(block[SOURCE][0].as_py(), block.drop_columns([SOURCE]))
     else:
         for part in parts:
             for piece in part.read():
-                collector.add(part.source, measure(piece))
+                collector.add(part.source, length_filter(piece))
     return collector.finish()
 
 
-class _Measure:
-    """Marks the prompts that have too many tokens. Can be sent to another process."""
+class _LengthFilter:
+    """Marks prompts with too many tokens. Picklable."""
 
     def __init__(self, config: PoolConfig, tokenizer: Any) -> None:
         self.limit = config.max_prompt_tokens
@@ -55,7 +55,7 @@ class _Measure:
             raise SourceError(f"max_prompt_tokens is {self.limit}, but there is no tokenizer to count with")
         self.tokenizer, self.template = tokenizer, config.template
         if self.limit is not None:
-            self._encoder()  # a missing template is known before anything is read
+            self._encoder()  # fails early if the chat template is missing
 
     def __call__(self, piece: pa.Table) -> pa.Table:
         if self.limit is None:
@@ -67,7 +67,7 @@ class _Measure:
         return piece.append_column(TOO_LONG, pa.array(too_long))
 
     def _encoder(self) -> PromptEncoder:
-        # transformers takes 200 MiB in every process that reads: only where tokens are counted.
+        # Here because transformers takes 200 MiB in every process that reads.
         from bots.rollouts.templates import PromptEncoder
 
         if isinstance(self.tokenizer, str | Path):
@@ -83,11 +83,11 @@ def _load_encoder(tokenizer: str, template: str | None) -> PromptEncoder:
 
 
 class _Parts(Datasource):
-    """The planned parts as a Ray Data source: one read task each."""
+    """The parts as a Ray Data source, with one read task each."""
 
-    def __init__(self, parts: list[ReadPart], measure: _Measure) -> None:
-        super().__init__()
-        self._parts, self._measure = parts, measure
+    def __init__(self, parts: list[ReadPart], length_filter: _LengthFilter) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._parts, self._length_filter = parts, length_filter
 
     def get_name(self) -> str:
         return "TaskSources"
@@ -99,28 +99,30 @@ class _Parts(Datasource):
         self, parallelism: int, per_task_row_limit: int | None = None, data_context: DataContext | None = None
     ) -> list[ReadTask]:
         unknown = BlockMetadata(num_rows=None, size_bytes=None, exec_stats=None, input_files=None)
-        return [ReadTask(_Read(part, self._measure), unknown) for part in self._parts]
+        return [ReadTask(_Read(part, self._length_filter), unknown) for part in self._parts]
 
 
 class _Read:
-    """What one read task does; every block says which source it is of."""
+    """One read task; every block carries the number of its source."""
 
-    def __init__(self, part: ReadPart, measure: _Measure) -> None:
-        self._part, self._measure = part, measure
+    def __init__(self, part: ReadPart, length_filter: _LengthFilter) -> None:
+        self._part, self._length_filter = part, length_filter
 
     def __call__(self) -> Iterable[pa.Table]:
         for piece in self._part.read():
             number = pa.array([self._part.source] * piece.num_rows, pa.int16())
-            yield self._measure(piece).append_column(SOURCE, number)
+            yield self._length_filter(piece).append_column(SOURCE, number)
 
 
-def _stream(parts: list[ReadPart], measure: _Measure) -> Iterator[pa.Table]:
-    """The blocks in the order of the parts."""
+def _stream(parts: list[ReadPart], length_filter: _LengthFilter) -> Iterator[pa.Table]:
+    """Blocks in the order of the parts."""
     context = DataContext.get_current().copy()
     context.enable_progress_bars = False
-    context.execution_options.preserve_order = True  # row numbers must not depend on which task is faster
+    context.execution_options.preserve_order = (
+        True  # row numbers must not depend on which task finishes first
+    )
     with DataContext.current(context):
-        dataset = ray.data.read_datasource(_Parts(parts, measure), override_num_blocks=len(parts))
+        dataset = ray.data.read_datasource(_Parts(parts, length_filter), override_num_blocks=len(parts))
     try:
         for bundle in dataset.iter_internal_ref_bundles():
             for entry in bundle.blocks:
@@ -128,6 +130,6 @@ def _stream(parts: list[ReadPart], measure: _Measure) -> Iterator[pa.Table]:
                 if block.num_rows:
                     yield block
     except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, ValueError):  # ours: the message names the file and the row
+        if isinstance(error.cause, ValueError):  # from a source: the message names the file and the row
             raise error.cause from None
         raise

@@ -1,4 +1,4 @@
-"""What can be checked of a job without Ray is checked here: model, tokenizer, pools, selection."""
+"""Preflight: load and check a run's model, tokenizer, pools and selection, without Ray."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from pipelines.shared.selection_check import check_selection
 
 LAB = "lab:"
 FEW_UNKNOWN = 0.1
-"""Up to such a share of tasks without anchors is nothing to warn of."""
+"""Share of tasks without anchors up to which there is no warning."""
 
 
 @dataclass(frozen=True)
-class Prepared:
-    """A run that may start: the resolved model folder and the encoded pools."""
+class RunInputs:
+    """What a run needs to start, all checked: configuration, model folder and tokenized pools."""
 
     config: TrainConfig
     model: str
     train: EncodedPool
     evaluation: EncodedPool | None
     warnings: tuple[str, ...] = ()
-    """What can run, but hardly as it was meant."""
+    """Settings that run, but probably not as intended."""
 
-    def outline(self) -> list[str]:
-        """What a dry run says of it, line by line."""
+    def summary_lines(self) -> list[str]:
+        """Lines that a dry run prints."""
         return [f"pool: {len(self.train.pool)} tasks", *(f"warning: {warning}" for warning in self.warnings)]
 
     def warn(self, console: Console) -> None:
@@ -53,13 +53,13 @@ class Prepared:
             warn(console, warning)
 
 
-def prepare(config: TrainConfig) -> Prepared:
+def load_inputs(config: TrainConfig) -> RunInputs:
     """Load and check the model's configuration, its tokenizer and the pools.
 
-    Raises ConfigError or PoolError that names the key, the value and the way out.
+    Raises ConfigError or PoolError naming the key, the value and the fix.
     """
     require(config.run.trackers)
-    model, architecture, tokenizer = load_outlines(config.model.path)
+    model, architecture, tokenizer = load_config_and_tokenizer(config.model.path)
     check_policy(model, config.learner.lora)
     limit = getattr(architecture, "max_position_embeddings", config.rollout.max_model_len)
     if config.rollout.max_model_len > limit:
@@ -72,89 +72,89 @@ def prepare(config: TrainConfig) -> Prepared:
     pool.require("prompt", "answer", "grader")
     waves = config.rollout.max_staleness + 1
     if config.selection.tasks * waves > len(pool):
-        under_way = f" x (rollout.max_staleness + 1) = {config.selection.tasks * waves}" if waves > 1 else ""
+        times = f" x (rollout.max_staleness + 1) = {config.selection.tasks * waves}" if waves > 1 else ""
         raise ConfigError(
-            f"selection.tasks is {config.selection.tasks}{under_way}, but the pool has only {len(pool)} tasks"
+            f"selection.tasks is {config.selection.tasks}{times}, but the pool has only {len(pool)} tasks"
         )
     check_selection(pool, "selection", **config.selection.settings(config.rollout.samples, config.run.seed))
     ends = engine_ends(model, tokenizer)
     train = encode(pool, tokenizer, config.pool.template, longest, ends)
-    warnings = (*without_effect(config), *_few_anchors(config, pool), *_endings(config, tokenizer, train))
+    warnings = (*without_effect(config), *_anchor_warnings(config, pool), *_endings(config, tokenizer, train))
     if config.evaluation.pool is None:
-        return Prepared(config, model, train, None, warnings)
+        return RunInputs(config, model, train, None, warnings)
     held_out = build_pool(config.evaluation.pool, tokenizer)
     held_out.require("prompt", "answer", "grader")
     shared = np.intersect1d(pool.ids(), held_out.ids())
     if len(shared):
         raise PoolError(
             f"{len(shared)} tasks of evaluation.pool are also in the training pool, for example {shared[0]!r}; "
-            "a held-out score needs others"
+            "a held-out score needs different tasks"
         )
     evaluation = encode(held_out, tokenizer, config.evaluation.pool.template, longest, ends)
-    return Prepared(config, model, train, evaluation, warnings)
+    return RunInputs(config, model, train, evaluation, warnings)
 
 
 def engine_ends(model: str, tokenizer: Any) -> set[int]:
-    """The tokens by which an engine with the model of this folder or hub name ends a completion by itself."""
+    """The tokens at which an engine with this model (folder or hub name) stops without being told to."""
     try:
         generation = GenerationConfig.from_pretrained(model)
     except OSError:
-        # A model without one is a model that ends by its tokenizer's end-of-sequence token alone.
+        # Without a generation config, only the tokenizer's end-of-sequence token ends a completion.
         generation = None
     return ending_tokens(tokenizer, generation)
 
 
 def _endings(config: TrainConfig, tokenizer: Any, train: EncodedPool) -> Iterator[str]:
-    """A line where the model may not know how the template ends an assistant's turn."""
+    """A warning if the model may not know how the template ends an assistant's turn."""
     written = end_of_turn(PromptEncoder(tokenizer, config.pool.template))
     if train.stop_ids:
         yield (
-            f"the chat template ends an assistant's turn with {tokenizer.convert_ids_to_tokens(written.token)!r}, by "
-            f"which engines of {config.model.path!r} don't stop by themselves; they are told to. A base model may need "
+            f"the chat template ends an assistant's turn with {tokenizer.convert_ids_to_tokens(written.token)!r}, which "
+            f"is not an end token of {config.model.path!r}; engines are told to stop at it. A base model may need "
             "pool.template=plain"
         )
     elif written.text and written.token is None:
         yield (
-            f"the chat template ends an assistant's turn with the text {written.text[:20]!r}, at which an engine can't "
-            "stop; completions end only where the model writes its end-of-sequence token"
+            f"the chat template ends an assistant's turn with the text {written.text[:20]!r}, at which engines can't "
+            "stop; a completion ends only if the model writes its end-of-sequence token"
         )
 
 
-def _few_anchors(config: TrainConfig, pool: TaskPool) -> Iterator[str]:
+def _anchor_warnings(config: TrainConfig, pool: TaskPool) -> Iterator[str]:
     """Lines where much of the pool lacks the reference pass rates that the selection reckons with."""
     selection, unknown = config.selection, len(pool) - pool.anchored
     if unknown <= FEW_UNKNOWN * len(pool):
         return
     lacking = f"{unknown:,} of the pool's {len(pool):,} tasks have no reference pass rates"
-    believes = selection.selector not in ("random", "offline")
+    uses_beliefs = selection.selector not in ("random", "offline")
     uses = [f"evidence {selection.evidence}"] * (selection.evidence in FROM_ANCHORS and selection.rho > 0)
     uses += ["selector offline"] * (selection.selector == "offline")
     uses += ["prior anchors"] * (selection.prior == "anchors")
     if uses:
-        yield f"{lacking}, and {' and '.join(uses)} can say nothing of those; `bots anchors` measures them"
-    elif selection.evidence == "auto" and selection.rho > 0 and believes:
-        yield f"{lacking}; {_instead(selection, pool)}"
+        yield f"{lacking}, and {' and '.join(uses)} cannot use those tasks; `bots anchors` measures them"
+    elif selection.evidence == "auto" and selection.rho > 0 and uses_beliefs:
+        yield f"{lacking}; {_fallback(selection, pool)}"
 
 
-def _instead(selection: SelectionConfig, pool: TaskPool) -> str:
-    """What evidence auto has for tasks without anchors, and what would be better."""
+def _fallback(selection: SelectionConfig, pool: TaskPool) -> str:
+    """What evidence "auto" uses for tasks without anchors, and what would be better."""
     if pool.has_levels:
         return (
-            "their evidence is learnt on the way from domains and levels. `bots anchors` measures them, and with "
-            "them selection is better (docs/selection.md)"
+            "evidence about them is learned during the run from domains and levels. `bots anchors` measures the pass "
+            "rates, and selection is better with them (docs/selection.md)"
         )
-    told = (
-        "nor has the pool levels, so that their own rollouts are the only evidence of those. `bots anchors` measures "
-        "them; a column `level` helps too"
+    advice = (
+        "the pool has no levels either, so the only evidence about a task is its own rollouts. `bots anchors` measures "
+        "the pass rates; a column `level` helps too"
     )
     if "lam" in preset_of(selection.selector, selection.forgetting).fixed:
-        return told
-    present = f"{selection.lam:g}" if selection.adaptor is None else "one that tunes itself"
-    return f"{told}; with neither, selection.lam=0 is better than {present} (docs/selection.md)"
+        return advice
+    present = f"{selection.lam:g}" if selection.adaptor is None else "a self-tuned λ"
+    return f"{advice}. With neither, selection.lam=0 is better than {present} (docs/selection.md)"
 
 
 def model_path(path: str) -> str:
-    """The model's folder or hub name; `lab:base` and its kin are the checkpoints shipped with the package."""
+    """The model's folder or hub name; `lab:base`, `lab:weak` and `lab:strong` ship with the package."""
     if path.startswith(LAB):
         from bots.lab.checkpoints import checkpoint_path
 
@@ -162,17 +162,17 @@ def model_path(path: str) -> str:
             return str(checkpoint_path(path.removeprefix(LAB)))
         except (ValueError, FileNotFoundError) as error:
             raise ConfigError(f"model.path: {error}") from error
-    # The name of a hub is `model` or `owner/model`.
+    # A hub name is `model` or `owner/model`.
     looks_local = path.startswith((".", "/", "~")) or path.count("/") > 1 or Path(path).exists()
     if looks_local and not Path(path).expanduser().is_dir():
         raise ConfigError(f"model.path: there is no folder {path}")
     return str(Path(path).expanduser().absolute()) if looks_local else path
 
 
-def load_outlines(path: str) -> tuple[str, Any, Any]:
-    """Where a model lies, as `model_path` says, its configuration and its tokenizer.
+def load_config_and_tokenizer(path: str) -> tuple[str, Any, Any]:
+    """A model's folder or hub name (see `model_path`), its configuration and its tokenizer.
 
-    Raises ConfigError that names the path if one of them cannot be loaded, or they don't belong together.
+    Raises ConfigError naming the path if one of them cannot be loaded or they don't match.
     """
     model = model_path(path)
     try:
@@ -182,7 +182,7 @@ def load_outlines(path: str) -> tuple[str, Any, Any]:
         raise ConfigError(f"model.path {path!r} cannot be loaded: {error}") from error
     if len(tokenizer) > architecture.vocab_size:
         raise ConfigError(
-            f"model.path {path!r}: its tokenizer has {len(tokenizer)} tokens and its model "
-            f"only {architecture.vocab_size} embeddings; they don't belong together"
+            f"model.path {path!r}: the tokenizer has {len(tokenizer)} tokens, the model only "
+            f"{architecture.vocab_size} embeddings; they don't belong together"
         )
     return model, architecture, tokenizer

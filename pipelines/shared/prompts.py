@@ -1,4 +1,4 @@
-"""Prompts as token ids: once for the whole pool, before any engine starts."""
+"""Tokenize the prompts of a pool once, before any engine starts."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ def encode(
     longest: int,
     ends: Collection[int] | None = None,
 ) -> EncodedPool:
-    """Encode every prompt through the chat template.
+    """Encode every prompt with the chat template.
 
-    longest: most tokens that leave room for an answer. ends: tokens by which the engine ends a completion by itself;
-    if the one that the template writes after an assistant's turn is not among them, the pool's `stop_ids` hold it.
-    None: they hold nothing.
-    Raises PoolError naming the first prompt that is too long, or that the tokenizer doesn't know.
+    longest: the most tokens a prompt may have, so that there is room for a completion. ends: tokens at which the engine
+    stops without being told to; if the token that the template writes after an assistant's turn is not one of them, it
+    becomes the pool's `stop_ids`. None: no `stop_ids`.
+    Raises PoolError for the first prompt that is too long or has a character unknown to the tokenizer.
     """
     encoder = PromptEncoder(tokenizer, template)
     token = None if ends is None else end_of_turn(encoder).token
@@ -43,8 +43,8 @@ def _encoded(pool: TaskPool, encoder: PromptEncoder, longest: int) -> Iterator[T
             if len(tokens) > longest:
                 raise PoolError(
                     f"prompt of row {row} (id {pool.ids([row])[0]}) has {len(tokens)} tokens; at most {longest} "
-                    "leave room for an answer: raise rollout.max_model_len, or set pool.max_prompt_tokens to leave "
-                    "it out"
+                    "leave room for a completion. Raise rollout.max_model_len, or set pool.max_prompt_tokens to "
+                    "leave such tasks out"
                 )
             yield tokens
 
@@ -52,15 +52,15 @@ def _encoded(pool: TaskPool, encoder: PromptEncoder, longest: int) -> Iterator[T
 def _check_characters(
     text: str, row: int, tokenizer: PreTrainedTokenizerBase, pool: TaskPool, known: set[str]
 ) -> None:
-    """Raise PoolError if the tokenizer has no token for a character: some drop it without a word.
+    """Raise PoolError if the tokenizer has no token for a character; some tokenizers drop it silently.
 
-    known: characters that it has tokens for; grows.
+    known: characters that have tokens; updated in place.
     """
     for character in set(text) - known:
         ids = tokenizer(character, add_special_tokens=False)["input_ids"]
         if not ids or tokenizer.unk_token_id in ids:
             raise PoolError(
-                f"prompt of row {row} (id {pool.ids([row])[0]}) holds {character!r}, which the tokenizer "
-                f"doesn't know: {text!r}; the tokenizer doesn't fit this pool"
+                f"prompt of row {row} (id {pool.ids([row])[0]}) contains {character!r}, for which the tokenizer "
+                f"has no token: {text!r}. The tokenizer doesn't fit this pool"
             )
         known.add(character)

@@ -1,4 +1,4 @@
-"""The resource plan: what a run asks of the cluster, checked before anything starts."""
+"""The resource plan: what a run needs from the cluster, checked before anything starts."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from bots.config.train import TrainConfig
 
-SETTLING_SECONDS = 15.0
-"""How long what other jobs hold may take to come free."""
+RELEASE_SECONDS = 15.0
+"""How long to wait for resources that other jobs still hold."""
 
 
 class ResourceError(RuntimeError):
-    """The cluster cannot give what the run asks, with the arithmetic and the keys to lower."""
+    """The cluster lacks resources for the run; the message shows the arithmetic and the keys to lower."""
 
 
 @dataclass(frozen=True)
 class Demand:
-    """One kind of process: how many, with how much each, and the keys that say so.
+    """Resources of one kind of process: count, amounts per process, and the configuration keys that set them.
 
-    others: Ray resources that are neither CPUs nor GPUs, by name.
+    others: custom Ray resources, by name.
     """
 
     what: str
@@ -36,34 +36,34 @@ class Demand:
     others: Mapping[str, float] = field(default_factory=dict)
 
     def each(self, kind: str) -> float:
-        """How much of one of Ray's resources one process asks."""
+        """Amount of one Ray resource per process."""
         return {"CPU": self.cpus, "GPU": self.gpus}.get(kind, self.others.get(kind, 0.0))
 
     @property
     def bundle(self) -> dict[str, float]:
-        """What one process asks, as Ray has it."""
+        """Resources of one process, as Ray writes them."""
         return {kind: self.each(kind) for kind in ("CPU", "GPU", *self.others) if self.each(kind)}
 
 
 @dataclass(frozen=True)
-class Seats:
-    """Bundles of a placement group, one for each engine that a run needs to start. first: the index of the first."""
+class EngineBundles:
+    """Placement group bundles for the engines that a run needs to start. first: index of the first one."""
 
     group: PlacementGroup
     first: int
 
     def strategy(self, engine: int) -> PlacementGroupSchedulingStrategy:
-        """Where the engine of this number goes; if that node dies, Ray moves the bundle, and the engine with it."""
+        """Scheduling strategy of one engine. If its node dies, Ray moves the bundle and the engine with it."""
         return PlacementGroupSchedulingStrategy(self.group, self.first + engine)
 
 
 def plan(config: TrainConfig) -> list[Demand]:
-    """What the run asks to start. The other actors ask nothing: they are idle most of the time."""
+    """Resources the run needs to start. The other actors reserve none: they are idle most of the time."""
     return [engines(config), learners(config)]
 
 
 def engines(config: TrainConfig) -> Demand:
-    """The engines that the run needs to start."""
+    """Demand of the engines that the run needs to start."""
     rollout = config.rollout
     return Demand(
         "rollout engine",
@@ -76,7 +76,7 @@ def engines(config: TrainConfig) -> Demand:
 
 
 def learners(config: TrainConfig) -> Demand:
-    """The learner group."""
+    """Demand of the learner group."""
     learner = config.learner
     return Demand(
         "learner rank",
@@ -89,7 +89,7 @@ def learners(config: TrainConfig) -> Demand:
 
 
 def describe(demands: list[Demand]) -> str:
-    """The plan as text, a line each."""
+    """The plan as text, one line per demand."""
     kinds = _kinds(demands)
     lines = [
         f"{d.count} x {d.what}: {', '.join(f'{d.each(kind):g} {kind}' for kind in kinds)} each"
@@ -113,23 +113,23 @@ def check(demands: list[Demand], resources: Mapping[str, float], where: str = "t
             )
 
 
-def wait_until_possible(
-    demands: list[Demand], seconds: float, settling_seconds: float = SETTLING_SECONDS
+def wait_for_resources(
+    demands: list[Demand], seconds: float, release_seconds: float = RELEASE_SECONDS
 ) -> None:
-    """Check the plan against what the cluster has, and has free.
+    """Wait until the cluster has the resources, and has them free. Raises ResourceError if it does not in time.
 
-    seconds: how long an autoscaler may take to bring nodes. settling_seconds: how long what other jobs hold may take
-    to come free in any case: a job that has just ended gives its resources back a moment later.
+    seconds: how long an autoscaler may take to add nodes. release_seconds: the least time to wait for free resources: a
+    job that has just ended releases its resources a moment later.
     """
     if seconds:
         request_resources(bundles=[d.bundle for d in demands for _ in range(d.count)])
     _retry(lambda: check(demands, ray.cluster_resources()), seconds)
-    free = "the cluster, where other jobs run, has free only"
-    _retry(lambda: check(demands, ray.available_resources(), free), max(seconds, settling_seconds))
+    free = "other jobs run on the cluster, which has free only"
+    _retry(lambda: check(demands, ray.available_resources(), free), max(seconds, release_seconds))
 
 
-def stop_asking() -> None:
-    """Take back what was asked of an autoscaler: it would keep the nodes for ever, whether they work or not."""
+def cancel_request() -> None:
+    """Cancel the request to the autoscaler, which would otherwise keep the nodes forever, used or not."""
     request_resources(bundles=[])
 
 

@@ -1,4 +1,4 @@
-"""Selection settings that only the pool or a plug-in can judge."""
+"""Check of selection settings that only the pool or a plug-in can judge."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from bots.config.tree import ConfigError
 
 
 def check_selection(pool: TaskPool, source: str, **settings: Any) -> None:
-    """Build the BOTS that a job will build later. Raises ConfigError, from `source`, for what it refuses.
+    """Build the BOTS object that the job will build later. Raises ConfigError, naming `source`, if that fails.
 
-    Its warnings are left to the job, which has them by the names of its settings.
+    Warnings are suppressed here; the job gives them under the names of its own settings.
     """
     try:
         with catch_warnings():

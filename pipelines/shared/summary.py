@@ -1,4 +1,4 @@
-"""What a run came to: `summary.json`, made from the journal's lines and the final beliefs."""
+"""A run's `summary.json`, computed from the journal's records, and its final beliefs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from bots.support.files import replace_text
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
-    """The records of a run's `metrics.jsonl`, one a step; step 0 holds the first score.
+    """The records of a run's `metrics.jsonl`, one per step; step 0 has the initial score.
 
-    Damaged lines are left out, also half a line at the end: it is being written, or was when its writer was killed.
+    Damaged lines are skipped, and so is an incomplete last line: it is being written, or its writer was killed.
     """
     path = folder / "metrics.jsonl"
     if not path.exists():
-        raise FileNotFoundError(f"{folder} holds no metrics.jsonl: no run has written there")
+        raise FileNotFoundError(f"{folder} has no metrics.jsonl: it is not the folder of a run")
     events, _ = EventLog(path).salvage()
     return [record for record in events if isinstance(record.get("step"), int)]
 
@@ -34,8 +34,8 @@ def summarise(
 ) -> dict[str, Any]:
     """Write `summary.json` and the final beliefs, `posterior/beliefs.arrow`; return the summary.
 
-    Fields that no step has produced are null. beliefs: None if they are lost, as those of a trial that its sweep has
-    stopped. status: finished, stopped (before its last step, on purpose) or failed. reason: what it failed by.
+    Fields without a value in any step are null. beliefs: None if they are lost, as for a trial stopped by its sweep.
+    status: finished, stopped (on purpose, before the last step) or failed. reason: why it failed.
     """
     records = read_metrics(folder) if (folder / "metrics.jsonl").exists() else []
     steps = [record for record in records if record["step"] > 0]
@@ -71,9 +71,9 @@ def summarise(
 
 
 def training_seconds(record: dict[str, Any]) -> float:
-    """A step's seconds without evaluation and checkpoint, which are not part of a method's price."""
-    beside = record.get("seconds/evaluate", 0.0) + record.get("seconds/checkpoint", 0.0)
-    return float(record.get("seconds", 0.0) - beside)
+    """A step's seconds without evaluation and checkpoint, which are not part of a method's cost."""
+    overhead = record.get("seconds/evaluate", 0.0) + record.get("seconds/checkpoint", 0.0)
+    return float(record.get("seconds", 0.0) - overhead)
 
 
 def _mean(records: list[dict[str, Any]], key: str) -> float | None:
@@ -82,6 +82,6 @@ def _mean(records: list[dict[str, Any]], key: str) -> float | None:
 
 
 def _share(records: list[dict[str, Any]], key: str) -> float | None:
-    """Share of the steps' time."""
+    """The key's share of the steps' seconds."""
     total = sum(record["seconds"] for record in records)
     return sum(record.get(key, 0.0) for record in records) / total if total else None

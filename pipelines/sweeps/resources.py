@@ -24,26 +24,26 @@ class TrialDemand:
         kinds = ("CPU", "GPU", *sorted({kind for d in self.demands for kind in d.others}))
         return {kind: sum(d.count * d.each(kind) for d in self.demands) for kind in kinds}
 
-    def concurrent(self, resources: Mapping[str, float], most: int | None) -> int:
+    def concurrent(self, available: Mapping[str, float], most: int | None) -> int:
         """Trials that fit at the same time, at most `most`.
 
         Raises ResourceError with the arithmetic where not even one fits. Every trial that starts finds all it
         needs, so none waits for what another holds; the others wait for their turn.
         """
-        resources.check(self.demands, resources)
+        resources.check(self.demands, available)
         fits = [
-            math.floor(resources.get(kind, 0.0) / asked + 1e-9) for kind, asked in self.total.items() if asked
+            math.floor(available.get(kind, 0.0) / asked + 1e-9) for kind, asked in self.total.items() if asked
         ]
         return min([*fits, most or math.inf])
 
-    def describe(self, resources: Mapping[str, float] | None = None, most: int | None = None) -> str:
+    def describe(self, available: Mapping[str, float] | None = None, most: int | None = None) -> str:
         """The plan of one trial, and of how many at a time where the cluster is known."""
         lines = [f"one trial: {line}" for line in resources.describe(self.demands).splitlines()]
-        if resources is not None:
+        if available is not None:
             has = " and ".join(
-                f"{resources.get(kind, 0):g} {kind}" for kind, asked in self.total.items() if asked
+                f"{available.get(kind, 0):g} {kind}" for kind, asked in self.total.items() if asked
             )
-            lines.append(f"the cluster has {has}: {self.concurrent(resources, most)} trials at a time")
+            lines.append(f"the cluster has {has}: {self.concurrent(available, most)} trials at a time")
         return "\n".join(lines)
 
 

@@ -10,7 +10,7 @@ import yaml
 
 from bots.config.tree import ConfigError
 from bots.support.files import replace_text
-from pipelines.shared.lock import unwritable
+from pipelines.shared.lock import unwritable_folder
 from pipelines.sweeps.config import Sweep
 
 MARK = "sweep.yaml"
@@ -55,7 +55,7 @@ def claim_sweep(sweep: Sweep, *, resume: bool, overwrite: bool) -> Path:
         (folder / TRIALS).mkdir()
         replace_text(known, yaml.safe_dump(ours, sort_keys=False, allow_unicode=True))
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise unwritable_folder(folder, error) from error
     return folder
 
 

@@ -20,8 +20,8 @@ from bots.config.tree import parse_config
 from bots.metrics import Curve
 from bots.simulation import simulate
 from bots.simulation.figures import figures
-from pipelines.shared.ray_session import wait_until_ended
-from pipelines.shared.resources import Seats, engines
+from pipelines.shared.ray_session import wait_for_previous_run
+from pipelines.shared.resources import EngineBundles, engines
 from pipelines.simulations.config import BASELINE, SimulationConfig
 from pipelines.sweeps.folders import can_resume, go_back, has_ended, kept_step, records_of
 from pipelines.sweeps.space import lay
@@ -31,7 +31,7 @@ DRIVER = {"memory": 256 * 2**20, "node:__internal_head__": 0.001}
 """What a trial asks for its own process and its job's driver: a place on the head, which is not taken away as spot
 nodes are. Beliefs, queues and newest weights are there, as those of a job that is started alone."""
 POLL_SECONDS = 0.5
-SETTLING_SECONDS = 120.0
+RELEASE_SECONDS = 120.0
 """A trial's turn has come, so what it waits for is what an earlier trial is giving back."""
 REPORTED = (
     "etr",
@@ -101,10 +101,10 @@ def train_trial(
     name = tune.get_context().get_trial_id()
     run = {"run.folder": folder, "run.name": name}
     config = parse_config(TrainConfig, lay(tree, {**point, **run}), "the trial")
-    wait_until_ended(name)
+    wait_for_previous_run(name)
     if interval is None:
         group = ray.util.get_current_placement_group()
-        _run(config, Seats(group, 1) if len(group.bundle_specs) > 1 else None)
+        _run(config, EngineBundles(group, 1) if len(group.bundle_specs) > 1 else None)
         return
 
     # Only here, for what it imports takes some seconds.
@@ -121,7 +121,7 @@ def train_trial(
         target = segment_end(done, known, interval, config.run.steps)
         segment = config.model_copy(update={"run": config.run.model_copy(update={"steps": target})})
         with turn(turns, name, bundles(config)) as group:
-            last = _run(segment, Seats(group, 0) if group else None, turns)
+            last = _run(segment, EngineBundles(group, 0) if group else None, turns)
         with run_of_checkpoint(config.run.path) as copy:
             tune.report(last, checkpoint=tune.Checkpoint.from_directory(copy))
         done = known = target
@@ -137,7 +137,9 @@ def segment_end(done: int, known: int, interval: int, steps: int) -> int:
     return done if whole and done > known else min(done - done % interval + interval, steps)
 
 
-def _run(config: TrainConfig, seats: Seats | None, turns: Any | None = None) -> dict[str, Any]:
+def _run(
+    config: TrainConfig, engine_bundles: EngineBundles | None, turns: Any | None = None
+) -> dict[str, Any]:
     """Run the job in a driver of its own; returns its last report, and makes the others unless it has turns.
 
     The driver is in the placement group of the trial's process, and ends with it, and the job's actors with the
@@ -158,7 +160,7 @@ def _run(config: TrainConfig, seats: Seats | None, turns: Any | None = None) -> 
                 "env_vars": driver_environment() | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
             },
         )
-        job = driver.remote(config, can_resume(config), seats)
+        job = driver.remote(config, can_resume(config), engine_bundles)
     running = True
     while running:
         running = job is not None and not ray.wait([job], timeout=POLL_SECONDS)[0]
@@ -174,13 +176,15 @@ def _run(config: TrainConfig, seats: Seats | None, turns: Any | None = None) -> 
     return reports.last
 
 
-def _drive(config: TrainConfig, resume: bool, seats: Seats | None) -> None:
+def _drive(config: TrainConfig, resume: bool, engine_bundles: EngineBundles | None) -> None:
     # Ray Train and the engines are imported only where a job runs.
     with loading():
         from pipelines.train import train
 
     console = Console(file=io.StringIO())
-    train(config, resume=resume, console=console, seats=seats, settling_seconds=SETTLING_SECONDS)
+    train(
+        config, resume=resume, console=console, engine_bundles=engine_bundles, release_seconds=RELEASE_SECONDS
+    )
 
 
 class Reports:

@@ -1,1 +1,1 @@
-"""The parts of `bots train`."""
+"""Parts of the job `bots train`."""

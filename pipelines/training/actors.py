@@ -1,4 +1,4 @@
-"""The crew: the actors of a run, made and owned by the driver, so that they outlive the learner group."""
+"""The actors of a run. The driver creates and owns them, so they outlive the learner group."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ from actors.posterior import PosteriorActor, write_pool
 from actors.rollout import RolloutActor
 from actors.trackers import tracker_variables
 from actors.weights.broker import WeightBroker
-from pipelines.shared.resources import Seats
+from pipelines.shared.resources import EngineBundles
 
 if TYPE_CHECKING:
-    # Only for annotations: a learner rank unpickles a Crew, and need not load what checks models and pools.
-    from pipelines.shared.preflight import Prepared
+    # For annotations only: a learner rank unpickles ActorHandles and need not import the preflight checks.
+    from pipelines.shared.preflight import RunInputs
 
 
 @dataclass(frozen=True)
-class Crew:
-    """Handles of the actors that the learner ranks and the driver talk to, and of those to be ended.
+class ActorHandles:
+    """Handles of every actor of a run except the learner ranks.
 
-    partners, pools: what the coordinator is given whenever it starts; pools are references to those for training and
-    for evaluation.
+    partners: what the coordinator gets when it starts or restarts. pools: object references to the training pool and
+    the evaluation pool, for the same purpose. more_engines: engines started after the first ones.
     """
 
     coordinator: Any
@@ -43,86 +43,94 @@ class Crew:
     more_engines: list[tuple[str, Any]] = field(default_factory=list)
 
 
-def hire(prepared: Prepared, folder: Path, seats: Seats | None = None) -> Crew:
-    """Start every actor but the learner ranks, and as many engines as the run needs to start.
+def start_actors(
+    inputs: RunInputs, folder: Path, engine_bundles: EngineBundles | None = None
+) -> ActorHandles:
+    """Start every actor except the learner ranks, with as many engines as the run needs to start.
 
-    Those that hold state are on the driver's node: coordinator, posterior, weight broker and journal live as long
-    as the driver does. Engines and graders are wherever there is room, and come back elsewhere; engines with seats
-    are there. No run of the same name may be alive.
+    The stateful actors (coordinator, posterior, weight broker, journal) run on the driver's node and live as long as
+    the driver. Engines and graders run wherever there is room and restart elsewhere; with `engine_bundles` the engines
+    run in those bundles. No other run of the same name may be alive.
     """
-    config, run = prepared.config, prepared.config.run
+    config, run = inputs.config, inputs.config.run
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
     pool = folder / "pool.arrow"
-    write_pool(prepared.train.pool, pool)
+    write_pool(inputs.train.pool, pool)
     engines = [
-        _engine(prepared, i, seats.strategy(i) if seats else "DEFAULT")
+        _engine(inputs, i, engine_bundles.strategy(i) if engine_bundles else "DEFAULT")
         for i in range(config.rollout.engines_to_start)
     ]
-    graders = [_grader(prepared, i) for i in range(config.grading.actors)]
+    graders = [_grader(inputs, i) for i in range(config.grading.actors)]
     settings = config.selection.settings(config.rollout.samples, run.seed)
-    posterior = PosteriorActor.options(name=f"{run.name}/posterior", scheduling_strategy=here).remote(
-        str(pool), prepared.train.pool.anchor_columns, settings, str(folder / "posterior")
+    posterior = _named(PosteriorActor, run.name, "posterior", scheduling_strategy=here).remote(
+        str(pool), inputs.train.pool.anchor_columns, settings, str(folder / "posterior")
     )
-    journal = Journal.options(name=f"{run.name}/journal", scheduling_strategy=here).remote(
-        # Not as its runtime environment, which Ray's dashboard shows: there are keys among them.
+    journal = _named(Journal, run.name, "journal", scheduling_strategy=here).remote(
         str(folder),
         run.trackers,
         config.model_dump(mode="json"),
+        # As an argument: Ray's dashboard would show a runtime environment, and these include API keys.
         tracker_variables() if run.trackers else {},
     )
-    broker = WeightBroker.options(
-        name=f"{run.name}/broker", scheduling_strategy=here, max_restarts=-1
-    ).remote()
-    pools = ray.put(prepared.train), ray.put(prepared.evaluation)
-    coordinator = Coordinator.options(name=f"{run.name}/coordinator", scheduling_strategy=here).remote(
+    broker = _named(WeightBroker, run.name, "broker", scheduling_strategy=here, max_restarts=-1).remote()
+    pools = ray.put(inputs.train), ray.put(inputs.evaluation)
+    coordinator = _named(Coordinator, run.name, "coordinator", scheduling_strategy=here).remote(
         config, str(folder)
     )
     partners = Partners(posterior, broker, journal, engines, graders)
-    return Crew(coordinator, posterior, broker, journal, partners, pools)
+    return ActorHandles(coordinator, posterior, broker, journal, partners, pools)
 
 
-def complete(prepared: Prepared, crew: Crew) -> None:
-    """Hire the engines beyond those that the run needs to start; each joins when its node has come.
+def start_more_engines(inputs: RunInputs, handles: ActorHandles) -> None:
+    """Start the engines beyond those the run needs to start; each joins when its node is ready.
 
-    Does nothing before the learner group has its place, which they would otherwise take. To be called now and then:
-    a coordinator that came back after a crash is told of them again.
+    Does nothing until the learner group has its resources, which these engines would otherwise take. Call it
+    regularly: a coordinator that restarts after a crash has to be told about them again.
     """
-    rollout = prepared.config.rollout
+    rollout = inputs.config.rollout
     try:
-        driven = ray.get(crew.coordinator.drives.remote())
+        driven = ray.get(handles.coordinator.drives.remote())
     except RayActorError:
-        return  # it is being restarted
+        return  # the coordinator is restarting
     if 0 < driven < rollout.engines:
-        for number in range(rollout.engines_to_start + len(crew.more_engines), rollout.engines):
-            crew.more_engines.append(_engine(prepared, number))
-        crew.coordinator.add_engines.remote(crew.more_engines[driven - rollout.engines_to_start :])
+        for number in range(rollout.engines_to_start + len(handles.more_engines), rollout.engines):
+            handles.more_engines.append(_engine(inputs, number))
+        handles.coordinator.add_engines.remote(handles.more_engines[driven - rollout.engines_to_start :])
 
 
-def dismiss(crew: Crew) -> None:
-    """End the actors now rather than when the last handle is gone."""
-    workers = [actor for _, actor in (*crew.partners.engines, *crew.partners.graders, *crew.more_engines)]
-    for actor in [crew.coordinator, *workers, crew.posterior, crew.broker, crew.journal]:
+def kill_actors(handles: ActorHandles) -> None:
+    """Kill all actors now instead of when the last handle goes out of scope."""
+    partners = handles.partners
+    workers = [actor for _, actor in (*partners.engines, *partners.graders, *handles.more_engines)]
+    for actor in [handles.coordinator, *workers, handles.posterior, handles.broker, handles.journal]:
         ray.kill(actor)
 
 
-def _engine(prepared: Prepared, number: int, strategy: Any = "DEFAULT") -> tuple[str, Any]:
-    rollout, run, name = prepared.config.rollout, prepared.config.run, f"rollout-{number}"
-    actor = RolloutActor.options(
-        name=f"{run.name}/{name}",
+def _named(actor_class: Any, run: str, name: str, **options: Any) -> Any:
+    """An actor class with Ray's options and the name RUN/NAME. (Type checkers ignore what `@ray.remote` returns.)"""
+    return actor_class.options(name=f"{run}/{name}", **options)
+
+
+def _engine(inputs: RunInputs, number: int, strategy: Any = "DEFAULT") -> tuple[str, Any]:
+    rollout, run, name = inputs.config.rollout, inputs.config.run, f"rollout-{number}"
+    actor = _named(
+        RolloutActor,
+        run.name,
+        name,
         num_cpus=rollout.cpus,
         num_gpus=rollout.gpus,
         resources=rollout.resources,
         scheduling_strategy=strategy,
         runtime_env={"env_vars": engine_environment(rollout.threads, rollout.gpus > 0)},
-    ).remote(name, prepared.model, rollout, run.seed + number)
+    ).remote(name, inputs.model, rollout, run.seed + number)
     return name, actor
 
 
-def _grader(prepared: Prepared, number: int) -> tuple[str, Any]:
-    grading, name = prepared.config.grading, f"grader-{number}"
-    pools = [prepared.train, *([prepared.evaluation] if prepared.evaluation else [])]
+def _grader(inputs: RunInputs, number: int) -> tuple[str, Any]:
+    grading, name = inputs.config.grading, f"grader-{number}"
+    pools = [inputs.train, *([inputs.evaluation] if inputs.evaluation else [])]
     used = sorted({grader for one in pools for grader in one.pool.table["grader"].unique().to_pylist()})
-    actor = Grader.options(name=f"{prepared.config.run.name}/{name}", num_cpus=0).remote(
+    actor = _named(Grader, inputs.config.run.name, name, num_cpus=0).remote(
         grading.workers,
         time_limit=grading.timeout_s,
         memory_limit=int(grading.memory_gib * 2**30),

@@ -1,4 +1,4 @@
-"""One checkpoint holds the learner's shards, the posterior and the tasks under way; Ray Train commits it as a whole."""
+"""Checkpoints: learner shards, posterior and tasks in progress, committed by Ray Train as one unit."""
 
 from __future__ import annotations
 
@@ -16,22 +16,24 @@ from pipelines.training.saved import POSTERIOR, PROGRESS, folder_name, write_man
 
 if TYPE_CHECKING:
     from actors.learner import Learner
-    from pipelines.training.actors import Crew
+    from pipelines.training.actors import ActorHandles
 
 
 @contextmanager
-def prepared(learner: Learner, crew: Crew | None, step: int, score: float | None) -> Iterator[Path]:
+def prepared(
+    learner: Learner, handles: ActorHandles | None, step: int, score: float | None
+) -> Iterator[Path]:
     """A temporary folder with this rank's part of a checkpoint after `step`. All ranks call it.
 
-    The rank with the crew adds what the actors hold, and waits until the step's rollouts and ledger are on disk. Tasks
-    under way are kept by name: a restored run answers them again. score: the last evaluation's, in [0, 1]; None before
-    the first.
+    The rank with `handles` adds the actors' state and waits until the step's rollouts and ledger are on disk. Of tasks
+    in progress only the row numbers are kept: a restored run generates them again. score: the last evaluation's, in
+    [0, 1]; None before the first.
     """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         learner.save(folder)
-        if crew:
-            snapshot, selected, ledger = ray.get(crew.coordinator.checkpoint.remote())
+        if handles:
+            snapshot, selected, ledger = ray.get(handles.coordinator.checkpoint.remote())
             (folder / POSTERIOR).write_bytes(snapshot)
             progress = {"step": step, "selected": selected, "ledger": ledger, "score": score}
             (folder / PROGRESS).write_bytes(pickle.dumps(progress))
@@ -40,32 +42,32 @@ def prepared(learner: Learner, crew: Crew | None, step: int, score: float | None
 
 
 def commit(folder: Path, step: int, score: float | None) -> None:
-    """Hand a prepared checkpoint to Ray Train. All ranks call it.
+    """Pass a prepared checkpoint to Ray Train. All ranks call it.
 
-    Ray Train writes its record of the checkpoint last, when all ranks' files are in place. What the record must not
-    run ahead of (the step's line in the metrics) is to be on disk before this is called.
+    Ray Train writes its record of the checkpoint last, when the files of all ranks are in place. Anything the record
+    must not be ahead of, such as the step's line in the metrics, must be on disk before this call.
     """
     ray.train.report(
-        # Below every score. Ray Train's record turns what is not finite into null, which it cannot order.
+        # -1 ranks below every score. Ray Train writes non-finite numbers as null, which it cannot order.
         {"step": step, "score": -1.0 if score is None else score},
         checkpoint=ray.train.Checkpoint.from_directory(str(folder)),
         checkpoint_dir_name=folder_name(step),
     )
 
 
-def restore(learner: Learner, crew: Crew | None) -> int:
-    """Go back to the newest committed checkpoint; returns its step, 0 if there is none.
+def restore(learner: Learner, handles: ActorHandles | None) -> int:
+    """Restore the newest committed checkpoint; returns its step, or 0 if there is none.
 
-    Posterior, journal and coordinator go back with the learner, to the very same step: what they did after it
-    is undone, whether this process died, or a rank, or the coordinator.
+    Posterior, journal and coordinator go back to the same step as the learner, no matter whether the driver, a rank or
+    the coordinator died: whatever they did after that step is undone.
     """
     newest = ray.train.get_checkpoint()
     if newest is None:
-        if crew:
+        if handles:
             ray.get(
                 [
-                    crew.journal.rewind.remote(-1),
-                    crew.coordinator.restore.remote(None, crew.partners, *crew.pools),
+                    handles.journal.rewind.remote(-1),
+                    handles.coordinator.restore.remote(None, handles.partners, *handles.pools),
                 ]
             )
         return 0
@@ -73,8 +75,8 @@ def restore(learner: Learner, crew: Crew | None) -> int:
         folder = Path(name)
         learner.load(folder)
         progress = pickle.loads((folder / PROGRESS).read_bytes())
-        if crew:
-            held = (folder / POSTERIOR).read_bytes(), progress["selected"], progress["ledger"]
-            rewound = crew.journal.rewind.remote(progress["step"])
-            ray.get([rewound, crew.coordinator.restore.remote(held, crew.partners, *crew.pools)])
+        if handles:
+            state = (folder / POSTERIOR).read_bytes(), progress["selected"], progress["ledger"]
+            rewound = handles.journal.rewind.remote(progress["step"])
+            ray.get([rewound, handles.coordinator.restore.remote(state, handles.partners, *handles.pools)])
     return int(progress["step"])

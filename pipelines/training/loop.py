@@ -1,4 +1,4 @@
-"""The training step, from top to bottom. Every rank of the learner group runs `train_loop`."""
+"""The training loop, top to bottom. Every rank of the learner group runs `train_loop`."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from actors.weights.sync import weight_sync_of
 from bots.config.train import TrainConfig
 from bots.learning.batching import RankBatch, make_rank_batches
 from pipelines.training import checkpoint
-from pipelines.training.actors import Crew
-from pipelines.training.ranks import heard_by_all, scatter, wait_together
+from pipelines.training.actors import ActorHandles
+from pipelines.training.ranks import broadcast_flag, scatter, wait_with_rank_0
 from pipelines.training.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -26,145 +26,147 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Job:
-    """What the driver hands to every rank. preemptible: whether nodes may be announced to go away."""
+class LoopInputs:
+    """What the driver passes to every rank. preemptible: whether the cluster may announce that nodes go away."""
 
     config: TrainConfig
     model: str
-    crew: Crew
+    handles: ActorHandles
     preemptible: bool
 
 
 def train_loop(settings: dict[str, Any]) -> None:
-    """Train under the other ranks' eyes: one that hangs is named, and Ray Train starts the group again.
+    """Train under the watch of the other ranks: a rank that hangs is named, and Ray Train restarts the group.
 
-    What is fatal ends all ranks alike, as if they were done: if it were raised here, Ray Train would start the group
-    again, in vain. The driver asks the coordinator for it.
+    After a fatal error all ranks return as if they were done: if they raised it, Ray Train would restart the group for
+    nothing. The driver gets the error from the coordinator.
     """
-    job: Job = settings["job"]
-    ranks = RankWatch(job.config.learner.timeout_s, ray.util.get_node_ip_address())
+    inputs: LoopInputs = settings["inputs"]
+    ranks = RankWatch(inputs.config.learner.timeout_s, ray.util.get_node_ip_address())
     with suppress(FatalError):
-        ranks.run(lambda: train(job, ranks))
+        ranks.run(lambda: train(inputs, ranks))
 
 
-def train(job: Job, ranks: RankWatch) -> None:
-    """Train until `run.steps`, from the newest checkpoint if there is one.
+def train(inputs: LoopInputs, ranks: RankWatch) -> None:
+    """Train until `run.steps`, starting at the newest checkpoint if there is one.
 
-    Rank 0 asks the coordinator for batches and hands it new weights; selection, generation and grading go on
-    in the coordinator meanwhile, up to `rollout.max_staleness` policy versions ahead.
+    Rank 0 requests batches from the coordinator and sends it new weights. Meanwhile the coordinator selects, generates
+    and grades up to `rollout.max_staleness` policy versions ahead.
     """
-    # Only the ranks need DeepSpeed; the driver imports this module too.
+    # Here because the driver imports this module too, and only the ranks need DeepSpeed.
     with loading():
         from actors.learner import Learner, NotFinite
 
-    config, run = job.config, job.config.run
+    config, run = inputs.config, inputs.config.run
     torch.manual_seed(run.seed)
     torch.set_num_threads(config.learner.threads)
-    learner = Learner(job.model, config.model, config.learner, config.rollout.temperature, ranks)
-    # The others only learn: what they are told by rank 0, they are told through the group.
-    crew = job.crew if learner.rank == 0 else None
-    done = checkpoint.restore(learner, crew)
-    sync_weights(learner, crew, version=done)
-    score = last_score(crew)
-    scores = evaluate(crew, done) if done == 0 else {}
-    if crew and done == 0:
+    learner = Learner(inputs.model, config.model, config.learner, config.rollout.temperature, ranks)
+    # Only rank 0 talks to the actors; the other ranks hear from rank 0 through collectives.
+    handles = inputs.handles if learner.rank == 0 else None
+    done = checkpoint.restore(learner, handles)
+    sync_weights(learner, handles, version=done)
+    score = last_score(handles)
+    scores = evaluate(handles, done) if done == 0 else {}
+    if handles and done == 0:
         score = scores.get("score")
-        survey = ray.get(crew.posterior.survey.remote())
-        ray.get(crew.journal.write.remote({"step": 0, **scores, **survey}))
+        survey = ray.get(handles.posterior.survey.remote())
+        ray.get(handles.journal.write.remote({"step": 0, **scores, **survey}))
 
     saved_for: set[str] = set()
     watch = Stopwatch()
     for step in range(done + 1, run.steps + 1):
         record: dict[str, Any] = {}
-        shards: list[RankBatch] | None = None
+        rank_batches: list[RankBatch] | None = None
         with watch("batch"):
-            batch = answer(crew.coordinator.next_batch.remote(step) if crew else None)
-        if crew:
-            shards, record = share_out(batch, config, learner.packed, watch)
+            batch = from_rank_0(handles.coordinator.next_batch.remote(step) if handles else None)
+        if handles:
+            rank_batches, record = split_batch(batch, config, learner.packed, watch)
         try:
             with watch("learn"):
-                figures = learner.update(scatter(shards), step)
+                metrics = learner.update(scatter(rank_batches), step)
         except NotFinite as error:
-            # On all ranks alike, and the journal has it for the driver. Raised here it would be tried again, in vain.
-            if crew:
+            # All ranks get this error. Raising it would make Ray Train retry for nothing; the journal tells the driver.
+            if handles:
                 end = {"step": step, "policy_version": step - 1, **record, "stopped": str(error)}
-                ray.get(crew.journal.write.remote(end | watch.record()))
+                ray.get(handles.journal.write.remote(end | watch.record()))
             return
         with watch("sync"):
-            synced = sync_weights(learner, crew, version=step)
-        if crew:
-            record |= figures | synced
+            synced = sync_weights(learner, handles, version=step)
+        if handles:
+            record |= metrics | synced
         evaluating = step % config.evaluation.every == 0 or step == run.steps
         if evaluating:
             with watch("evaluate"):
-                record |= evaluate(crew, step)
+                record |= evaluate(handles, step)
             score = record.get("score", score)
-        if crew:
+        if handles:
             with watch("write"):
-                ray.get(crew.coordinator.kept.remote())
-            record |= ray.get(crew.coordinator.observed.remote())
+                ray.get(handles.coordinator.kept.remote())
+            record |= ray.get(handles.coordinator.observed.remote())
             if evaluating:
-                record |= ray.get(crew.posterior.survey.remote())
-        leaving = nodes_leaving(job)
-        stopping = asked_to_stop(crew)
+                record |= ray.get(handles.posterior.survey.remote())
+        leaving = nodes_leaving(inputs)
+        stopping = should_stop(handles)
         every = run.checkpoint_every
         if every and (step % every == 0 or step == run.steps or stopping or not leaving <= saved_for):
             with ExitStack() as until_committed:
                 with watch("checkpoint"):
-                    folder = until_committed.enter_context(checkpoint.prepared(learner, crew, step, score))
-                # Before the commit: a driver killed in between resumes from the checkpoint, and would miss the line.
-                watch = write_line(crew, step, record, watch)
+                    folder = until_committed.enter_context(checkpoint.prepared(learner, handles, step, score))
+                # Before the commit: a driver killed in between resumes from this checkpoint, and needs the line.
+                watch = write_line(handles, step, record, watch)
                 with watch("checkpoint"):
                     checkpoint.commit(folder, step, score)
             saved_for |= leaving
         else:
-            watch = write_line(crew, step, record, watch)
+            watch = write_line(handles, step, record, watch)
         if stopping:
             return
 
 
-def write_line(crew: Crew | None, step: int, record: dict[str, Any], watch: Stopwatch) -> Stopwatch:
+def write_line(
+    handles: ActorHandles | None, step: int, record: dict[str, Any], watch: Stopwatch
+) -> Stopwatch:
     """Have the journal write a step's line; it is on disk when this returns. Nothing on the other ranks.
 
-    Returns the stopwatch of the next step: what comes after the line can't be in it, so it counts there.
+    Returns the next step's stopwatch: time spent after the line is written counts for the next step.
     """
     line = {"step": step, "policy_version": step, **record, **watch.record()}
     following = Stopwatch()
-    if crew:
+    if handles:
         with following("write"):
-            ray.get(crew.journal.write.remote(line))
+            ray.get(handles.journal.write.remote(line))
     return following
 
 
-def answer(call: ray.ObjectRef | None) -> Any:
-    """What a call of rank 0 gives, for which all ranks wait; None on the others.
+def from_rank_0(call: ray.ObjectRef[Any] | None) -> Any:
+    """The result of a remote call that rank 0 made, on rank 0; None on the other ranks, which wait with it.
 
-    Raises FatalError on all ranks alike if it came to that.
+    Raises FatalError on all ranks if the call does.
     """
-    wait_together(None if call is None else lambda seconds: bool(ray.wait([call], timeout=seconds)[0]))
-    given, fatal = None, False
+    wait_with_rank_0(None if call is None else lambda seconds: bool(ray.wait([call], timeout=seconds)[0]))
+    result, fatal = None, False
     if call is not None:
         try:
-            given = ray.get(call)
+            result = ray.get(call)
         except FatalError:
             fatal = True
-    if heard_by_all(fatal):
-        raise FatalError("what rank 0 waited for cannot come")
-    return given
+    if broadcast_flag(fatal):
+        raise FatalError("the coordinator failed; all ranks stop")
+    return result
 
 
-def evaluate(crew: Crew | None, step: int) -> dict[str, Any]:
-    """The held-out scores of a step; nothing on the other ranks."""
-    return answer(crew.coordinator.evaluate.remote(step) if crew else None) or {}
+def evaluate(handles: ActorHandles | None, step: int) -> dict[str, Any]:
+    """A step's held-out scores; empty on the other ranks."""
+    return from_rank_0(handles.coordinator.evaluate.remote(step) if handles else None) or {}
 
 
-def share_out(
+def split_batch(
     batch: Any, config: TrainConfig, packed: bool, watch: Stopwatch
 ) -> tuple[list[RankBatch], dict[str, Any]]:
-    """A step's groups from the coordinator, shared out over the ranks, and the figures that came with them."""
+    """The coordinator's groups of a step as one batch per rank, and the metrics that came with them."""
     groups, record, waited = batch
     with watch("batch"):
-        shards = make_rank_batches(
+        rank_batches = make_rank_batches(
             groups,
             config.learner.loss,
             config.learner.ranks,
@@ -173,35 +175,35 @@ def share_out(
             penalised=config.learner.kl_coefficient > 0,
             packed=packed,
         )
-    # The batch itself took what is left after the waiting for selection, engines and graders.
+    # Time spent waiting for selection, engines and graders is not the batch's own.
     for phase, seconds in waited.items():
         watch.move("batch", phase, seconds)
-    return shards, record
+    return rank_batches, record
 
 
-def sync_weights(learner: Learner, crew: Crew | None, version: int) -> dict[str, Any]:
+def sync_weights(learner: Learner, handles: ActorHandles | None, version: int) -> dict[str, Any]:
     """Publish the learner's weights; every engine loads them between two of its steps. All ranks call it.
 
-    Rank 0 gets the checksum, which the engines' own must equal. The learner does not wait for the engines.
+    Returns the checksum on rank 0; the engines' own checksums must equal it. The learner does not wait for the engines.
     """
-    broker, coordinator = (crew.broker, crew.coordinator) if crew else (None, None)
+    broker, coordinator = (handles.broker, handles.coordinator) if handles else (None, None)
     sync = weight_sync_of(learner, broker, coordinator)
     checksum = sync.send(version)
-    return {"weights": checksum} if crew else {}
+    return {"weights": checksum} if handles else {}
 
 
-def asked_to_stop(crew: Crew | None) -> bool:
-    """Whether the driver was told to stop. All ranks call it and hear from rank 0, so that none goes on alone."""
-    return heard_by_all(crew is not None and ray.get(crew.coordinator.stopping.remote()))
+def should_stop(handles: ActorHandles | None) -> bool:
+    """Whether the driver asked the run to stop, the same on all ranks."""
+    return broadcast_flag(handles is not None and ray.get(handles.coordinator.stopping.remote()))
 
 
-def last_score(crew: Crew | None) -> float | None:
-    """The newest evaluation's score that the journal holds."""
-    records = ray.get(crew.journal.since.remote(0)) if crew else []
+def last_score(handles: ActorHandles | None) -> float | None:
+    """The newest evaluation score in the journal."""
+    records = ray.get(handles.journal.since.remote(0)) if handles else []
     return next((record["score"] for record in reversed(records) if "score" in record), None)
 
 
-def nodes_leaving(job: Job) -> set[str]:
-    """Nodes of this group that are announced to be taken away; there is time for a checkpoint."""
-    info = ray.train.get_preemption_info() if job.preemptible else None
+def nodes_leaving(inputs: LoopInputs) -> set[str]:
+    """Ids of the group's nodes that the cluster has announced to take away; there is time for a checkpoint."""
+    info = ray.train.get_preemption_info() if inputs.preemptible else None
     return set(info.preempted_node_ids) if info is not None else set()

@@ -1,4 +1,4 @@
-"""The live display of a run: one line of figures that renews itself, or plain lines where there is no terminal."""
+"""Live progress of a run: one updating line of metrics in a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ FIRST_STEPS = 3
 
 
 class Progress:
-    """Shows what the journal knows. `with Progress(...) as p: while …: p.poll()`.
+    """Shows the journal's records. `with Progress(...) as p: while …: p.poll()`.
 
-    journal: the journal actor. steps: how many the run will take.
+    journal: handle of the journal actor. steps: `run.steps`.
     """
 
     def __init__(self, journal: Any, steps: int, title: str, console: Console | None = None) -> None:
@@ -46,14 +46,14 @@ class Progress:
 
     @property
     def step(self) -> int:
-        """The newest step that is known to be done; 0 before the first."""
+        """The newest completed step; 0 before the first."""
         return self.records[-1]["step"] if self.records else 0
 
     def poll(self) -> None:
-        """Fetch what is new and show it; after a return to a checkpoint, what is left."""
+        """Fetch new records and show them; after a rewind to a checkpoint, drop the undone ones."""
         edition, start, records = ray.get(self.journal.news.remote(self.edition, len(self.records)))
         if edition != self.edition and self.records:
-            # Steps that are made again are shown again.
+            # Steps that are repeated are shown again.
             self._printed = min(self._printed, records[-1]["step"] if records else -1)
         self.edition, self.records = edition, self.records[:start] + records
         self._warn_of_unfinished()
@@ -92,7 +92,7 @@ class Progress:
         table = Table(title=self.title, title_justify="left", box=None, padding=(0, 2))
         if not self.records:
             table.add_column("state")
-            table.add_row(f"engines and learner are starting, {time.monotonic() - self.started:.0f} s")
+            table.add_row(f"engines and learner are starting ({time.monotonic() - self.started:.0f} s)")
             return table
         cells = self._cells(self.records[-1])
         for name in cells:
@@ -109,7 +109,7 @@ class Progress:
             cells["score"] = f"{scores[-1]:.3f}"
             cells["best"] = f"{max(scores):.3f}"
         if "etr" in record:
-            # Step 0 is an evaluation alone and has none.
+            # Step 0 is only an evaluation and has no duration.
             timed = [r for r in recent if "seconds" in r]
             seconds = sum(r["seconds"] for r in timed)
             cells["ETR"] = f"{_mean(recent, 'etr'):.2f}"

@@ -1,4 +1,4 @@
-"""What the ranks of the learner group tell one another in the training loop; all of them make each call."""
+"""Communication between the ranks of the learner group. All ranks make each of these calls."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ import torch.distributed as dist
 if TYPE_CHECKING:
     from bots.learning.batching import RankBatch
 
-WORD_S = 60.0
-"""Seconds between two words of rank 0 to the ranks that wait with it."""
+POLL_S = 60.0
+"""Seconds between two messages from rank 0 to the ranks that wait with it."""
 
 
-def wait_together(arrived: Callable[[float], bool] | None, every_s: float = WORD_S) -> None:
-    """Wait until something that only rank 0 sees has arrived, however long that takes.
+def wait_with_rank_0(arrived: Callable[[float], bool] | None, every_s: float = POLL_S) -> None:
+    """Wait, for any length of time, until something that only rank 0 can see has arrived.
 
-    A collective that one rank comes to late breaks off after the group's limit, and the group with it. So rank 0
-    tells the others every `every_s` seconds that it still waits.
+    A collective fails on all ranks if one of them is later than the group's timeout. So rank 0 sends the others a
+    message every `every_s` seconds while it waits.
 
-    arrived: on rank 0 says within so many seconds whether it is there; None on the others.
+    arrived: on rank 0, blocks for up to the given number of seconds and says whether it has arrived; None elsewhere.
     """
     there = False
     while not there:
@@ -29,17 +29,17 @@ def wait_together(arrived: Callable[[float], bool] | None, every_s: float = WORD
         there = told[0]
 
 
-def scatter(shards: list[RankBatch] | None) -> RankBatch:
-    """Rank 0's shards, one to each rank."""
+def scatter(rank_batches: list[RankBatch] | None) -> RankBatch:
+    """Send each rank its batch of rank 0's list; returns this rank's. rank_batches: None on the other ranks."""
     mine: list[RankBatch | None] = [None]
-    dist.scatter_object_list(mine, shards, src=0)
+    dist.scatter_object_list(mine, rank_batches, src=0)
     if mine[0] is None:
-        raise RuntimeError("rank 0 sent no shard")
+        raise RuntimeError("rank 0 sent no batch")
     return mine[0]
 
 
-def heard_by_all(word: bool) -> bool:
-    """Rank 0's word, so that no rank goes on alone."""
-    told = [word]
+def broadcast_flag(flag: bool) -> bool:
+    """Rank 0's flag, on all ranks, so that they all take the same branch."""
+    told = [flag]
     dist.broadcast_object_list(told, src=0)
     return told[0]

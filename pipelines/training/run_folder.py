@@ -1,4 +1,4 @@
-"""A run's folder: what it holds, and whether a run may have it."""
+"""A run's folder: creating it, and the checks that protect earlier results."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from bots.config.tree import ConfigError, dump_config
 from bots.config.yaml_text import read_yaml_file
 from bots.pool import CONTENT, TaskPool
 from bots.support.files import replace_text
-from pipelines.shared.lock import unwritable
-from pipelines.shared.preflight import Prepared
+from pipelines.shared.lock import unwritable_folder
+from pipelines.shared.preflight import RunInputs
 from pipelines.shared.summary import read_metrics
-from pipelines.training.saved import committed, go_on_from, leftovers
+from pipelines.training.saved import committed, leftovers, restore_from
 
 METRICS = "metrics.jsonl"
 CONFIG = "config.yaml"
-"""What a folder is known by: the job's configuration, which is written first."""
+"""The job's configuration. It is written first and identifies the folder."""
 POOL = "pool.arrow"
 POOLS = "pools.json"
-"""How many tasks a run's pools had and their fingerprints, by the pools' keys in the configuration."""
+"""Number of tasks and fingerprint of each pool of a run, by the pool's configuration key."""
 
 
 def kind_of(folder: Path) -> str | None:
-    """Whose configuration lies in a folder: "train", "anchors", or None where there is none, or something else's."""
+    """Which job's configuration is in a folder: "train", "anchors", or None if there is none or an unknown one."""
     try:
         tree = read_yaml_file(folder / CONFIG)
     except (OSError, yaml.YAMLError):
@@ -45,24 +45,24 @@ def kind_of(folder: Path) -> str | None:
 def check_folder(
     config: TrainConfig, *, resume: bool, overwrite: bool, resume_from: int | None = None
 ) -> str | None:
-    """Whether a run may have its folder; changes nothing. Returns what there is to be warned of.
+    """Check that a run may use its folder, without changing anything. Returns a warning or None.
 
-    resume_from: the step whose checkpoint the resume goes on from; None: the newest.
-    Raises ConfigError for a folder that exists (without a flag), that has no run to resume, whose run had another
-    configuration or left no checkpoint and never will, whose checkpoint is damaged, or that holds something else.
+    resume_from: step of the checkpoint to resume from; None: the newest.
+    Raises ConfigError if the folder exists and no flag is given, if there is no run to resume, if that run had another
+    configuration, has a damaged checkpoint, or has none and never will, or if the folder holds something else.
     """
     folder = config.run.path
     known = folder / CONFIG
     if resume and overwrite:
-        raise ConfigError("--resume and --overwrite exclude each other")
+        raise ConfigError("--resume and --overwrite cannot be combined")
     if resume:
         if not known.exists():
             raise ConfigError(f"nothing to resume in {folder}")
         if kind_of(folder) != "train":
             raise ConfigError(f"nothing to resume in {folder}: its {CONFIG} is not a run's")
-        _refuse_other_run(known, config)
+        _check_same_experiment(known, config)
         step = _resume_step(folder, resume_from)
-        return _begins_again(config) if step is None else _missing_steps(folder, step)
+        return _check_restart(config) if step is None else _missing_steps(folder, step)
     if folder.is_dir() and any(folder.iterdir()):
         if not overwrite:
             raise ConfigError(
@@ -70,26 +70,26 @@ def check_folder(
                 "or choose another run.name"
             )
         if kind_of(folder) != "train":
-            raise ConfigError(f"{folder} is not a run's folder, it will not be overwritten")
+            raise ConfigError(f"{folder} is not a run's folder; it is not overwritten")
     return None
 
 
-def claim_folder(
+def create_folder(
     config: TrainConfig, *, resume: bool, overwrite: bool, resume_from: int | None = None
 ) -> Path:
-    """Make the run's folder, or take the existing one as the flags allow; write `config.yaml` into it.
+    """Create, reuse or replace the run's folder, as the flags say, and write `config.yaml` into it.
 
-    What is there is lost with `overwrite`: to be called when nothing else stands against the run.
-    Raises ConfigError as `check_folder` does, and for a folder that cannot be written.
+    `overwrite` deletes what is there, so call this when every other check has passed.
+    Raises ConfigError as `check_folder` does, and if the folder cannot be written.
     """
     folder = config.run.path
     check_folder(config, resume=resume, overwrite=overwrite, resume_from=resume_from)
     try:
         if resume:
-            # It is of the part before; who watches the run would take it for ended.
+            # It belongs to the interrupted part; `bots watch` would take the run for ended.
             (folder / "summary.json").unlink(missing_ok=True)
-            go_on_from(folder, _resume_step(folder, resume_from))
-            # The posterior's own files are for an actor that dies in a run: the checkpoint brings its beliefs.
+            restore_from(folder, _resume_step(folder, resume_from))
+            # These files restore a posterior actor that dies during a run. Here the checkpoint has the beliefs.
             for name in ("snapshot.arrow", "log.jsonl"):
                 (folder / "posterior" / name).unlink(missing_ok=True)
         elif overwrite and folder.exists():
@@ -97,18 +97,18 @@ def claim_folder(
         folder.mkdir(parents=True, exist_ok=True)
         replace_text(folder / CONFIG, dump_config(config))
     except OSError as error:
-        raise unwritable(folder, error) from error
+        raise unwritable_folder(folder, error) from error
     return folder
 
 
-def check_pools(folder: Path, prepared: Prepared) -> None:
-    """Whether a resumed run has the tasks that it began with; the training pool may have gained some at its end.
+def check_pools(folder: Path, inputs: RunInputs) -> None:
+    """Check that a resumed run has the tasks it started with; the training pool may have grown at its end.
 
-    Raises ConfigError where not. (A run of a version that did not note its pools is judged by the posterior alone.)
+    Raises ConfigError otherwise. (Old runs have no `pools.json`; for those only the posterior checks the pool.)
     """
     known = folder / POOLS
     before = json.loads(known.read_text()) if known.exists() else {}
-    for key, pool in _pools(prepared).items():
+    for key, pool in _pools(inputs).items():
         if key not in before:
             continue
         tasks, fingerprint = before[key]["tasks"], before[key]["fingerprint"]
@@ -116,14 +116,14 @@ def check_pools(folder: Path, prepared: Prepared) -> None:
         if (len(pool) > tasks and not may_grow) or not pool.begins_with(fingerprint, tasks):
             detail = _difference(folder, pool) if key == "pool" else ""
             raise ConfigError(
-                f"{key} has other tasks than when the run in {folder} began, {tasks:,} then and {len(pool):,} now, or "
-                f"in another order, or with other prompts, answers or graders{detail}; give it back its sources, or "
-                "choose another run.name"
+                f"{key} is not the pool that the run in {folder} started with: {tasks:,} tasks then, {len(pool):,} "
+                f"now, or another order, or other prompts, answers or graders{detail}. Restore its sources, or choose "
+                "another run.name"
             )
 
 
 def _difference(folder: Path, pool: TaskPool) -> str:
-    """Where the pool first differs from the one that the run wrote down; empty where that is not known."""
+    """Where the pool first differs from the run's `pool.arrow`; empty if that cannot be read."""
     try:
         with pa.memory_map(str(folder / POOL)) as file:
             before = ipc.open_file(file).read_all()
@@ -133,28 +133,28 @@ def _difference(folder: Path, pool: TaskPool) -> str:
     return f" ({first_difference(pool, before['id'], content)})"
 
 
-def note_pools(folder: Path, prepared: Prepared) -> None:
-    """Write down which pools a run has, for `check_pools`."""
-    noted = {
-        key: {"tasks": len(pool), "fingerprint": pool.fingerprint} for key, pool in _pools(prepared).items()
+def record_pools(folder: Path, inputs: RunInputs) -> None:
+    """Write `pools.json`, for `check_pools`."""
+    facts = {
+        key: {"tasks": len(pool), "fingerprint": pool.fingerprint} for key, pool in _pools(inputs).items()
     }
-    replace_text(folder / POOLS, json.dumps(noted, indent=2) + "\n")
+    replace_text(folder / POOLS, json.dumps(facts, indent=2) + "\n")
 
 
-def _pools(prepared: Prepared) -> dict[str, TaskPool]:
-    pools = {"pool": prepared.train, "evaluation.pool": prepared.evaluation}
+def _pools(inputs: RunInputs) -> dict[str, TaskPool]:
+    pools = {"pool": inputs.train, "evaluation.pool": inputs.evaluation}
     return {key: encoded.pool for key, encoded in pools.items() if encoded is not None}
 
 
 def _resume_step(folder: Path, asked: int | None) -> int | None:
-    """The step of the checkpoint that a resume goes on from; None: there is none.
+    """Step of the checkpoint to resume from; None if there is none. asked: the step the user asked for.
 
-    Raises ConfigError for a damaged one, or one that is not there, naming what there is.
+    Raises ConfigError for a damaged or a missing checkpoint, naming those that exist.
     """
     known = committed(folder)
     steps = ", ".join(str(saved.step) for saved in known) or "none"
     if asked is not None and asked not in {saved.step for saved in known}:
-        raise ConfigError(f"{folder} has no checkpoint of step {asked}; there are: {steps}")
+        raise ConfigError(f"{folder} has no checkpoint of step {asked}; it has: {steps}")
     wanted = [saved for saved in known if asked is None or saved.step <= asked]
     if not wanted:
         return None
@@ -166,16 +166,16 @@ def _resume_step(folder: Path, asked: int | None) -> int | None:
     before = next((saved for saved in reversed(wanted) if saved.fault() is None), None)
     if before is None:
         raise ConfigError(
-            f"{found}; none before it is whole. Begin again with --overwrite, or with another run.name"
+            f"{found}, and so are all earlier ones. Start over with --overwrite, or choose another run.name"
         )
     raise ConfigError(
-        f"{found}. The one of step {before.step} is whole: --resume-from {before.step} goes on from there and makes "
-        "the steps after it again"
+        f"{found}. The checkpoint of step {before.step} is intact: --resume-from {before.step} continues from there "
+        "and repeats the later steps"
     )
 
 
 def _missing_steps(folder: Path, step: int) -> str | None:
-    """A warning where steps up to the checkpoint's have no line in the metrics: no resume makes them again."""
+    """A warning if steps up to the checkpoint have no line in the metrics; a resume does not repeat them."""
     have = {record["step"] for record in read_metrics(folder)} if (folder / METRICS).exists() else set()
     missing = sorted(set(range(1, step + 1)) - have)
     if not missing:
@@ -184,8 +184,8 @@ def _missing_steps(folder: Path, step: int) -> str | None:
     return f"{folder / METRICS} has no line for {len(missing)} of the steps before the checkpoint: {shown}"
 
 
-def _begins_again(config: TrainConfig) -> str | None:
-    """What a resumed run without a checkpoint is told; ConfigError where it would lose what cannot come again."""
+def _check_restart(config: TrainConfig) -> str | None:
+    """The warning for a resumed run without a checkpoint; ConfigError if restarting would lose finished work."""
     folder = config.run.path
     records = read_metrics(folder) if (folder / METRICS).exists() else []
     step = max((record["step"] for record in records), default=0)
@@ -196,12 +196,12 @@ def _begins_again(config: TrainConfig) -> str | None:
     if finished or config.run.checkpoint_every == 0:
         why = "it is finished" if finished else "run.checkpoint_every is 0"
         raise ConfigError(
-            f"the run in {folder} has {step} steps and left no checkpoint to resume from, and {why}; begin again with "
-            "--overwrite, which loses them, or choose another run.name"
+            f"the run in {folder} has {step} steps but no checkpoint to resume from, and {why}. Start over with "
+            "--overwrite, which deletes them, or choose another run.name"
         )
     partial = [saved.folder.name for saved in leftovers(folder)]
     unfinished = f" ({', '.join(partial)} was never completed)" if partial else ""
-    return f"{folder} holds {step} steps and no checkpoint yet{unfinished}: the run begins again"
+    return f"{folder} has {step} steps but no checkpoint yet{unfinished}: the run starts over"
 
 
 MAY_CHANGE = {
@@ -215,17 +215,17 @@ MAY_CHANGE = {
     "grading": {"actors", "workers", "timeout_s", "memory_gib"},
     "learner": {"ranks", "cpus", "threads", "max_failures", "timeout_s", "resources"},
 }  # fmt: skip
-"""What a resumed run may be given anew: how long and where it runs. The rest makes it another experiment. (Not
-`run.keep_best`: Ray Train does not put the checkpoints that are there into the new order.)"""
+"""Keys that a resumed run may change: how long and where it runs. Anything else makes it another experiment.
+(`run.keep_best` is not among them: Ray Train does not reorder the existing checkpoints.)"""
 
 
-def _refuse_other_run(known: Path, config: TrainConfig) -> None:
-    """A resumed run may be given more steps, another cadence or other machines, but remains the same experiment."""
+def _check_same_experiment(known: Path, config: TrainConfig) -> None:
+    """Raise ConfigError if a key outside MAY_CHANGE differs from the run's own configuration."""
     before, now = load_config(known).model_dump(), config.model_dump()
     for section in before:
         for key, value in before[section].items():
             if now[section][key] != value and key not in MAY_CHANGE.get(section, ()):
                 raise ConfigError(
-                    f"{known} was started with {section}.{key} = {value!r}, now it is {now[section][key]!r}; "
-                    "a resumed run must keep it"
+                    f"the run was started with {section}.{key} = {value!r}, now it is {now[section][key]!r}; a "
+                    f"resumed run must keep it ({known} has its settings)"
                 )

@@ -1,4 +1,4 @@
-"""The checkpoints in a run's folder: which are committed, which are whole, and from which a resume goes on."""
+"""The checkpoints in a run's folder: which are committed, which are intact, and which one a resume uses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ FOLDER = "checkpoints"
 RECORD = "checkpoint_manager_snapshot.json"
 """Ray Train's record of the committed checkpoints, written after their files."""
 ASIDE = "aside_"
-"""What the names of checkpoints begin with that a resume has passed over."""
+"""Name prefix of checkpoints that a resume has set aside."""
 _BLOCK = 1 << 20
 
 
@@ -34,9 +34,9 @@ def folder_name(step: int) -> str:
 
 
 def write_manifest(folder: Path, rank: int) -> None:
-    """Note size and CRC-32 of the files that a rank puts into a checkpoint, in `files-RANK.json`.
+    """Write size and CRC-32 of a rank's files in a checkpoint to `files-RANK.json`.
 
-    PyTorch's files carry checksums of their own, so that only their sizes are noted.
+    PyTorch's files contain their own checksums, so for those only the size is written.
     """
     files = {}
     for path in sorted(path for path in folder.rglob("*") if path.is_file()):
@@ -47,8 +47,8 @@ def write_manifest(folder: Path, rank: int) -> None:
     (folder / f"files-{rank}.json").write_text(json.dumps(files))
 
 
-def note_again(folder: Path, name: str) -> None:
-    """Bring the manifest of a checkpoint up to date after one of its files was replaced on purpose."""
+def update_manifest(folder: Path, name: str) -> None:
+    """Update the manifest of a checkpoint after one of its files was replaced on purpose."""
     for manifest in folder.glob("files-*.json"):
         files = json.loads(manifest.read_text())
         if name in files:
@@ -68,7 +68,7 @@ class Saved:
         return int(self.folder.name.removeprefix("step_"))
 
     def fault(self) -> str | None:
-        """What is wrong with it; None if it is whole. Reads all of its files, once as long as they stay the same."""
+        """What is wrong with it; None if it is intact. Reads all of its files, but only again if they have changed."""
         files = sorted(path for path in self.folder.rglob("*") if path.is_file())
         return _fault_of(
             self, tuple((str(path), path.stat().st_mtime_ns, path.stat().st_size) for path in files)
@@ -82,7 +82,7 @@ class Saved:
                 if fault := _fault(self.folder / name, about):
                     return f"{name} {fault}"
             pickle.loads((self.folder / PROGRESS).read_bytes())
-            if not noted:  # of a version that wrote no manifest
+            if not noted:  # old checkpoints have no manifest
                 for path in self.folder.rglob("*.pt"):
                     if fault := _fault(path, {}):
                         return f"{path.name} {fault}"
@@ -90,7 +90,7 @@ class Saved:
                     return "it has no learner state"
         except FileNotFoundError as error:
             return f"{Path(error.filename).name} is missing"
-        except Exception as error:  # noqa: BLE001 (bytes that are no pickle raise anything)
+        except Exception as error:  # noqa: BLE001 (unpickling damaged bytes can raise anything)
             return f"it cannot be read ({type(error).__name__}: {error})"
         return None
 
@@ -111,7 +111,7 @@ def _fault_of(saved: Saved, files: tuple[tuple[str, int, int], ...]) -> str | No
 def committed(run: Path) -> list[Saved]:
     """The checkpoints that a resume may use, oldest first.
 
-    Those in Ray Train's record. Where the record itself is missing or damaged, every folder that is whole.
+    These are the ones in Ray Train's record or, if the record is missing or damaged, every intact folder.
     """
     folder = run / FOLDER
     record = _record(folder)
@@ -127,10 +127,10 @@ def leftovers(run: Path) -> list[Saved]:
     return [saved for saved in _on_disk(run / FOLDER) if saved not in known]
 
 
-def go_on_from(run: Path, step: int | None) -> None:
-    """Make a committed checkpoint the one that Ray Train restores; None: there is none, begin with step 1.
+def restore_from(run: Path, step: int | None) -> None:
+    """Make a committed checkpoint the one that Ray Train restores. step: None starts at step 1.
 
-    Newer checkpoints are kept under other names (`aside_step_…`); what was never committed is removed.
+    Newer checkpoints are kept under other names (`aside_step_…`); folders that were never committed are deleted.
     """
     folder = run / FOLDER
     for saved in leftovers(run):
@@ -156,7 +156,7 @@ def _on_disk(folder: Path) -> list[Saved]:
 
 
 def _record(folder: Path) -> dict[str, Any] | None:
-    """Ray Train's record; None where there is none, or a damaged one."""
+    """Ray Train's record; None if it is missing or damaged."""
     try:
         record = json.loads((folder / RECORD).read_bytes())
         steps = [_step_of(result) for result in _results(record)]
@@ -180,7 +180,7 @@ def _latest(record: Mapping[str, Any]) -> int | None:
 
 
 def _new_record(old: Mapping[str, Any] | None, kept: list[Saved]) -> dict[str, Any]:
-    """Ray Train's record of these checkpoints alone, in the order of the old one (by score with `run.keep_best`)."""
+    """A record of only these checkpoints, in the order of the old one (by score with `run.keep_best`)."""
     names = {saved.folder.name: saved for saved in kept}
     if old is None:
         results = [_result(saved) for saved in kept]

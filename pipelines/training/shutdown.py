@@ -1,4 +1,4 @@
-"""The end of a run, whatever brought it: each step by itself, so that none that fails takes the others with it."""
+"""The end of a run, successful or not. Each step is isolated, so a failing one does not prevent the others."""
 
 from __future__ import annotations
 
@@ -12,55 +12,55 @@ import ray
 from ray.train import TrainingFailedError
 
 from pipelines.shared.summary import summarise
-from pipelines.training.actors import Crew, dismiss
+from pipelines.training.actors import ActorHandles, kill_actors
 
 log = logging.getLogger(__name__)
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
-CLOSING_SECONDS = 120.0
-"""How long the journal has to write what is queued and its trackers to send what they hold."""
-TABLE_SECONDS = 60.0
-"""How long the posterior, restarted if need be, has to hand out its beliefs."""
+JOURNAL_SECONDS = 120.0
+"""Time limit for the journal to write its queue and for its trackers to flush."""
+BELIEFS_SECONDS = 60.0
+"""Time limit for the posterior, restarted if necessary, to return its beliefs."""
 
 
-def conclude(
-    crew: Crew, folder: Path, started: float, status: str, reason: str | None = None
+def shut_down(
+    handles: ActorHandles, folder: Path, started: float, status: str, reason: str | None = None
 ) -> dict[str, Any] | None:
-    """Close the journal, write the summary and the final beliefs, dismiss the crew; returns the summary.
+    """Close the journal, write the summary and the final beliefs, kill the actors; returns the summary.
 
-    started: `time.time()` of the run's start. status, reason: as `summarise` has them. Raises nothing, for it is called
-    where an error may be under way: what fails is logged with what is lost by it. None: the summary could not be
-    written.
+    started: `time.time()` at the run's start. status, reason: as for `summarise`. Never raises, because it may run
+    while another error propagates: a failing step is logged together with what is lost. Returns None if the summary
+    could not be written.
     """
     try:
         _attempt(
-            "the last figures may be missing from TensorBoard and the trackers; metrics.jsonl has them",
-            lambda: ray.get(crew.journal.close.remote(), timeout=CLOSING_SECONDS),
+            "the last metrics may be missing from TensorBoard and the trackers; metrics.jsonl has them",
+            lambda: ray.get(handles.journal.close.remote(), timeout=JOURNAL_SECONDS),
         )
         beliefs = _attempt(
             "the final beliefs are not written to posterior/beliefs.arrow",
-            lambda: ray.get(crew.posterior.table.remote(), timeout=TABLE_SECONDS),
+            lambda: ray.get(handles.posterior.table.remote(), timeout=BELIEFS_SECONDS),
         )
         seconds = time.time() - started
         summary = _attempt(
             "summary.json is not complete", lambda: summarise(folder, beliefs, seconds, status, reason)
         )
     finally:
-        _attempt("the run's actors live until this process ends", lambda: dismiss(crew))
+        _attempt("the run's actors stay alive until this process ends", lambda: kill_actors(handles))
     return summary
 
 
-def _attempt(lost: str, step: Callable[[], Found]) -> Found | None:
+def _attempt(lost: str, step: Callable[[], Result]) -> Result | None:
     try:
         return step()
-    except Exception as error:  # noqa: BLE001 (the error that ends the run, if any, is the one to be seen)
+    except Exception as error:  # noqa: BLE001 (the error that ended the run, if any, must stay the one that is shown)
         reason = str(error).strip().splitlines() or [""]
         log.warning("%s (%s: %s)", lost, type(error).__name__, reason[0])
         return None
 
 
-def in_short(error: BaseException) -> str:
-    """What ended a run, in a line: its name and words, or the last line of the traceback that Ray Train hands on."""
+def one_line(error: BaseException) -> str:
+    """An error in one line: its type and message, or the last line of the traceback that Ray Train passes on."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     if isinstance(error, TrainingFailedError) and lines:
         return lines[-1]

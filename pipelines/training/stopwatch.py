@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 class Stopwatch:
-    """Seconds by phase since it was made: `with watch("learn"): …`."""
+    """Seconds per phase since its creation: `with watch("learn"): …`."""
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
@@ -16,7 +16,7 @@ class Stopwatch:
 
     @contextmanager
     def __call__(self, phase: str) -> Iterator[None]:
-        """Count the time of a block towards a phase."""
+        """Add the block's time to a phase."""
         started = time.perf_counter()
         try:
             yield
@@ -24,11 +24,11 @@ class Stopwatch:
             self._phases[phase] = self._phases.get(phase, 0.0) + time.perf_counter() - started
 
     def move(self, phase: str, to: str, seconds: float) -> None:
-        """Count some of a phase's time towards another one."""
+        """Move seconds from one phase to another."""
         self._phases[phase] -= seconds
         self._phases[to] = self._phases.get(to, 0.0) + seconds
 
     def record(self) -> dict[str, float]:
-        """`seconds/PHASE` of each phase, and `seconds`, the whole time so far."""
+        """`seconds/PHASE` for each phase, and `seconds`, the total so far."""
         phases = {f"seconds/{phase}": seconds for phase, seconds in self._phases.items()}
         return phases | {"seconds": time.perf_counter() - self._started}

@@ -13,7 +13,7 @@ from bots.lab.checkpoints import checkpoint_path
 from bots.pool import PoolError
 from pipelines.cli import main
 from pipelines.shared import resources
-from pipelines.shared.preflight import prepare
+from pipelines.shared.preflight import load_inputs
 
 NO_ANCHORS = "pool.sources.0.anchors=null"
 
@@ -45,7 +45,7 @@ def parquet(tmp_path, **changes):
 )
 def test_settings_that_do_not_fit_together(small_job, overrides, said):
     with pytest.raises((ConfigError, PoolError), match=said):
-        prepare(small_job(*overrides))
+        load_inputs(small_job(*overrides))
 
 
 @pytest.mark.parametrize(
@@ -62,7 +62,7 @@ def test_settings_that_do_not_fit_together(small_job, overrides, said):
 )
 def test_selection_settings_that_only_the_pool_or_a_plug_in_can_judge(small_job, overrides, said):
     with pytest.raises(ConfigError, match=f"^selection: .*{said}"):
-        prepare(small_job(*overrides))
+        load_inputs(small_job(*overrides))
 
 
 def test_a_simulation_of_such_settings_leaves_the_earlier_one_as_it_is(tmp_path, capsys):
@@ -88,14 +88,14 @@ def test_a_simulation_of_such_settings_leaves_the_earlier_one_as_it_is(tmp_path,
         ({"answer": None}, "answer"),
         ({"prompt": ["1+1=", None]}, "prompt"),
         ({"grader": ["exact", "magic"]}, "magic"),
-        ({"prompt": ["1+1=", "2 plus §="]}, "doesn't know"),
+        ({"prompt": ["1+1=", "2 plus §="]}, "has no token"),
         ({"prompt": ["1+1=", "1+" * 60 + "1="]}, "at most 64 leave"),
         ({name: pa.array([], pa.string()) for name in ("id", "prompt", "answer", "domain", "grader")}, "no"),
     ],
 )
 def test_a_pool_that_cannot_be_trained_on(small_job, tmp_path, changes, said):
     with pytest.raises(ValueError, match=said):
-        prepare(small_job(parquet(tmp_path, **changes), "selection.tasks=2"))
+        load_inputs(small_job(parquet(tmp_path, **changes), "selection.tasks=2"))
 
 
 def test_a_tokenizer_of_another_model(small_job, tmp_path):
@@ -104,7 +104,7 @@ def test_a_tokenizer_of_another_model(small_job, tmp_path):
     config = (model / "config.json").read_text()
     (model / "config.json").write_text(config.replace('"vocab_size": 36', '"vocab_size": 20'))
     with pytest.raises(ConfigError, match="they don't belong together"):
-        prepare(small_job(f"model.path={model}"))
+        load_inputs(small_job(f"model.path={model}"))
 
 
 def test_weights_of_another_vocabulary_than_the_engines_are_built_for(small_job, tmp_path):
@@ -113,13 +113,13 @@ def test_weights_of_another_vocabulary_than_the_engines_are_built_for(small_job,
     config = (model / "config.json").read_text()
     (model / "config.json").write_text(config.replace('"vocab_size": 36', '"vocab_size": 64'))
     with pytest.raises(ConfigError, match=r"vocab_size = 64.*hold 36 embeddings"):
-        prepare(small_job(f"model.path={model}"))
+        load_inputs(small_job(f"model.path={model}"))
 
 
 def test_adapters_on_layers_that_are_not_there(small_job):
-    prepare(small_job("learner.lora.targets=[q_proj, v_proj]"))
+    load_inputs(small_job("learner.lora.targets=[q_proj, v_proj]"))
     with pytest.raises(ConfigError, match=r"no linear layers called w_q; it has .*q_proj"):
-        prepare(small_job("learner.lora.targets=[q_proj, w_q]"))
+        load_inputs(small_job("learner.lora.targets=[q_proj, w_q]"))
 
 
 def test_too_few_resources_are_refused_with_the_arithmetic(small_job):
@@ -154,25 +154,26 @@ FEW = ["pool.sources.0.seed=8"]  # the lab's anchors are of the tasks that seed 
     ],
 )
 def test_who_reckons_with_reference_pass_rates_that_are_not_there_is_warned(small_job, overrides, who):
-    [warning] = prepare(small_job(*FEW, *overrides)).warnings
+    [warning] = load_inputs(small_job(*FEW, *overrides)).warnings
     assert "of the pool's 200 tasks have no reference pass rates" in warning
-    assert f"{who} can say nothing of those; `bots anchors` measures them" in warning
+    assert f"{who} cannot use those tasks; `bots anchors` measures them" in warning
 
 
 @pytest.mark.parametrize("selector", ["bots", "dots"])
 def test_who_has_no_reference_pass_rates_is_told_what_there_is_instead(small_job, tmp_path, selector):
     chosen = f"selection.selector={selector}"
-    [warning] = prepare(small_job(*FEW, chosen)).warnings
+    [warning] = load_inputs(small_job(*FEW, chosen)).warnings
     assert (
-        "have no reference pass rates; their evidence is learnt on the way from domains and levels" in warning
+        "have no reference pass rates; evidence about them is learned during the run from domains and levels"
+        in warning
     )
-    assert "`bots anchors` measures them" in warning
-    [warning] = prepare(small_job(parquet(tmp_path), "selection.tasks=1", chosen)).warnings
-    assert "2 of the pool's 2 tasks have no reference pass rates; nor has the pool levels" in warning
-    assert ("selection.lam=0 is better than one that tunes itself" in warning) == (selector == "bots"), (
+    assert "`bots anchors` measures the pass rates" in warning
+    [warning] = load_inputs(small_job(parquet(tmp_path), "selection.tasks=1", chosen)).warnings
+    assert "2 of the pool's 2 tasks have no reference pass rates; the pool has no levels either" in warning
+    assert ("selection.lam=0 is better than a self-tuned λ" in warning) == (selector == "bots"), (
         "dots is defined by its λ"
     )
-    [warning] = prepare(small_job(parquet(tmp_path), "selection.tasks=1", "selection.rho=0.1")).warnings
+    [warning] = load_inputs(small_job(parquet(tmp_path), "selection.tasks=1", "selection.rho=0.1")).warnings
     assert "selection.lam=0 is better than 0.1" in warning
 
 
@@ -187,7 +188,7 @@ def test_who_has_no_reference_pass_rates_is_told_what_there_is_instead(small_job
     ],
 )
 def test_nobody_else_is_warned(small_job, overrides):
-    assert prepare(small_job(*overrides)).warnings == ()
+    assert load_inputs(small_job(*overrides)).warnings == ()
 
 
 def test_a_dry_run_prints_the_configuration_and_the_plan(capsys, tmp_path):

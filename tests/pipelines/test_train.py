@@ -17,7 +17,7 @@ from bots.lab.checkpoints import checkpoint_path
 from bots.rollouts.ledger import audit
 from pipelines.report.sections import build
 from pipelines.report.settings import group, read_runs
-from pipelines.shared.preflight import prepare
+from pipelines.shared.preflight import load_inputs
 from pipelines.shared.summary import read_metrics
 from pipelines.train import train
 
@@ -120,6 +120,6 @@ def test_dynamic_sampling_trains_on_groups_with_signal_and_makes_up_for_the_othe
 
 
 def test_the_lab_is_encoded_with_its_own_tokenizer(small_job):
-    prepared = prepare(small_job())
-    assert len(prepared.train.prompts) == 200
-    assert all(prompt[0] == 1 and prompt.dtype == np.int32 for prompt in prepared.train.prompts), "bos first"
+    inputs = load_inputs(small_job())
+    assert len(inputs.train.prompts) == 200
+    assert all(prompt[0] == 1 and prompt.dtype == np.int32 for prompt in inputs.train.prompts), "bos first"

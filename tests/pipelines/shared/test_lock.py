@@ -10,9 +10,9 @@ from rich.console import Console
 
 from bots.config.tree import ConfigError
 from pipelines.cli import main
-from pipelines.shared.lock import held
+from pipelines.shared.lock import folder_lock
 from pipelines.train import train
-from pipelines.training.run_folder import claim_folder
+from pipelines.training.run_folder import create_folder
 from tests.pipelines.contents import files
 
 QUIET = Console(quiet=True)
@@ -36,13 +36,13 @@ def test_a_folder_has_one_process_until_that_ends_however_it_does(folder):
     command = [sys.executable, "-c", HOLD, str(folder.parent / ".small.lock")]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
         other.stdout.readline()
-        with pytest.raises(ConfigError, match=r"a job in .*small is alive"), held(folder, QUIET):
+        with pytest.raises(ConfigError, match=r"a job in .*small is alive"), folder_lock(folder, QUIET):
             pass
-        with held(folder.with_name("other"), QUIET):
+        with folder_lock(folder.with_name("other"), QUIET):
             pass
         other.send_signal(signal.SIGKILL)
         other.wait()
-    with held(folder, QUIET), pytest.raises(ConfigError, match="is alive"), held(folder, QUIET):
+    with folder_lock(folder, QUIET), pytest.raises(ConfigError, match="is alive"), folder_lock(folder, QUIET):
         pass
     assert not list(folder.parent.glob(".*.lock"))
 
@@ -50,10 +50,10 @@ def test_a_folder_has_one_process_until_that_ends_however_it_does(folder):
 @pytest.mark.parametrize("flag", ["resume", "overwrite"])
 def test_a_run_that_is_alive_keeps_its_results(small_job, flag):
     config = small_job()
-    folder = claim_folder(config, resume=False, overwrite=False)
+    folder = create_folder(config, resume=False, overwrite=False)
     (folder / "metrics.jsonl").write_text('{"step": 0}\n')
     before = files(folder)
-    with held(folder, QUIET), pytest.raises(ConfigError, match=r"a job in .*small is alive"):
+    with folder_lock(folder, QUIET), pytest.raises(ConfigError, match=r"a job in .*small is alive"):
         train(config, console=QUIET, **{flag: True})
     assert files(folder) == before
 
@@ -69,7 +69,7 @@ def test_a_run_that_is_alive_keeps_its_results(small_job, flag):
 def test_a_job_that_is_alive_keeps_its_results(folder, capsys, command, config, known_by, section):
     (folder / known_by).write_text("run: {}\nweak: {}\nstrong: {}\n")
     before = files(folder)
-    with held(folder, QUIET):
+    with folder_lock(folder, QUIET):
         name = [f"{section}.folder={folder.parent}", f"{section}.name={folder.name}"]
         assert main([command, config, *name, "--overwrite"]) == 2
     said = capsys.readouterr().err
@@ -83,7 +83,7 @@ def test_where_the_disk_cannot_lock_a_run_goes_on_with_a_warning(small_job, caps
         raise OSError(37, "No locks available")
 
     monkeypatch.setattr(FileLock, "acquire", refuse)
-    with held(small_job().run.path, Console(width=500)):
+    with folder_lock(small_job().run.path, Console(width=500)):
         pass
     said = capsys.readouterr().out
-    assert ".small.lock cannot be locked (No locks available); see to it that no other process" in said
+    assert ".small.lock cannot be locked (No locks available); make sure that no other process" in said

@@ -60,7 +60,7 @@ def test_the_length_filter_needs_a_tokenizer_with_a_template(sources):
     config = PoolConfig.model_validate({"sources": sources, "max_prompt_tokens": 5})
     with pytest.raises(SourceError, match="max_prompt_tokens is 5, but there is no tokenizer"):
         build_pool(config)
-    with pytest.raises(SourceError, match=r"use pipelines\.pool\.build_pool"):
+    with pytest.raises(SourceError, match=r"use pipelines\.shared\.pool\.build_pool"):
         read_pool(config)
     bare = build_tokenizer()
     bare.chat_template = None

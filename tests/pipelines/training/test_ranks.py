@@ -6,7 +6,7 @@ from datetime import timedelta
 import torch.distributed as dist
 import torch.multiprocessing as mp
 
-from pipelines.training.ranks import wait_together
+from pipelines.training.ranks import wait_with_rank_0
 
 LIMIT_S = 2
 
@@ -21,7 +21,7 @@ def rank(number, store, waits, ended):
         return time.monotonic() >= there
 
     try:
-        wait_together(arrived if number == 0 else None, every_s=0.5)
+        wait_with_rank_0(arrived if number == 0 else None, every_s=0.5)
         ended.put((number, "together"))
     except RuntimeError as error:
         ended.put((number, str(error)))

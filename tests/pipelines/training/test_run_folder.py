@@ -13,10 +13,10 @@ from bots.rollouts.encoded_pool import EncodedPool, Prompts
 from pipelines.anchoring.config import AnchorsConfig
 from pipelines.anchors import measure_anchors
 from pipelines.shared import ray_session
-from pipelines.shared.preflight import Prepared, prepare
+from pipelines.shared.preflight import RunInputs, load_inputs
 from pipelines.shared.resources import ResourceError
 from pipelines.train import train
-from pipelines.training.run_folder import check_folder, check_pools, claim_folder, kind_of, note_pools
+from pipelines.training.run_folder import check_folder, check_pools, create_folder, kind_of, record_pools
 from tests.pipelines.checkpoints import make_checkpoint
 from tests.pipelines.contents import files
 
@@ -25,7 +25,7 @@ QUIET = Console(quiet=True)
 
 def earlier_run(config, *steps, status=None, checkpoint=None):
     """The folder of a run that made `steps`, as a killed one leaves it, or one that ended."""
-    folder = claim_folder(config, resume=False, overwrite=False)
+    folder = create_folder(config, resume=False, overwrite=False)
     (folder / "metrics.jsonl").write_text("".join(json.dumps({"step": step}) + "\n" for step in steps))
     if status:
         (folder / "summary.json").write_text(json.dumps({"status": status}))
@@ -48,18 +48,18 @@ def anchors_config(folder, name="small", **sections):
 def test_an_existing_run_is_neither_overwritten_nor_resumed_unasked(small_job):
     config = small_job()
     with pytest.raises(ConfigError, match="nothing to resume"):
-        claim_folder(config, resume=True, overwrite=False)
-    folder = claim_folder(config, resume=False, overwrite=False)
+        create_folder(config, resume=True, overwrite=False)
+    folder = create_folder(config, resume=False, overwrite=False)
     with pytest.raises(ConfigError, match=r"--resume.*--overwrite"):
-        claim_folder(config, resume=False, overwrite=False)
+        create_folder(config, resume=False, overwrite=False)
     with pytest.raises(ConfigError, match=r"selection.lam = 0.1, now it is 0.3"):
-        claim_folder(small_job("selection.lam=0.3"), resume=True, overwrite=False)
+        create_folder(small_job("selection.lam=0.3"), resume=True, overwrite=False)
     with pytest.raises(ConfigError, match=r"run.keep_best = False, now it is True"):
-        claim_folder(small_job("run.keep_best=true"), resume=True, overwrite=False)
-    assert claim_folder(small_job("run.steps=9"), resume=True, overwrite=False) == folder
+        create_folder(small_job("run.keep_best=true"), resume=True, overwrite=False)
+    assert create_folder(small_job("run.steps=9"), resume=True, overwrite=False) == folder
     elsewhere = small_job("rollout.engines=4", "rollout.max_staleness=1", "learner.ranks=1")
-    assert claim_folder(elsewhere, resume=True, overwrite=False) == folder
-    assert claim_folder(config, resume=False, overwrite=True) == folder
+    assert create_folder(elsewhere, resume=True, overwrite=False) == folder
+    assert create_folder(config, resume=False, overwrite=True) == folder
 
 
 def test_a_folder_of_something_else_is_never_removed(small_job):
@@ -67,7 +67,7 @@ def test_a_folder_of_something_else_is_never_removed(small_job):
     config.run.path.mkdir()
     (config.run.path / "thesis.tex").write_text("years of work")
     with pytest.raises(ConfigError, match="not a run's folder"):
-        claim_folder(config, resume=False, overwrite=True)
+        create_folder(config, resume=False, overwrite=True)
     assert (config.run.path / "thesis.tex").exists()
 
 
@@ -81,7 +81,7 @@ def test_an_anchors_job_s_folder_is_not_a_run_s_and_the_reverse(small_job, tmp_p
     assert (folder / "metrics.jsonl").exists()
     (folder / "config.yaml").write_text("run: {name: small}\nweak: {}\nstrong: {}\n")
     assert kind_of(folder) == "anchors"
-    with pytest.raises(ConfigError, match="not a run's folder, it will not be overwritten"):
+    with pytest.raises(ConfigError, match="not a run's folder; it is not overwritten"):
         check_folder(config, resume=False, overwrite=True)
     with pytest.raises(ConfigError, match=r"nothing to resume in .*: its config.yaml is not a run's"):
         check_folder(config, resume=True, overwrite=False)
@@ -90,7 +90,7 @@ def test_an_anchors_job_s_folder_is_not_a_run_s_and_the_reverse(small_job, tmp_p
 def test_an_unwritable_folder_is_named(small_job, tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="cannot be written: Not a directory"):
-        claim_folder(small_job(f"run.folder={tmp_path / 'file' / 'runs'}"), resume=False, overwrite=False)
+        create_folder(small_job(f"run.folder={tmp_path / 'file' / 'runs'}"), resume=False, overwrite=False)
 
 
 @pytest.mark.parametrize("flag", ["overwrite", "resume"])
@@ -126,7 +126,7 @@ def test_a_run_of_that_name_that_is_alive_on_the_cluster_keeps_its_folder(cluste
         def pid(self):
             return 0
 
-    monkeypatch.setattr(ray_session, "ENDING_SECONDS", 0.2)
+    monkeypatch.setattr(ray_session, "PREVIOUS_RUN_SECONDS", 0.2)
     folder = earlier_run(small_job(), 0, 1)
     before = files(folder)
     alive = Journal.options(name="small/journal").remote()
@@ -141,14 +141,14 @@ def test_a_run_without_a_checkpoint_is_not_begun_again_silently(small_job):
     config = small_job()
     folder = earlier_run(config, 0, 1)
     said = check_folder(config, resume=True, overwrite=False)
-    assert said == f"{folder} holds 1 steps and no checkpoint yet: the run begins again"
+    assert said == f"{folder} has 1 steps but no checkpoint yet: the run starts over"
     with pytest.raises(
-        ConfigError, match=r"1 steps and left no checkpoint .*run.checkpoint_every is 0.*--overwrite"
+        ConfigError, match=r"1 steps but no checkpoint .*run.checkpoint_every is 0.*--overwrite"
     ):
         check_folder(small_job("run.checkpoint_every=0"), resume=True, overwrite=False)
     (folder / "summary.json").write_text('{"status": "finished"}')
-    with pytest.raises(ConfigError, match="left no checkpoint to resume from, and it is finished"):
-        claim_folder(config, resume=True, overwrite=False)
+    with pytest.raises(ConfigError, match="no checkpoint to resume from, and it is finished"):
+        create_folder(config, resume=True, overwrite=False)
     assert (folder / "summary.json").exists()
 
 
@@ -166,7 +166,7 @@ def with_pools(train, evaluation=None):
         None if ids is None else EncodedPool(TaskPool.from_arrow(pa.table({"id": list(ids)})), Prompts([]))
         for ids in (train, evaluation)
     ]
-    return Prepared(None, "", *pools)
+    return RunInputs(None, "", *pools)
 
 
 @pytest.mark.parametrize(
@@ -174,14 +174,14 @@ def with_pools(train, evaluation=None):
     [
         ("abc", "xy", None),
         ("abcd", "xy", None),
-        ("abd", "xy", "pool has other tasks than when the run in .* began, 3 then and 3 now"),
-        ("ab", "xy", "pool has other tasks .* 3 then and 2 now"),
-        ("abc", "xyz", "evaluation.pool has other tasks .* 2 then and 3 now"),
+        ("abd", "xy", "pool is not the pool that the run in .* started with: 3 tasks then, 3 now"),
+        ("ab", "xy", "pool is not the pool .* 3 tasks then, 2 now"),
+        ("abc", "xyz", "evaluation.pool is not the pool .* 2 tasks then, 3 now"),
     ],
 )
 def test_a_resumed_run_keeps_its_pools(tmp_path, train, evaluation, refused):
     check_pools(tmp_path, with_pools(train, evaluation))  # of a version that did not note them
-    note_pools(tmp_path, with_pools("abc", "xy"))
+    record_pools(tmp_path, with_pools("abc", "xy"))
     again = with_pools(train, evaluation)
     if refused is None:
         check_pools(tmp_path, again)
@@ -193,7 +193,7 @@ def test_a_resumed_run_keeps_its_pools(tmp_path, train, evaluation, refused):
 def test_a_run_whose_pool_has_changed_is_not_resumed(small_job, tmp_path):
     config = small_job()
     folder = earlier_run(config, 0, 1, checkpoint=1)
-    note_pools(folder, prepare(small_job("pool.sources.0.seed=5")))
-    with pytest.raises(ConfigError, match=r"^pool has other tasks .* 200 then and 200 now"):
+    record_pools(folder, load_inputs(small_job("pool.sources.0.seed=5")))
+    with pytest.raises(ConfigError, match=r"^pool is not the pool .* 200 tasks then, 200 now"):
         train(config, resume=True, console=QUIET)
     assert not (folder / "pool.arrow").exists(), "no actor was started"

@@ -6,13 +6,13 @@ import shutil
 import pytest
 
 from bots.config.tree import ConfigError
-from pipelines.training.run_folder import check_folder, claim_folder
-from pipelines.training.saved import FOLDER, RECORD, committed, go_on_from, leftovers
+from pipelines.training.run_folder import check_folder, create_folder
+from pipelines.training.saved import FOLDER, RECORD, committed, leftovers, restore_from
 from tests.pipelines.checkpoints import make_checkpoint
 
 
 def run_of(config, *checkpoints, steps=6):
-    folder = claim_folder(config, resume=False, overwrite=False)
+    folder = create_folder(config, resume=False, overwrite=False)
     lines = [json.dumps({"step": step}) + "\n" for step in range(steps + 1)]
     (folder / "metrics.jsonl").write_text("".join(lines))
     for step in checkpoints:
@@ -38,10 +38,10 @@ def test_any_damage_to_the_newest_checkpoint_is_named_and_the_one_before_it_offe
     folder = run_of(small_job(), 2, 4)
     assert check_folder(small_job(), resume=True, overwrite=False) is None
     hurt(folder / FOLDER / "step_000004" / name)
-    with pytest.raises(ConfigError, match=r"step_000004 is damaged: .*--resume-from 2 goes on from there"):
+    with pytest.raises(ConfigError, match=r"step_000004 is damaged: .*--resume-from 2 continues from there"):
         check_folder(small_job(), resume=True, overwrite=False)
     assert check_folder(small_job(), resume=True, overwrite=False, resume_from=2) is None
-    claim_folder(small_job(), resume=True, overwrite=False, resume_from=2)
+    create_folder(small_job(), resume=True, overwrite=False, resume_from=2)
     record = json.loads((folder / FOLDER / RECORD).read_text())
     assert record["latest_checkpoint_result"]["checkpoint_dir_name"] == "step_000002"
     assert [saved.step for saved in committed(folder)] == [2]
@@ -52,13 +52,13 @@ def test_where_none_is_whole_the_run_says_so(small_job):
     folder = run_of(small_job(), 2, 4)
     for step in (2, 4):
         truncate(folder / FOLDER / f"step_{step:06d}" / "progress.pkl")
-    with pytest.raises(ConfigError, match=r"none before it is whole\. Begin again with --overwrite"):
+    with pytest.raises(ConfigError, match=r"and so are all earlier ones\. Start over with --overwrite"):
         check_folder(small_job(), resume=True, overwrite=False)
 
 
 def test_a_checkpoint_that_is_not_there_is_refused_with_those_that_are(small_job):
     run_of(small_job(), 2, 4)
-    with pytest.raises(ConfigError, match="no checkpoint of step 3; there are: 2, 4"):
+    with pytest.raises(ConfigError, match="no checkpoint of step 3; it has: 2, 4"):
         check_folder(small_job(), resume=True, overwrite=False, resume_from=3)
 
 
@@ -69,7 +69,7 @@ def test_a_half_written_checkpoint_is_none(small_job):
     assert said == (
         f"{folder} holds 6 steps and no checkpoint yet (step_000004 was never completed): the run begins again"
     )
-    claim_folder(small_job(), resume=True, overwrite=False)
+    create_folder(small_job(), resume=True, overwrite=False)
     assert not (folder / FOLDER / "step_000004").exists(), "its files would mix with those of the next one"
 
 
@@ -77,7 +77,7 @@ def test_a_checkpoint_that_ray_did_not_note_does_not_count(small_job):
     folder = run_of(small_job(), 2)
     make_checkpoint(folder, 4, committed=False)
     assert [saved.step for saved in leftovers(folder)] == [4]
-    claim_folder(small_job(), resume=True, overwrite=False)
+    create_folder(small_job(), resume=True, overwrite=False)
     assert [saved.step for saved in committed(folder)] == [2]
     assert not leftovers(folder)
 
@@ -92,7 +92,7 @@ def test_a_lost_record_is_made_again_from_the_whole_checkpoints(small_job, recor
     else:
         (folder / FOLDER / RECORD).write_bytes(record)
     assert check_folder(small_job(), resume=True, overwrite=False) is None
-    claim_folder(small_job(), resume=True, overwrite=False)
+    create_folder(small_job(), resume=True, overwrite=False)
     made = json.loads((folder / FOLDER / RECORD).read_text())
     assert [result["checkpoint_dir_name"] for result in made["checkpoint_results"]] == [
         "step_000002",
@@ -121,6 +121,6 @@ def test_a_step_without_a_line_is_told(small_job):
 
 def test_going_on_from_nothing_leaves_no_record(small_job):
     folder = run_of(small_job(), 2)
-    go_on_from(folder, None)
+    restore_from(folder, None)
     assert not committed(folder)
     assert not (folder / FOLDER / RECORD).exists()

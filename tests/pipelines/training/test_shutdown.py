@@ -10,7 +10,7 @@ from rich.console import Console
 
 from pipelines import train
 from pipelines.training import shutdown
-from pipelines.training.shutdown import conclude
+from pipelines.training.shutdown import shut_down
 
 
 @ray.remote(num_cpus=0)
@@ -28,8 +28,8 @@ class Actor:
 
 
 @pytest.fixture
-def crew(cluster):
-    """A crew of which the coordinator and the journal live, the journal taking its time to close."""
+def handles(cluster):
+    """Actor handles of a run; the journal takes long to close, and all actors are alive."""
     actors = {name: Actor.remote() for name in ("coordinator", "posterior", "broker", "journal", "engine")}
     ray.get([actor.pid.remote() for actor in actors.values()])
     engine = ("rollout-0", actors.pop("engine"))
@@ -48,26 +48,26 @@ def ended(actor):
     return False
 
 
-def test_what_fails_at_the_end_is_said_and_the_rest_is_done(crew, tmp_path, monkeypatch, caplog):
-    monkeypatch.setattr(shutdown, "CLOSING_SECONDS", 0.5)
-    ray.kill(crew.posterior)
+def test_what_fails_at_the_end_is_said_and_the_rest_is_done(handles, tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(shutdown, "JOURNAL_SECONDS", 0.5)
+    ray.kill(handles.posterior)
     with caplog.at_level(logging.WARNING):
-        summary = conclude(crew, tmp_path, 0.0, "failed")
+        summary = shut_down(handles, tmp_path, 0.0, "failed")
     assert summary["status"] == "failed"
     assert json.loads((tmp_path / "summary.json").read_text()) == summary
     assert "missing from TensorBoard and the trackers; metrics.jsonl has them (GetTimeoutError" in caplog.text
     assert "the final beliefs are not written" in caplog.text
-    assert ended(crew.coordinator)
-    assert ended(crew.engine)
+    assert ended(handles.coordinator)
+    assert ended(handles.engine)
 
 
-def test_the_error_of_a_run_is_not_hidden_by_how_it_ends(crew, tmp_path, monkeypatch):
-    monkeypatch.setattr(shutdown, "CLOSING_SECONDS", 0.5)
+def test_the_error_of_a_run_is_not_hidden_by_how_it_ends(handles, tmp_path, monkeypatch):
+    monkeypatch.setattr(shutdown, "JOURNAL_SECONDS", 0.5)
 
     def fail(*_):
         raise RuntimeError("the engines are gone")
 
-    monkeypatch.setattr(train, "hire", lambda *_: crew)
+    monkeypatch.setattr(train, "start_actors", lambda *_: handles)
     monkeypatch.setattr(train, "_fit", fail)
     with pytest.raises(RuntimeError, match="the engines are gone"):
         train._run(None, tmp_path, Console(quiet=True), None)
@@ -76,4 +76,4 @@ def test_the_error_of_a_run_is_not_hidden_by_how_it_ends(crew, tmp_path, monkeyp
     (tmp_path / "summary.json").mkdir()
     with pytest.raises(RuntimeError, match="the engines are gone"):
         train._run(None, tmp_path, Console(quiet=True), None)
-    assert ended(crew.coordinator)
+    assert ended(handles.coordinator)
