@@ -109,9 +109,9 @@ def _endings(config: TrainConfig, tokenizer: Any, train: EncodedPool) -> Iterato
     written = end_of_turn(PromptEncoder(tokenizer, config.pool.template))
     if train.stop_ids:
         yield (
-            f"the chat template ends an assistant's turn with {tokenizer.convert_ids_to_tokens(written.token)!r}, which "
-            f"is not an end token of {config.model.path!r}; engines are told to stop at it. A base model may need "
-            "pool.template=plain"
+            f"the chat template ends an assistant's turn with {tokenizer.convert_ids_to_tokens(written.token)!r}, "
+            f"which is not an end token of {config.model.path!r}; engines are told to stop at it. A base model may "
+            "need pool.template=plain"
         )
     elif written.text and written.token is None:
         yield (
