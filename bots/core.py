@@ -21,9 +21,11 @@ from bots.belief.rewards import check_rows, merge_rewards
 from bots.belief.snapshot import first_difference, read_snapshot, write_snapshot
 from bots.belief.update import Posterior
 from bots.evidence import make_evidence
+from bots.evidence.base import checked_predict_rows
 from bots.metrics.step import step_metrics
 from bots.pool import TaskPool
 from bots.selection import SelectionRequest, make_selector
+from bots.selection.base import checked_rows
 from bots.selection.domain_shares import DomainShares, Shares
 from bots.selection.eligibility import Eligibility
 from bots.settings import HISTORY, Settings, resolve, share, target, whole
@@ -196,7 +198,8 @@ class BOTS:
             parts = []
             for domain, size, eligible in self._shares.requests(number, blocked):
                 request = SelectionRequest(size, wave, self.p_star, domain, eligible)
-                parts.append(self._selector.select(beliefs, request, self._rng))
+                chosen = self._selector.select(beliefs, request, self._rng)
+                parts.append(checked_rows(self._settings.selector, chosen, beliefs, request))
         rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
         history.at(wave).select(rows)
         return rows
@@ -269,7 +272,7 @@ class BOTS:
     def _predict(self, rows: Rows) -> npt.NDArray[np.float32]:
         if self._evidence is None:
             return np.full(len(rows), np.nan, np.float32)
-        return self._evidence.predict_rows(rows)
+        return checked_predict_rows(self._evidence, rows)
 
     def predict_mean(self, rows: npt.ArrayLike) -> Float64:
         """Expected success probability α/(α+β) of the given rows, float64 (len(rows),)."""

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from bots.observation import Observation
 from bots.pool import TaskPool
 from bots.support.arrays import Rows
-from bots.support.registry import load_class
+from bots.support.registry import make
 
 Predict = Callable[[Rows], npt.NDArray[np.float32]]
 """Implicit pass rates p̃ (R,) of the given rows by the evidence plug-in's present state, NaN where none."""
@@ -54,9 +54,6 @@ class Adaptor(ABC):
         """The pool has grown; earlier rows keep their numbers."""
 
 
-BUILT_IN = {"predictive": "bots.adapt.grid:PredictiveGrid"}
-
-
 def make_adaptor(
     name: str | None,
     pool: TaskPool,
@@ -66,16 +63,12 @@ def make_adaptor(
     p_star: float,
     params: Mapping[str, Any] | None = None,
 ) -> Adaptor | None:
-    """The adaptor of that name: a key of `BUILT_IN`, or "module:Class" for a user's own; None: none.
+    """The adaptor of that name, listed in `bots.support.registry` or "module:Class"; None: none.
 
-    lam, rho, p_star: what the configuration says; the adaptor starts from there.
+    lam, rho, p_star: the configured values; the adaptor starts from them.
     Raises ValueError for an unknown name or parameters that the class does not take.
     """
     if name is None:
         return None
-    cls: Any = load_class("adaptor", name, BUILT_IN, Adaptor)
-    try:
-        adaptor: Adaptor = cls(pool, prior, lam, rho, p_star, **(params or {}))
-    except TypeError as error:
-        raise ValueError(f"adaptor {name!r}: {error}") from error
-    return adaptor
+    arguments = (pool, prior, lam, rho, p_star)
+    return make("adaptor", name, Adaptor, arguments, params or {})  # type: ignore[type-abstract]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bots.belief.columns import BLOCK, Beliefs
 from bots.belief.history import History, Wave
-from bots.evidence.base import Evidence
+from bots.evidence.base import Evidence, checked_predict, checked_predict_rows
 from bots.observation import Observation
 from bots.support.arrays import Rows
 
@@ -115,7 +115,7 @@ class Posterior:
         share = np.ones(len(rows))
         if record.implicit and self.evidence is not None:
             spent = ~np.isin(rows, record.awaited, assume_unique=True)
-            spent &= ~np.isnan(self.evidence.predict_rows(rows))
+            spent &= ~np.isnan(checked_predict_rows(self.evidence, rows))
             share[spent] = 1 - record.rho
         return share
 
@@ -131,7 +131,7 @@ class Posterior:
                 start, stop = block * BLOCK, min((block + 1) * BLOCK, len(beliefs))
                 implicit = scratch[: stop - start]
                 if gain > 0 and evidence is not None:
-                    evidence.predict(start, stop, implicit)
+                    checked_predict(evidence, start, stop, implicit)
                 update_block(
                     beliefs.alpha[start:stop],
                     beliefs.beta[start:stop],

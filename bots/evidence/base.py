@@ -1,4 +1,4 @@
-"""What a source of implicit evidence is: it sees the batch's pass rates and predicts all others."""
+"""The evidence interface: it sees a batch's pass rates and predicts those of all other tasks."""
 
 from __future__ import annotations
 
@@ -14,6 +14,13 @@ from bots.observation import Observation
 from bots.pool import TaskPool
 from bots.support.arrays import Float32, Rows
 
+UNWRITTEN = 2.0
+"""What `predict`'s output holds beforehand: no pass rate, so that an element left unwritten is noticed."""
+
+
+class EvidenceError(ValueError):
+    """A plug-in predicted something that is no pass rate; names the plug-in, the row and the value."""
+
 
 class Evidence(ABC):
     """Implicit evidence: predicts every task's pass rate from the batch's (arXiv 2510.26374).
@@ -21,11 +28,11 @@ class Evidence(ABC):
     For each batch `observe` gets the pass rates, then `predict` is called for p̃ of the whole pool, block by block,
     so that no array of the pool's size is allocated. A task whose p̃ is NaN gets no implicit evidence.
 
-    A user's own plug-in is a subclass, named "module:Class" in the configuration, and constructed as
-    `cls(pool, **params)`. `bots.evidence.conformance` holds checks that its author can run.
+    A user's plug-in is a subclass named "module:Class" in the configuration and constructed as
+    `cls(pool, **params)`. `bots.evidence.conformance` has the checks it must pass.
 
-    pool: the tasks; keep what is needed of it, a plug-in must not change it.
-    Raises ValueError if the pool lacks what the plug-in needs (say which column).
+    pool: the tasks; a plug-in must not change them. The constructor raises ValueError if the pool lacks what the
+    plug-in needs (name the column).
     """
 
     def __init__(self, pool: TaskPool) -> None:
@@ -46,34 +53,67 @@ class Evidence(ABC):
 
     @abstractmethod
     def predict(self, start: int, stop: int, out: Float32) -> None:
-        """Write p̃ of rows start … stop-1 into out, float32 (stop-start,): in [0, 1], or NaN for none.
+        """Write p̃ of rows start … stop-1 to every element of out, float32 (stop-start,): in [0, 1], or NaN for none.
 
-        Must not change any state: it is called from several threads at once, for disjoint blocks.
+        Must not change any state: several threads call it at once, for disjoint blocks.
         """
 
     def predict_rows(self, rows: Rows) -> Float32:
-        """p̃ of some rows, float32 (len(rows),), the same as `predict` gives. Override it where slow."""
+        """p̃ of some rows, float32 (len(rows),), equal to `predict`. Override it where this loop is slow."""
         out = np.empty(len(rows), np.float32)
         for i, row in enumerate(rows.tolist()):
             self.predict(row, row + 1, out[i : i + 1])
         return out
 
     def grow(self, pool: TaskPool) -> None:
-        """The pool gained rows at the end; the old rows keep their numbers. Extend what is held by row."""
+        """The pool gained rows at the end; old rows keep their numbers. Extend what is held per row."""
         self.pool = pool
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything learnt: JSON values and NumPy arrays, so that `load_state_dict` restores exactly."""
+        """Everything learned, as JSON values and NumPy arrays; `load_state_dict` restores it exactly."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` gave, for a plug-in constructed with the same pool and parameters."""
+        """Restore what `state_dict` returned, on a plug-in constructed with the same pool and parameters."""
         if state:
             raise ValueError(f"{type(self).__name__} holds no state, but got {', '.join(state)}")
 
     def metrics(self) -> dict[str, float]:
         """A few numbers to log, e.g. the capability coefficient μ̃."""
         return {}
+
+
+def checked_predict(evidence: Evidence, start: int, stop: int, out: Float32) -> None:
+    """`evidence.predict`, with the values it wrote checked. Raises EvidenceError."""
+    out.fill(UNWRITTEN)
+    evidence.predict(start, stop, out)
+    if np.fmin.reduce(out) < 0 or np.fmax.reduce(out) > 1:  # NaN is neither
+        at = int(np.argmax((out < 0) | (out > 1)))
+        what = "left p̃ unwritten" if out[at] == UNWRITTEN else f"predicts p̃ = {out[at]}"
+        raise EvidenceError(
+            f"{_name(evidence)} {what} in row {start + at}; it must be in [0, 1], or NaN for none"
+        )
+
+
+def checked_predict_rows(evidence: Evidence, rows: Rows) -> Float32:
+    """`evidence.predict_rows`, with its shape and values checked. Raises EvidenceError."""
+    rates = np.asarray(evidence.predict_rows(rows))
+    if rates.shape != rows.shape or rates.dtype.kind != "f":
+        raise EvidenceError(
+            f"{_name(evidence)} returned {rates.dtype} of shape {rates.shape} for {len(rows)} rows; "
+            f"predict_rows must return float32 ({len(rows)},)"
+        )
+    outside = (rates < 0) | (rates > 1)
+    if outside.any():
+        at = int(np.argmax(outside))
+        raise EvidenceError(
+            f"{_name(evidence)} predicts p̃ = {rates[at]} in row {rows[at]}; it must be in [0, 1], or NaN for none"
+        )
+    return rates.astype(np.float32, copy=False)
+
+
+def _name(evidence: Evidence) -> str:
+    return f"evidence {type(evidence).__module__}:{type(evidence).__qualname__}"
 
 
 def _unpacking(cls: type[Evidence]) -> Callable[[Evidence, Observation], None]:

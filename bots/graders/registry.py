@@ -12,21 +12,9 @@ from typing import cast
 
 from bots.graders import any_of, composite
 from bots.graders.base import Grader
+from bots.support import registry
 
-BUILT_IN: dict[str, str] = {
-    "math": "bots.graders.math:grade",
-    "code": "bots.graders.code:grade",
-    "logic": "bots.graders.logic:grade",
-    "exact": "bots.graders.exact:grade",
-    "reasoning_gym": "bots.graders.reasoning_gym:grade",
-    "format_boxed": "bots.graders.form:grade_boxed",
-    "format_answer_tags": "bots.graders.form:grade_answer_tags",
-    "format_think": "bots.graders.form:grade_think",
-    "format_code_block": "bots.graders.form:grade_code_block",
-    "lab_math": "bots.lab.graders:grade_math",
-    "lab_logic": "bots.lab.graders:grade_logic",
-    "lab_code": "bots.lab.graders:grade_code",
-}
+BUILT_IN = registry.BUILT_IN["grader"]
 """Name → `module:function`. A module is imported only when its grader is resolved."""
 
 

@@ -5,24 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 from bots.pool import TaskPool
-from bots.selection.base import SelectionRequest, Selector
+from bots.selection.base import SelectionRequest, Selector, SelectorError
 from bots.selection.dynamic import DynamicFilter
-from bots.selection.presets import BUILT_IN, Preset, preset_of
-from bots.support.registry import load_class
+from bots.selection.presets import Preset, preset_of
+from bots.support import registry
+
+BUILT_IN = registry.BUILT_IN["selector"]
 
 
 def make_selector(name: str, pool: TaskPool, options: dict[str, Any] | None = None) -> Selector:
     """The selector of that name for this pool.
 
-    name: bots, greedy, random, offline, mopps, dots, variance, or "module:Class".
-    options: keyword arguments of the class.
+    name: listed in `bots.support.registry`, or "module:Class". options: keyword arguments of the class.
     Raises ValueError for an unknown name, options it does not take, or a pool that lacks what it needs.
     """
-    cls = load_class("selector", name, BUILT_IN, Selector)  # type: ignore[type-abstract]
-    try:
-        return cls(pool, **(options or {}))
-    except TypeError as error:
-        raise ValueError(f"selector {name!r}: {error}") from error
+    return registry.make("selector", name, Selector, (pool,), options or {})  # type: ignore[type-abstract]
 
 
 __all__ = [
@@ -31,6 +28,7 @@ __all__ = [
     "Preset",
     "SelectionRequest",
     "Selector",
+    "SelectorError",
     "make_selector",
     "preset_of",
 ]

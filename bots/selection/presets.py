@@ -1,18 +1,8 @@
-"""The named methods: each is a selector class and, where the method says so, λ, ρ and an evidence plug-in."""
+"""Named methods: what λ, ρ, evidence and adaptor a selector's name stands for."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-
-BUILT_IN = {
-    "bots": "bots.selection.thompson:Thompson",
-    "greedy": "bots.selection.greedy:Greedy",
-    "random": "bots.selection.random:Random",
-    "offline": "bots.selection.offline:Offline",
-    "mopps": "bots.selection.thompson:Thompson",
-    "dots": "bots.selection.greedy:Greedy",
-    "variance": "bots.selection.variance:Variance",
-}
 
 
 @dataclass(frozen=True)
@@ -31,7 +21,7 @@ class Preset:
 
 
 def preset_of(selector: str, forgetting: str) -> Preset:
-    """The preset of a method (ALGORITHM section 5).
+    """The preset of a method, as the paper compares them (arXiv 2510.26374, experiments).
 
     With forgetting by observation (MoPPS's own retention form) there is no implicit evidence, and λ, one
     minus the retention, is 0.5 unless given (MoPPS's default, not confirmed by the BOTS paper).
@@ -42,6 +32,6 @@ def preset_of(selector: str, forgetting: str) -> Preset:
         return Preset(lam=0.0, rho=0.0, evidence="none", fixed=("lam", "rho"))
     if selector == "dots":
         return Preset(lam=1.0, rho=1.0, fixed=("lam", "rho"))
-    # Only where it was measured: in eight seeds of real training sooner half-way to random's best score than with
-    # λ = ρ = .1, and no lower in the end (docs/study.md, "does it pay").
+    # Only where it was measured: over eight seeds of real training it reached half of random's best gain sooner than
+    # λ = ρ = .1 did, and ended no lower (docs/study.md, "does it pay").
     return Preset(adaptor="predictive" if selector == "bots" else None)

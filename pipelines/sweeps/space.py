@@ -14,7 +14,6 @@ from ray import tune
 from ray.tune.search.sample import Domain
 
 from bots.config.tree import ConfigError, Section
-from bots.evidence import BUILT_IN as EVIDENCE
 from bots.evidence import Evidence
 from bots.support.registry import load_class
 
@@ -173,7 +172,7 @@ def _check_evidence_options(space: Space, built: Any) -> None:
     if not names:
         return
     evidence = built.selection.evidence
-    cls = load_class("evidence", evidence, EVIDENCE, Evidence)
+    cls = load_class("evidence", evidence, Evidence)  # type: ignore[type-abstract]
     allowed = [name for name in inspect.signature(cls).parameters if name != "pool"]
     for name in names:
         if name not in allowed:
