@@ -20,7 +20,7 @@ from bots.config.train import LearnerConfig, ModelConfig
 from bots.learning.batching import MicroBatch, RankBatch
 from bots.learning.forward import micro_batch_logprobs
 from bots.learning.logprobs import install_head
-from bots.learning.losses import LOSSES, Clip, LossBatch, answer_ratio, reference_kl, token_ratio
+from bots.learning.losses import Clip, LossBatch, make_loss, reference_kl
 from bots.learning.offpolicy import clipped_tokens, importance_weights, mismatch_sums
 from bots.learning.policy import load_policy, packs, published
 
@@ -47,7 +47,7 @@ class Learner:
         self.config = config
         self._watch = watch or RankWatch(config.timeout_s)
         self.temperature = temperature
-        self.loss = LOSSES[config.loss]
+        self.loss = make_loss(config.loss, config.loss_options, config.updates_per_batch)
         self.clip = Clip(config.clip_low, config.clip_high)
         self.skipped_in_a_row = 0
         self.packed = packs(path, model, config)
@@ -151,13 +151,9 @@ class Learner:
         self.engine.backward(loss * torch.where(finite, float(dist.get_world_size()), math.nan))
         with torch.no_grad():
             sums = mismatch_sums(old, sampler, mask, cap)
-            ratio = self._ratio(logprobs.detach(), given)
+            ratio = self.loss.ratio(logprobs.detach(), given)
             parts = [loss.detach(), *sums.values(), clipped_tokens(ratio, given), ~finite]
         return old, torch.stack([part.double() for part in parts])
-
-    def _ratio(self, logprobs: torch.Tensor, given: LossBatch) -> torch.Tensor:
-        whole = self.config.loss == "gspo"
-        return answer_ratio(logprobs, given)[:, None] if whole else token_ratio(logprobs, given)
 
     def _take_step(self) -> float | None:
         """The optimizer's step; the gradient's norm, or None if it was not finite and nothing was changed."""

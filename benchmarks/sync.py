@@ -29,6 +29,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import deepspeed
@@ -108,11 +109,9 @@ class Rank:
         """Seconds and peak bytes of one policy version's sending."""
         self.learner.engine.module.model.norm.weight.data += 1e-3
         first = self.learner.rank == 0
-        told = (broker, announce.announce.remote) if first else (None, None)
-        if by == "broadcast":
-            sync = BroadcastSync(self.learner, *told, announce.invite.remote if first else None)
-        else:
-            sync = ObjectStoreSync(self.learner, *told)
+        coordinator = SimpleNamespace(new_weights=announce.announce, invite=announce.invite)
+        back_end = BroadcastSync if by == "broadcast" else ObjectStoreSync
+        sync = back_end(self.learner, broker, coordinator) if first else back_end(self.learner, None, None)
         started = time.perf_counter()
         with Peak(private_memory) as peak:
             sync.send(version)

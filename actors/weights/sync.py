@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.exceptions import GetTimeoutError
@@ -14,6 +15,7 @@ from ray.exceptions import GetTimeoutError
 from actors.weights.broadcast import Sender, open_store
 from actors.weights.channel import Channel
 from actors.weights.format import Bucket, Checksum
+from bots.support.registry import make
 
 if TYPE_CHECKING:
     from actors.learner import Learner
@@ -28,46 +30,43 @@ class SyncTimeout(TimeoutError):
     """An actor that did not take its part of new weights in time, by name, with the phase."""
 
 
-class WeightSync(Protocol):
-    """A back-end. All ranks construct and call it together."""
+class WeightSync(ABC):
+    """A back-end, constructed as `cls(learner, broker, coordinator, **options)`.
 
+    All ranks construct and call it together. broker, coordinator: actors that keep the weights and drive the engines;
+    None on ranks other than 0.
+    """
+
+    @abstractmethod
+    def __init__(self, learner: Learner, broker: Any, coordinator: Any) -> None: ...
+
+    @abstractmethod
     def send(self, version: int) -> str:
-        """Hand the learner's present weights to the engines as policy version `version`; their checksum.
+        """Hand the learner's current weights to the engines as policy version `version`; returns their checksum.
 
         When this returns, the learner may change its weights. Engines load between two of their own steps, and
-        answers that they are in the midst of go on under the new weights. Only rank 0 gets the checksum.
+        completions in progress continue under the new weights. Only rank 0 gets the checksum.
         """
 
 
 def weight_sync_of(learner: Learner, broker: Any, coordinator: Any) -> WeightSync:
-    """The back-end that `learner.weight_sync` names.
-
-    broker, coordinator: actors that keep the weights and drive the engines; None on other ranks than 0.
-    """
-    announce, invite = (
-        (coordinator.new_weights.remote, coordinator.invite.remote) if coordinator else (None, None)
-    )
-    if learner.config.weight_sync == "broadcast":
-        return BroadcastSync(learner, broker, announce, invite)
-    return ObjectStoreSync(learner, broker, announce)
+    """The back-end that `learner.weight_sync` names; broker and coordinator are None on ranks other than 0."""
+    config = learner.config
+    arguments = (learner, broker, coordinator)
+    return make("weight_sync", config.weight_sync, WeightSync, arguments, config.weight_sync_options)  # type: ignore[type-abstract]
 
 
-class ObjectStoreSync:
+class ObjectStoreSync(WeightSync):
     """Bucket by bucket through Ray's object store, kept by a broker that outlives the learner.
 
     Right on CPUs and on any number of nodes: every node fetches a bucket once, whatever its engines, and an
     engine that starts later finds the newest weights there. The learner does not wait for the engines.
-
-    broker: the WeightBroker, and announce(version, checksum): tells who drives the engines and returns a
-    reference to its answer; both None on the other ranks than 0.
     """
 
-    def __init__(
-        self, learner: Learner, broker: Any, announce: Callable[[int, str], ray.ObjectRef] | None
-    ) -> None:
+    def __init__(self, learner: Learner, broker: Any, coordinator: Any) -> None:
         self._learner = learner
         self._broker = broker
-        self._announce = announce
+        self._coordinator = coordinator
         self._limit = learner.config.timeout_s
 
     def send(self, version: int) -> str:
@@ -81,12 +80,13 @@ class ObjectStoreSync:
             under_way.append(self._broker.publish.remote(version, bucket))
             if len(under_way) == _IN_FLIGHT:
                 self._await(under_way.popleft(), "weight broker", f"publishing policy version {version}")
-        if self._announce is None:
+        if self._coordinator is None:
             return ""
         for reference in under_way:
             self._await(reference, "weight broker", f"publishing policy version {version}")
         digest = checksum.hexdigest()
-        self._await(self._announce(version, digest), "coordinator", f"announcing policy version {version}")
+        announced = self._coordinator.new_weights.remote(version, digest)
+        self._await(announced, "coordinator", f"announcing policy version {version}")
         return digest
 
     def _buckets(self, version: int) -> Iterator[Bucket]:
@@ -109,25 +109,12 @@ class BroadcastSync(ObjectStoreSync):
     The store gets the weights too: an engine that starts later loads them from there. If an engine dies or hangs
     in the middle of a broadcast, those that were in it with half of the weights restart, and do so as well. The
     engines stand still during a broadcast, and the learner goes on when the slowest has everything.
-
-    invite(version, channel): has the engines join and returns a reference to their number; None on the other
-    ranks than 0.
     """
-
-    def __init__(
-        self,
-        learner: Learner,
-        broker: Any,
-        announce: Callable[[int, str], ray.ObjectRef] | None,
-        invite: Callable[[int, Channel], ray.ObjectRef] | None,
-    ) -> None:
-        super().__init__(learner, broker, announce)
-        self._invite = invite
 
     def _buckets(self, version: int) -> Iterator[Bucket]:
         device = self._learner.engine.device
         buckets = self._learner.weight_buckets(BUCKET_BYTES, device)
-        if self._invite is None:
+        if self._coordinator is None:
             yield from buckets
             return
         host = ray.util.get_node_ip_address()
@@ -135,7 +122,9 @@ class BroadcastSync(ObjectStoreSync):
         store = open_store(host, self._limit / 2)
         channel = Channel(host, store.port, device.type == "cuda", self._limit / 2)
         engines = self._await(
-            self._invite(version, channel), "coordinator", f"broadcasting policy version {version}"
+            self._coordinator.invite.remote(version, channel),
+            "coordinator",
+            f"broadcasting policy version {version}",
         )
         sender = None
         if engines:

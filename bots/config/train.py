@@ -22,6 +22,7 @@ from bots.config.tree import (
     UserPath,
     UserPathText,
     parse_config,
+    plug_in,
     read_tree,
 )
 from bots.selection.presets import preset_of
@@ -62,7 +63,7 @@ class SelectionConfig(Section):
     """
 
     selector: str = "bots"
-    """bots, greedy, random, offline, mopps, dots, variance, or `module:Class`."""
+    """A name listed in `bots.support.registry` (bots is the paper's), or `module:Class`."""
     selector_options: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the selector's class."""
     tasks: Count = 32
@@ -74,7 +75,7 @@ class SelectionConfig(Section):
     rho: Share = 0.1
     """ρ: share of the evidence that is implicit; 0 explicit only, 1 implicit only."""
     evidence: str = "auto"
-    """Implicit evidence: auto, interpolation, item_response, neighbours, online, none, or `module:Class`. auto:
+    """Implicit evidence: a name listed in `bots.support.registry`, or `module:Class`. auto:
     interpolation for tasks whose reference pass rates are known; for others the means of their domain and level, if
     the pool has levels, and none else."""
     evidence_options: dict[str, Any] = Field(default_factory=dict)
@@ -217,8 +218,10 @@ class LearnerConfig(Section):
     zero_stage: Literal[0, 1, 2, 3] = 0
     """ZeRO: 0 replicates all; 1 shards the optimizer; 2 also the gradients; 3 also the parameters. In bfloat16 take
     1 or more: 0 adds up gradients in bfloat16."""
-    loss: Literal["grpo", "dr_grpo", "dapo", "gspo", "rloo"] = "grpo"
-    """Policy loss."""
+    loss: Annotated[str, plug_in("loss")] = "grpo"
+    """Policy loss: a name listed in `bots.support.registry`, or `module:function`."""
+    loss_options: dict[str, Any] = Field(default_factory=dict)
+    """Further keyword arguments of the loss."""
     lr: Positive = 1e-6
     """AdamW's learning rate."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)
@@ -258,8 +261,10 @@ class LearnerConfig(Section):
     timeout_s: Positive = 300.0
     """Longest silence of a rank, and longest wait for one and for the weight broker; the group then restarts from
     the last checkpoint, and the message names who was waited for."""
-    weight_sync: Literal["object_store", "broadcast"] = "object_store"
+    weight_sync: Annotated[str, plug_in("weight_sync")] = "object_store"
     """How engines get new weights. broadcast: NCCL from GPU to GPU (gloo between CPUs) to all that are up."""
+    weight_sync_options: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the weight sync's class."""
     max_failures: Annotated[int, Field(ge=-1)] = 3
     """How often Ray Train restarts the group from the last checkpoint; -1 without end."""
 

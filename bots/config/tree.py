@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from bots.config.yaml_text import DuplicateKeyError, read_yaml, read_yaml_file
+from bots.support import registry
 
 LONGEST_NAME = 200
 """Bytes of a folder's name: file systems take 255, and locks and temporary files beside it have longer names."""
@@ -121,6 +122,18 @@ def _optional(field: Any) -> bool:
 
 
 C = TypeVar("C", bound=Section)
+
+
+def plug_in(kind: str) -> AfterValidator:
+    """Checks for a name of this kind listed in `bots.support.registry`, or "module:attribute"."""
+
+    def check(name: str) -> str:
+        if name not in registry.names(kind) and not all(name.partition(":")):
+            known = ", ".join(map(repr, registry.names(kind)))
+            raise ValueError(f"must be {known}, or 'module:attribute' for your own")
+        return name
+
+    return AfterValidator(check)
 
 
 def read_tree(path: str | Path, overrides: list[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Advantages: how much better each answer of a group was than its siblings."""
+"""Advantages: how much better each completion of a group is than the others."""
 
 from __future__ import annotations
 
@@ -8,12 +8,14 @@ import numpy as np
 import numpy.typing as npt
 
 Rewards = npt.NDArray[np.float64]
+Advantages = Callable[[Rewards], Rewards]
+"""From the rewards of one group, (n,), to the advantages, (n,)."""
 
 
 def group_normalised(rewards: Rewards) -> Rewards:
-    """GRPO's advantage, (r - mean) / std over the group's n answers.
+    """GRPO's advantage, (r - mean) / std over the group's n completions.
 
-    rewards: (n,) of one group. Returns (n,); zeros for a group with equal rewards, which teaches nothing.
+    rewards: (n,) of one group. Returns (n,); zeros for a group with equal rewards, which has no signal.
     Source: DeepSeekMath, arXiv 2402.03300, section 4.1.2.
     """
     deviation = group_centred(rewards)
@@ -31,21 +33,11 @@ def group_centred(rewards: Rewards) -> Rewards:
 
 
 def leave_one_out(rewards: Rewards) -> Rewards:
-    """RLOO's advantage, r minus the mean of the other n - 1 answers.
+    """RLOO's advantage, r minus the mean of the other n - 1 completions.
 
     Source: "Back to Basics", arXiv 2402.14740, equation 8.
     """
     n = len(rewards)
     if n < 2:
-        raise ValueError(f"leave-one-out needs at least 2 answers in a group, got {n}")
+        raise ValueError(f"leave-one-out needs at least 2 completions in a group, got {n}")
     return group_centred(rewards) * n / (n - 1)
-
-
-ADVANTAGES: dict[str, Callable[[Rewards], Rewards]] = {
-    "grpo": group_normalised,
-    "dr_grpo": group_centred,
-    "dapo": group_normalised,
-    "gspo": group_normalised,
-    "rloo": leave_one_out,
-}
-"""The advantage that goes with each loss."""

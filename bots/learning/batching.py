@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bots.learning.advantages import ADVANTAGES
-from bots.learning.losses import LossScale
+from bots.learning.losses import LossScale, PolicyLoss, make_loss
 from bots.rollouts.rollout import Group
 
 
@@ -53,42 +52,44 @@ class RankBatch:
 @dataclass(frozen=True, slots=True)
 class _Sample:
     prompt: npt.NDArray[np.int32]
-    answer: npt.NDArray[np.int32]
+    completion: npt.NDArray[np.int32]
     logprobs: npt.NDArray[np.float32]
     advantage: float
 
     @property
     def length(self) -> int:
-        return len(self.prompt) + len(self.answer)
+        return len(self.prompt) + len(self.completion)
 
 
 def make_rank_batches(
     groups: Sequence[Group],
-    loss: str,
+    loss: str | PolicyLoss,
     ranks: int,
     tokens_per_micro_batch: int,
     max_tokens: int,
     penalised: bool = False,
     packed: bool = False,
 ) -> list[RankBatch]:
-    """Share a batch out over the ranks.
+    """Split a batch over the ranks.
 
-    Groups with equal rewards have no advantage and are left out of the model's work, though they stay in
-    the loss's denominators, so that the gradient is exactly that of the full batch.
-    penalised: every answer bears a penalty, such as the KL divergence, beside its advantage: none is left out.
+    loss: its advantages are used; a name stands for a loss without options.
+
+    Groups with equal rewards have no advantage and skip the model, but count in the loss's denominators, so that
+    the gradient is exactly that of the full batch.
+    penalised: every completion has a penalty besides its advantage, such as the KL divergence: none is left out.
     packed: samples lie end to end, and the token budget counts real tokens; otherwise padding counts as well.
     Every rank gets the same number of micro-batches, which collective operations require; a rank with
-    fewer samples gets an empty-weight copy of one.
+    fewer samples gets a copy of one with weight 0.
     """
-    advantage = ADVANTAGES[loss]
+    advantages = (make_loss(loss) if isinstance(loss, str) else loss).advantages
     samples = [
         _Sample(group.prompt_ids, rollout.token_ids, rollout.logprobs, float(a))
         for group in groups
-        for rollout, a in zip(group.rollouts, advantage(group.rewards), strict=True)
+        for rollout, a in zip(group.rollouts, advantages(group.rewards), strict=True)
     ]
-    scale = LossScale(len(samples), sum(len(sample.answer) for sample in samples), max_tokens)
+    scale = LossScale(len(samples), sum(len(sample.completion) for sample in samples), max_tokens)
     teaching = sorted((s for s in samples if penalised or s.advantage != 0), key=lambda sample: sample.length)
-    # Dealt in turns from the sorted list: each rank gets like lengths, hence like work.
+    # Dealt in turns from the sorted list, so that the ranks get similar lengths and equal work.
     plan, lay = (_plan_packed, _pack) if packed else (_plan, _pad)
     plans = [plan(teaching[rank::ranks], tokens_per_micro_batch) for rank in range(ranks)]
     count = max((len(parts) for parts in plans), default=0)
@@ -129,7 +130,7 @@ def _pad(samples: list[_Sample], weight: float) -> MicroBatch:
     token_ids = np.zeros((len(samples), longest), np.int64)
     for i, sample in enumerate(samples):
         token_ids[i, : len(sample.prompt)] = sample.prompt
-        token_ids[i, len(sample.prompt) : sample.length] = sample.answer
+        token_ids[i, len(sample.prompt) : sample.length] = sample.completion
     columns = [len(sample.prompt) - 1 for sample in samples]
     starts = [i * longest + column for i, column in enumerate(columns)]
     return _lay(samples, weight, token_ids, longest - 1, columns, starts)
@@ -137,8 +138,8 @@ def _pad(samples: list[_Sample], weight: float) -> MicroBatch:
 
 def _pack(samples: list[_Sample], weight: float) -> MicroBatch:
     lengths = np.array([sample.length for sample in samples], np.int32)
-    token_ids = np.concatenate([part for sample in samples for part in (sample.prompt, sample.answer)])
-    longest = max(len(sample.answer) for sample in samples)
+    token_ids = np.concatenate([part for sample in samples for part in (sample.prompt, sample.completion)])
+    longest = max(len(sample.completion) for sample in samples)
     begins = np.cumsum(lengths) - lengths
     starts = [int(b) + len(sample.prompt) - 1 for b, sample in zip(begins, samples, strict=True)]
     return _lay(
@@ -160,7 +161,7 @@ def _lay(
     logprobs = np.zeros((len(samples), width), np.float32)
     slots, positions = [], []
     for i, (sample, column, start) in enumerate(zip(samples, columns, starts, strict=True)):
-        size = len(sample.answer)
+        size = len(sample.completion)
         mask[i, column : column + size] = weight
         logprobs[i, column : column + size] = sample.logprobs
         slots.append(np.arange(i * width + column, i * width + column + size))

@@ -3,7 +3,7 @@
 Three policies meet in a step: μ, which sampled (an engine, in its own precision and kernels, and up to
 `max_staleness` versions old); "old", the learner at the batch's start; and θ, the learner after each of the
 batch's optimizer steps. The ratio π_θ/π_old, from exactly 1, is what a loss clips; the weight π_old/π_μ,
-truncated, corrects for the sampler. Clipping π_θ/π_μ instead would stop the learning from stale answers.
+truncated, corrects for the sampler. Clipping π_θ/π_μ instead would stop learning from stale completions.
 Sources: "Batch size-invariance for policy optimization", arXiv 2110.00641 (the decoupled objective); AReaL,
 arXiv 2505.24298, section 5.2 (the same for stale rollouts); V-trace, arXiv 1802.01561 (truncation).
 """
@@ -27,7 +27,7 @@ def importance_weights(old_logprobs: Tensor, sampler_logprobs: Tensor, cap: floa
 def mismatch_sums(
     old_logprobs: Tensor, sampler_logprobs: Tensor, mask: Tensor, cap: float
 ) -> dict[str, Tensor]:
-    """How far the sampler was from the policy at the batch's start: sums over answer tokens.
+    """How far the sampler was from the policy at the batch's start: sums over completion tokens.
 
     tokens: their number. kl: KL(π_μ ‖ π_old), by the k3 estimate e^d - d - 1, d = log π_old - log π_μ, which
     is never negative. truncated: tokens whose importance weight reached the cap.
@@ -41,9 +41,9 @@ def mismatch_sums(
 
 
 def clipped_tokens(ratio: Tensor, batch: LossBatch) -> Tensor:
-    """The number of answer tokens at which the clip took the gradient away: r beyond the bound that A points to.
+    """Number of completion tokens whose gradient the clip removed: r beyond the bound that A points to.
 
-    ratio: (samples, tokens), or (samples, 1) where a whole answer has one.
+    ratio: (samples, tokens), or (samples, 1) if a completion has one.
     """
     advantage = batch.advantages[:, None]
     too_high = (ratio > 1 + batch.clip.high) & (advantage > 0)

@@ -8,6 +8,7 @@ The interface of each kind, and the conformance suite that ships with it:
     adaptor     bots.adapt.interface.Adaptor          bots.adapt.conformance
     loss        bots.learning.losses.PolicyLoss       bots.learning.conformance
     grader      bots.graders.base.Grader              bots.graders.conformance
+    weight_sync actors.weights.sync.WeightSync        (none: it needs a learner and engines; see tests/actors/weights)
 """
 
 from __future__ import annotations
@@ -46,6 +47,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "dapo": "bots.learning.losses:DAPO",
         "gspo": "bots.learning.losses:GSPO",
         "rloo": "bots.learning.losses:RLOO",
+    },
+    "weight_sync": {
+        "object_store": "actors.weights.sync:ObjectStoreSync",
+        "broadcast": "actors.weights.sync:BroadcastSync",
     },
     "grader": {
         "math": "bots.graders.math:grade",

@@ -16,6 +16,7 @@ from bots.config.no_effect import without_effect
 from bots.config.train import SelectionConfig, TrainConfig
 from bots.config.tree import ConfigError
 from bots.evidence import FROM_ANCHORS
+from bots.learning.losses import make_loss
 from bots.learning.policy import check_policy
 from bots.pool import PoolError, TaskPool
 from bots.rollouts.encoded_pool import EncodedPool
@@ -61,6 +62,10 @@ def load_inputs(config: TrainConfig) -> RunInputs:
     require(config.run.trackers)
     model, architecture, tokenizer = load_config_and_tokenizer(config.model.path)
     check_policy(model, config.learner.lora)
+    try:
+        make_loss(config.learner.loss, config.learner.loss_options, config.learner.updates_per_batch)
+    except ValueError as error:
+        raise ConfigError(f"learner.loss: {error}") from None
     limit = getattr(architecture, "max_position_embeddings", config.rollout.max_model_len)
     if config.rollout.max_model_len > limit:
         raise ConfigError(

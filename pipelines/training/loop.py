@@ -16,6 +16,7 @@ from actors.loading import loading
 from actors.weights.sync import weight_sync_of
 from bots.config.train import TrainConfig
 from bots.learning.batching import RankBatch, make_rank_batches
+from bots.learning.losses import make_loss
 from pipelines.training import checkpoint
 from pipelines.training.actors import ActorHandles
 from pipelines.training.ranks import broadcast_flag, scatter, wait_with_rank_0
@@ -168,7 +169,7 @@ def split_batch(
     with watch("batch"):
         rank_batches = make_rank_batches(
             groups,
-            config.learner.loss,
+            make_loss(config.learner.loss, config.learner.loss_options),
             config.learner.ranks,
             config.learner.tokens_per_micro_batch,
             config.rollout.max_tokens,

@@ -2,6 +2,7 @@
 
 import sys
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -205,9 +206,9 @@ def lonely_broadcast(learner, broker, announcements):
     from actors.weights.sync import BroadcastSync
 
     if not announcements:
-        return BroadcastSync(learner, None, None, None).send(5)
-    invite = announcements.invite_nobody.remote
-    checksum = BroadcastSync(learner, broker, announcements.new_weights.remote, invite).send(5)
+        return BroadcastSync(learner, None, None).send(5)
+    coordinator = SimpleNamespace(new_weights=announcements.new_weights, invite=announcements.invite_nobody)
+    checksum = BroadcastSync(learner, broker, coordinator).send(5)
     version, references = ray.get(broker.references.remote())
     return checksum, version, [name for bucket in ray.get(references) for name, _ in bucket]
 
@@ -218,7 +219,7 @@ def deaf_broker(learner, broker, announcements):
     if not announcements:
         return ObjectStoreSync(learner, None, None).send(7)
     with pytest.raises(TimeoutError) as caught:
-        ObjectStoreSync(learner, broker, announcements.new_weights.remote).send(7)
+        ObjectStoreSync(learner, broker, announcements).send(7)
     return str(caught.value)
 
 

@@ -76,5 +76,5 @@ def test_more_ranks_than_answers_get_an_empty_share_of_the_same_shape():
 
 
 def test_an_unknown_loss_is_refused():
-    with pytest.raises(KeyError, match="ppo"):
+    with pytest.raises(ValueError, match="ppo"):
         make_rank_batches([group(0, 3, [4, 6], [0.0, 1.0])], "ppo", 1, 1000, max_tokens=30)

@@ -5,7 +5,8 @@ import math
 import pytest
 import torch
 
-from bots.learning.losses import LOSSES, Clip, LossBatch, LossScale, reference_kl, token_logprobs
+from bots.learning.losses import Clip, LossBatch, LossScale, make_loss, reference_kl, token_logprobs
+from bots.support.registry import names
 
 CLIP = Clip(low=0.2, high=0.28)
 SCALE = LossScale(samples=2, tokens=3, max_tokens=10)
@@ -24,7 +25,7 @@ def batch(old, weights=ONES):
 
 def loss(name, ratios, weights=ONES):
     old = log([[0.5, 0.5], [0.5, 0.5]])
-    return LOSSES[name](old + log(ratios), batch(old, weights)).item()
+    return make_loss(name)(old + log(ratios), batch(old, weights)).item()
 
 
 @pytest.mark.parametrize(
@@ -65,15 +66,15 @@ def test_an_importance_weight_multiplies_its_token(name, expected):
 def test_low_ratio_of_a_good_token_keeps_its_gradient():
     logprobs = log([[0.25, 0.5], [0.5, 0.5]]).requires_grad_()
     old = log([[0.5, 0.5], [0.5, 0.5]])
-    LOSSES["dapo"](logprobs, batch(old)).backward()
+    make_loss("dapo")(logprobs, batch(old)).backward()
     assert logprobs.grad[0, 0].item() == pytest.approx(-0.5 / 3)  # ratio 0.5, not clipped: it may rise
     assert logprobs.grad[1, 1].item() == 0.0
 
 
-@pytest.mark.parametrize("name", sorted(LOSSES))
+@pytest.mark.parametrize("name", names("loss"))
 def test_every_loss_makes_the_better_answer_likelier(name):
     logprobs = log([[0.5, 0.5], [0.5, 0.5]]).requires_grad_()
-    LOSSES[name](logprobs, batch(logprobs.detach())).backward()
+    make_loss(name)(logprobs, batch(logprobs.detach())).backward()
     assert (logprobs.grad[0] < 0).all()  # descending the loss raises these
     assert logprobs.grad[1, 0] > 0
     assert logprobs.grad[1, 1] == 0

@@ -1,0 +1,191 @@
+"""Checks that every selector must pass. The author of one runs them in a test file:
+
+    import pytest
+    from bots.selection.conformance import CHECKS
+    from mine import MySelector
+
+    @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+    def test_my_selector(check):
+        check(lambda pool: MySelector(pool, my_option=3))
+
+A factory takes a pool and makes a fresh selector. The pools are those of `bots.evidence.conformance.example_pool`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from bots.belief.columns import Beliefs
+from bots.belief.prior import Prior
+from bots.evidence.conformance import example_pool
+from bots.pool import TaskPool
+from bots.selection.base import SelectionRequest, Selector, checked_rows
+from bots.support.arrays import Rows
+
+Factory = Callable[[TaskPool], Selector]
+COLUMNS = ("alpha", "beta", "last_step", "observations", "dispersion", "blocked")
+
+
+def example_beliefs(pool: TaskPool, seed: int = 0) -> Beliefs:
+    """Beliefs from vague to very sharp, about tasks from hopeless to mastered, some observed and some not."""
+    rng = np.random.default_rng(seed)
+    beliefs = Beliefs(pool, Prior(pool, (1.0, 1.0)))
+    mass, mean = 10 ** rng.uniform(0, 4, len(pool)), rng.uniform(0.001, 0.999, len(pool))
+    beliefs.alpha[:], beliefs.beta[:] = mass * mean, mass * (1 - mean)
+    seen = rng.random(len(pool)) < 0.5
+    beliefs.last_step[seen], beliefs.observations[seen] = rng.integers(0, 20, seen.sum()), 1
+    beliefs.dispersion[seen] = rng.random(seen.sum())
+    beliefs.bound_mass()
+    return beliefs
+
+
+def _ask(
+    selector: Selector,
+    beliefs: Beliefs,
+    batch: int,
+    seed: int,
+    domain: int = -1,
+    blocked: Rows | None = None,
+    p_star: float = 0.5,
+) -> Rows:
+    """One selection, checked as `BOTS` checks it."""
+    beliefs.blocked[:] = 0
+    if blocked is not None:
+        beliefs.blocked[blocked] = 1
+    eligible = beliefs.blocked == 0
+    if domain >= 0:
+        eligible &= beliefs.pool.domain_codes == domain
+    request = SelectionRequest(batch, seed, p_star, domain, int(eligible.sum()))
+    rows = selector.select(beliefs, request, np.random.default_rng(seed))
+    checked = checked_rows(type(selector).__name__, rows, beliefs, request)
+    beliefs.blocked[:] = 0
+    return checked
+
+
+def _several(selector: Selector, beliefs: Beliefs, first: int = 0, count: int = 5) -> list[list[int]]:
+    return [_ask(selector, beliefs, 16, seed).tolist() for seed in range(first, first + count)]
+
+
+def check_any_batch(make: Factory) -> None:
+    """Batches from one task to the whole pool come back in full, distinct and in range."""
+    pool = example_pool()
+    beliefs = example_beliefs(pool)
+    selector = make(pool)
+    for batch in (1, 7, 256, len(pool)):
+        _ask(selector, beliefs, batch, batch)
+
+
+def check_blocked_rows_stay_out(make: Factory) -> None:
+    """Blocked tasks are not selected, also where exactly as many are left as are requested."""
+    pool = example_pool()
+    beliefs = example_beliefs(pool)
+    selector = make(pool)
+    rng = np.random.default_rng(1)
+    for left in (1, 16, 150):
+        blocked = rng.permutation(len(pool))[left:]
+        _ask(selector, beliefs, left, left, blocked=blocked)
+        _ask(selector, beliefs, max(1, left // 2), left, blocked=blocked)
+
+
+def check_domains(make: Factory) -> None:
+    """A request for one domain gets tasks of that domain, also with some of them blocked."""
+    pool = example_pool()
+    beliefs = example_beliefs(pool)
+    selector = make(pool)
+    for domain in range(len(pool.domains)):
+        own = np.flatnonzero(pool.domain_codes == domain)
+        _ask(selector, beliefs, 10, domain, domain)
+        _ask(selector, beliefs, len(own) // 2, domain, domain, blocked=own[::2])
+
+
+def check_any_target(make: Factory) -> None:
+    """p* near 0 and near 1 are fine."""
+    pool = example_pool()
+    beliefs = example_beliefs(pool)
+    selector = make(pool)
+    for p_star in (0.001, 0.3, 0.999):
+        _ask(selector, beliefs, 32, 3, p_star=p_star)
+
+
+def check_equal_beliefs(make: Factory) -> None:
+    """Before the first observation every belief is the prior."""
+    pool = example_pool()
+    _ask(make(pool), Beliefs(pool, Prior(pool, (1.0, 1.0))), 32, 0)
+
+
+def check_all_randomness_is_the_generator_s(make: Factory) -> None:
+    """Two fresh selectors with generators of the same seed select the same."""
+    pool = example_pool()
+    beliefs = example_beliefs(pool)
+    first, second = _several(make(pool), beliefs), _several(make(pool), beliefs)
+    if first != second:
+        raise AssertionError(
+            "two selectors with equal generators select different rows; draw only from `rng`"
+        )
+
+
+def check_beliefs_untouched(make: Factory) -> None:
+    """Selecting changes no belief."""
+    pool = example_pool()
+    beliefs = example_beliefs(pool)
+    before = {name: getattr(beliefs, name).copy() for name in COLUMNS}
+    _several(make(pool), beliefs)
+    for name, column in before.items():
+        if not np.array_equal(getattr(beliefs, name), column, equal_nan=column.dtype.kind == "f"):
+            raise AssertionError(f"select changed the beliefs' column {name!r}")
+
+
+def check_state_restores_exactly(make: Factory) -> None:
+    """A selector that loads another's state goes on exactly like it, and shares no memory with it."""
+    pool = example_pool()
+    beliefs = example_beliefs(pool)
+    original, restored = make(pool), make(pool)
+    _several(original, beliefs)
+    state = original.state_dict()
+    expected = _several(original, beliefs, first=5)
+    restored.load_state_dict(state)
+    if _several(restored, beliefs, first=5) != expected:
+        raise AssertionError(
+            "after loading its state a selector selects other rows than the one that saved it"
+        )
+
+
+def check_growing(make: Factory) -> None:
+    """After the pool grew new tasks can be selected, and the state fits a selector made with the new pool."""
+    small, large = example_pool(300), example_pool(420)
+    grown = make(small)
+    _several(grown, example_beliefs(small))
+    grown.grow(large)
+    beliefs = example_beliefs(large)
+    _ask(grown, beliefs, 100, 9, blocked=np.arange(300))
+    fresh = make(large)
+    fresh.load_state_dict(grown.state_dict())
+    if _several(fresh, beliefs, first=10) != _several(grown, beliefs, first=10):
+        raise AssertionError("a fresh selector with the grown one's state selects other rows")
+
+
+def check_metrics(make: Factory) -> None:
+    """Metrics are finite numbers, before and after selecting."""
+    pool = example_pool()
+    selector, beliefs = make(pool), example_beliefs(pool)
+    for _ in range(2):
+        for name, value in selector.metrics().items():
+            if not np.isfinite(value):
+                raise AssertionError(f"metric {name!r} is {value}")
+        _several(selector, beliefs)
+
+
+CHECKS: tuple[Callable[[Factory], None], ...] = (
+    check_any_batch,
+    check_blocked_rows_stay_out,
+    check_domains,
+    check_any_target,
+    check_equal_beliefs,
+    check_all_randomness_is_the_generator_s,
+    check_beliefs_untouched,
+    check_state_restores_exactly,
+    check_growing,
+    check_metrics,
+)
