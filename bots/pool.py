@@ -26,11 +26,11 @@ _OF_CONTENT = "content:"
 
 
 class PoolError(ValueError):
-    """A pool that cannot be used, with the column, the row and the way out."""
+    """A pool that cannot be used; names the column, the row and the way out."""
 
 
 def plain_type(column: pa.ChunkedArray) -> pa.DataType:
-    """Of the values, also where they are dictionary-encoded."""
+    """Type of a column's values, also if dictionary-encoded."""
     return column.type.value_type if pa.types.is_dictionary(column.type) else column.type
 
 
@@ -42,17 +42,17 @@ def is_text(kind: pa.DataType) -> bool:
 class TaskPool:
     """K tasks as an Arrow table. Rows are numbered 0 … K-1 and never move.
 
-    Columns with a meaning (all others are kept as they are):
+    Columns with a meaning (others are kept unchanged):
 
     ========  ==================  =====================================================
     column    type                meaning
     ========  ==================  =====================================================
     id        string              stable name, unique; the row number if absent
-    prompt    string or messages  what the policy is asked (list of {role, content} or text)
-    answer    string              what the grader compares with
+    prompt    string or messages  the policy's input (list of {role, content} or text)
+    answer    string              the reference answer, for the grader
     domain    string              e.g. math, code, logic; "default" if absent
     grader    string              which grader scores the completions
-    level     integer or string   tasks of one domain and level are about as hard; null where unknown
+    level     integer or string   tasks of one domain and level are about equally hard; null where unknown
     ========  ==================  =====================================================
 
     Only the number of rows matters to selection; `require` checks the columns that training needs.
@@ -67,7 +67,9 @@ class TaskPool:
         if table.num_rows == 0:
             raise PoolError("the pool has no rows")
         if (weak is None) != (strong is None):
-            raise PoolError(f"weak and strong anchors come together; got weak={weak!r}, strong={strong!r}")
+            raise PoolError(
+                f"weak and strong anchors must be given together; got weak={weak!r}, strong={strong!r}"
+            )
         self._numbered = "id" not in table.column_names
         self.table = _with_ids(table)
         self.weak = _anchor(self.table, weak)
@@ -76,7 +78,7 @@ class TaskPool:
 
     @classmethod
     def from_arrow(cls, table: pa.Table, weak: str | None = None, strong: str | None = None) -> TaskPool:
-        """Take a table that is already in memory; columns are not copied."""
+        """Use a table that is already in memory; columns are not copied."""
         return cls(table, weak, strong)
 
     @classmethod
@@ -95,17 +97,17 @@ class TaskPool:
 
     @property
     def has_anchors(self) -> bool:
-        """Whether reference pass rates were given (some may still be unknown)."""
+        """Whether reference pass rates were given (some may be unknown)."""
         return self.weak_column is not None
 
     @property
     def anchored(self) -> int:
-        """Tasks of which both reference pass rates are known."""
+        """Number of tasks with both reference pass rates known."""
         return int(np.sum(~np.isnan(self.weak + self.strong))) if self.has_anchors else 0
 
     @property
     def has_levels(self) -> bool:
-        """Whether the level of some task is known."""
+        """Whether any task's level is known."""
         if "level" not in self.table.column_names:
             return False
         column = self.table["level"]
@@ -189,7 +191,7 @@ class TaskPool:
         digest = hashlib.sha256(f"{rows}".encode())
         self._add_ids(digest, rows)
         if self._numbered:
-            # Row numbers alone would make any two pools of one size the same.
+            # By row numbers alone any two pools of the same size would be equal.
             known = [name for name in ("prompt", "answer") if name in self.table.column_names]
             add_content(digest, self.table.select(known or self.table.column_names).slice(0, rows))
         return digest.hexdigest()

@@ -1,4 +1,4 @@
-"""The settings of a BOTS, checked, with the selector's preset filled in."""
+"""The settings of a BOTS: checked, with the selector's preset filled in."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing import Any
 from bots.selection.presets import Preset, preset_of
 
 HISTORY = 256
-"""Steps that a BOTS remembers, unless told otherwise."""
+"""Default number of waves that a BOTS remembers."""
 COOLDOWN = 15
-"""Steps for which a selected task is left alone where λ and ρ tune themselves, unless told otherwise. Without it
-selection then turns in a circle of few tasks, and the policy ends lower (docs/study.md, "a wider circle")."""
+"""Default cool-down, in waves, where λ and ρ tune themselves. Without it selection cycles through few tasks, and the
+policy ends lower (docs/study.md, "a wider circle")."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """What a BOTS runs with; the fields are explained there."""
+    """The resolved settings of a BOTS, which documents the fields."""
 
     p_star: float
     lam: float
@@ -41,7 +41,7 @@ class Settings:
     threads: int | None
 
     def as_dict(self) -> dict[str, Any]:
-        """All fields, as JSON values if the options are."""
+        """All fields, as JSON values if the options are JSON values."""
         return asdict(self)
 
 
@@ -56,10 +56,10 @@ def resolve(
     cooldown: int | None,
     **others: Any,
 ) -> Settings:
-    """Fill in the preset of the selector and the defaults that depend on others, and check every value.
+    """Fill in the selector's preset and the defaults that depend on other settings, and check every value.
 
-    evidence, adaptor: "default" is the selector's own; of the adaptor only where neither λ nor ρ is given.
-    Raises ValueError that names the setting, for a value out of range or one that the preset rules out.
+    evidence, adaptor: "default" is the selector's default; the adaptor's applies only if neither λ nor ρ is given.
+    Raises ValueError that names the setting, for a value out of range or ruled out by the preset.
     """
     if forgetting not in ("step", "observation"):
         raise ValueError(f'forgetting is {forgetting!r}; it must be "step" or "observation"')
@@ -89,7 +89,7 @@ def resolve(
         adaptor = None
     if adaptor is None and others["adaptor_options"]:
         raise ValueError(
-            f"adaptor_options are {others['adaptor_options']}, but there is no adaptor: name it, or leave them out"
+            f"adaptor_options are {others['adaptor_options']}, but there is no adaptor: name one, or leave them out"
         )
     if cooldown is None:
         cooldown = min(COOLDOWN, others["history"]) if adaptor is not None else 0
@@ -130,7 +130,7 @@ def _number(value: Any) -> float:
 
 
 def own_adaptor(preset: Preset, given: Mapping[str, Any]) -> str | None:
-    """The adaptor of a selector's preset, unless λ or ρ is given: what a person sets is not tuned."""
+    """The adaptor of a selector's preset, unless λ or ρ is given: what the user sets is not tuned."""
     return preset.adaptor if given.get("lam") is None and given.get("rho") is None else None
 
 

@@ -1,4 +1,4 @@
-"""The tasks whose beliefs are kept under every (λ, ρ) of a grid, as if each had been used all along."""
+"""Beliefs of some tasks under every (λ, ρ) of a grid, as if each had been used all along."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class FollowedTasks:
     A likelihood needs the past of the observed tasks under every grid point, and K tasks times the grid would
     be far more memory than the beliefs themselves. So `sample` tasks, drawn once evenly at random, are followed
     exactly from the start, and besides them the `recent` tasks observed last: those are what the following
-    batches return to. A task that enters at its first observation takes up the implicit history of the followed
+    batches return to. A task that enters at its first observation inherits the implicit history of the followed
     tasks with the nearest p̃ now (exact as far as the plug-in's predictions moved in parallel), and with NaN the
     prior. A pool of at most `sample` tasks is followed whole. Memory: (sample + recent)·G·8 bytes.
 

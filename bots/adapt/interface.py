@@ -1,4 +1,4 @@
-"""Self-tuning of λ, ρ and p*: what an adaptor is told at each step, and what it answers."""
+"""The adaptor interface: tunes λ, ρ and p* from what each batch showed."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from bots.support.arrays import Rows
 from bots.support.registry import make
 
 Predict = Callable[[Rows], npt.NDArray[np.float32]]
-"""Implicit pass rates p̃ (R,) of the given rows by the evidence plug-in's present state, NaN where none."""
+"""Implicit pass rates p̃ (R,) of the given rows by the evidence plug-in's current state, NaN where none."""
 
 PriorCounts = Callable[[Rows], tuple[npt.ArrayLike, npt.ArrayLike]]
 """PriorCounts pseudo-counts (α0, β0) of the given rows, each a scalar or (R,)."""
 
 
 class Adaptor(ABC):
-    """Chooses λ, ρ and p* while training runs. Constructed as `cls(pool, prior, lam, rho, p_star, **params)`.
+    """Chooses λ, ρ and p* while training runs.
+
+    A user's adaptor is a subclass named "module:Class" in the configuration and constructed as
+    `cls(pool, prior, lam, rho, p_star, **params)`. `bots.adapt.conformance` has the checks it must pass.
 
     The owner calls `observe` with each observation BEFORE the evidence plug-in and the posterior see it, so that
     every prediction an adaptor scores is one step ahead. Then it updates the posterior with `lam` and `rho`, and
@@ -39,15 +42,15 @@ class Adaptor(ABC):
 
     @abstractmethod
     def state_dict(self) -> dict[str, Any]:
-        """All mutable state, as numbers, strings and NumPy arrays: enough to go on bit for bit."""
+        """All mutable state, as numbers, strings and NumPy arrays: enough to continue bit for bit."""
 
     @abstractmethod
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Take up a state of an adaptor that was constructed in the same way."""
+        """Restore the state of an adaptor constructed with the same arguments."""
 
     @abstractmethod
     def metrics(self) -> dict[str, float]:
-        """Figures for the step's log line."""
+        """Metrics to log."""
 
     @abstractmethod
     def grow(self, pool: TaskPool, prior: PriorCounts) -> None:

@@ -1,4 +1,4 @@
-"""Beliefs counted into equal bins of the posterior mean: small enough to be written down while a run goes on."""
+"""Beliefs counted in equal bins of the posterior mean: small enough to log during a run."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ def bins(means: Float64) -> npt.NDArray[np.int64]:
 
 
 def pool_bins(alpha: Float64, beta: Float64) -> dict[str, list[int]]:
-    """`beliefs/pool`: how many tasks have their posterior mean in each bin. O(K), for evaluation steps."""
+    """`beliefs/pool`: number of tasks with their posterior mean in each bin. O(K), for evaluation steps."""
     return {"beliefs/pool": np.bincount(bins(alpha / (alpha + beta)), minlength=BINS).tolist()}
 
 
 def batch_bins(predicted: Float64, observed: Float64) -> dict[str, list[int] | list[float]]:
-    """What was predicted of a batch and what came, by bin of the prediction. O(B), for every step.
+    """Predicted and observed pass rates of a batch, by bin of the prediction. O(B), for every step.
 
     predicted: (B,), posterior means before the batch was observed. observed: (B,), pass rates.
     Returns `beliefs/selected`, the number of tasks in each bin, and `beliefs/predicted` and `beliefs/observed`,
-    the sums of both over the tasks of the bin: a calibration diagram adds them up over steps and divides.
+    the sums of both over the bin's tasks; a calibration diagram adds them up over steps and divides.
     """
     place = bins(predicted)
     return {

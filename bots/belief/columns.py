@@ -1,4 +1,4 @@
-"""Beliefs: the posterior's columns, one row a task, as NumPy arrays that Arrow shares without a copy."""
+"""Beliefs: the posterior's columns, one row per task, as NumPy arrays that Arrow shares without a copy."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from bots.belief.prior import Prior
 from bots.pool import TaskPool
 
 BLOCK = 32768
-"""Rows updated at a time: small enough that a block's columns stay in a core's cache."""
+"""Rows per block: few enough that a block's columns stay in a core's cache."""
 
 
 class Beliefs:
-    """What is believed about every task: 29 bytes a task, 37 with a prior by task.
+    """The belief about every task: 29 bytes per task, 37 with a prior by task.
 
     alpha, beta: float64 (K,), the Beta posterior.
-    last_step: int32 (K,), the latest step at which the task was observed; -1: never.
-    observations: int32 (K,), at how many steps it was observed.
+    last_step: int32 (K,), the latest wave in which the task was observed; -1: never.
+    observations: int32 (K,), number of waves in which it was observed.
     dispersion: float32 (K,), within-group reward variance over its greatest possible value r̄·(1-r̄), in
         [0, 1], averaged over the task's observations with factor ½; NaN while unknown. 1 for binary rewards.
-    blocked: uint8 (K,), bits of the reasons why a task must not be selected now; 0: it may.
-    block_mass: float64 (ceil(K/BLOCK),), an upper bound of α+β within each block of BLOCK rows.
+    blocked: uint8 (K,), not 0 if the task must not be selected now.
+    block_mass: float64 (ceil(K/BLOCK),), an upper bound of α+β in each block of BLOCK rows.
     block_prior_mass: float64, the greatest α0+β0 of each block.
     """
 
@@ -70,7 +70,7 @@ class Beliefs:
         return pa.table({"id": self.pool.table["id"], **columns})
 
     def grow(self, pool: TaskPool, prior: Prior) -> None:
-        """New rows at the end start at the prior; old rows keep what they have."""
+        """New rows at the end start at the prior; old rows keep their beliefs."""
         old = self.__dict__.copy()
         self.__init__(pool, prior)  # type: ignore[misc]
         for name in ("alpha", "beta", "last_step", "observations", "dispersion", "blocked"):

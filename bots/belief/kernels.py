@@ -1,4 +1,4 @@
-"""The update of one block of rows, fused by Numba; imported when a posterior is first updated."""
+"""The update of one block of rows, fused by Numba; imported at a posterior's first update."""
 
 from __future__ import annotations
 

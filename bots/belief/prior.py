@@ -15,7 +15,7 @@ from bots.support.arrays import Float32, Float64, Rows
 
 @dataclass(frozen=True)
 class AnchorPrior:
-    """A prior that leans to the reference pass rates: α0 = 1 + c·p, β0 = 1 + c·(1-p).
+    """A prior centered on the reference pass rates: α0 = 1 + c·p, β0 = 1 + c·(1-p).
 
     p is w + capability·(s - w) of the weak and the strong anchor; a task with a missing anchor gets (1, 1).
     strength: c ≥ 0, the prior's weight in rollouts. capability: in [0, 1].
@@ -34,7 +34,7 @@ PriorSpec = (
 
 
 class Prior:
-    """α0 and β0 of every task, held as small as the kind allows.
+    """α0 and β0 of every task, stored as compactly as the kind allows.
 
     kind 0: one pair. kind 1: a pair for each domain, looked up by `codes`. kind 2: float32 (K,) columns.
     table_alpha, table_beta: float64 (1,) or (domains,). task_alpha, task_beta: float32 (K,) or empty.
@@ -94,7 +94,7 @@ class Prior:
         """The prior of a pool that gained rows; tail: (α0, β0) of the new rows where the prior is by task."""
         if self.kind != 2 or isinstance(self.spec, AnchorPrior):
             if tail is not None:
-                raise ValueError("a prior for the new rows is only taken where the prior was given by task")
+                raise ValueError("a prior for the new rows is accepted only if the prior was given by task")
             return Prior(pool, self.spec)
         if tail is None:
             raise ValueError("the prior was given by task: give (alpha0, beta0) arrays for the new rows too")

@@ -72,7 +72,7 @@ def merge_rewards(
     np.minimum.at(least, index, values)
     np.maximum.at(most, index, values)
     variance[least == most] = 0
-    # Rounding may carry a sum of n rewards over n; a count of failures is never negative.
+    # Rounding may lift a sum of n rewards above n; counts of failures must not be negative.
     return Observation(wave, distinct, np.minimum(successes, rollouts), rollouts, variance)
 
 

@@ -1,4 +1,4 @@
-"""Snapshots: everything a BOTS knows in one Arrow IPC file, written atomically and refused if not whole."""
+"""Snapshots: the state of a BOTS in one Arrow IPC file, written atomically and refused if incomplete."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from bots.pool import IDENTITY, TaskPool
 from bots.support.files import replacing
 
 VERSION = 2
-"""Version of the file's schema; a file with a greater one is refused. Version 1 knew its tasks by their ids alone: it
-loads where these are the same, with a warning that nothing else of the tasks could be checked."""
+"""Version of the file's schema; files with a greater one are refused. Version 1 identified tasks by their ids alone: it
+loads if these are equal, with a warning that nothing else about the tasks could be checked."""
 COLUMNS = ("alpha", "beta", "last_step", "observations", "dispersion")
 KEY = b"bots.snapshot"
 CONTENT_KEY = b"bots.content"
@@ -32,7 +32,7 @@ class SnapshotError(ValueError):
 
 
 class Snapshot(NamedTuple):
-    """A file's contents. pool: the tasks it was saved with. state: all but the columns."""
+    """A file's contents. pool: the tasks it was saved with. state: everything but the columns."""
 
     pool: TaskPool
     prior: Prior
@@ -40,14 +40,14 @@ class Snapshot(NamedTuple):
     table: pa.Table
 
     def restore(self, beliefs: Beliefs) -> None:
-        """Write the columns into beliefs that were made for `pool`."""
+        """Copy the columns into beliefs constructed for `pool`."""
         for name in COLUMNS:
             getattr(beliefs, name)[:] = self.table[name].to_numpy()
         beliefs.block_mass[:] = self.state["block_mass"]
 
 
 def write_snapshot(path: str | Path, pool: TaskPool, beliefs: Beliefs, state: dict[str, Any]) -> None:
-    """Write beliefs and state beside the target, flush to disk, and put it in place in one move.
+    """Write beliefs and state atomically: to a temporary file, flushed, then renamed.
 
     The columns keep their names, so that any Arrow reader can query them; the state is JSON in the schema's
     metadata.
@@ -91,7 +91,7 @@ def read_snapshot(path: str | Path, pool: TaskPool) -> Snapshot:
     header = _unpack(json.loads(table.schema.metadata[KEY]))
     if header["version"] > VERSION:
         raise SnapshotError(
-            f"{path} has schema version {header['version']}, newer than {VERSION}, which this program reads; "
+            f"{path} has schema version {header['version']}, newer than {VERSION}, the newest this program reads; "
             "update the program"
         )
     tasks = header["tasks"]

@@ -1,4 +1,4 @@
-"""What the pool allows: interpolation where anchors are known, means of levels where they are not."""
+"""The best evidence the pool allows: interpolation where anchors are known, else means of levels."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ GROUPS = ("domain", "level")
 
 
 class Auto(Evidence):
-    """For each task the best evidence that its pool has for it; on a pool with all anchors it is the paper's.
+    """The best evidence available for each task; with all anchors known it is the paper's.
 
-    - A task with both anchors has the prediction of `Interpolation` alone.
-    - Others have that of `Online` by domain and level, if the pool has levels. It learns from all tasks.
-    - Without levels they have none. Means of whole domains say too little of a task to select by: on the
-      simulated lab they were no better than nothing (docs/selection.md). A pool of such tasks alone gives a warning.
+    - Tasks with both anchors get the prediction of `Interpolation`.
+    - Others get that of `Online` by domain and level, if the pool has levels. It learns from all tasks.
+    - Without levels they get none. Means of whole domains say too little about a task: on the simulated lab they
+      were no better than no evidence (docs/selection.md). A pool with only such tasks raises a warning.
 
     gamma, per_domain, tolerance: of `Interpolation`. strength: of `Online`.
     """
@@ -42,13 +42,13 @@ class Auto(Evidence):
         self._strength = strength
         self.interpolation: Interpolation | None = None
         self.online: Online | None = None
-        """None where nothing is left for it to predict."""
+        """None if it has nothing to predict."""
         self._add_parts(pool)
         if not self._parts:
             warnings.warn(
-                "the pool has neither anchors nor levels, so there is no implicit evidence: a task is known by its own "
-                "rollouts only. Give it weak and strong pass rates, or a column 'level'; with neither, lam=0 is better "
-                "than forgetting. evidence='none' says that this is meant",
+                "the pool has neither anchors nor levels, so there is no implicit evidence: a task's belief rests on "
+                "its own rollouts only. Add weak and strong pass rates, or a column 'level'; with neither, lam=0 works "
+                "better than forgetting. evidence='none' silences this warning",
                 stacklevel=2,
             )
 
@@ -95,7 +95,7 @@ class Auto(Evidence):
         return unknown
 
     def grow(self, pool: TaskPool) -> None:
-        """The first task with anchors, or with a level and none, brings a part that starts from nothing."""
+        """The first task with anchors, or with a level but no anchors, adds a part that starts from nothing."""
         super().grow(pool)
         for part in self._parts.values():
             part.grow(pool)

@@ -1,4 +1,4 @@
-"""Checks that every evidence plug-in must pass; the author of one runs them in his own test file:
+"""Checks that every evidence plug-in must pass. The author of one runs them in a test file:
 
     import pytest
     from bots.evidence.conformance import CHECKS
@@ -100,7 +100,7 @@ def check_predicts_rates(make: Factory) -> None:
 
 
 def check_blocks_agree(make: Factory) -> None:
-    """The prediction of a row depends neither on the block it is asked in nor on the function."""
+    """A row's prediction depends neither on the block it is in nor on the function called."""
     evidence = _trained(make, example_pool())
     whole = _all(evidence)
     _require_same(whole, _all(evidence, 37), "blocks of 37 against the whole", 1e-6)
@@ -109,7 +109,7 @@ def check_blocks_agree(make: Factory) -> None:
 
 
 def check_predict_changes_nothing(make: Factory) -> None:
-    """Predicting twice gives the same, and goes on to the same as not predicting."""
+    """Predicting twice gives the same values, and does not change what comes later."""
     pool = example_pool()
     asked, left = _trained(make, pool), _trained(make, pool)
     _require_same(_all(asked), _all(asked), "the second prediction")
@@ -119,7 +119,7 @@ def check_predict_changes_nothing(make: Factory) -> None:
 
 
 def check_state_restores_exactly(make: Factory) -> None:
-    """A plug-in that took up a state goes on bit for bit like the one that gave it, and shares no memory."""
+    """A plug-in that loads another's state continues bit for bit like it, and shares no memory with it."""
     pool = example_pool()
     original = _trained(make, pool)
     state = original.state_dict()
@@ -129,7 +129,7 @@ def check_state_restores_exactly(make: Factory) -> None:
         _batch(original, step, np.random.default_rng(step))
     for name, value in kept.items():
         if isinstance(value, np.ndarray):
-            _require_same(state[name], value, f"state {name!r} after the plug-in went on")
+            _require_same(state[name], value, f"state {name!r} after more batches")
     restored = make(pool)
     restored.load_state_dict(state)
     _require_same(_all(restored), expected, "right after loading")
@@ -166,7 +166,7 @@ def check_order_within_a_batch(make: Factory) -> None:
 
 
 def check_late_batches(make: Factory) -> None:
-    """Batches that come late or leave steps out break nothing."""
+    """Batches that come late or skip waves break nothing."""
     evidence, rng = make(example_pool()), np.random.default_rng(4)
     for step in (5, 3, 3, 400, 4, 10_000, 0):
         _batch(evidence, step, rng)

@@ -18,8 +18,8 @@ class Interpolation(Evidence):
     A batch gives μ = (mean p̂ − mean w) / (mean s − mean w), which is smoothed to μ̃ = γ·μ̃ + (1−γ)·μ;
     the first batch gives μ̃ = μ. Only p̃ is clipped: a policy below the weak model has μ < 0.
 
-    Where we leave the paper, and why. Its ratio explodes when the batch's anchors have nearly equal means.
-    μ is an estimate with standard error
+    Where this differs from the paper, and why. The paper's ratio explodes when the batch's anchors have nearly
+    equal means. μ is an estimate with standard error
 
         SE = sqrt(v / B) / |mean s − mean w|,   v = max(var(p̂ − w), var(p̂ − s)),
 
@@ -117,7 +117,7 @@ class Interpolation(Evidence):
     def grow(self, pool: TaskPool) -> None:
         """New domains start without evidence."""
         if self._by_number_of_domains:
-            # What was learnt of the only domain is the first one's.
+            # What was learned about the only domain belongs to the first one.
             self.per_domain = len(pool.domains) > 1
         if self.per_domain and (new := len(pool.domains) - len(self.pool.domains)) > 0:
             self.capability = np.append(self.capability, np.zeros(new))

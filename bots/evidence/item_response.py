@@ -153,9 +153,9 @@ class ItemResponse(Evidence):
         np.reciprocal(out, out=out)
 
     def grow(self, pool: TaskPool) -> None:
-        """New domains start without evidence; items are fitted anew."""
+        """New domains start without evidence; items are fitted again."""
         if self._by_number_of_domains:
-            # What was learnt of the only domain is the first one's.
+            # What was learned about the only domain belongs to the first one.
             self.per_domain = len(pool.domains) > 1
         if self.per_domain and (new := len(pool.domains) - len(self.pool.domains)) > 0:
             self.ability = np.append(self.ability, np.full(new, 0.5))
@@ -185,14 +185,14 @@ class ItemResponse(Evidence):
 
     def metrics(self) -> dict[str, float]:
         """Ability θ, its standard deviation and the dispersion of each domain seen."""
-        figures = {}
+        values = {}
         for g, name in enumerate(self.pool.domains if self.per_domain else ("",)):
             if self.last_wave[g] >= 0:
                 suffix = f"/{name}" if name else ""
-                figures[f"ability{suffix}"] = float(self.ability[g])
-                figures[f"ability_sd{suffix}"] = float(np.sqrt(self.variance[g]))
-                figures[f"dispersion{suffix}"] = float(self.dispersion[g])
-        return figures
+                values[f"ability{suffix}"] = float(self.ability[g])
+                values[f"ability_sd{suffix}"] = float(np.sqrt(self.variance[g]))
+                values[f"dispersion{suffix}"] = float(self.dispersion[g])
+        return values
 
 
 def _sigmoid(x: Float64) -> Float64:

@@ -1,4 +1,4 @@
-"""No implicit evidence: beliefs move by a task's own rollouts only (ρ then only scales their weight)."""
+"""No implicit evidence: only a task's own rollouts change its belief."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class NoEvidence(Evidence):
     """Predicts nothing for any task, as MoPPS does (arXiv 2507.04632)."""
 
     def observe(self, observation: Observation) -> None:
-        """Nothing is learnt."""
+        """Learns nothing."""
 
     def predict(self, start: int, stop: int, out: Float32) -> None:
         """NaN everywhere."""

@@ -1,4 +1,4 @@
-"""No anchors needed: means of domains, levels and the like, learnt while training goes on."""
+"""Evidence without anchors: running means by domain, level and the like."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Online(Evidence):
     nearer to p*); p̃ describes those that selection reaches.
 
     columns: names of the pool's columns, from the widest to the narrowest, of strings, integers or booleans;
-        null is a group of its own. By default the domain.
+        null is a group too. By default the domain.
     gamma: what a past observation weighs after one more step.
     strength: how many observed tasks the parent's mean is worth.
     """
@@ -152,11 +152,11 @@ class Online(Evidence):
 
     def metrics(self) -> dict[str, float]:
         """The pool's recent mean, and those of the widest groups that were observed."""
-        figures = {"mean": float(self.mean[0])} if self.count[0] > 0 else {}
+        values = {"mean": float(self.mean[0])} if self.count[0] > 0 else {}
         for key, mean, count in zip(self.keys, self.mean, self.count, strict=True):
             if len(key) == 1 and count > 0:
-                figures[f"mean/{key[0]}"] = float(mean)
-        return figures
+                values[f"mean/{key[0]}"] = float(mean)
+        return values
 
 
 def _encode(pool: TaskPool, name: str) -> tuple[list[str | None], npt.NDArray[np.int64]]:

@@ -1,4 +1,4 @@
-"""Where the shipped weak, base and strong checkpoints lie, how they are written and read."""
+"""The shipped weak, base and strong checkpoints: where they are, how to write and read them."""
 
 from pathlib import Path
 
@@ -29,7 +29,7 @@ def load(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 
 
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
-    """Write a folder that transformers and vLLM load without any code of ours.
+    """Write a folder that transformers and vLLM load without custom code.
 
     The file keeps the weights as float16, half the size and within 2^-11 of each weight; the configuration
     says float32, which is what they are meant to be loaded as.

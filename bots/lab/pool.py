@@ -22,7 +22,7 @@ SCHEMA = pa.schema(
     ]
 )
 ANCHORS_FILE = "anchors.parquet"
-# So many draws in a row without a new prompt mean that the level has no more to give.
+# After this many consecutive draws without a new prompt the level counts as exhausted.
 _DRAWS_BEFORE_EMPTY = 2000
 
 
@@ -55,7 +55,7 @@ def lab_table(
         raise ValueError(f"split is {split!r}, it must be 'train' or 'eval'")
     cells = _cells(domains, levels)
     rng = np.random.default_rng(seed)
-    # In random turns, so that a table of a few rows is a fair sample, too.
+    # In random order, so that a small table is a fair sample too.
     chosen = _draw([cells[i] for i in rng.permutation(len(cells))], size, split, rng)
     order = rng.permutation(len(chosen))
     rows = [chosen[i] for i in order]
@@ -103,7 +103,7 @@ def _cells(
 def _draw(
     cells: list[tuple[str, int]], size: int, split: Split, rng: np.random.Generator
 ) -> list[tuple[str, int, Problem]]:
-    """Fill the cells in turns, so that they stay equal until one is empty."""
+    """Fill the cells in turn, so that they stay equal until one is exhausted."""
     chosen: list[tuple[str, int, Problem]] = []
     seen: set[str] = set()
     open_cells = list(cells)

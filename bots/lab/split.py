@@ -1,4 +1,4 @@
-"""The line between training and evaluation tasks: a hash of the prompt, so that none is ever on both sides."""
+"""The split into training and evaluation tasks, by a hash of the prompt: no prompt is ever in both."""
 
 import hashlib
 from typing import Literal
@@ -7,7 +7,7 @@ Split = Literal["train", "eval"]
 
 
 def prompt_hash(prompt: str) -> str:
-    """32 hexadecimal digits that name the prompt, the same on every machine."""
+    """32 hexadecimal digits that identify the prompt, the same on every machine."""
     return hashlib.blake2b(prompt.encode(), digest_size=16).hexdigest()
 
 

@@ -11,9 +11,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from bots.lab.families import FAMILIES, Problem
 from bots.lab.split import split_of
 
-# Up to which level each family is taught in full. Above, every further level is _DECAY times as frequent as
-# the one before it, for TAIL_LEVELS levels: a slope, where training would otherwise leave a cliff that
-# reinforcement cannot climb. What lies still higher is never seen.
+# Levels up to which each family is taught in full. Above, each level is _DECAY times as frequent as the one before
+# it, for TAIL_LEVELS levels: a slope instead of a cliff that reinforcement could not climb. Higher levels are never
+# seen.
 TAUGHT_LEVELS: Mapping[str, int] = {"math": 5, "logic": 4, "code": 4}
 TAIL_LEVELS = 4
 _DECAY = 0.4
@@ -28,7 +28,7 @@ LevelShares = Mapping[str, npt.NDArray[np.float64]]
 
 
 def level_shares() -> LevelShares:
-    """The shares that the shipped checkpoints are trained with."""
+    """The shares used for the shipped checkpoints."""
     shares = {}
     for domain, taught in TAUGHT_LEVELS.items():
         weights = np.append(np.ones(taught), _DECAY ** np.arange(1, TAIL_LEVELS + 1))
@@ -37,7 +37,7 @@ def level_shares() -> LevelShares:
 
 
 def draw_problems(count: int, shares: LevelShares, rng: np.random.Generator) -> list[Problem]:
-    """`count` problems, every domain as often, levels by `shares`, never an evaluation prompt."""
+    """`count` problems, equally many per domain, levels by `shares`, never an evaluation prompt."""
     domains = list(shares)
     problems: list[Problem] = []
     while len(problems) < count:

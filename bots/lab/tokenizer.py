@@ -1,4 +1,4 @@
-"""One token a character: a tokenizer in the Hugging Face format that needs no code of ours to be loaded."""
+"""One token a character: a tokenizer in the Hugging Face format that loads without custom code."""
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast

@@ -1,6 +1,6 @@
-"""Off-policy samples: how far the sampler was from the policy at the batch's start, and what to do about it.
+"""Off-policy samples: the mismatch between sampler and learner, and its correction.
 
-Three policies meet in a step: μ, which sampled (an engine, in its own precision and kernels, and up to
+Three policies are involved in a step: μ, which sampled (an engine, in its own precision and kernels, and up to
 `max_staleness` versions old); "old", the learner at the batch's start; and θ, the learner after each of the
 batch's optimizer steps. The ratio π_θ/π_old, from exactly 1, is what a loss clips; the weight π_old/π_μ,
 truncated, corrects for the sampler. Clipping π_θ/π_μ instead would stop learning from stale completions.

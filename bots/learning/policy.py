@@ -1,4 +1,4 @@
-"""The policy as a module: loaded, with or without LoRA adapters, and seen as the checkpoint that engines load.
+"""The policy as a module: loaded, with or without LoRA adapters, and as the checkpoint that engines load.
 
 Needs torch and transformers; LoRA also peft (the extra `lora`).
 """
@@ -55,18 +55,18 @@ def packs(path: str, model: ModelConfig, learner: LearnerConfig) -> bool:
 
 
 def check_policy(path: str, lora: LoraConfig | None) -> None:
-    """Refuse, without loading weights, what could not be trained or would not fit the engines.
+    """Check, without loading weights, that a model can be trained and fits the engines.
 
-    path: a folder or a hub's name; only a folder's weights are looked at.
-    Raises ConfigError if the weights have another vocabulary than the configuration says, by which the engines
-    are built; if `lora` is given and peft is missing; or if `lora.targets` names a layer that is not there.
+    path: a folder or a hub's name; only a folder's weights are checked.
+    Raises ConfigError if the weights' vocabulary differs from the configuration's, which sizes the engines; if `lora`
+    is given and peft is missing; or if `lora.targets` names a layer that is not there.
     """
     config = AutoConfig.from_pretrained(path)
     said = config.get_text_config().vocab_size
     held = _embeddings(Path(path))
     if held is not None and held != said:
         raise ConfigError(
-            f"model.path {path!r}: its configuration says vocab_size = {said}, by which engines are built, but its "
+            f"model.path {path!r}: its configuration says vocab_size = {said}, which sizes the engines, but its "
             f"weights hold {held} embeddings; they don't belong together"
         )
     if lora is None:
@@ -87,7 +87,7 @@ def check_policy(path: str, lora: LoraConfig | None) -> None:
 
 
 def _embeddings(folder: Path) -> int | None:
-    """Rows of the input embedding in a folder's weights, read from their headers; None where not to be found."""
+    """Rows of the input embedding in a folder's weights, read from their headers; None if not found."""
     for file in sorted(folder.glob("*.safetensors")):
         with safe_open(file, framework="pt") as tensors:
             for name in tensors.keys():  # noqa: SIM118 (no mapping)
@@ -108,17 +108,17 @@ def _with_adapters(policy: nn.Module, lora: LoraConfig) -> nn.Module:
         bias="none",
         task_type="CAUSAL_LM",
     )
-    # DeepSpeed keeps master weights in float32 by itself and wants one dtype in the module.
+    # DeepSpeed keeps float32 master weights itself and needs a single dtype in the module.
     model: nn.Module = get_peft_model(policy, adapters, autocast_adapter_dtype=False)
     return model
 
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """One tensor of the checkpoint, and what it is made of.
+    """One tensor of the checkpoint and its sources.
 
     name: in the base model's checkpoint. weight: the parameter of that name. layer: the LoRA layer that holds
-    it, if one does. parameters: all that must be whole in this process before `tensor` is called.
+    it, if one does. parameters: those that must be gathered in this process before `tensor` is called.
     """
 
     name: str
@@ -143,7 +143,7 @@ class Published:
 
 
 def published(policy: nn.Module) -> Iterator[Published]:
-    """The policy's parameters under the names of its own checkpoint, adapters merged. Tied ones come once."""
+    """The policy's parameters under their checkpoint names, adapters merged. Tied ones come once."""
     layers = {name: module for name, module in policy.named_modules() if hasattr(module, "get_delta_weight")}
     for name, parameter in policy.named_parameters():
         if ".lora_" in name:

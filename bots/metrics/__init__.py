@@ -1,4 +1,4 @@
-"""The comparison figures: ETR, TTB, BSF, calibration of predictions, and paired comparison over seeds.
+"""Comparison metrics: ETR, TTB, BSF, calibration of predictions, and paired comparison over seeds.
 
 One definition for every report (BOTS, arXiv 2510.26374, section 5 and its appendix on metrics).
 """

@@ -1,4 +1,4 @@
-"""The effective task ratio: how much of a batch there is anything to learn from."""
+"""The effective task ratio: the share of a batch that has a learning signal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How well predicted pass rates fitted the observed ones."""
+"""How well predicted pass rates fit the observed ones."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from bots.support.arrays import Float64
 
 @dataclass(frozen=True)
 class Calibration:
-    """How well one-step-ahead predictions fitted the observed pass rates.
+    """How well one-step-ahead predictions fit the observed pass rates.
 
-    brier: mean of (q − p̂)² over tasks. It contains p̂'s own sampling noise p(1−p)/n, so 0 cannot be reached.
+    brier: mean of (q − p̂)² over tasks. It contains p̂'s own sampling noise p(1−p)/n, so 0 is out of reach.
     log_loss: −mean of p̂·ln q + (1−p̂)·ln(1−q), in nats a rollout; inf if a certain prediction was wrong.
     correlation: Pearson's, of q and p̂; nan where either is constant.
     auc: probability that a random success had a larger q than a random failure, ties counting half, with
@@ -35,7 +35,7 @@ def calibration(
 ) -> Calibration:
     """Compare predictions q (T,) with observed pass rates p̂ (T,), made before they were observed.
 
-    rollouts: n (T,) or a scalar, the weight of each task in every figure; equal weights by default. Tasks for
+    rollouts: n (T,) or a scalar, the weight of each task in every metric; equal weights by default. Tasks for
     which q is NaN (no prediction) are left out and not counted in `tasks`.
     Raises ValueError for unequal shapes, values outside [0, 1], no prediction at all, weights not > 0.
     """

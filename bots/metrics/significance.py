@@ -14,7 +14,7 @@ MOST_PAIRS = 20
 def signed_rank_test(ours: npt.ArrayLike, theirs: npt.ArrayLike) -> float:
     """Two-sided p-value of Wilcoxon's signed-rank test on pairs, exact also with ties.
 
-    A value may be infinite (a run that never got there): only the order of the differences counts, and two
+    A value may be infinite (a run that never reached its target): only the order of the differences counts, and two
     infinities are a tie. Pairs without a difference are left out (Wilcoxon 1945). With S pairs the least
     possible value is 2^(1-S).
     ours, theirs: (S,), paired by position, at most 20. Raises ValueError for other shapes and NaN.

@@ -13,7 +13,7 @@ from bots.pool import TaskPool
 
 TokenIds = npt.NDArray[np.int32]
 PIECE = 4096
-"""Prompts that are held as objects at a time."""
+"""Number of prompts held as objects at a time."""
 
 
 class Prompts:
@@ -22,7 +22,7 @@ class Prompts:
     def __init__(self, prompts: Iterable[TokenIds]) -> None:
         flat, lengths = [np.empty(0, np.int32)], []
         stream = iter(prompts)
-        # Piece by piece: an array object for each of a million prompts would take more than their tokens.
+        # In pieces: a million array objects would take more memory than the tokens.
         while piece := list(islice(stream, PIECE)):
             flat.append(np.concatenate(piece).astype(np.int32, copy=False))
             lengths.append(np.array([len(part) for part in piece], np.int64))

@@ -1,12 +1,12 @@
-"""The ledger: where every selected task is on its way from selection to training, and when a batch is due.
+"""The ledger: where every selected task is between selection and training, and when a batch is due.
 
-Nothing is selected twice while it is under way, nothing is trained or observed twice, nothing gets lost without
-a reason. Every entry is at exactly one of these places:
+No task is selected twice while in flight, none is trained or observed twice, and none disappears without a reason.
+Every entry is at exactly one of these places:
 
     waiting → generating → grading → ready → trained (at a step)
        ↑__________|___________|        or dropped (with a reason)
 
-A task that is selected again later is another entry: the key is (wave, row), the wave being the number of the
+A task that is selected again later is a new entry: the key is (wave, row), and the wave is the number of the
 selection. Bounded staleness follows AReaL (arXiv 2505.24298, section 5.1, equation 3): at most (k + 1) · B tasks are
 selected and not yet trained, k = `max_staleness`, B = `tasks`.
 """
@@ -28,15 +28,15 @@ PLACES: tuple[Place, ...] = ("waiting", "generating", "grading", "ready")
 
 
 class LedgerError(RuntimeError):
-    """A task that would be counted twice, or that the ledger doesn't know."""
+    """A task that would be counted twice, or that is not in the ledger."""
 
 
 @dataclass(slots=True)
 class Entry:
-    """One selected task that is not trained yet.
+    """A selected task that is not trained yet.
 
-    order: its place among all selected. version: the oldest policy version that may have sampled a token of
-    its answers; None while it waits. done: its place among all completed; 0 until then.
+    order: its position among all selected tasks. version: the oldest policy version that may have sampled a token of
+    its completions; None while it waits. done: its position among all completed tasks; 0 until then.
     """
 
     order: int
@@ -46,14 +46,14 @@ class Entry:
 
 
 class Ledger:
-    """Places of the selected tasks, and the rule by which a step's batch is put together.
+    """Places of the selected tasks, and the rule that forms a step's batch.
 
-    tasks: B, tasks of one wave and of one batch. max_staleness: k. path: JSON lines of all that happened, to be
-    audited with `audit`; None keeps no record.
+    tasks: B, the size of a wave and of a batch. max_staleness: k. path: JSON lines of every event, which `audit`
+    checks; None keeps no record.
 
-    Wave w may be given to engines from policy version w - 1 - k on. So all that was begun at version u or before
-    belongs to the waves up to u + k + 1, and fits into the steps up to u + k + 1: a group begun at version u is
-    trained at most k versions later, and none need be thrown away for its age.
+    Engines may start wave w from policy version w - 1 - k on. So whatever was started at version u or before belongs
+    to the waves up to u + k + 1 and fits into the steps up to u + k + 1: a group started at version u is trained at
+    most k versions later, and none has to be thrown away as too old.
     """
 
     def __init__(self, tasks: int, max_staleness: int, path: str | Path | None = None) -> None:
@@ -74,34 +74,34 @@ class Ledger:
 
     @property
     def rows(self) -> list[int]:
-        """Rows under way, which must not be selected again."""
+        """Rows in flight, which must not be selected again."""
         return [row for _, row in self._entries]
 
     @property
     def wants_wave(self) -> bool:
-        """Whether the next wave may be selected: k waves may be ahead of the step that comes next."""
+        """Whether the next wave may be selected: at most k waves ahead of the next step."""
         return self.wave < self.step + 1 + self.max_staleness
 
     def select(self, wave: int, rows: Iterable[int]) -> None:
-        """A wave was drawn. Raises LedgerError for a wave out of turn or a row that is under way."""
+        """Add a wave. Raises LedgerError for a wave out of turn or a row in flight."""
         if wave != self.wave + 1:
             raise LedgerError(f"wave {wave} was selected after wave {self.wave}")
         self._draw(wave, rows)
         self.wave = wave
 
     def refill(self, rows: Iterable[int]) -> None:
-        """More tasks were drawn for the newest wave.
+        """Add more tasks to the newest wave.
 
-        Raises LedgerError for a row that is under way or was dropped from this wave.
+        Raises LedgerError for a row that is in flight or was dropped from this wave.
         """
         self._draw(self.wave, rows)
 
     def may_begin(self, key: Key, version: int) -> bool:
-        """Whether a task may be given to an engine that holds this policy version."""
+        """Whether an engine with this policy version may start the task."""
         return key[0] <= version + 1 + self.max_staleness
 
     def at(self, place: Place) -> list[Key]:
-        """The keys at a place, in the order in which they were selected."""
+        """The keys at a place, in order of selection."""
         return [key for key, entry in self._entries.items() if entry.place == place]
 
     def counts(self) -> dict[Place, int]:
@@ -109,34 +109,34 @@ class Ledger:
         return dict(self._counts)
 
     def generate(self, key: Key, version: int) -> None:
-        """An engine that holds `version` got the task."""
+        """An engine with policy version `version` started the task."""
         self._move(key, "waiting", "generating").version = version
 
     def answered(self, key: Key, version: int) -> None:
-        """All answers are there; `version` is that of their oldest token."""
+        """All completions are there; `version` is that of their oldest token."""
         self._move(key, "generating", "grading").version = version
 
     def graded(self, key: Key) -> None:
-        """All answers have rewards."""
+        """All completions have rewards."""
         self._completed += 1
         self._move(key, "grading", "ready").done = self._completed
 
     def again(self, key: Key) -> None:
-        """The engine was lost that had the task: it waits again."""
+        """The engine that had the task was lost: the task waits again."""
         entry = self._move(key, "generating", "waiting")
         entry.version = None
 
     def drop(self, key: Key, reason: str) -> None:
-        """Give a task up, for a reason."""
+        """Drop a task for this reason."""
         if key not in self._entries:
-            raise LedgerError(f"{_name(key)} is dropped, but not under way")
+            raise LedgerError(f"{_name(key)} is dropped, but not in flight")
         self._note("dropped", wave=key[0], row=key[1], step=self.step + 1, reason=reason)
         entry = self._entries.pop(key)
         self._counts[entry.place] -= 1
         self._dropped[key] = entry.order, reason
 
     def leave_out(self, keys: Sequence[Key], reason: str) -> None:
-        """The last step's batch did without these ready tasks: their evidence counts, they are not trained on."""
+        """Leave ready tasks out of the last step's batch: their evidence counts, but they are not trained on."""
         for key in keys:
             self._entry(key, "ready")
             self._note("dropped", wave=key[0], row=key[1], step=self.step, reason=reason)
@@ -145,26 +145,26 @@ class Ledger:
 
     @property
     def dropped(self) -> list[str]:
-        """Reasons of what was dropped since the last step."""
+        """Reasons of the drops since the last step."""
         return [reason for _, reason in self._dropped.values()]
 
     @property
     def dropped_rows(self) -> list[int]:
-        """Rows of what was dropped since the last step."""
+        """Rows dropped since the last step."""
         return [row for _, row in self._dropped]
 
     def due(self) -> list[Key] | None:
-        """The next step's batch in the order of selection, or None while it must be waited for.
+        """The next step's batch in order of selection, or None while it is incomplete.
 
-        The oldest versions first, and of one version what completed first. A task dropped since the last step
-        leaves its place in the batch empty. What would be too old at the step after is waited for, never dropped;
-        and so that it all fits into the steps that are left to it, at most j · B tasks may remain that are to be
-        trained within the j steps to come (j = 0 … k). At k = 0 the batch is the whole wave.
+        The oldest versions go first, and within a version those that completed first. A task dropped since the last
+        step leaves its place in the batch empty. The batch waits for tasks that would be too old a step later, and
+        never drops them. So that every task fits into the steps it has left, at most j · B tasks may remain that
+        must be trained within the next j steps (j = 0 … k). At k = 0 the batch is the whole wave.
         """
         size = max(0, self.tasks - len(self._dropped))
         if self.wave <= self.step or self._counts["ready"] < min(size, len(self._entries)):
             return None
-        # By the number of steps that are left after this one.
+        # Indexed by the number of steps left after this one.
         left = [0] * (self.max_staleness + 1)
         ready = []
         for key, entry in self._entries.items():
@@ -186,20 +186,20 @@ class Ledger:
     def _version(self, key: Key) -> int:
         version = self._entries[key].version
         if version is None:
-            raise LedgerError(f"{_name(key)} is ready, but of no version")
+            raise LedgerError(f"{_name(key)} is ready, but has no policy version")
         return version
 
     def blocked_by(self) -> Place:
-        """What the batch waits for most: tasks with an engine, or with a grader."""
+        """What the batch waits for: tasks at an engine, or at a grader."""
         return "generating" if self._counts["generating"] or self._counts["waiting"] else "grading"
 
     def train(self, keys: Sequence[Key]) -> None:
-        """The next step trains on these; their evidence is counted with it."""
+        """Train the next step on these tasks; their evidence counts with it."""
         for key in keys:
             entry = self._entry(key, "ready")
             if entry.version is None or self.step - entry.version > self.max_staleness:
                 raise LedgerError(
-                    f"{_name(key)} is of version {entry.version}, too old for step {self.step + 1}"
+                    f"{_name(key)} has policy version {entry.version}, too old for step {self.step + 1}"
                 )
         self.step += 1
         self._note("trained", step=self.step, tasks=keys)
@@ -209,16 +209,16 @@ class Ledger:
         self._dropped = {}
 
     def state(self) -> dict[str, Any]:
-        """What a checkpoint keeps: counters and the tasks under way, which are answered anew after a restore.
+        """State for a checkpoint: counters and the tasks in flight, which are generated again after a restore.
 
-        Those dropped since the last step are among them: going back to that step gives them another chance.
+        Tasks dropped since the last step are included: going back to that step gives them another chance.
         """
         orders = {key: entry.order for key, entry in self._entries.items()}
         orders |= {key: order for key, (order, _) in self._dropped.items()}
         return {"step": self.step, "wave": self.wave, "under_way": sorted(orders, key=orders.__getitem__)}
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go back to `state()`; everything under way then waits for an engine."""
+        """Go back to `state()`; every task in flight then waits for an engine."""
         self._note("rewound", **state)
         self.step, self.wave = state["step"], state["wave"]
         self._selected = self._completed = 0
@@ -234,20 +234,20 @@ class Ledger:
             self._log.sync()
 
     def note_loss(self, actor: str, reason: str, tasks: Sequence[Key]) -> None:
-        """Write down that an actor was lost, and which tasks it had."""
+        """Record the loss of an actor and the tasks it had."""
         self._note("lost", actor=actor, reason=reason, tasks=tasks)
 
     def note_joined(self, actor: str, seconds: float) -> None:
-        """Write down that an engine is of use, so long after it was lost or hired."""
+        """Record that an engine is ready; seconds: since it was lost or added."""
         self._note("joined", actor=actor, step=self.step, seconds=round(seconds, 3))
 
     def _draw(self, wave: int, rows: Iterable[int]) -> None:
         rows = [int(row) for row in rows]
         if known := set(self.rows) & set(rows):
-            raise LedgerError(f"row {min(known)} was selected in wave {wave} while it is under way")
+            raise LedgerError(f"row {min(known)} was selected in wave {wave} while it is in flight")
         if again := {(wave, row) for row in rows} & self._dropped.keys():
             row = min(again)[1]
-            raise LedgerError(f"row {row} was selected in wave {wave} again, from which it was dropped")
+            raise LedgerError(f"row {row} was selected again in wave {wave}, which dropped it")
         self._note("selected", wave=wave, rows=rows)
         for row in rows:
             self._enter((wave, row))
@@ -255,7 +255,7 @@ class Ledger:
     def _entry(self, key: Key, place: Place) -> Entry:
         entry = self._entries.get(key)
         if entry is None or entry.place != place:
-            found = "not under way" if entry is None else entry.place
+            found = "not in flight" if entry is None else entry.place
             raise LedgerError(f"{_name(key)} should be {place}, but is {found}")
         return entry
 
@@ -277,12 +277,12 @@ class Ledger:
 
 
 EMPTY: dict[str, Any] = {"step": 0, "wave": 0, "under_way": []}
-"""The state of a ledger before anything was selected."""
+"""The state of a ledger before the first selection."""
 
 
 @dataclass(slots=True)
 class Audit:
-    """What a ledger's file comes to. trained: step of each; dropped: its reason; under_way: the rest."""
+    """Summary of a ledger's file. trained: step of each task; dropped: its reason; under_way: those in flight."""
 
     trained: dict[Key, int]
     dropped: dict[Key, str]
@@ -292,12 +292,12 @@ class Audit:
 
     @property
     def selected(self) -> int:
-        """How many tasks were selected, those that a rewind has undone left out."""
+        """Number of selected tasks, without those a rewind has undone."""
         return len(self.trained) + len(self.dropped) + len(self.under_way)
 
 
 def audit(path: str | Path) -> Audit:
-    """Go through a run's `ledger.jsonl` and check that every selected task is at exactly one place.
+    """Read a run's `ledger.jsonl` and check that every selected task is at exactly one place.
 
     Raises LedgerError for a task that was selected twice in a wave, or trained or dropped twice or unselected.
     """
@@ -308,7 +308,7 @@ def audit(path: str | Path) -> Audit:
 
     def leave(key: Key, what: str) -> Key:
         if key not in under_way:
-            raise LedgerError(f"{path}: {_name(key)} is {what}, but it was not under way")
+            raise LedgerError(f"{path}: {_name(key)} is {what}, but it was not in flight")
         under_way.remove(key)
         return key
 
@@ -319,7 +319,7 @@ def audit(path: str | Path) -> Audit:
                 if len(keys) != len(event["rows"]) or {row for _, row in keys} & {
                     row for _, row in under_way
                 }:
-                    raise LedgerError(f"{path}: wave {event['wave']} selects a row that is under way")
+                    raise LedgerError(f"{path}: wave {event['wave']} selects a row that is in flight")
                 for key in keys & (trained.keys() | dropped.keys()):
                     raise LedgerError(f"{path}: wave {key[0]} selects row {key[1]} again")
                 under_way |= keys
@@ -338,7 +338,9 @@ def audit(path: str | Path) -> Audit:
                 trained = {key: at for key, at in trained.items() if at <= step}
                 dropped = {key: (at, why) for key, (at, why) in dropped.items() if at <= step}
                 for key in under_way & (trained.keys() | dropped.keys()):
-                    raise LedgerError(f"{path}: {_name(key)} is under way again though it was accounted for")
+                    raise LedgerError(
+                        f"{path}: {_name(key)} is in flight again although it was trained or dropped"
+                    )
     return Audit(trained, {key: why for key, (_, why) in dropped.items()}, under_way, losses, rewinds)
 
 

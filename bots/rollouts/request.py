@@ -1,4 +1,4 @@
-"""What is asked of an engine: one prompt, answered several times."""
+"""A request to an engine: one prompt, completed several times."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ import numpy as np
 import numpy.typing as npt
 
 RequestKey = tuple[str, int, int]
-"""What the request is for, "train" or "evaluate"; the selection or evaluation that it belongs to; the pool's row."""
+"""Purpose ("train" or "evaluate"), wave (0 in an evaluation), and row of the pool."""
 
 
 class RefusedError(ValueError):
-    """A request that the engine can't serve, in its own words; the engine goes on."""
+    """A request the engine cannot serve, with the engine's reason; the engine keeps running."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How a prompt is answered: the number of answers, their longest length in tokens, temperature, top-p.
+    """Sampling parameters: completions per prompt (n), their longest length in tokens, temperature, top-p.
 
-    stop_ids: tokens that end a completion besides those by which the engine ends one by itself.
+    stop_ids: tokens that end a completion, in addition to the engine's own.
     """
 
     samples: int
@@ -31,9 +31,9 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One prompt, int32 (P,). seed: None draws it anew each time; else the answers depend on nothing but it.
+    """One prompt, int32 (P,). seed: fixes the completions; None draws a new one each time.
 
-    losses: how many engines were lost that had it.
+    losses: number of engines lost while they had the request.
     """
 
     key: RequestKey
@@ -44,9 +44,9 @@ class Request:
 
 
 def request_seed(run_seed: int, wave: int, row: int) -> int:
-    """Seed of a request, a function of run, selection and task alone.
+    """Seed of a request, a function of run, wave and task alone.
 
-    vLLM gives the i-th answer of a request the seed plus i; requests are spread far apart.
+    vLLM uses the seed plus i for the i-th completion of a request, so requests lie far apart.
     """
     state = np.random.SeedSequence((run_seed, wave, row)).generate_state(1)[0]
     return int(state % (2**31 - 2**16))

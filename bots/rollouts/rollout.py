@@ -1,4 +1,4 @@
-"""What a rollout is: one answer to a task, with everything the loss and the reader need to know of it."""
+"""Rollouts and groups: the completions of a task, with everything the loss and a reader need."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from bots.metrics import effective_task_ratio
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
-    """One sampled answer.
+    """One sampled completion.
 
     token_ids: int32 (L,), with the end-of-sequence token if it was reached.
     logprobs: float32 (L,), log-probability of each token under the policy that sampled it.
-    text: the decoded answer without special tokens.
-    finished: whether it ended by itself; False if it ran into the token limit.
-    version: policy version that sampled it; the oldest, where new weights came while it grew.
-    weights: checksum of that version's weights, as the engine took it when it loaded them.
-    spans: (version, tokens) of each policy version that sampled a part of it, in order.
+    text: the decoded completion without special tokens.
+    finished: whether it ended by itself; False if it reached the token limit.
+    version: policy version that sampled it; the oldest one if weights changed on the way.
+    weights: checksum of that version's weights, computed by the engine when it loaded them.
+    spans: (version, tokens) for each policy version that sampled a part of it, in order.
     """
 
     token_ids: npt.NDArray[np.int32]
@@ -41,13 +41,13 @@ class Rollout:
 
 @dataclass(slots=True)
 class Group:
-    """The n answers to one task, GRPO's unit.
+    """The n completions of one task, GRPO's unit.
 
     row: the task's row in the pool.
     prompt_ids: int32 (P,).
-    rollouts: the n answers.
+    rollouts: the n completions.
     rewards: float64 (n,) in [0, 1] once graded; NaN where a grader failed.
-    reasons: the graders' reasons, one for each answer.
+    reasons: the graders' reasons, one per completion.
     """
 
     row: int
@@ -58,26 +58,27 @@ class Group:
 
     @property
     def graded(self) -> bool:
-        """Whether every answer has a reward; a partial group would bias the advantage."""
+        """Whether every completion has a reward; a partial group would bias the advantage."""
         return len(self.rewards) == len(self.rollouts) and not np.isnan(self.rewards).any()
 
 
 def rollout_table(step: int, ids: Sequence[str], groups: Sequence[Group]) -> pa.Table:
-    """What was answered at one step, a row for each rollout, to be read by people and programs.
+    """The rollouts of one step as a table, a row for each.
 
-    ids: the groups' task ids. A reward is null where the answer could not be graded.
+    ids: the groups' task ids. A reward is null where the completion could not be graded.
+    Column `answer` holds the completion; it keeps the name that saved runs have.
     Columns: step, task, answer, reward, reason, tokens, mean_logprob, finished, policy_version (of the
     oldest token), newest_policy_version, weights.
     """
-    answers = [(task, g, i) for task, g in zip(ids, groups, strict=True) for i in range(len(g.rollouts))]
-    rollouts = [group.rollouts[i] for _, group, i in answers]
+    completions = [(task, g, i) for task, g in zip(ids, groups, strict=True) for i in range(len(g.rollouts))]
+    rollouts = [group.rollouts[i] for _, group, i in completions]
     return pa.table(
         {
-            "step": pa.array([step] * len(answers), pa.int32()),
-            "task": [task for task, _, _ in answers],
+            "step": pa.array([step] * len(completions), pa.int32()),
+            "task": [task for task, _, _ in completions],
             "answer": [rollout.text for rollout in rollouts],
-            "reward": pa.array([group.rewards[i] for _, group, i in answers], from_pandas=True),
-            "reason": [group.reasons[i] for _, group, i in answers],
+            "reward": pa.array([group.rewards[i] for _, group, i in completions], from_pandas=True),
+            "reason": [group.reasons[i] for _, group, i in completions],
             "tokens": pa.array([len(rollout.token_ids) for rollout in rollouts], pa.int32()),
             "mean_logprob": [float(rollout.logprobs.mean()) for rollout in rollouts],
             "finished": [rollout.finished for rollout in rollouts],
@@ -89,7 +90,7 @@ def rollout_table(step: int, ids: Sequence[str], groups: Sequence[Group]) -> pa.
 
 
 def batch_figures(groups: Sequence[Group]) -> dict[str, float]:
-    """What a batch of graded groups shows of itself: ETR, mean reward, tokens, share of finished answers."""
+    """Metrics of a batch of graded groups: ETR, mean reward, tokens, share of finished completions."""
     rewards = np.stack([group.rewards for group in groups])
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     return {

@@ -1,4 +1,4 @@
-"""Prompts as the model sees them: chat templates, token ids, and the text that a grader gets."""
+"""Prompts as the model sees them: chat templates, token ids, and the text graders get."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ PLAIN = "plain"
 
 
 class TemplateError(ValueError):
-    """A chat template that is missing or that fails, with the way out."""
+    """A chat template that is missing or fails, with the way out."""
 
 
 class PromptEncoder:
-    """Turns prompts into token ids with a chat template.
+    """Encodes prompts as token ids with a chat template.
 
     tokenizer: a loaded tokenizer, or the folder or hub name to load one from.
     template: None takes the tokenizer's own; "plain" joins the messages' texts with blank lines and uses no
@@ -32,7 +32,7 @@ class PromptEncoder:
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase | str | Path, template: str | None = None) -> None:
         if isinstance(tokenizer, str | Path):
-            # Here, since it takes seconds and most processes only want `prompt_text`.
+            # Imported here: it takes seconds, and most processes only need `prompt_text`.
             from transformers import AutoTokenizer
 
             tokenizer = AutoTokenizer.from_pretrained(tokenizer)
@@ -46,7 +46,7 @@ class PromptEncoder:
             )
 
     def render(self, prompt: Prompt) -> str:
-        """The whole text up to where the answer starts. Raises TemplateError where the template refuses."""
+        """The whole text up to where the completion starts. Raises TemplateError if the template fails."""
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
         if self.plain:
             return "\n\n".join(message["content"] for message in messages)
@@ -54,7 +54,7 @@ class PromptEncoder:
             text: str = self.tokenizer.apply_chat_template(
                 messages, tokenize=False, add_generation_prompt=True, chat_template=self._template
             )
-        except Exception as error:  # jinja2's errors and whatever a template raises by itself
+        except Exception as error:  # jinja2's errors, and any that a template raises
             raise TemplateError(
                 f"the chat template fails on a prompt with roles {[m['role'] for m in messages]}: {error}"
             ) from error
@@ -63,7 +63,7 @@ class PromptEncoder:
     def encode(self, prompts: Sequence[Prompt]) -> list[npt.NDArray[np.int32]]:
         """Token ids of each prompt."""
         texts = [self.render(prompt) for prompt in prompts]
-        # A chat template writes the special tokens itself.
+        # A chat template writes the special tokens.
         encoded = self.tokenizer(texts, add_special_tokens=self.plain, return_attention_mask=False)
         return [np.asarray(ids, np.int32) for ids in encoded["input_ids"]]
 
@@ -73,7 +73,7 @@ class PromptEncoder:
 
 
 def prompt_text(prompt: Prompt) -> str:
-    """What a grader gets as the prompt: the messages' texts without the system prompt."""
+    """The prompt as graders get it: the messages' texts without the system prompt."""
     if isinstance(prompt, str):
         return prompt
     return "\n\n".join(message["content"] for message in prompt if message["role"] != "system")

@@ -14,13 +14,13 @@ Shares = Mapping[str, float] | str | None
 
 
 class DomainShares:
-    """Splits a batch among the domains so that over time each gets its share exactly.
+    """Splits batches among domains so that over time each gets exactly its share.
 
     shares: weight ≥ 0 of each domain (those left out get 0); "weights": the sum of the column `weight` over the
-    domain's tasks, so that a source of weight 2 comes up twice as often as its size says; None: the batch is
+    domain's tasks, so that a source of weight 2 is selected twice as often as its size suggests; None: the batch is
     not split.
-    What rounding takes from a domain in one batch is owed to it in the next. A domain that has too few tasks
-    to fill its part leaves the rest to the others.
+    What rounding takes from a domain in one batch is owed to it in the next. If a domain has too few tasks to fill
+    its part, the others fill it.
     """
 
     def __init__(self, pool: TaskPool, shares: Shares) -> None:
@@ -48,7 +48,7 @@ class DomainShares:
 
     @property
     def parts(self) -> list[tuple[int, int]]:
-        """(domain code, tasks) of each part of the pool that fills a part of the batch; code -1: the whole pool."""
+        """(domain code, tasks) of each part of the pool that has a share; code -1: the whole pool."""
         if self._weights is None:
             return [(-1, len(self.pool))]
         return [(code, int(self._sizes[code])) for code in np.flatnonzero(self._weights).tolist()]
@@ -63,8 +63,8 @@ class DomainShares:
         due = self._owed + batch * self._weights
         sizes = np.zeros(len(due), np.int64)
         for _ in range(batch):
-            # The domain that is owed most comes first; one with no task left is passed over, and one
-            # without a share only helps out.
+            # The domain that is owed most comes first. One with no task left is skipped; one without a share is
+            # used only when no other is left.
             order = np.where(sizes < free, due - sizes + (self._weights > 0) * (batch + 1), -np.inf)
             sizes[np.argmax(order)] += 1
         self._owed = np.clip(due - sizes, -1, 1)
@@ -72,11 +72,11 @@ class DomainShares:
             yield domain, int(sizes[domain]), int(free[domain])
 
     def state_dict(self) -> dict[str, Any]:
-        """What is owed to each domain."""
+        """What each domain is owed."""
         return {} if self._weights is None else {"owed": self._owed.copy()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore it; domains that are new are owed nothing."""
+        """Restore it; new domains are owed nothing."""
         if self._weights is not None:
             self._owed[: len(state["owed"])] = state["owed"]
 

@@ -1,4 +1,4 @@
-"""DAPO's dynamic sampling: drop groups whose rewards are all equal and refill, with any selector."""
+"""DAPO's dynamic sampling with any selector: drop groups with equal rewards and refill the batch."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from bots.support.arrays import Rows
 
 
 class DynamicFilter:
-    """Collects one batch of groups that carry a gradient (Yu et al. 2025, DAPO, dynamic sampling).
+    """Collects one batch of groups that have a gradient (DAPO, arXiv 2503.14476, section 3.2).
 
         filter = DynamicFilter(batch=32)
         while wanted := filter.wanted():
@@ -23,7 +23,7 @@ class DynamicFilter:
 
     batch: groups to train on. oversample: first request over batch, ≥ 1, e.g. 1.5.
     least_deviation: a group is kept if its rewards' standard deviation is greater than this (0: not all equal).
-    rounds: after this many rounds the batch goes out as it is, smaller than asked for; `complete` tells.
+    rounds: after this many rounds the batch is used as it is, possibly smaller than `batch` (see `complete`).
     """
 
     def __init__(
@@ -49,8 +49,7 @@ class DynamicFilter:
     def wanted(self) -> int:
         """How many tasks to select next; 0 when the batch is full or the rounds are used up.
 
-        A refill asks for what is missing over the share that was kept so far, at most the first request, and for that
-        where no group has come back yet.
+        A refill is the number of missing groups over the share kept so far, and at most the first request.
         """
         if self.complete or self.round == self.rounds:
             return 0
@@ -63,7 +62,7 @@ class DynamicFilter:
     def add(
         self, rows: Rows, rewards: list[npt.ArrayLike] | npt.NDArray[np.float64]
     ) -> npt.NDArray[np.bool_]:
-        """Take one round's groups. Returns bool (len(rows),): which are to be trained on.
+        """Add one round's groups. Returns bool (len(rows),): which to train on.
 
         Groups beyond a full batch are left out too, in the order given.
         """

@@ -20,10 +20,10 @@ from bots.support.arrays import Rows
 class Eligibility:
     """Cool-down and retirement, both optional.
 
-    cooldown: waves for which a task is left alone after it was selected or observed; 0: off. In a pool of which more
-        than half would rest, it is as many waves as leave half of it to choose from; likewise in each domain where
-        batches are divided by domain.
-    retire_above: posterior mean from which a task counts as mastered when it is observed; None: off.
+    cooldown: waves for which a task is not selected after it was selected or observed; 0: off. If more than half of
+        the pool would rest, it is shortened until half of the pool is left; the same holds within each domain that
+        has a share.
+    retire_above: an observed task with at least this posterior mean counts as mastered; None: off.
     recheck: waves after which a retired task may be selected again.
     """
 
@@ -33,7 +33,7 @@ class Eligibility:
         self._readmitted = 0
 
     def observed(self, beliefs: Beliefs, observation: Observation) -> None:
-        """Retire what is mastered among the tasks just observed."""
+        """Retire the mastered ones of the tasks just observed."""
         if self.retire_above is not None:
             rows = observation.rows
             mastered = beliefs.mean(rows) >= self.retire_above
@@ -51,7 +51,7 @@ class Eligibility:
         batch: int,
         excluded: Rows,
     ) -> Iterator[Rows]:
-        """Set `beliefs.blocked` for one selection; gives the blocked rows, sorted."""
+        """Set `beliefs.blocked` for one selection; yields the blocked rows, sorted."""
         for row in [row for row, until in self._until.items() if until <= wave]:
             del self._until[row]
         resting = np.array(sorted(self._until), np.int64)
@@ -79,14 +79,14 @@ class Eligibility:
             most = tasks // 2
             if len(rows := resting(domain, self.cooldown)) <= most:
                 return rows
-            # Their number rises with the waves: the last of them that leave enough.
+            # The number of resting tasks grows with the waves: take the most waves that leave enough.
             waves = range(self.cooldown + 1)
             return resting(domain, bisect_right(waves, most, key=lambda n: len(resting(domain, n))) - 1)
 
         return np.concatenate([of_part(domain, tasks) for domain, tasks in shares.parts])
 
     def state_dict(self) -> dict[str, Any]:
-        """Retired rows and until when."""
+        """Retired rows, and the wave until which each rests."""
         return {
             "rows": np.array(list(self._until), np.int64),
             "until": np.array(list(self._until.values()), np.int64),
@@ -99,7 +99,7 @@ class Eligibility:
         self._readmitted = state["readmitted"]
 
     def metrics(self) -> dict[str, float]:
-        """How many tasks are retired, and how many selections had to lift the rules, in tasks."""
+        """Retired tasks, and tasks selected while cool-down and retirement were lifted."""
         if not self.cooldown and self.retire_above is None:
             return {}
         return {"retired": float(len(self._until)), "readmitted": float(self._readmitted)}

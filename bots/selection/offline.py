@@ -14,10 +14,10 @@ from bots.support.arrays import Rows
 
 
 class Offline(Selector):
-    """Takes the tasks in falling order of reference pass rate, and starts anew at the end.
+    """Takes the tasks in falling order of reference pass rate, and starts over at the end.
 
-    Ties keep the pool's order; tasks without the reference come last. Blocked tasks are passed over.
-    Holds the order, 4 bytes a task.
+    Ties keep the pool's order; tasks without a reference pass rate come last. Blocked tasks are skipped.
+    Memory: the order, 4 bytes per task.
 
     reference: "mean" of the weak and the strong anchor (one alone where the other is unknown), "weak", "strong".
     """
@@ -56,14 +56,14 @@ class Offline(Selector):
         return np.array(chosen, np.int64)
 
     def grow(self, pool: TaskPool) -> None:
-        """New tasks take their place in the order; each cursor stays before the same task."""
+        """Insert the new tasks into the order; each cursor stays before the same task."""
         at = {domain: self._order[cursor] for domain, cursor in self._cursors.items()}
         super().grow(pool)
         self._order = self._easy_to_hard()
         self._cursors = {domain: int(np.argmax(self._order == row)) for domain, row in at.items()}
 
     def state_dict(self) -> dict[str, Any]:
-        """The place in the order, for each domain asked for."""
+        """The position in the order, for each requested domain."""
         return {"cursors": {str(d): c for d, c in self._cursors.items()}}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

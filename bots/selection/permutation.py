@@ -13,8 +13,8 @@ from bots.support.compile import compiled
 def permuted(key: int, size: int, start: int, stop: int) -> npt.NDArray[np.int64]:
     """Elements start … stop-1 of the permutation with this key.
 
-    Eight rounds over the least even number of bits that holds `size`; a value outside is encrypted
-    again until it falls inside (Black, Rogaway 2002), at most four times on average.
+    Eight rounds over the least even number of bits that holds `size`; a value out of range is encrypted again
+    until it is in range (Black, Rogaway 2002), at most four times on average.
     """
     half = np.uint64(1)
     while (np.uint64(1) << (np.uint64(2) * half)) < np.uint64(size):

@@ -1,4 +1,4 @@
-"""Uniform selection: every task once an epoch, in a fresh random order each time."""
+"""Uniform selection: every task once per epoch, in a new random order each time."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from bots.support.arrays import Rows
 
 
 class Random(Selector):
-    """Uniform without replacement within an epoch (each domain asked for has epochs of its own).
+    """Uniform without replacement within an epoch; each requested domain has its own epochs.
 
     The order is a keyed permutation of the row numbers, computed on the fly, so that no shuffled list of the
-    pool's size is held. Blocked tasks are put off, and come first once they are free again in the same
-    epoch. Rows that the pool gains wait for the next epoch.
+    pool's size is held. Blocked tasks are postponed, and come first once they are free again in the same epoch.
+    New rows of a grown pool wait for the next epoch.
     """
 
     def __init__(self, pool: TaskPool) -> None:
@@ -68,7 +68,7 @@ class Random(Selector):
         return [row for row in epoch["put_off"] if not beliefs.blocked[row] and row not in taken]
 
     def state_dict(self) -> dict[str, Any]:
-        """Key, cursor and put-off rows of each domain's epoch."""
+        """Key, cursor and postponed rows of each domain's epoch."""
         return {
             "epochs": {str(d): {**e, "put_off": list(e["put_off"])} for d, e in self._epochs.items()},
         }
@@ -78,7 +78,7 @@ class Random(Selector):
         self._epochs = {int(d): {**e, "put_off": list(e["put_off"])} for d, e in state["epochs"].items()}
 
     def metrics(self) -> dict[str, float]:
-        """How many epochs were finished, with the present one's fraction."""
+        """Number of epochs so far, with the current one's fraction."""
         return {
             f"epoch{'' if d < 0 else '_' + self.pool.domains[d]}": e["number"] + e["cursor"] / e["size"]
             for d, e in self._epochs.items()

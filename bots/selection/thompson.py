@@ -1,4 +1,4 @@
-"""BOTS's own selector: Thompson sampling (ALGORITHM section 4; paper, task selection)."""
+"""Selector `bots`: Thompson sampling (arXiv 2510.26374, task selection)."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ SAMPLE = 1024
 class Thompson(Selector):
     """Draws θ ~ Beta(α, β) for every task and takes those with the least |θ - p*|, nearest first.
 
-    Only tasks with θ in a window [p*-ε, p*+ε] matter. ε is set so that a few more than B are expected, by the
-    mean density at p* of a random sample of tasks, or, where hardly any belief reaches p*, by draws for the
-    sample; those in the window are found by thinning (see `thompson_kernels.thin`). If they are fewer than B,
-    the others are drawn given that they lie outside. Where the window would not fit into (0, 1), every task
-    is drawn. Each way is exact in distribution.
+    Only tasks with θ in a window [p*-ε, p*+ε] matter. ε is chosen so that slightly more than B are expected in it,
+    from the mean density at p* of a random sample of tasks, or from draws for the sample where hardly any belief
+    reaches p*. Tasks in the window are found by thinning (see `thompson_kernels.thin`). If they are fewer than B,
+    the others are drawn conditioned on lying outside. If the window would not fit into (0, 1), every task is drawn.
+    All of these are exact in distribution.
 
-    method: "auto", or "draw" to draw every task always.
+    method: "auto", or "draw" to always draw every task.
     """
 
     def __init__(self, pool: TaskPool, method: str = "auto") -> None:
@@ -72,7 +72,7 @@ class Thompson(Selector):
             found,
         )
         if accepted < 0:
-            warnings.warn("a belief exceeds the tracked evidence mass; all tasks are drawn", stacklevel=2)
+            warnings.warn("a belief exceeds the tracked evidence mass; drawing all tasks", stacklevel=2)
             beliefs.bound_mass()
             return self._draw_all(beliefs, request, seed, -1.0, none, scores, rows, 0)
         if accepted < request.batch:
@@ -82,7 +82,7 @@ class Thompson(Selector):
         return _ordered(scores, rows)
 
     def _reach(self, beliefs: Beliefs, request: SelectionRequest, seed: np.uint64) -> float | None:
-        """ε of the window, or None where drawing every task is cheaper."""
+        """ε of the window, or None if drawing every task is cheaper."""
         from bots.selection.thompson_kernels import sample_density, sample_distances
 
         if len(beliefs) < 4 * SAMPLE:
@@ -101,11 +101,11 @@ class Thompson(Selector):
         mean, error = sample_density(*sampled)
         density = max(mean - 2 * error, mean / 4)
         expected = request.batch + 5 * sqrt(request.batch) + 10
-        # A density at p* says little about a window so wide.
+        # The density at p* says little about a wide window.
         if density * len(beliefs) * widest / 4 > expected:
             reach: float = expected / (2 * density * len(beliefs))
             return reach
-        # So many of the sample that the pool has more than B with near certainty.
+        # Enough of the sample that the pool almost certainly has more than B.
         place = ceil(2 * SAMPLE * expected / len(beliefs)) + 8
         distances = sample_distances(*sampled)
         return float(distances[place]) if place < SAMPLE and distances[place] < 0.99 * widest else None
@@ -164,7 +164,7 @@ class Thompson(Selector):
         return ordered[: request.batch], distances[: request.batch]
 
     def state_dict(self) -> dict[str, int]:
-        """How selections were made so far."""
+        """How the selections so far were made."""
         return dict(self._counts)
 
     def load_state_dict(self, state: dict[str, int]) -> None:

@@ -13,10 +13,10 @@ from bots.support.arrays import Float64, Rows
 from bots.support.compile import compiled
 
 SKIPPED = 0.1
-"""Rows are skipped over where fewer than this share can be candidates, and looked at one by one elsewhere."""
+"""Rows are skipped where less than this share can be candidates, and examined one by one elsewhere."""
 LOG_HALF, LOG_2PI = log(0.5), log(2.0 * pi)
 LEAST = -38.0
-"""Below the logarithm of every uniform number, whose least is 2^-53: such a chance never comes up."""
+"""Below the logarithm of every uniform number, the least of which is 2^-53: such an event never occurs."""
 
 
 @compiled
@@ -53,7 +53,7 @@ def sample_density(
     seed: np.uint64,
     count: int,
 ) -> tuple[float, float]:
-    """Mean density at p* over `count` random rows (0 for rows not to be selected), and its standard error."""
+    """Mean density at p* over `count` random rows (0 for rows that may not be selected), and its standard error."""
     state = stream(seed, -1)
     total, squares = 0.0, 0.0
     for _ in range(count):
@@ -77,7 +77,7 @@ def sample_distances(
     seed: np.uint64,
     count: int,
 ) -> Float64:
-    """|θ - p*| of draws for `count` random rows, rising; inf for rows not to be selected."""
+    """|θ - p*| of draws for `count` random rows, rising; inf for rows that may not be selected."""
     state = stream(seed, -2)
     distances = np.full(count, np.inf)
     for i in range(count):
@@ -162,7 +162,7 @@ def thin(
     Every density of a block is at most D on the window, so each row is a candidate with chance q = D·2·reach,
     found by geometric skips; a candidate gets x uniform in the window and is accepted with chance f(x)/D. That
     makes (accepted, x) exactly (θ in the window, θ). In blocks with q > `SKIPPED` every row is looked at, and
-    thinned by a bound of its own (`draw_within`).
+    thinned by its own bound (`draw_within`).
     Pushes accepted rows into the heap (scores, rows), and notes the first len(found) of them in row order. Once the
     heap is full the window narrows to what can still enter it.
     Returns how many were accepted, or -1 if a density was above its bound.
@@ -246,7 +246,7 @@ def draw_all(
 
     reach ≥ 0: rows in `found` (sorted) are known to lie within it and are left out; all others are known to
     lie outside, and θ is drawn given that (by rejection, one draw a row on average over what is known).
-    Each block has a stream of its own, so that the draws don't depend on how blocks are shared out.
+    Each block has its own random stream, so that the draws do not depend on how blocks are split over threads.
     Returns the size of the heap.
     """
     known = np.searchsorted(found, first * block)

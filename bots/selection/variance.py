@@ -1,4 +1,4 @@
-"""For rewards that are not binary: aim at groups whose rewards vary (ALGORITHM section 6)."""
+"""For non-binary rewards: select the tasks whose rewards vary most within a group."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from bots.support.arrays import Rows
 class Variance(Selector):
     """Takes the tasks of greatest expected reward variance φ·θ(1-θ), with θ ~ Beta(α, β) drawn.
 
-    φ is the task's `dispersion`, the share of the greatest possible variance r̄(1-r̄) that its groups showed.
-    Binary rewards have φ = 1, and the selection is then that of `bots` with p* = ½. p* itself is not used.
+    φ is the task's `dispersion`: its groups' variance over the greatest possible one, r̄(1-r̄). Binary rewards have
+    φ = 1, and the selection then equals that of `bots` with p* = ½. p* is not used.
 
-    unknown: φ of tasks without a group of 0 < r̄ < 1 so far, in [0, 1]; 1 explores them first.
+    unknown: φ of tasks that had no group with 0 < r̄ < 1 yet, in [0, 1]; 1 explores them first.
     """
 
     def __init__(self, pool: TaskPool, unknown: float = 1.0) -> None:

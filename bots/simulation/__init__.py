@@ -1,4 +1,4 @@
-"""A simulated learner that the real selection, evidence and metrics run against, thousands of steps a second."""
+"""A simulated learner for the real selection, evidence and metrics: thousands of steps per second."""
 
 from bots.simulation.learner import Law, SimulatedLearner
 from bots.simulation.run import Simulation, Trace, simulate

@@ -1,4 +1,4 @@
-"""What a simulated run came to, against random selection on the same seed (definitions: `bots.metrics`)."""
+"""Metrics of a simulated run against random selection on the same seed (definitions: `bots.metrics`)."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from bots.simulation.run import Trace
 
 
 def figures(trace: Trace, random: Curve) -> dict[str, float]:
-    """The comparison figures of one run, by name; TTB is inf where the run never got there.
+    """The comparison metrics of one run, by name; TTB is inf if the run never got there.
 
     etr, signal: means over the steps. score: the last, best_score: the best, mean_score: the learning curve's
     mean, held out. gain, ttb50, ttb100, bsf25, bsf100: against `random`, the baseline's learning curve; gain is the

@@ -6,8 +6,8 @@ domain), each of one difficulty d_c, the ability at a cell before step t is line
 
     θ_t = rate · Σ_{s<t} (1 − forgetting)^(t−1−s) · h_s · V_s M,
 
-V_s (cells,) being the batch's mean variance by cell, h_s the warm-up and M the kernel of `Law`. What the tasks of
-a cell differ by is integrated over, with Gauss–Hermite nodes: u, shared by policy and anchors, and each model's
+V_s (cells,) being the batch's mean variance by cell, h_s the warm-up and M the kernel of `Law`. The differences between
+the tasks of a cell are integrated over, with Gauss–Hermite nodes: u, shared by policy and anchors, and each model's
 own ε. All rewards of a task share its u and ε, so that a task which is selected again because it was half solved
 before is no evidence of learning (selection depends on past rewards only and is ignorable, Rubin 1976).
 """
@@ -52,7 +52,7 @@ class Tasks:
 
 @dataclass(frozen=True)
 class RewardHistory:
-    """What one run was trained on, a row for each group. step: int64 (G,), from 0. task: int64 (G,).
+    """The rewards one run was trained on, a row for each group. step: int64 (G,), from 0. task: int64 (G,).
 
     rewards: float64 (G, n), all graded. warmup: steps over which the learning rate rose.
     """

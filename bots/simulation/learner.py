@@ -19,28 +19,28 @@ class Law:
 
         p_k = σ(a_k·(θ(domain, d_k) − d_k) + ε_k + m_k),
 
-    θ being its ability at tasks of that domain and difficulty, ε_k a residual and m_k what it has picked up
-    from task k itself.
+    where θ is its ability at tasks of that domain and difficulty, ε_k a residual, and m_k what it has learned from
+    task k itself.
 
-    Where it comes from. REINFORCE with a baseline on a policy whose success is Bernoulli(σ(η)) has the expected
+    Derivation. REINFORCE with a baseline on a policy whose success is Bernoulli(σ(η)) has the expected
     gradient dp/dη = p·(1−p) (Williams 1992); a group of equal rewards has none, and in general the gradient's
     norm is bounded by the standard deviation of the rewards (Razin et al. 2024, arXiv 2310.20703), while the
     variance p(1−p) bounds the improvement from one prompt (Bae et al. 2025, arXiv 2504.03380). So each group
-    gives what its sampled rewards carry, v = their unbiased variance, and a batch of B moves
+    contributes v, the unbiased variance of its rewards, and a batch of B tasks moves
 
         θ(domain, d) += rate·(1/B)·Σ_k a_k·v_k·exp(−(d − d_k)²/(2·transfer²))   (k of that domain)
         m_k          += own·a_k·v_k                                              (k in the batch)
 
     and the other domains' abilities at the same d by the share `across` of that. During the first `warmup` steps
-    rate and own rise linearly, as the learning rate does. Between steps θ returns to where it began by the share
-    `forgetting`, and m_k vanishes by `own_forgetting`.
-    Transfer that fades with the distance in difficulty makes a frontier: easy tasks don't teach hard ones.
+    rate and own rise linearly, as the learning rate does. Between steps θ decays
+    towards its start by the share `forgetting`, and m_k decays by `own_forgetting`.
+    Because transfer fades with the distance in difficulty, there is a frontier: easy tasks do not teach hard ones.
     """
 
     rate: float = 0.3
     """Logits of ability per unit of mean a·v (which is 0.25 at best)."""
     transfer: float = 1.5
-    """Reach of what is learnt, in logits of difficulty; inf: one ability for a domain."""
+    """Reach of a gain, in logits of difficulty; inf: one ability per domain."""
     across: float = 0.0
     """Share of a gain in ability that every other domain has too; below 0: domains unlearn each other."""
     own: float = 1.0
@@ -54,9 +54,9 @@ class Law:
     residual: float = 0.7
     """Standard deviation of ε."""
     churn: float = 0.0
-    """Share of ε's variance that is redrawn in a step: single tasks drift without the batch's doing."""
+    """Share of ε's variance that is redrawn in a step: single tasks drift, whatever the batch."""
     drift: float = 0.0
-    """Logits of ability added to all in a step without the batch's doing."""
+    """Logits of ability added to all in a step, whatever the batch."""
     jump_every: int = 0
     """Steps between jumps of the drift's direction and of all ε; 0: never."""
     reward_concentration: float = 0.0
@@ -76,7 +76,7 @@ class Law:
 
 
 class SimulatedLearner:
-    """The policy: answers tasks and learns from batches. seed: of its residuals and its answers."""
+    """The policy: answers tasks and learns from batches. seed: of its residuals and completions."""
 
     def __init__(self, world: World, law: Law, seed: int) -> None:
         self.law, self.train, self.held_out = law, world.train, world.held_out
@@ -99,7 +99,7 @@ class SimulatedLearner:
         return self._rates(self.train, rows, self.residual[rows] + faded)
 
     def score(self) -> float:
-        """Expected mean pass rate on the held-out tasks: what an evaluation without noise would give."""
+        """Expected mean pass rate on the held-out tasks: an evaluation without noise."""
         return float(np.mean(self._rates(self.held_out, slice(None), self.held_out_residual)))
 
     def _rates(self, items: Items, rows: Rows | slice, extra: Float64) -> Float64:
@@ -110,7 +110,7 @@ class SimulatedLearner:
         return sigmoid(items.discrimination[rows] * (ability - difficulty) + extra)
 
     def answer(self, rows: Rows, rollouts: int) -> Float64:
-        """Rewards (B, n) of fresh answers to the tasks."""
+        """Rewards (B, n) of new completions of the tasks."""
         p = self.pass_rates(rows)[:, None]
         if c := self.law.reward_concentration:
             p = np.clip(p, 1e-9, 1 - 1e-9)  # Beta's parameters must be positive
@@ -118,7 +118,7 @@ class SimulatedLearner:
         return (self.rng.random((len(rows), rollouts)) < p).astype(np.float64)
 
     def learn(self, rows: Rows, rewards: Float64) -> None:
-        """One training step on the groups (B, n), n ≥ 2, and the time that passes with it."""
+        """One training step on the groups (B, n), n ≥ 2, with the drift of one step."""
         law, items = self.law, self.train
         heat = min(1.0, (self.step + 1) / law.warmup) if law.warmup else 1.0
         signal = heat * items.discrimination[rows] * rewards.var(axis=1, ddof=1)

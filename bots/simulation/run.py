@@ -29,7 +29,7 @@ class Simulation:
     rollouts: int = 16
     """n ≥ 2."""
     delay: int = 0
-    """Steps after which the posterior is told of a batch (the policy learns from it at once)."""
+    """Steps after which the posterior observes a batch (the policy learns from it at once)."""
     evaluate_every: int = 20
     """Steps between evaluations."""
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -82,7 +82,7 @@ class Trace:
 
 
 def simulate(simulation: Simulation, seed: int) -> Trace:
-    """Run it. Runs of one seed share world, residuals and anchors whatever the options: pair them by seed."""
+    """Run a simulation. Runs of one seed share world, residuals and anchors whatever the options: pair them by seed."""
     world = World(simulation.world, seed)
     learner = SimulatedLearner(world, simulation.law, seed)
     bots = BOTS(world.pool, rollouts=simulation.rollouts, seed=seed, **simulation.options)

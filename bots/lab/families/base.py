@@ -1,4 +1,4 @@
-"""What a family of lab tasks is: a generator of problems, graded by level."""
+"""The interface of a lab task family: a generator of problems, graded by level."""
 
 from dataclasses import dataclass
 from typing import Protocol

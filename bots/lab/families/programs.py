@@ -34,7 +34,7 @@ class StackPrograms:
         while True:
             expression = _draw(level, rng)
             tests = _tests(expression.postfix, rng)
-            # An expression like x-x would be met by a constant: its tests would tell nothing.
+            # An expression like x-x equals a constant, so its tests would prove nothing.
             if len({test["out"] for test in tests}) > TESTS // 2:
                 break
         answer = json.dumps(tests, separators=(",", ":"))

@@ -15,7 +15,7 @@ class RunningTotals:
         prompt = str(total)
         totals = []
         for _ in range(level):
-            # No zero: leaving a step out must change the result.
+            # No zeros: skipping an operation must change the result.
             operand = int(rng.integers(1, 10))
             plus = bool(rng.integers(0, 2))
             prompt += f"{'+' if plus else '-'}{operand}"

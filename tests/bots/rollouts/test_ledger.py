@@ -70,7 +70,7 @@ def test_a_wave_does_not_get_back_what_was_dropped_from_it(tmp_path):
     ledger.select(1, [1, 2])
     ledger.drop((1, 1), "no verdict")
     assert ledger.dropped_rows == [1]
-    with pytest.raises(LedgerError, match="row 1 was selected in wave 1 again, from which it was dropped"):
+    with pytest.raises(LedgerError, match="row 1 was selected again in wave 1, which dropped it"):
         ledger.refill([3, 1])
     ledger.refill([3])
     bring(ledger, (1, 2), 0)
@@ -191,7 +191,7 @@ def test_impossible_moves_are_refused():
     ledger.select(1, [1, 2])
     with pytest.raises(LedgerError, match="wave 3 was selected after wave 1"):
         ledger.select(3, [5, 6])
-    with pytest.raises(LedgerError, match="row 2 was selected in wave 2 while it is under way"):
+    with pytest.raises(LedgerError, match="row 2 was selected in wave 2 while it is in flight"):
         ledger.select(2, [2, 3])
     with pytest.raises(LedgerError, match="should be grading, but is waiting"):
         ledger.graded((1, 1))
