@@ -40,7 +40,7 @@ class WorldSpec:
     strong: float | Mapping[str, float] = 3.0
     """Ability of the strong one."""
     anchor_residual: float = 1.0
-    """Standard deviation of the reference models' ε: how much a task's difficulty for them differs from the policy's."""
+    """Standard deviation of the reference models' ε: how differently they find a task than the policy does."""
     anchor_samples: int = 16
     """Samples behind each anchor pass rate: the measurement noise."""
     missing: float = 0.0
