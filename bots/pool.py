@@ -92,6 +92,23 @@ class TaskPool:
             raise PoolError(f"{path} cannot be read as parquet: {error}") from error
         return cls(table, weak, strong)
 
+    @classmethod
+    def from_dataset(
+        cls, dataset: Any, weak: str | None = None, strong: str | None = None, *, level: str | None = None
+    ) -> TaskPool:
+        """The rows of a Hugging Face `Dataset`, in its order; see `bots.support.datasets.table_of`.
+
+        level: name of the column that holds the tasks' levels; None: `level`, where there is one.
+        Raises PoolError for an IterableDataset, a DatasetDict and columns that are not there.
+        """
+        from bots.support.datasets import table_of
+
+        try:
+            table = table_of(dataset, weak=weak, strong=strong, level=level)
+        except (TypeError, LookupError) as error:
+            raise PoolError(str(error.args[0])) from None
+        return cls(table, weak, strong)
+
     def __len__(self) -> int:
         return int(self.table.num_rows)
 
@@ -216,6 +233,19 @@ class TaskPool:
         column = self.table["id"]
         taken: list[str] = (column if rows is None else column.take(pa.array(rows))).to_pylist()
         return taken
+
+    def rows(self, ids: Sequence[str]) -> Rows:
+        """Row numbers of the tasks with these ids, int64 (len(ids),). Raises PoolError, naming the first unknown id."""
+        try:
+            return np.fromiter((self._row_of[name] for name in ids), np.int64, len(ids))
+        except KeyError as error:
+            raise PoolError(
+                f"the pool has no task {error.args[0]!r}; its ids are like {self.ids([0])[0]!r}"
+            ) from None
+
+    @cached_property
+    def _row_of(self) -> dict[str, int]:
+        return {name: row for row, name in enumerate(self.ids())}
 
     def take(self, rows: Sequence[int] | Rows, columns: Sequence[str]) -> list[dict[str, Any]]:
         """The given rows as dicts with the given columns, in the given order."""
