@@ -217,7 +217,7 @@ def test_another_data_set_than_the_saved_one_is_refused(tmp_path):
     changed = table.set_column(table.column_names.index("answer"), "answer", answers)
     other = Curriculum(BOTS(TaskPool.from_arrow(changed, "weak", "strong"), rollouts=N))
     before = beliefs(other)
-    with pytest.raises(SnapshotError, match="belongs to another pool: .*another prompt, answer"):
+    with pytest.raises(SnapshotError, match=r"belongs to another pool: .*another prompt, answer"):
         other.load(tmp_path)
     with pytest.raises(SnapshotError, match="there is no snapshot"):
         other.load(tmp_path / "nothing")
