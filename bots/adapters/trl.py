@@ -31,7 +31,10 @@ from bots.core import BOTS
 from bots.pool import PoolError, TaskPool
 from bots.support.arrays import Float64, Rows
 
-_Trainer = GRPOTrainer if TYPE_CHECKING else object
+if TYPE_CHECKING:
+    _Trainer = GRPOTrainer
+else:
+    _Trainer = object
 
 FOLDER = "bots"
 HOOKS = (
@@ -46,7 +49,7 @@ Combine = Callable[[Float64], npt.ArrayLike]
 """From the rewards of all functions, (N, functions), NaN where one gave None, to one for each completion, (N,)."""
 
 
-class BOTSMixin(_Trainer):
+class BOTSMixin(_Trainer):  # type: ignore[valid-type,misc]
     """Put before a trainer that is a GRPOTrainer or an RLOOTrainer: `class Mine(BOTSMixin, MyGRPOTrainer)`.
 
     bots: the posterior. `rollouts` is `num_generations`, and the pool `TaskPool.from_dataset(train_dataset)`.
