@@ -20,3 +20,24 @@ class Grade:
 
 Grader = Callable[[str, str, str], Grade]
 """`grader(prompt, answer, completion)`. Raises only if it is itself at fault, never for a bad completion."""
+
+
+LONGEST_REASON = 500
+"""Characters of a reason."""
+
+
+def printable(text: str) -> str:
+    """`text` as a reason: what a program or a model wrote may have in it, but valid UTF-8, printable, and short.
+
+    Lone surrogates and control characters (but for the line's end) are written as escapes.
+    """
+    start = text[:LONGEST_REASON]
+    shown = "".join(
+        char if char.isprintable() or char == "\n" else char.encode("unicode_escape").decode()
+        for char in start
+    )
+    return (
+        shown
+        if len(text) <= LONGEST_REASON and len(shown) <= LONGEST_REASON
+        else shown[: LONGEST_REASON - 1] + "…"
+    )

@@ -9,17 +9,21 @@ from __future__ import annotations
 import os
 import re
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
 
 from bots.graders.base import Grade
 from bots.graders.code_tests import BrokenTestsError, CallTests, StdioTests, parse
 from bots.sandbox import Limits, Sandbox, SandboxUnavailableError
 
-_FENCE = re.compile(r"^[ \t]*```[ \t]*([\w+-]*)[^\n]*\n(.*?)^[ \t]*```", re.DOTALL | re.MULTILINE)
+_LANGUAGE = re.compile(r"```[ \t]*([\w+-]*)")
 _PYTHON = {"", "python", "python3", "py"}
-_NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
+_NUMBER = re.compile(r"[+-]?(?:\d+(?:\.(\d*))?|\.(\d+))(?:[eE][+-]?\d{1,9})?")  # one way to match, so linear
 _INTEGER = re.compile(r"[+-]?\d+")
-TOLERANCE = 1e-6  # absolute or relative, between numbers of which one is not an integer
+TOLERANCE = Decimal("1e-6")
+"""Relative, between numbers of which one is not an integer. Never absolute: 0.0000012 is not 0.0000014."""
+_SHOWN = 6  # decimals from which on an expected number is taken for a rounded one
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +104,7 @@ def _grade_stdio(tests: StdioTests, solution: str) -> Grade:
 
 
 def _grade_calls(tests: CallTests, solution: str) -> Grade:
-    source = f"{tests.prefix}\n{solution}" if tests.prefix else solution
-    verdict = _get().test_calls(source, tests.for_solution(solution))
+    verdict = _get().test_calls(solution, tests.for_solution(solution), tests.prefix, tests.names)
     if verdict.broken:
         raise BrokenTestsError(verdict.reason)
     return Grade(1.0 if verdict.passed else 0.0, verdict.reason)
@@ -114,15 +117,31 @@ def extract(completion: str) -> str | None:
     Blocks in another language (```text, ```bash) are not taken.
     """
     text = completion.rpartition("</think>")[2]
-    blocks = [body for language, body in _FENCE.findall(text) if language.lower() in _PYTHON]
+    blocks = [body for language, body in _fenced(text) if language.lower() in _PYTHON]
     return "\n".join(blocks) if any(block.strip() for block in blocks) else None
+
+
+def _fenced(text: str) -> Iterator[tuple[str, str]]:
+    """(language, body) of each fenced block that is closed. One look at each line, however many are opened."""
+    language: str | None = None
+    body: list[str] = []
+    for line in text.split("\n"):
+        words = line.lstrip(" \t")
+        if not words.startswith("```"):
+            body.append(line)
+        elif language is None:
+            found = _LANGUAGE.match(words)
+            language, body = found[1] if found else "", []
+        else:
+            yield language, "".join(f"{part}\n" for part in body)
+            language = None
 
 
 def same_output(actual: str, expected: str) -> bool:
     """Whether two outputs say the same, line by line and word by word.
 
-    Blanks between words and at the ends don't count, nor capitals in yes and no; integers must be equal,
-    other numbers within 1e-6, absolute or relative.
+    Blanks between words and at the ends don't count, nor capitals in yes and no; integers must be equal, other
+    numbers within a millionth of the expected one, or equal to it where they are rounded to its six or more decimals.
     """
     actual_lines, expected_lines = actual.strip().splitlines(), expected.strip().splitlines()
     if len(actual_lines) != len(expected_lines):
@@ -142,14 +161,21 @@ def _same_word(actual: str, expected: str) -> bool:
         return True
     if expected.lower() in ("yes", "no"):
         return actual.lower() == expected.lower()
-    if not (_NUMBER.fullmatch(actual) and _NUMBER.fullmatch(expected)):
+    number = _NUMBER.fullmatch(expected)
+    if not (number and _NUMBER.fullmatch(actual)):
         return False
     if _INTEGER.fullmatch(actual) and _INTEGER.fullmatch(expected):
         return _integer(actual) == _integer(expected)
-    one, other = float(actual), float(expected)
-    if _INTEGER.fullmatch(expected):  # 3.0 will do for 3, but 1e23 not for an integer near it
-        return abs(other) < 2**53 and abs(one - other) <= TOLERANCE
-    return abs(one - other) <= TOLERANCE * max(1.0, abs(other))
+    with localcontext(Context(prec=60, Emax=MAX_EMAX, Emin=MIN_EMIN, traps=[])):
+        one, other = Decimal(actual), Decimal(expected)
+        if (
+            _INTEGER.fullmatch(expected) and abs(other) >= 2**53
+        ):  # 3.0 will do for 3, but 1e23 not for one near it
+            return one == other
+        if abs(one - other) <= TOLERANCE * abs(other):
+            return True
+        decimals = number[1] or number[2] or ""
+        return len(decimals) >= _SHOWN and abs(one - other) <= Decimal(5).scaleb(-len(decimals) - 1)
 
 
 def _integer(text: str) -> str:

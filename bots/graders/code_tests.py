@@ -1,7 +1,8 @@
 """What a code task's answer may look like: the test formats of GURU and of the sets that it was made from.
 
 GURU, standard input and output (LiveCodeBench, PrimeIntellect, TACO): `{"inputs": [...], "outputs": [...]}`.
-GURU, LeetCode and function calls (HumanEval and MBPP too): `{"functional": "assert …"}`, perhaps a `prefix`.
+GURU, LeetCode and function calls (HumanEval and MBPP too): `{"functional": "assert …"}`, perhaps with a `prefix`
+(code that the task gives, and that a solution may lean on) and an `entry_point` (the name that a solution defines).
 As published by TACO, APPS and PRIME: `{"fn_name": …, "inputs": [[argument, …], …], "outputs": [...]}`.
 As published by LiveCodeBench: `[{"testtype": "stdin" or "functional", "input", "output", "metadata"}, …]`.
 As published by PrimeIntellect: `[{"type": "stdin_stdout" or "function_call", "fn_name", "input", "output"},
@@ -31,14 +32,17 @@ class StdioTests:
 
 @dataclass(frozen=True, slots=True)
 class CallTests:
-    """Python test code that calls the solution, and code to put before the solution.
+    """Python test code that calls the solution.
 
-    `{solution}` in `source`, if there, stands for the function's name, which may be a method of `Solution`.
+    source: the tests; `_PLACE` in it stands for the function's name, which may be a method of `Solution`.
+    prefix: the task's own code, for the solution and for the tests.
+    names: what the task says the solution defines, if it says so.
     """
 
     source: str
     prefix: str = ""
     function: str | None = None
+    names: tuple[str, ...] = ()
 
     def for_solution(self, solution: str) -> str:
         """The test code for this solution's shape."""
@@ -50,14 +54,17 @@ class CallTests:
 
 
 _PLACE = "__the_function__"
-# The comparison that GURU's own function-call tests use, with lists and tuples alike.
+# The comparison that GURU's own function-call tests use, with lists and tuples alike, less its absolute tolerance.
 _CALLS = """\
 import math
 
 def _same(a, b):
     if isinstance(a, float) or isinstance(b, float):
-        return type(a) in (int, float) and type(b) in (int, float) and (
-            a == b or math.isclose(a, b, rel_tol=1e-5, abs_tol=1e-5))
+        if type(a) not in (int, float) or type(b) not in (int, float):
+            return False
+        if isinstance(b, int):  # a float for an integer: of rounding errors only, and not where floats have gaps
+            return a == b or abs(b) < 2**53 and math.isclose(a, b, rel_tol=1e-9)
+        return a == b or math.isclose(a, b, rel_tol=1e-5) or (b == 0.0 and abs(a) <= 1e-12)
     if isinstance(a, (list, tuple)):
         return isinstance(b, (list, tuple)) and len(a) == len(b) and all(map(_same, a, b))
     return a == b
@@ -87,7 +94,8 @@ def parse(answer: str) -> StdioTests | CallTests:
         source, prefix = data["functional"], data.get("prefix") or ""
         if not isinstance(source, str) or not isinstance(prefix, str) or not source.strip():
             raise BrokenTestsError("`functional` (and `prefix`) must be Python source")
-        return CallTests(source, prefix)
+        names = [data[key] for key in ("entry_point", "fn_name") if isinstance(data.get(key), str)]
+        return CallTests(source, prefix, names=tuple(name.partition(".")[0] for name in names))
     if "inputs" in data and "outputs" in data:
         inputs, outputs = data["inputs"], data["outputs"]
         if not isinstance(inputs, list) or not isinstance(outputs, list) or len(inputs) != len(outputs):
@@ -133,7 +141,7 @@ def _calls(name: str, cases: list[tuple[Any, Any]], *, unwrap: bool) -> CallTest
     if not all(isinstance(arguments, list) for arguments, _ in cases):
         raise BrokenTestsError("the input of a function-call test must be the list of its arguments")
     source = _CALLS.replace("{cases}", repr(cases)).replace("{unwrap}", str(unwrap))
-    return CallTests(source, function=name)
+    return CallTests(source, function=name, names=(name, "Solution"))
 
 
 def _text(value: Any) -> str:

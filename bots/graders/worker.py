@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
 from bots.graders import code
-from bots.graders.base import Grade
+from bots.graders.base import Grade, printable
 from bots.graders.registry import preflight, resolve
 
 PROGRESS = struct.Struct("=dq")  # when the current item was begun (monotonic), and its number
@@ -120,13 +120,13 @@ def _grade(item: Item) -> tuple[float | None, str, bool]:
     try:
         verdict = resolve(name)(prompt, answer, completion)
         if isinstance(verdict, Grade):
-            reward, reason = float(verdict.reward), str(verdict.reason)
+            reward, reason = float(verdict.reward), printable(str(verdict.reason))
         else:
             reward, reason = float(verdict), ""
     except MemoryError:
         return None, f"grader {name!r} ran out of memory", False
     except Exception as error:  # noqa: BLE001 a grader's fault is a counted failure, not the end of the run
-        return None, f"grader {name!r} failed: {type(error).__name__}: {str(error)[:300]}", True
+        return None, f"grader {name!r} failed: {type(error).__name__}: {printable(str(error))}", True
     except BaseException as error:  # noqa: BLE001 SystemExit, KeyboardInterrupt and their like
         return None, f"grader {name!r} failed: {type(error).__name__}", False
     if not (math.isfinite(reward) and 0.0 <= reward <= 1.0):

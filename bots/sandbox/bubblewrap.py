@@ -112,6 +112,8 @@ def environment(python_path: str) -> dict[str, str]:
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONNOUSERSITE": "1",
         "OMP_NUM_THREADS": "1",
+        # Each arena reserves 64 MiB of address space, which is limited: a dozen threads would be all.
+        "MALLOC_ARENA_MAX": "1",
         "LANG": "C.UTF-8",
         "HOME": SCRATCH,
         "TMPDIR": SCRATCH,

@@ -11,6 +11,7 @@ import select
 import signal
 import socket
 import time
+from collections.abc import Sequence
 from io import FileIO
 from typing import Any
 
@@ -64,10 +65,11 @@ class Sandbox:
             self._attend({number: running}, {out_read.fileno(): stdout, err_read.fileno(): stderr}, deadline)
         return self._outcome(running, stdout, stderr)
 
-    def test_calls(self, source: str, tests: str) -> Verdict:
+    def test_calls(self, source: str, tests: str, prefix: str = "", names: Sequence[str] = ()) -> Verdict:
         """Run `tests` (assert statements that call the solution) against `source`, in two separate programs.
 
-        The one with the solution never sees the tests: calls and their results travel as data.
+        The one with the solution never sees the tests: calls and their results travel as data. prefix: the task's own
+        code, which both sides get, each its own. names: what the task says the solution defines.
         """
         with contextlib.ExitStack() as files:
             ours, theirs = socket.socketpair()
@@ -76,8 +78,10 @@ class Sandbox:
             verdict_read, verdict_write = pipe(files)
             err_read, err_write = pipe(files)
             judge_err_read, judge_err_write = pipe(files)
-            solution = [_file(files, "source", source), theirs.fileno(), err_write.fileno()]
-            judging = [_file(files, "tests", tests), ours.fileno()]
+            given = {"source": source, "prefix": prefix}
+            solution = [_file(files, "source", json.dumps(given)), theirs.fileno(), err_write.fileno()]
+            asked = {"tests": tests, "prefix": prefix, "names": list(names)}
+            judging = [_file(files, "tests", json.dumps(asked)), ours.fileno()]
             judging += [verdict_write.fileno(), judge_err_write.fileno()]
             programs: dict[int, _Running] = {}
             try:

@@ -67,7 +67,11 @@ def _human_eval(rows: dict[str, list[object]]) -> dict[str, list[str | None]]:
             "Complete this Python function. Give the whole program, with its imports, in one block that begins with "
             f"```python.\n\n```python\n{str(prompt).rstrip()}\n```"
         )
-        tests = {"functional": f"{test}\n\ncheck({name})", "prefix": _before(str(prompt), str(name))}
+        tests = {
+            "functional": f"{test}\n\ncheck({name})",
+            "prefix": _before(str(prompt), str(name)),
+            "entry_point": str(name),
+        }
         out["answer"].append(json.dumps(tests, ensure_ascii=False))
         out["solution"].append(None if solution is None else f"{prompt}{solution}")
     return out

@@ -6,12 +6,22 @@ it reads standard input and writes standard output, and its exit status is its o
 from __future__ import annotations
 
 import atexit
+import builtins
+import functools
+import io
+import os
 import sys
 import threading
 import traceback
 import types
+from typing import Any
 
 SOURCE = 3
+_STREAMS: dict[Any, int] = {
+    name: number
+    for number, stream in enumerate(("stdin", "stdout", "stderr"))
+    for name in (f"/dev/{stream}", f"/dev/fd/{number}", f"/proc/self/fd/{number}")
+}
 
 
 def read_all(fd: int) -> bytes:
@@ -31,6 +41,7 @@ def new_main() -> types.ModuleType:
 def main() -> int:
     status = 0
     source = read_all(SOURCE)
+    _name_the_streams()
     try:
         exec(compile(source, "solution.py", "exec"), new_main().__dict__)
     except SystemExit as stop:
@@ -39,6 +50,18 @@ def main() -> int:
         traceback.print_exc()
         status = 1
     return finish(status)
+
+
+def _name_the_streams() -> None:
+    """Let `open("/dev/stdin")` and its like open the streams: there is no /proc behind those names here."""
+    plain = io.open
+
+    @functools.wraps(plain)
+    def opening(file: Any, *args: Any, **kwargs: Any) -> Any:
+        number = _STREAMS.get(os.fspath(file)) if isinstance(file, str | bytes | os.PathLike) else None
+        return plain(file if number is None else os.dup(number), *args, **kwargs)
+
+    builtins.open = io.open = opening
 
 
 def exit_status(stop: SystemExit) -> int:
@@ -54,8 +77,12 @@ def finish(status: int) -> int:
     """What an interpreter does at its end: join threads, run exit handlers, flush."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
-    try:
-        sys.stdout.flush()
-    except (OSError, ValueError, AttributeError):
-        status = status or 120
+    # The program's own stream, if it has put one there, and the one that it began with; closed is closed.
+    for stream in (sys.stdout, sys.__stdout__):
+        if stream is None or getattr(stream, "closed", False):
+            continue
+        try:
+            stream.flush()
+        except (OSError, ValueError, AttributeError):
+            status = status or 120
     return status

@@ -1,18 +1,21 @@
 """Values as data between the tested program and its judge: JSON with tags, never pickles, never code.
 
-What the program's side sends is at worst a wrong value. A value of any other kind stays where it is and
-travels as a handle, which is equal to nothing.
+What the program's side sends is at worst a wrong value. A value of any other kind stays where it is, and a
+reference to it travels: what may be done with one is the receiving side's to say.
 """
 
 from __future__ import annotations
 
+import array
 import collections
+import datetime
 import decimal
 import fractions
 import json
 import os
 import struct
 import types
+import uuid
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -22,6 +25,15 @@ _ITERATORS: Any = (
     types.GeneratorType, map, filter, zip, reversed, enumerate, type(iter([])), type(iter(())),
     type(iter({})), type({}.keys()), type({}.values()), type({}.items()),
 )  # fmt: skip
+
+
+_TYPES = {
+    kind.__name__: kind
+    for kind in (int, float, str, bool, bytes, complex, list, tuple, dict, set, frozenset, range)
+}
+
+Keep = Callable[[Any], dict[str, Any]]
+"""What stands for a value that stays where it is: `{tag: reference}`. May raise, if the value can't be referred to."""
 
 
 class ListNode:
@@ -93,8 +105,8 @@ def tree_values(root: Any) -> list[Any]:
     return values
 
 
-def encode(value: Any, keep: Callable[[Any], int]) -> Any:
-    """`value` as JSON data; `keep` stores what can't travel and gives its handle.
+def encode(value: Any, keep: Keep) -> Any:
+    """`value` as JSON data; `keep` gives a reference to what can't travel.
 
     An instance of a subclass travels as its base value: an overridden `__eq__` stays at home.
     """
@@ -113,6 +125,10 @@ def encode(value: Any, keep: Callable[[Any], int]) -> Any:
             return [encode(item, keep) for item in list.__iter__(value)]
         case tuple():
             return {"t": [encode(item, keep) for item in tuple.__iter__(value)]}
+        case collections.Counter():
+            return {"C": [[encode(k, keep), encode(v, keep)] for k, v in dict.items(value)]}
+        case collections.OrderedDict():
+            return {"O": [[encode(k, keep), encode(v, keep)] for k, v in dict.items(value)]}
         case dict():
             return {"d": [[encode(k, keep), encode(v, keep)] for k, v in dict.items(value)]}
         case set():
@@ -131,6 +147,21 @@ def encode(value: Any, keep: Callable[[Any], int]) -> Any:
             return {"F": str(value)}
         case decimal.Decimal():
             return {"D": str(value)}
+        case array.array():
+            return {"a": [value.typecode, [encode(item, keep) for item in value]]}
+        case uuid.UUID():
+            return {"U": str(value)}
+        case datetime.timedelta():
+            return {"W": [value.days, value.seconds, value.microseconds]}
+        case datetime.datetime() | datetime.time():
+            zone = value.utcoffset()
+            offset = None if zone is None else zone / datetime.timedelta(seconds=1)
+            kind = "M" if isinstance(value, datetime.datetime) else "H"
+            return {kind: [value.replace(tzinfo=None).isoformat(), offset, value.fold]}
+        case datetime.date():
+            return {"Y": [value.year, value.month, value.day]}
+    if any(value is kind for kind in _TYPES.values()):
+        return {"y": value.__name__}
     name = type(value).__name__
     if name == "ListNode" and hasattr(value, "val") and hasattr(value, "next"):
         return {"l": [encode(item, keep) for item in list_values(value)]}
@@ -143,17 +174,18 @@ def encode(value: Any, keep: Callable[[Any], int]) -> Any:
             if len(items) > MAX_ITEMS:
                 raise ValueError("an iterator gave too many items")
         return {"n": items}
-    return {"h": keep(value)}
+    return keep(value)
 
 
 class Decoder:
-    """JSON data as values. Override `handle`, `list_kind` and `tree_kind` for the side that decodes."""
+    """JSON data as values. Override `reference`, `list_kind` and `tree_kind` for the side that decodes."""
 
     list_kind: Any = ListNode
     tree_kind: Any = TreeNode
 
-    def handle(self, number: int) -> Any:
-        raise ValueError("no handles here")
+    def reference(self, tag: str, body: Any) -> Any:
+        """What a reference stands for on this side. ValueError for one that this side did not give."""
+        raise ValueError(f"unknown tag {tag!r}")
 
     def decode(self, data: Any) -> Any:
         if isinstance(data, list):
@@ -168,6 +200,10 @@ class Decoder:
                 return float(body)
             case "t":
                 return tuple(self.decode(item) for item in body)
+            case "C":
+                return collections.Counter({self.decode(k): self.decode(v) for k, v in body})
+            case "O":
+                return collections.OrderedDict((self.decode(k), self.decode(v)) for k, v in body)
             case "d":
                 return {self.decode(k): self.decode(v) for k, v in body}
             case "s":
@@ -192,9 +228,21 @@ class Decoder:
                 return tree_node([self.decode(item) for item in body], self.tree_kind)
             case "n":
                 return self._iterator([self.decode(item) for item in body])
-            case "h":
-                return self.handle(body)
-        raise ValueError(f"unknown tag {tag!r}")
+            case "a":
+                return array.array(body[0], [self.decode(item) for item in body[1]])
+            case "U":
+                return uuid.UUID(body)
+            case "W":
+                return datetime.timedelta(*body)
+            case "M" | "H":
+                kind = datetime.datetime if tag == "M" else datetime.time
+                zone = None if body[1] is None else datetime.timezone(datetime.timedelta(seconds=body[1]))
+                return kind.fromisoformat(body[0]).replace(tzinfo=zone, fold=body[2])
+            case "Y":
+                return datetime.date(*body)
+            case "y":
+                return _TYPES[body]
+        return self.reference(tag, body)
 
     @staticmethod
     def _iterator(items: list[Any]) -> Iterator[Any]:

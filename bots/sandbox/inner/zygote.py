@@ -29,6 +29,7 @@ import operator
 import os
 import random
 import re
+import resource
 import select
 import signal
 import socket
@@ -45,6 +46,7 @@ _PRELOADED = (
     bisect, collections, copy, datetime, decimal, fractions, functools, heapq, io, itertools, math, operator,
     random, re, statistics, string, threading, typing,
 )  # fmt: skip
+_MOST_FILES = 1024
 _ROLES: dict[str, tuple[typing.Callable[[], int], tuple[int, ...]]] = {
     # role → what to run, and the numbers that its descriptors get
     "stdio": (stdio.main, (3, 0, 1, 2)),
@@ -54,7 +56,8 @@ _ROLES: dict[str, tuple[typing.Callable[[], int], tuple[int, ...]]] = {
 
 
 def main() -> None:
-    control = socket.socket(fileno=int(sys.argv[1]))
+    control = socket.socket(fileno=_low(int(sys.argv[1])))
+    _close_others(control.fileno())
     walls: box.Walls = json.loads(sys.argv[2])
     home = -1
     if walls["namespaces"]:
@@ -67,6 +70,25 @@ def main() -> None:
     gc.freeze()
     control.send(b'{"ready": true}')
     _serve(control, walls, home)
+
+
+def _low(fd: int) -> int:
+    """The same thing under the lowest free number."""
+    low = os.dup(fd)
+    os.close(fd)
+    return low
+
+
+def _close_others(control: int) -> None:
+    """Nothing but the control socket and the standard streams is open, whatever the host's process had.
+
+    From here on all numbers are below the limit, so that a child that closes up to it has closed everything.
+    """
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) > 2 and int(name) != control:
+            _close(int(name))
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(_MOST_FILES, hard), hard))
 
 
 def _serve(control: socket.socket, walls: box.Walls, home: int) -> None:
@@ -149,7 +171,7 @@ def _child(
                 _close(target)
         for fd in range(6, tell_high):
             _close(fd)
-        os.closerange(tell_high + 1, 1024)
+        os.closerange(tell_high + 1, _MOST_FILES)
         try:
             box.enter(walls, limits)
         except BaseException as error:  # noqa: BLE001 whatever it was, the host must hear that there are no walls

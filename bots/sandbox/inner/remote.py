@@ -1,0 +1,293 @@
+"""What the tests hold of the solution, and what they lend to it.
+
+A stand-in (`Remote`) is asked, not trusted: whatever decides a comparison is data, compared here. So an operator is
+passed on only where both sides are the solution's, and never `==`.
+"""
+
+from __future__ import annotations
+
+import builtins
+import types
+from contextlib import suppress
+from typing import Any
+
+from . import wire
+
+CHANNEL = 4
+_EVERY_PROGRAM_S = (
+    types.FunctionType, types.MethodType, types.BuiltinFunctionType, types.MethodWrapperType,
+    types.MethodDescriptorType, types.WrapperDescriptorType, type,
+)  # fmt: skip
+
+
+class SolutionError(Exception):
+    """The solution raised, sent nonsense, or has ended."""
+
+
+class Unsupported(BaseException):
+    """The tests do what can't be done over the channel: they are at fault, not the solution.
+
+    No Exception: a test that expects one of the solution's must not swallow it.
+    """
+
+
+class Undefined(BaseException):
+    """The solution lacks what is under test: it fails, whatever errors a test expects."""
+
+
+class Client(wire.Decoder):
+    """The tests' end of the channel.
+
+    answered: calls that the solution has answered. errors: stand-ins for exceptions of the solution's, by name.
+    unsupported: why the tests can't be run over the channel, once they have tried; "" before.
+    """
+
+    def __init__(self) -> None:
+        self.channel = wire.Channel(CHANNEL)
+        self.answered = 0
+        self.errors: dict[str, type[Exception]] = {}
+        self.unsupported = ""
+        self._lent: list[Any] = []
+        self._raised: list[BaseException] = []
+
+    def came_from_solution(self, error: BaseException) -> bool:
+        """Whether this very error is one that the solution raised."""
+        return any(error is raised for raised in self._raised)
+
+    def is_instance(self, value: Any, kind: Any) -> bool:
+        """`isinstance`, also for classes of the solution's."""
+        if isinstance(kind, tuple):
+            return any(self.is_instance(value, one) for one in kind)
+        if not isinstance(kind, Remote):
+            return isinstance(value, kind)
+        return isinstance(value, Remote) and bool(self.ask(value._path, "is a", (kind,)) is True)
+
+    def ask(self, path: list[Any], do: str, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
+        """Have the solution do something with what it has at `path`; its result, or the error that it raised."""
+        encoded = [wire.encode(item, self._reference) for item in args]
+        named = {name: wire.encode(item, self._reference) for name, item in (kwargs or {}).items()}
+        try:
+            self.channel.send({"path": path, "do": do, "args": encoded, "kwargs": named})
+        except OSError as error:
+            raise SolutionError("the solution has ended") from error
+        answer = self.hear()
+        self.answered += 1
+        if do == "call" and isinstance(answer, Remote):
+            answer.__dict__["_made_by"] = path
+        return answer
+
+    def hear(self) -> Any:
+        """The solution's next answer; on the way, do what it asks of things that the tests have lent to it."""
+        try:
+            while "tests" in (message := self.channel.receive()):
+                self.channel.send(self._lend_a_hand(message))
+            if "undefined" in message:
+                raise Undefined(f"the solution does not define {str(message['undefined'])!r}")
+            if "error" not in message:
+                return self.decode(message["value"])
+            kinds, text, args = message["error"]
+            if not isinstance(kinds, list) or not isinstance(args, list):
+                raise TypeError("error")
+            described = [str(kind) for kind in kinds], str(text), [self.decode(item) for item in args]
+        except (EOFError, OSError) as error:
+            raise SolutionError("the solution has ended") from error
+        except (
+            ValueError, TypeError, KeyError, AttributeError, IndexError, ArithmeticError, RecursionError, MemoryError,
+        ) as error:  # fmt: skip
+            raise SolutionError(f"the solution sent nonsense ({type(error).__name__})") from error
+        self.answered += 1
+        raise self._error(*described)
+
+    def _error(self, kinds: list[str], text: str, args: list[Any]) -> Exception:
+        """A test may expect a built-in error, or one of the solution's own that it names."""
+        said = f"{kinds[0] if kinds else 'error'}: {text}"
+        for kind in kinds:
+            if own := self.errors.get(kind):
+                error: Exception = own(*(args or [text]))
+                break
+            raised = getattr(builtins, kind, None)
+            # StopIteration would end a loop of the test's own; a UnicodeDecodeError can't be made of a text alone.
+            if (
+                isinstance(raised, type)
+                and issubclass(raised, Exception)
+                and not issubclass(raised, StopIteration)
+            ):
+                with suppress(TypeError):
+                    error = types.new_class(raised.__name__, (raised,), {}, _plain)(said)
+                    break
+        else:
+            error = SolutionError(said)
+        self._raised.append(error)
+        return error
+
+    def reference(self, tag: str, body: Any) -> Any:
+        if tag == "h" and isinstance(body, int):
+            return Remote(self, [body])
+        if tag == "k" and isinstance(body, int) and 0 <= body < len(self._lent):
+            return self._lent[body]
+        return super().reference(tag, body)
+
+    def _reference(self, value: Any) -> dict[str, Any]:
+        if isinstance(value, Remote):
+            return {"h": value._path}
+        if (
+            isinstance(value, types.BuiltinFunctionType | type)
+            and getattr(builtins, str(value.__name__), None) is value
+        ):
+            return {"Y_": value.__name__}
+        if not (
+            isinstance(value, _EVERY_PROGRAM_S)
+            or _of_the_tests(type(value))
+            or hasattr(type(value), "__next__")
+        ):
+            self.unsupported = f"a test passes a {type(value).__name__}, which can't be sent to the solution"
+            raise Unsupported(self.unsupported)
+        self._lent.append(value)
+        return {"k": len(self._lent) - 1}
+
+    def _lend_a_hand(self, request: dict[str, Any]) -> dict[str, Any]:
+        """Do for the solution what it may do with something lent: call it, or use an object of a test's own class."""
+        try:
+            number, do = request["tests"], request["do"]
+            if not (isinstance(number, int) and 0 <= number < len(self._lent)):
+                raise ValueError("nothing of that number was lent")
+            target = self._lent[number]
+            args = [self.decode(item) for item in request["args"]]
+            kwargs = {str(name): self.decode(item) for name, item in request["kwargs"].items()}
+            result = self._deed(target, str(do), args, kwargs)
+            return {"value": wire.encode(result, self._reference)}
+        except Unsupported:
+            # What a lent thing gives back: the tests' doing too, but the solution chose to ask. It gets an error.
+            self.unsupported = ""
+            return {"error": [["TypeError"], "that can't be sent", []]}
+        except Exception as error:  # noqa: BLE001 it is the solution's to handle, as if it had been called there
+            return {"error": [[type(error).__name__], str(error)[:300], []]}
+
+    def _deed(self, target: Any, do: str, args: list[Any], kwargs: dict[str, Any]) -> Any:
+        if do == "call":
+            return target(*args, **kwargs)
+        if do == "next":
+            return next(target)
+        if not _of_the_tests(type(target)):
+            raise AttributeError(f"a {type(target).__name__} of the tests can only be called")
+        if do in ("get", "set"):
+            name = args[0]
+            if not isinstance(name, str) or name.startswith("_"):
+                raise AttributeError(str(name))
+            return getattr(target, name) if do == "get" else setattr(target, name, args[1])
+        deeds: dict[str, Any] = {
+            "iterate": list, "length": len, "text": str, "truth": bool, "item": lambda one, key: one[key],
+            "equal": lambda one, other: bool(one == other), "less": lambda one, other: bool(one < other),
+        }  # fmt: skip
+        return deeds[do](target, *args)
+
+
+def _plain(namespace: dict[str, Any]) -> None:
+    namespace["__module__"] = "builtins"
+
+
+def _is_class(path: list[Any]) -> bool:
+    """Whether what is at `path` goes by the name of a class, which a test made an object of."""
+    name = path[-1] if path else ""
+    return isinstance(name, list) or (isinstance(name, str) and name[:1].isupper())
+
+
+def _of_the_tests(kind: type) -> bool:
+    return kind.__module__ in ("tests", "prefix")
+
+
+class Remote:
+    """A name, attribute or object of the solution. Using it asks the solution; equal to nothing but itself."""
+
+    def __init__(self, client: Client, path: list[Any]) -> None:
+        self.__dict__["_client"] = client
+        self.__dict__["_path"] = path
+        self.__dict__["_made_by"] = []
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        path = [*self._path, name]
+        if isinstance(self._path[0], int):
+            # An object's field is read at once if it is data (`node.val`); a method stays here to be called.
+            value = self._client.ask(path, "get")
+            return Remote(self._client, path) if isinstance(value, Remote) else value
+        return Remote(self._client, path)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        self._client.ask(self._path, "set", (name, value))
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return self._client.ask(self._path, "call", args, kwargs)
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if isinstance(other, Remote) and (_is_class(self._made_by) or _is_class(other._made_by)):
+            self._client.unsupported = (
+                "a test compares objects of the solution's own class, which only it could do"
+            )
+            raise Unsupported(self._client.unsupported)
+        return False
+
+    __hash__ = object.__hash__
+
+    def __len__(self) -> int:
+        length = self._client.ask(self._path, "length")
+        if not isinstance(length, int) or length < 0:
+            raise SolutionError("the solution sent nonsense (length)")
+        return length
+
+    def __bool__(self) -> bool:
+        return True
+
+    def __iter__(self) -> Any:
+        items = self._client.ask(self._path, "iterate")
+        if not isinstance(items, list):
+            raise SolutionError("the solution sent nonsense (iterate)")
+        return iter(items)
+
+    def __contains__(self, item: object) -> bool:
+        return any(item == one for one in self)
+
+    def __next__(self) -> Any:
+        return self._client.ask(self._path, "next")
+
+    def __getitem__(self, key: Any) -> Any:
+        return self._client.ask(self._path, "item", (key,))
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self._client.ask(self._path, "set item", (key, value))
+
+    def __delitem__(self, key: Any) -> None:
+        self._client.ask(self._path, "delete item", (key,))
+
+    def __str__(self) -> str:
+        return str(self._client.ask(self._path, "text"))
+
+    def __repr__(self) -> str:
+        return str(self._client.ask(self._path, "form"))
+
+    def __enter__(self) -> Any:
+        return self._client.ask(self._path, "enter")
+
+    def __exit__(self, *_: object) -> None:
+        self._client.ask(self._path, "exit")
+
+    def __add__(self, other: object) -> Any:
+        return self._both("add", other)
+
+    def __sub__(self, other: object) -> Any:
+        return self._both("subtract", other)
+
+    def __mul__(self, other: object) -> Any:
+        return self._both("multiply", other)
+
+    def __lt__(self, other: object) -> Any:
+        return self._both("less", other)
+
+    def __le__(self, other: object) -> Any:
+        return self._both("at most", other)
+
+    def _both(self, do: str, other: object) -> Any:
+        return self._client.ask(self._path, do, (other,)) if isinstance(other, Remote) else NotImplemented
