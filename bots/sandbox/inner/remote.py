@@ -130,11 +130,9 @@ class Client(wire.Decoder):
     def _reference(self, value: Any) -> dict[str, Any]:
         if isinstance(value, Remote):
             return {"h": value._path}
-        if (
-            isinstance(value, types.BuiltinFunctionType | type)
-            and getattr(builtins, str(value.__name__), None) is value
-        ):
-            return {"Y_": value.__name__}
+        name = str(getattr(value, "__name__", ""))
+        if isinstance(value, (types.BuiltinFunctionType, type)) and vars(builtins).get(name) is value:
+            return {"Y_": name}
         if not (
             isinstance(value, _EVERY_PROGRAM_S)
             or _of_the_tests(type(value))
