@@ -13,7 +13,8 @@ from rich.console import Console
 from bots.config.train import TrainConfig
 from bots.config.tree import ConfigError, parse_config, read_tree
 from bots.support.files import replace_text
-from pipelines.report.comparison import RunCurves, compare, draw, table
+from pipelines.report.comparison import RunCurves, compare, table
+from pipelines.report.comparison_plot import draw
 from pipelines.shared.command import run_job
 from pipelines.train import train
 

@@ -22,7 +22,7 @@ from pipelines.shared.command import run_job
 from pipelines.shared.lock import folder_lock, unwritable_folder
 from pipelines.shared.selection_check import check_selection
 from pipelines.simulations.config import BASELINE, SimulationConfig, load_simulation
-from pipelines.simulations.picture import draw
+from pipelines.simulations.plot import draw
 from pipelines.simulations.results import Results, show
 
 MARK = "simulation.yaml"

@@ -33,7 +33,7 @@ from pipelines.shared.ray_session import ray_session
 from pipelines.shared.summary import summarise
 from pipelines.sweeps.config import Sweep, load_sweep
 from pipelines.sweeps.interrupts import noting_interrupts
-from pipelines.sweeps.pictures import draw
+from pipelines.sweeps.plots import draw
 from pipelines.sweeps.resources import trial_demand
 from pipelines.sweeps.results import SweepResults, read_results
 from pipelines.sweeps.run_folder import TRIALS, claim_sweep

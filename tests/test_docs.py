@@ -1,4 +1,4 @@
-"""The Python examples in the documentation run as they stand, and the README's figures are the study's."""
+"""The Python examples in the documentation run as they stand, and the README's metrics are the study's."""
 
 import re
 from pathlib import Path
@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from pipelines.studies.comparison import compare_arms
 from pipelines.studies.config import load_study
-from pipelines.studies.figures import compare_arms
 from pipelines.studies.markdown import cell
 from pipelines.studies.results import StudyResults
 
@@ -41,7 +41,7 @@ def as_on_page(results, part, pool, rival="random"):
     arms = [arm for arm in part.arms if rival == STUDY.baseline or arm != STUDY.baseline]
     compared = compare_arms(results, pool, arms, rival, part.seeds)
     assert set(compared.seeds.values()) == {part.seeds}, compared.seeds
-    return compared.figures
+    return compared.metrics
 
 
 @pytest.fixture
@@ -55,9 +55,9 @@ OTHERS = ["mopps", "dots", "offline"]
 def test_the_readme_has_the_study_s_figures(results, readme):
     compared = as_on_page(results, "selectors", "mixed")
     assert set(compared) == {"random", "bots", "bots self-tuned", *OTHERS, "dynamic filter"}
-    for arm, figures in compared.items():
-        costs = [cell(figures[f"TTB100/{cost}"]) if arm != "random" else "1" for cost in ("steps", "tokens")]
-        row = [arm, *costs, cell(figures["best score"], 3), f"{figures['ETR'].interval.mean:.2f}"]
+    for arm, metrics in compared.items():
+        costs = [cell(metrics[f"TTB100/{cost}"]) if arm != "random" else "1" for cost in ("steps", "tokens")]
+        row = [arm, *costs, cell(metrics["best score"], 3), f"{metrics['ETR'].interval.mean:.2f}"]
         assert f"| {' | '.join(row)} |\n" in readme, row
     text = " ".join(readme.split())
     seconds = {arm: cell(compared[arm]["TTB100/seconds"]) for arm in ("bots self-tuned", "bots")}
@@ -139,14 +139,14 @@ def test_the_tuning_page_has_the_figures_of_the_ablation_of_lambda(results):
     compared = as_on_page(results, "ablation of λ", "mixed")
     best = {}
     for arm, named in {**arms, "random": "random"}.items():
-        figures = compared[arm]
-        best[arm] = figures["best score"].interval.mean
-        came_up = figures["coverage"]
+        metrics = compared[arm]
+        best[arm] = metrics["best score"].interval.mean
+        came_up = metrics["coverage"]
         shares = [
-            figures["ETR"].interval.mean,
+            metrics["ETR"].interval.mean,
             *([came_up.interval.mean] if len(came_up.values) == 4 else []),
         ]
-        row = [named, cell(figures["best score"], 3), *(f"{share:.2f}" for share in shares)]
+        row = [named, cell(metrics["best score"], 3), *(f"{share:.2f}" for share in shares)]
         assert f"\n| {' | '.join(row)} |" in page, row
     assert best["lam 0"] < min(best["bots"], best["lam .05"]), "it ends lower"
     assert best["bots"] > best["lam .2"] > best["lam .5"] > best["lam 1"], "it fades"
@@ -167,11 +167,11 @@ def test_the_tuning_page_has_the_figures_of_the_ablation_of_p_star(results):
     compared = as_on_page(results, "ablation of p*", "mixed")
     best = {}
     for arm, named in arms.items():
-        figures = compared[arm]
-        best[arm] = figures["best score"].interval.mean
-        row = [named, cell(figures["best score"], 3), f"{figures['ETR'].interval.mean:.2f}"]
+        metrics = compared[arm]
+        best[arm] = metrics["best score"].interval.mean
+        row = [named, cell(metrics["best score"], 3), f"{metrics['ETR'].interval.mean:.2f}"]
         tokens = f"{tokens_over_random(results, arm, seeds=4):.2f}"
-        row += ["1", "1"] if arm == "random" else [cell(figures["TTB100/tokens"]), tokens]
+        row += ["1", "1"] if arm == "random" else [cell(metrics["TTB100/tokens"]), tokens]
         assert f"\n| {' | '.join(row)} |\n" in page, row
     assert best["p* .3"] < min(best["p* .4"], best["p* .7"]) < max(best["bots"], best["p* .6"])
 
@@ -202,18 +202,18 @@ def test_the_selection_page_has_what_selection_and_filter_add_to_each_other(resu
     alone, filtered, both = arms[1:]
     compared = as_on_page(results, "selection and filter", "mixed")
     for arm in arms:
-        figures = compared[arm]
-        costs = [cell(figures[f"TTB100/{cost}"]) if arm != "random" else "1" for cost in ("steps", "tokens")]
+        metrics = compared[arm]
+        costs = [cell(metrics[f"TTB100/{cost}"]) if arm != "random" else "1" for cost in ("steps", "tokens")]
         tokens = "1" if arm == "random" else f"{tokens_over_random(results, arm, seeds=8):.2f}"
-        row = [arm, *costs, cell(figures["best score"], 3), tokens]
+        row = [arm, *costs, cell(metrics["best score"], 3), tokens]
         assert f"\n| {' | '.join(row)} |\n" in page, row
     assert f"[{compared[both]['best score'].interval.mean:.3f}](docs/selection.md" in readme
     for other in (alone, filtered):
-        figures = as_on_page(results, "selection and filter", "mixed", rival=other)[both]
-        assert figures["TTB75/steps"].holds
-        assert figures["TTB75/steps"].middle < 1, "fewer steps"
-        assert figures["BSF100/steps"].holds
-        assert figures["BSF100/steps"].interval.mean > 1, "it ends higher"
+        metrics = as_on_page(results, "selection and filter", "mixed", rival=other)[both]
+        assert metrics["TTB75/steps"].holds
+        assert metrics["TTB75/steps"].middle < 1, "fewer steps"
+        assert metrics["BSF100/steps"].holds
+        assert metrics["BSF100/steps"].interval.mean > 1, "it ends higher"
     against = as_on_page(results, "selection and filter", "mixed", rival=alone)
     assert not against[filtered]["BSF100/steps"].holds
 
@@ -224,11 +224,11 @@ def test_the_selection_page_has_what_the_dynamic_filter_comes_to_by_domain(domai
     tuned, filtered = "bots self-tuned", "dynamic filter"
     compared = as_on_page(results, "domains", domain)
     for arm in ("random", tuned, filtered):
-        figures = compared[arm]
-        costs = [cell(figures[f"TTB100/{cost}"]) if arm != "random" else "1" for cost in ("steps", "tokens")]
+        metrics = compared[arm]
+        costs = [cell(metrics[f"TTB100/{cost}"]) if arm != "random" else "1" for cost in ("steps", "tokens")]
         tokens = "1" if arm == "random" else f"{tokens_over_random(results, arm, seeds=8, pool=domain):.2f}"
-        row = [domain if arm == "random" else "", arm, *costs, cell(figures["best score"], 3)]
-        row += [f"{figures['ETR'].interval.mean:.2f}", tokens]
+        row = [domain if arm == "random" else "", arm, *costs, cell(metrics["best score"], 3)]
+        row += [f"{metrics['ETR'].interval.mean:.2f}", tokens]
         assert f"\n| {' | '.join(row)} |\n" in page, row
     against = as_on_page(results, "domains", domain, rival=tuned)[filtered]
     at_equal_steps, at_equal_tokens = (against[f"BSF100/{cost}"] for cost in ("steps", "tokens"))
@@ -248,10 +248,10 @@ def test_without_reference_models_selection_pays_as_the_pages_say(results, readm
     fixed, tuned = "bots without anchors", "self-tuned without anchors"
     learnt = as_on_page(results, "self-tuning without reference models", "mixed")
     share = {}
-    for arm, figures in (as_on_page(results, "does it pay", "mixed") | learnt).items():
+    for arm, metrics in (as_on_page(results, "does it pay", "mixed") | learnt).items():
         if arm == "random":
             continue
-        tokens = figures["TTB100/tokens"]
+        tokens = metrics["TTB100/tokens"]
         assert tokens.holds
         share[arm] = f"{tokens.interval.mean:.2f}".lstrip("0")
     assert (

@@ -37,7 +37,7 @@ def graded_blocks(
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     tables = [_task_block(config, name, pool, blocks[number], number) for number in todo]
     with DataContext.current(context):
-        data = ray.data.from_arrow(tables)
+        data: ray.data.Dataset = ray.data.from_arrow(tables)
         if reference.endpoint is None:
             data = data.map_batches(
                 AnswerLocally,

@@ -14,7 +14,7 @@ import pyarrow.parquet as pq
 from bots.pool import TaskPool
 from bots.support.files import replacing
 from pipelines.anchoring.config import REFERENCES, AnchorsConfig
-from pipelines.anchoring.picture import draw
+from pipelines.anchoring.plot import draw
 
 
 def block_file(folder: Path, name: str, number: int) -> Path:

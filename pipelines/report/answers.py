@@ -1,4 +1,4 @@
-"""What a run kept of its answers and its pool: `rollouts/*.parquet`, `pool.arrow`, `posterior/beliefs.arrow`."""
+"""A run's recorded rollouts, pool and beliefs: `rollouts/*.parquet`, `pool.arrow`, `posterior/beliefs.arrow`."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from pipelines.report.run import Floats, ReportError, Run, reading
 
 @dataclass(frozen=True)
 class Groups:
-    """One graded group a row, by step; groups with an answer that could not be graded are left out, as the run did.
+    """Graded groups, one per row, in the order of their steps. As in the run, groups with an ungraded completion are
+    left out.
 
-    step: int64 (G,), training steps. wave: int64 (G,), number of the selection that each group's task came with,
-    the step itself where answers were not generated ahead. row: int64 (G,), row of the pool. rewards: G arrays of
-    the group's rewards in [0, 1]. selected: rows of each wave, the ungraded ones too.
+    step: int64 (G,), training step. wave: int64 (G,), the wave that selected the group's task; equal to the step
+    without generation ahead. row: int64 (G,), row of the pool. rewards: G arrays with the group's rewards in [0, 1].
+    selected: rows of each wave, including ungraded ones.
     """
 
     step: npt.NDArray[np.int64]
@@ -35,11 +36,11 @@ class Groups:
 
     @cached_property
     def rate(self) -> Floats:
-        """float64 (G,), observed pass rates."""
+        """Observed pass rates, float64 (G,)."""
         return np.array([rewards.mean() for rewards in self.rewards])
 
     def observations(self) -> Iterator[tuple[int, int, npt.NDArray[np.int64], list[Floats]]]:
-        """(step, wave, rows, rewards) in the order in which the posterior was told."""
+        """(step, wave, rows, rewards) in the order in which the posterior observed them."""
         starts = np.flatnonzero(np.diff(self.step, prepend=-1) | np.diff(self.wave, prepend=-1))
         for start, end in zip(starts, [*starts[1:], len(self.step)], strict=True):
             here = slice(start, end)
@@ -47,7 +48,7 @@ class Groups:
 
 
 def read_pool(run: Run) -> TaskPool | None:
-    """The pool that the run trained on, without prompts and answers; None where it was not written."""
+    """The run's training pool without prompts and answers; None if it was not written."""
     path = run.folder / "pool.arrow"
     if not path.exists():
         return None
@@ -59,7 +60,7 @@ def read_pool(run: Run) -> TaskPool | None:
 
 
 def read_beliefs(run: Run) -> pa.Table | None:
-    """The final beliefs; None while the run has not ended."""
+    """The final beliefs; None until the run has ended."""
     path = run.folder / "posterior" / "beliefs.arrow"
     if run.state == "still going" or not path.exists():
         return None
@@ -68,23 +69,23 @@ def read_beliefs(run: Run) -> pa.Table | None:
 
 
 def rollouts(run: Run) -> ds.Dataset | None:
-    """The kept answers up to the last step of the journal; None where none were kept."""
+    """The recorded rollouts up to the journal's last step; None if there are none."""
     folder = run.folder / "rollouts"
     files = sorted(folder.glob("*.parquet"))
-    # A run that was cut off and resumed earlier can have files of steps that it has not come to again.
+    # After a resume from an earlier step there can be files of steps that have not been repeated yet.
     files = [file for file in files if file.stem.isdigit() and int(file.stem) <= run.last_step]
     with reading(folder):
         return ds.dataset(files, format="parquet") if files else None
 
 
 def read_groups(run: Run, kept: ds.Dataset, pool: TaskPool) -> Groups:
-    """The graded groups of the kept answers. Tasks that the pool does not hold are a ValueError."""
+    """The graded groups of the recorded rollouts. Raises ValueError for a task that is not in the pool."""
     with reading(run.folder / "rollouts"):
         table = kept.to_table(columns=["step", "task", "reward"])
     row = pc.index_in(table["task"], value_set=pool.table["id"].combine_chunks())
     if row.null_count:
         stranger = table["task"].filter(pc.is_null(row))[0].as_py()
-        raise ValueError(f"the kept answers name the task {stranger!r}, which pool.arrow does not hold")
+        raise ValueError(f"the recorded rollouts contain the task {stranger!r}, which is not in pool.arrow")
     step, rows = table["step"].to_numpy().astype(np.int64), row.to_numpy().astype(np.int64)
     reward = table["reward"].to_numpy()
     of_wave, selected = _ledger(run)
@@ -111,10 +112,10 @@ def _by_wave(
 
 
 def _ledger(run: Run) -> tuple[dict[tuple[int, int], int], dict[int, npt.NDArray[np.int64]]]:
-    """The wave of each (step, row), and the rows selected by wave; empty where the run kept no ledger.
+    """The wave of each (step, row), and the rows selected in each wave; empty if the run has no ledger.
 
-    The file may be growing, so it is only read, and half a line at its end is left alone. A run that went back to a
-    checkpoint comes to a step again: what was written last is what counts.
+    The file may be growing: an incomplete last line is skipped. A run that went back to a checkpoint repeats steps: the
+    last record of a step counts.
     """
     path = run.folder / "ledger.jsonl"
     waves: dict[tuple[int, int], int] = {}
@@ -128,7 +129,7 @@ def _ledger(run: Run) -> tuple[dict[tuple[int, int], int], dict[int, npt.NDArray
             event = json.loads(line)
             match event["event"]:
                 case "selected":
-                    # Dynamic sampling selects more for the same wave.
+                    # Dynamic sampling adds tasks to a wave.
                     selected[event["wave"]] = selected.get(event["wave"], []) + event["rows"]
                 case "trained":
                     waves |= {(event["step"], row): wave for wave, row in event["tasks"]}
@@ -137,7 +138,5 @@ def _ledger(run: Run) -> tuple[dict[tuple[int, int], int], dict[int, npt.NDArray
                 case "rewound":
                     selected = {wave: rows for wave, rows in selected.items() if wave <= event["wave"]}
         except (ValueError, LookupError, TypeError) as error:
-            raise ReportError(
-                f"line {number} of {path} is not an event of a ledger: {line[:80]!r}"
-            ) from error
+            raise ReportError(f"line {number} of {path} is not a ledger event: {line[:80]!r}") from error
     return waves, {wave: np.unique(rows) for wave, rows in selected.items()}

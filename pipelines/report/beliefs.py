@@ -65,9 +65,9 @@ def diagram(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 def quality(replayed: Replay) -> dict[str, float | None]:
     """Brier score, log loss, correlation and AUC of all predictions; None where one is undefined."""
     found = calibration(replayed.predicted, replayed.observed, replayed.rollouts)
-    figures = {"Brier score": found.brier, "log loss": found.log_loss}
-    figures |= {"correlation": found.correlation, "AUC": found.auc}
-    return {name: value if math.isfinite(value) else None for name, value in figures.items()}
+    metrics = {"Brier score": found.brier, "log loss": found.log_loss}
+    metrics |= {"correlation": found.correlation, "AUC": found.auc}
+    return {name: value if math.isfinite(value) else None for name, value in metrics.items()}
 
 
 def _selected(record: dict[str, Any]) -> bool:
@@ -106,4 +106,4 @@ def _at(series: tuple[Floats, Floats], step: int) -> float | None:
     steps, values = series
     if len(steps) == 0:
         return None
-    return float(values[min(np.searchsorted(steps, step), len(values) - 1)])
+    return float(values[min(int(np.searchsorted(steps, step)), len(values) - 1)])

@@ -1,39 +1,31 @@
-"""Two runs side by side: the table that says when one reached what the other did, and the picture of it."""
+"""Comparison of two runs: what each spent until it reached the baseline's best score."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import numpy as np
-from matplotlib.axes import Axes
+import numpy.typing as npt
 from rich.table import Table
 
 from bots.metrics import Curve, time_to_best
 from pipelines.shared.summary import read_metrics, training_seconds
 
-COLOURS = {"bots": "#0b6e99", "random": "#c2571a"}
-
 
 @dataclass(frozen=True)
 class RunCurves:
-    """One run's scores against each thing they cost, and its figures by step.
+    """A run's learning curves against each cost, and its metrics by step.
 
-    against: learning curves over "steps", generated "tokens" and training "seconds". Seconds are those of the
-    training steps alone: evaluation and checkpoints are not part of the method's price.
-    etr: float64 (steps,). selection_share: of the training seconds, what was spent waiting for a selection.
+    against: learning curves over "steps", generated "tokens" and training "seconds". Seconds exclude evaluation and
+    checkpoints, which are not part of the method's cost.
+    etr: float64 (steps,). selection_share: share of the training seconds spent waiting for a selection.
     """
 
     name: str
     against: dict[str, Curve]
-    etr: np.ndarray
+    etr: npt.NDArray[np.float64]
     selection_share: float
 
     @classmethod
@@ -63,11 +55,10 @@ class RunCurves:
 
 
 def compare(run: RunCurves, baseline: RunCurves) -> dict[str, Any]:
-    """Figures of a run against a baseline: what each had spent when it first reached the baseline's best score.
+    """Metrics of a run against a baseline: what each had spent when it first reached the baseline's best score.
 
-    A ratio is TTB(100%) (`bots.metrics.time_to_best`), below 1 where the run got there for less. None where
-    it never got there, or where the baseline never rose above its first score. The other ratios are None where the
-    baseline's figure is 0.
+    A ratio is TTB(100%) (`bots.metrics.time_to_best`); below 1 the run spent less. None if the run never reached that
+    score, or the baseline never rose above its first one. The other ratios are None if the baseline's value is 0.
     """
     costs: dict[str, Any] = {"target_score": baseline.best}
     for what, curve in run.against.items():
@@ -116,48 +107,3 @@ def table(costs: dict[str, Any], run: str, baseline: str) -> Table:
             undefined if ratio is None else f"{ratio:.2f}",
         )
     return out
-
-
-def draw(curves: Sequence[RunCurves], path: Path, title: str) -> None:
-    """Score against steps, tokens and seconds, and the effective task ratio; one PNG."""
-    figure, axes = plt.subplots(1, 4, figsize=(16, 4.2), layout="constrained")
-    for axis, what, label in zip(
-        axes, ("steps", "tokens", "seconds"), ("step", "generated tokens", "training seconds"), strict=False
-    ):
-        for curve in curves:
-            colour = COLOURS.get(curve.name)
-            scores = curve.against[what]
-            axis.plot(scores.at, scores.scores, color=colour, marker="o", ms=3, label=curve.name)
-        axis.axhline(curves[-1].best, color=COLOURS.get(curves[-1].name), lw=0.8, ls=":")
-        axis.set(xlabel=label)
-    axes[0].set(ylabel="held-out score")
-    axes[0].legend(frameon=False, loc="upper left")
-    for curve in curves:
-        smooth = _running_mean(curve.etr, 10)
-        axes[3].plot(np.arange(1, len(smooth) + 1), smooth, color=COLOURS.get(curve.name))
-    axes[3].set(xlabel="step", ylabel="effective task ratio (mean of 10)", ylim=(0, 1))
-    for axis in axes:
-        _tidy(axis)
-    figure.suptitle(title)
-    figure.savefig(path, dpi=110)
-    plt.close(figure)
-
-
-def _running_mean(values: np.ndarray, width: int) -> np.ndarray:
-    sums = np.cumsum(values)
-    counts = np.minimum(np.arange(1, len(values) + 1), width)
-    return (sums - np.concatenate([np.zeros(width), sums[:-width]])[: len(values)]) / counts
-
-
-def _tidy(axis: Axes) -> None:
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(alpha=0.25)
-    axis.xaxis.set_major_locator(matplotlib.ticker.MaxNLocator(5))
-    axis.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(_short_number))
-
-
-def _short_number(value: float, _: object) -> str:
-    for size, suffix in ((1e6, "M"), (1e3, "k")):
-        if abs(value) >= size:
-            return f"{value / size:g}{suffix}"
-    return f"{value:g}"

@@ -1,4 +1,4 @@
-"""Held-out answers: what the model that training began with said, beside what the trained one says."""
+"""Held-out completions: the initial model beside the trained one."""
 
 from __future__ import annotations
 
@@ -14,20 +14,17 @@ from pipelines.report.run import Run, reading
 from pipelines.report.texts import commonest, read_texts, visible
 
 SHOWN = 6
-"""Tasks of each kind."""
-NONE_KEPT = (
-    "The run did not keep the answers of two evaluations. With run.keep_rollouts=true and a pool to evaluate "
-    "on a run keeps them."
-)
+"""Tasks shown of each kind."""
+NONE_KEPT = "The run kept no completions of two evaluations; run.keep_rollouts=true and evaluation.pool keep them."
 
 
 def held_out(run: Run) -> dict[str, Any] | str:
-    """Tasks whose mean reward rose and fell most between the first and the last evaluation, and how many did.
+    """The tasks whose mean reward rose and fell most from the first to the last evaluation, and how many did.
 
-    The same seeds sample both, so a policy that has not changed gives the same answers.
+    Both are sampled with the same seeds, so an unchanged policy gives the same completions.
     """
     files = sorted((run.folder / "evaluation").glob("*.parquet"))
-    # A run that was cut off and resumed earlier can have files of steps that it has not come to again.
+    # After a resume from an earlier step there can be files of steps that have not been repeated yet.
     files = [file for file in files if file.stem.isdigit() and int(file.stem) <= run.last_step]
     pool = run.config.get("evaluation", {}).get("pool")
     if len(files) < 2 or not pool:
@@ -35,7 +32,7 @@ def held_out(run: Run) -> dict[str, Any] | str:
     first, last = (_read(file) for file in (files[0], files[-1]))
     before, after = _means(first), _means(last)
     change = {task: after[task] - before[task] for task in before.keys() & after.keys()}
-    # Of equal changes any will do, but not always those of the first domain.
+    # Break ties by a hash, so that the first domain is not always preferred.
     by_change = sorted(change, key=lambda task: (change[task], crc32(task.encode())))
     kinds = {
         "gained": [task for task in reversed(by_change) if change[task] > 0],
@@ -70,7 +67,7 @@ def _read(file: Path) -> pa.Table:
 
 
 def _means(answers: pa.Table) -> dict[str, float]:
-    """Mean reward of each task all of whose answers were graded."""
+    """Mean reward of each task with no ungraded completion."""
     grouped = answers.group_by("task").aggregate(
         [("reward", "mean", pc.ScalarAggregateOptions(skip_nulls=False))]
     )

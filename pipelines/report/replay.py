@@ -58,7 +58,10 @@ def replay(run: Run, pool: TaskPool, groups: Groups, tracked: npt.NDArray[np.int
     bots = BOTS(pool, **settings.settings(samples, run.seed))
     records: list[dict[str, object]] = [{"step": 0, **pool_bins(bots.alpha, bots.beta)}]
     every = max(1, round(len(told) / TRACKED_POINTS))
-    predicted, at, means, deviations = [], [0], [], []
+    at = [0]
+    predicted: list[Floats] = []
+    means: list[Floats] = []
+    deviations: list[Floats] = []
     _track(bots, tracked, means, deviations)
     for number, (step, wave, rows, rewards) in enumerate(told, 1):
         bots.mark_selected(groups.selected[wave], wave)
@@ -66,7 +69,7 @@ def replay(run: Run, pool: TaskPool, groups: Groups, tracked: npt.NDArray[np.int
         rates = np.array([reward.mean() for reward in rewards])
         predicted.append(before)
         bots.observe(rows, rewards, step=wave)
-        record = {"step": step, **batch_bins(before, rates)}
+        record: dict[str, object] = {"step": step, **batch_bins(before, rates)}
         if number % every == 0 or number == len(told):
             record |= pool_bins(bots.alpha, bots.beta)
             at.append(step)

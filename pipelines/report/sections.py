@@ -1,4 +1,4 @@
-"""Everything that the page shows of a set of runs, as one JSON tree. What is missing is a sentence saying why."""
+"""The data of the page as one JSON tree. A missing part is a sentence that says why."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ import yaml
 from pipelines.report import beliefs, tasks
 from pipelines.report.answers import Groups, read_beliefs, read_groups, read_pool, rollouts
 from pipelines.report.curves import against_random, learning_curves
-from pipelines.report.figures import figures
 from pipelines.report.held_out import held_out
 from pipelines.report.replay import Replay, replay
 from pipelines.report.run import Run
 from pipelines.report.settings import Setting
+from pipelines.report.step_metrics import step_metrics
 from pipelines.report.timing import phases
 
 TABLE_ROWS = 12_000
 """Rows of all task tables of a page together."""
 MANY = 30
-"""Times that a run counted its pool from which its own record is shown rather than a replay, which counts often."""
+"""Show the run's own record if it has the pool's beliefs at this many steps; else a replay, which has more."""
 SAME = 1e-6
-"""Relative difference up to which replayed beliefs count as the run's own."""
-NO_ROLLOUTS = "The run kept no answers. With run.keep_rollouts=true a run keeps them."
+"""Largest relative difference at which replayed beliefs count as equal to the run's own."""
+NO_ROLLOUTS = "The run kept no completions. Set run.keep_rollouts=true to keep them."
 NO_STEPS = "The run has not finished a step yet."
 
 
@@ -58,14 +58,14 @@ def _run(run: Run, setting: int, table_rows: int) -> dict[str, Any]:
         "quiet_seconds": run.quiet_seconds,
         "planned_steps": run.planned_steps,
         "config": yaml.safe_dump(run.config, sort_keys=False, allow_unicode=True),
-        "key": _key_figures(run),
-        "figures": figures(run),
+        "key": _key_metrics(run),
+        "metrics": step_metrics(run),
         "phases": phases(run) or NO_STEPS,
     }
     return shared | _posterior(run, table_rows) | {"held_out": held_out(run) if run.steps else NO_STEPS}
 
 
-def _key_figures(run: Run) -> dict[str, Any]:
+def _key_metrics(run: Run) -> dict[str, Any]:
     steps, scores = run.series("score")
     best = int(np.argmax(scores)) if len(scores) else None
     training = float(run.spent["seconds"][-1])
@@ -88,7 +88,7 @@ def _key_figures(run: Run) -> dict[str, Any]:
         "selection_share": waited / training if training > 0 else None,
         "model": str(config.get("model", {}).get("path", "")),
         "selector": str(config.get("selection", {}).get("selector", "")),
-        "batch": f"{tasks_a_step} tasks × {samples} answers",
+        "batch": f"{tasks_a_step} tasks × {samples} completions",
         "loss": str(config.get("learner", {}).get("loss", "")),
     }
 
@@ -105,19 +105,20 @@ def _posterior(run: Run, table_rows: int) -> dict[str, Any]:
         groups = read_groups(run, kept, pool)
         replayed = _tasks(run, pool, kept, groups, table_rows, out)
     else:
-        out["cards"] = out["table"] = NO_ROLLOUTS if kept is None else "The run's folder holds no pool.arrow."
-    by_replay = isinstance(replayed, Replay)
+        out["cards"] = out["table"] = NO_ROLLOUTS if kept is None else "The run's folder has no pool.arrow."
+    by_replay = replayed if isinstance(replayed, Replay) else None
     counted = sum("beliefs/pool" in record for record in run.records)
     recorded = counted >= (MANY if by_replay else 1)
     written = any("beliefs/selected" in record for record in run.records)
-    none = f"The run did not write its beliefs down, and they cannot be computed again. {'' if by_replay else replayed}"
-    source = run.records if recorded or not by_replay else replayed.records
-    batches = run.records if written or not by_replay else replayed.records
+    why = replayed if isinstance(replayed, str) else ""
+    none = f"The run did not record its beliefs, and they cannot be recomputed. {why}"
+    source = run.records if recorded or not by_replay else by_replay.records
+    batches = run.records if written or not by_replay else by_replay.records
     out["heat"] = beliefs.over_time(source, p_star) or none
     out["calibration"] = beliefs.diagram(batches) or none
-    out["quality"] = beliefs.quality(replayed) if by_replay else None
+    out["quality"] = beliefs.quality(by_replay) if by_replay else None
     out["beliefs_from"] = (
-        "the run's own record" if recorded else "a replay of the kept rewards" if by_replay else None
+        "the run's own record" if recorded else "a replay of the recorded rewards" if by_replay else None
     )
     return out
 
@@ -125,11 +126,11 @@ def _posterior(run: Run, table_rows: int) -> dict[str, Any]:
 def _tasks(
     run: Run, pool: Any, kept: Any, groups: Groups, table_rows: int, out: dict[str, Any]
 ) -> Replay | str:
-    """Fill in cards and table; returns the replay, or why there is none."""
+    """Add cards and table to `out`; returns the replay, or why there is none."""
     tried = tasks.Tried(groups)
     final = read_beliefs(run)
     if final is not None and final.num_rows != len(pool):
-        final = None  # of a pool that has grown or was replaced
+        final = None  # the pool has grown or was replaced
     replayed = _replayed(run, pool, groups, tried.row, final)
     known = final is not None or isinstance(replayed, Replay)
     if final is not None:
@@ -159,10 +160,10 @@ def _replayed(run: Run, pool: Any, groups: Groups, tracked: Any, final: Any) -> 
     try:
         replayed = replay(run, pool, groups, tracked)
     except ValueError as error:
-        return f"The beliefs could not be computed again: {error}"
+        return f"The beliefs could not be recomputed: {error}"
     if final is not None and (difference := replayed.differs(final)) > SAME:
         return (
-            f"Computed again from the kept answers, the beliefs differ from those that the run wrote by up to "
-            f"{difference:.2g}, so they are not shown."
+            f"Recomputed from the recorded rewards, the beliefs differ from the run's own by up to {difference:.2g}, "
+            "so they are not shown."
         )
     return replayed

@@ -28,7 +28,7 @@ COLOURS = {
     "other": "grey35",
     "outside": "grey23",
 }
-FIGURES = (
+METRICS = (
     ("etr", "effective task ratio", "{:.2f}"),
     ("reward", "mean reward", "{:.2f}"),
     ("tokens", "tokens a step", "{:,.0f}"),
@@ -48,7 +48,7 @@ def view(run: Run, width: int) -> RenderableType:
     if not run.steps:
         parts.append(Text("No step has ended yet: engines and learner are starting.", style="dim"))
     else:
-        parts += [_score(run, inside), Text(), _figures(run, inside), Text(), *_selected(run, inside), Text()]
+        parts += [_score(run, inside), Text(), _metrics(run, inside), Text(), *_selected(run, inside), Text()]
         parts.append(_phases(run, inside))
     title = Text(f" {run.name} ", style="bold")
     return Panel(Group(*parts), title=title, title_align="left", border_style="dim", width=inside + 4)
@@ -135,7 +135,7 @@ def _score(run: Run, width: int) -> RenderableType:
     return Group(title, *lines)
 
 
-def _figures(run: Run, width: int) -> Table:
+def _metrics(run: Run, width: int) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim")
     table.add_column("")
     table.add_column(f"last {RECENT}", justify="right")
@@ -144,7 +144,7 @@ def _figures(run: Run, width: int) -> Table:
         (key, "capability " + key.removeprefix("posterior/evidence/capability").strip("/"), "{:.2f}")
         for key in run.keys("posterior/evidence/capability")
     ]
-    for key, name, form in (*FIGURES, *capabilities):
+    for key, name, form in (*METRICS, *capabilities):
         steps, values = run.series(key)
         values = values[(steps > 0) & np.isfinite(values)]
         if len(values):

@@ -48,7 +48,8 @@ def read_texts(pool: Mapping[str, Any], ids: Sequence[str]) -> tuple[dict[str, T
 
     The second value says why some are missing, where they are.
     """
-    wanted, found = pa.array(ids, pa.string()), {}
+    wanted = pa.array(ids, pa.string())
+    found: dict[str, TaskText] = {}
     try:
         for part in plan_parts(PoolConfig.model_validate(pool))[1]:
             for piece in part.read():

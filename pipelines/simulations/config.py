@@ -71,7 +71,7 @@ class SimulationConfig(Section):
     selection: SelectionConfig = SelectionConfig()
     """What all arms share, as in a train job."""
     rollout: SimulatedRollouts = SimulatedRollouts()
-    arms: dict[str, dict[str, Any]] = Field(default_factory=lambda: {"bots": {}})
+    arms: dict[str, dict[str, Any]] = {"bots": {}}  # noqa: RUF012
     """Name of each compared way of selecting, and the keys of `selection` that it changes. `random`, the
     baseline of TTB and BSF, always runs."""
 

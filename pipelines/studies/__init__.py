@@ -1,1 +1,1 @@
-"""The parts of a study: configuration, results, figures, page. The job itself is `pipelines.study`."""
+"""The parts of a study: configuration, results, metrics, page. The job itself is `pipelines.study`."""

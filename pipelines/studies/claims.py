@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pipelines.studies.figures import COSTS, LEVEL, Comparison, Figure, ratio_names
+from pipelines.studies.comparison import COSTS, LEVEL, Comparison, Metric, ratio_names
 
 BETTER, WORSE, OPEN = "Better in", "Worse in", "No difference shown in"
 FEW = "Too few seeds for a verdict in"
@@ -12,16 +12,16 @@ FEW = "Too few seeds for a verdict in"
 
 def claims(comparison: Comparison, baseline: str) -> Iterator[str]:
     """A line for each arm but the baseline: the ratios in which it is better or worse beyond chance, or neither."""
-    least = least_seeds(len(comparison.figures) - 1)
-    for arm, figures in comparison.figures.items():
+    least = least_seeds(len(comparison.metrics) - 1)
+    for arm, metrics in comparison.metrics.items():
         if arm == baseline:
             continue
         verdicts: dict[str, list[str]] = {BETTER: [], WORSE: [], OPEN: [], FEW: []}
         costs = [cost for cost in COSTS if comparison.compared_on(arm, cost)]
         names = ratio_names(*costs) if costs else []
         for name in names:
-            enough = len(figures[name].values) >= least
-            verdicts[_verdict(name, figures[name]) if enough else FEW].append(name)
+            enough = len(metrics[name].values) >= least
+            verdicts[_verdict(name, metrics[name]) if enough else FEW].append(name)
         if len(verdicts[FEW]) == len(names):
             yield f"{arm}, {comparison.seeds[arm]} of the {least} seeds that a verdict takes."
             continue
@@ -39,25 +39,25 @@ def least_seeds(arms: int) -> int:
     return seeds
 
 
-def _verdict(name: str, figure: Figure) -> str:
-    if not figure.holds:
+def _verdict(name: str, metric: Metric) -> str:
+    if not metric.holds:
         return OPEN
     less_is_better = name.startswith("TTB")
-    return BETTER if (figure.middle < 1) == less_is_better else WORSE
+    return BETTER if (metric.middle < 1) == less_is_better else WORSE
 
 
 def _listed(names: Iterable[str]) -> str:
     """ "TTB50/steps", "TTB75/steps" … → "TTB50, TTB75 on steps"; without costs where it is on all of them."""
-    by_figure: dict[str, list[str]] = {}
+    by_metric: dict[str, list[str]] = {}
     for name in names:
-        figure, cost = name.split("/")
-        by_figure.setdefault(figure, []).append(cost)
+        metric, cost = name.split("/")
+        by_metric.setdefault(metric, []).append(cost)
     by_costs: dict[tuple[str, ...], list[str]] = {}
-    for figure, costs in by_figure.items():
-        by_costs.setdefault(tuple(costs), []).append(figure)
+    for metric, costs in by_metric.items():
+        by_costs.setdefault(tuple(costs), []).append(metric)
     everything = len(ratio_names(COSTS[0]))
     return "; ".join(
-        ("all" if len(figures) == everything else ", ".join(figures))
+        ("all" if len(metrics) == everything else ", ".join(metrics))
         + (f" on {' and '.join(costs)}" if len(costs) < len(COSTS) else "")
-        for costs, figures in by_costs.items()
+        for costs, metrics in by_costs.items()
     )

@@ -15,7 +15,7 @@ from bots.config.train import TrainConfig
 from bots.config.tree import ConfigError, Count, Section, UserPath, parse_config, read_tree
 from bots.metrics.significance import MOST_PAIRS
 
-PaperFigure = Literal["TTB50", "TTB75", "TTB100", "BSF25", "BSF50", "BSF100"]
+PaperMetric = Literal["TTB50", "TTB75", "TTB100", "BSF25", "BSF50", "BSF100"]
 """A ratio to the baseline, as the paper gives it: on steps."""
 
 Key = tuple[str, str, int]
@@ -58,7 +58,7 @@ class Part(Section):
     """Whether its arms are in the table and the picture at the top of the page; of one part at most for each pool."""
     rivals: list[str] = Field(default_factory=list)
     """Arms of the part that the others are compared with too, beside the baseline."""
-    paper: dict[str, dict[str, dict[PaperFigure, float | str]]] = Field(default_factory=dict)
+    paper: dict[str, dict[str, dict[PaperMetric, float | str]]] = Field(default_factory=dict)
     """What the paper has, by pool, arm and figure, to be shown beside ours."""
 
 

@@ -1,4 +1,4 @@
-"""Markdown of a study's page: a table's lines, a figure as the text of a cell, a picture."""
+"""Markdown of a study's page: a table's lines, a metric as the text of a cell, a picture."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 import os
 from pathlib import Path
 
-from pipelines.studies.figures import Figure
+from pipelines.studies.comparison import Metric
 
 
 def head(*names: str) -> list[str]:
@@ -29,18 +29,18 @@ def of_seeds(count: int) -> str:
     return f"{count} seed{'s' * (count > 1)}"
 
 
-def cell(figure: Figure, digits: int = 2) -> str:
-    """A figure as text, bold where it holds.
+def cell(metric: Metric, digits: int = 2) -> str:
+    """A metric as text, bold where it holds.
 
     Its mean and interval, or its median and how many runs never got there, or are ∞ times a baseline at 0.
     """
-    interval = figure.interval
+    interval = metric.interval
     if interval.never:
-        rest = f"{figure.infinite} {interval.never}"
-        text = f"{figure.middle:.{digits}f} ({rest})" if math.isfinite(figure.middle) else rest
+        rest = f"{metric.infinite} {interval.never}"
+        text = f"{metric.middle:.{digits}f} ({rest})" if math.isfinite(metric.middle) else rest
     elif math.isnan(interval.mean):
         return "–"
     else:
-        bounds = ", ".join(f"{bound:.{digits}f}" for bound in figure.bounds or ())
+        bounds = ", ".join(f"{bound:.{digits}f}" for bound in metric.bounds or ())
         text = f"{interval.mean:.{digits}f}" + (f" [{bounds}]" if bounds else "")
-    return f"**{text}**" if figure.holds else text
+    return f"**{text}**" if metric.holds else text

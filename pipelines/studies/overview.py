@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipelines.studies.comparison import COSTS, UNITS, Comparison, compare_arms
 from pipelines.studies.config import StudyConfig
-from pipelines.studies.figures import COSTS, UNITS, Comparison, compare_arms
-from pipelines.studies.forest import draw_forest
+from pipelines.studies.forest_plot import draw_forest
 from pipelines.studies.markdown import cell, head, image, line, of_seeds
 from pipelines.studies.results import StudyResults
 
@@ -21,7 +21,7 @@ def overview(study: StudyConfig, results: StudyResults, beside: Path) -> str:
         if part.overview
         for pool in part.pools
     }
-    shown = {pool: comparison for pool, comparison in shown.items() if len(comparison.figures) > 1}
+    shown = {pool: comparison for pool, comparison in shown.items() if len(comparison.metrics) > 1}
     if not shown:
         return ""
     picture = study.results / PICTURE
@@ -41,21 +41,21 @@ def overview(study: StudyConfig, results: StudyResults, beside: Path) -> str:
 
 
 def _by_pool(shown: dict[str, Comparison], baseline: str, name: str) -> list[str]:
-    """One figure: a line an arm, a column a pool. The number of seeds is told where an arm lacks some."""
+    """One metric: a line an arm, a column a pool. The number of seeds is told where an arm lacks some."""
     lines, arms = head("arm", *shown), _arms(shown, baseline)
     for arm in arms:
         cells = []
         for comparison in shown.values():
-            if arm not in comparison.figures:
+            if arm not in comparison.metrics:
                 cells.append("–")
                 continue
-            figure = comparison.figures[arm][name]
-            seeds = len(figure.values)
+            metric = comparison.metrics[arm][name]
+            seeds = len(metric.values)
             few = 0 < seeds < comparison.most_seeds(arms)
-            cells.append(cell(figure) + (f", {of_seeds(seeds)}" if few else ""))
+            cells.append(cell(metric) + (f", {of_seeds(seeds)}" if few else ""))
         lines.append(line(arm, *cells))
     return lines
 
 
 def _arms(shown: dict[str, Comparison], baseline: str) -> list[str]:
-    return list(dict.fromkeys(a for found in shown.values() for a in found.figures if a != baseline))
+    return list(dict.fromkeys(a for found in shown.values() for a in found.metrics if a != baseline))

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from bots.support.files import replace_text
 from pipelines.studies.claims import claims, least_seeds
-from pipelines.studies.config import PaperFigure, Part, StudyConfig, slug
-from pipelines.studies.figures import COSTS, LAST, UNITS, Comparison, compare_arms, ratio_names
+from pipelines.studies.comparison import COSTS, LAST, UNITS, Comparison, compare_arms, ratio_names
+from pipelines.studies.config import PaperMetric, Part, StudyConfig, slug
+from pipelines.studies.curves_plot import draw_part
 from pipelines.studies.markdown import cell, head, image, line
 from pipelines.studies.overview import overview
-from pipelines.studies.picture import draw_part
 from pipelines.studies.results import StudyResults
 
 HEAD = """\
@@ -70,7 +71,7 @@ def write_page(study: StudyConfig, config: str, page: Path) -> None:
     for part in study.parts:
         for pool in part.pools:
             comparison = compare_arms(results, pool, part.arms, study.baseline, part.seeds)
-            arms = set(comparison.figures)
+            arms = set(comparison.metrics)
             # Of a part that has just begun there may be no more than an earlier part's table shows already.
             if len(arms) > 1 and not any(arms <= earlier for earlier in told.get(pool, [])):
                 told.setdefault(pool, []).append(arms)
@@ -111,7 +112,7 @@ def _section(
         paper = part.paper.get(comparison.pool, {}) if cost == COSTS[0] else {}
         lines += _ratios(comparison, study.baseline, cost, paper)
     domains = sorted(
-        {name for found in comparison.figures.values() for name in found if name.startswith(LAST)}
+        {name for found in comparison.metrics.values() for name in found if name.startswith(LAST)}
     )
     if len(domains) > 1:
         lines += ["\nThe last score by domain:\n", *_reached(comparison, domains)]
@@ -120,7 +121,7 @@ def _section(
 
 def _verdicts(comparison: Comparison, baseline: str, part: Part) -> list[str]:
     """What holds, a line an arm; one line for all where the part has too few seeds for any verdict."""
-    least = least_seeds(len(comparison.figures) - 1)
+    least = least_seeds(len(comparison.metrics) - 1)
     if part.seeds < least:
         return [
             f"- No verdicts: they take {least} seeds, and this part has {part.seeds}. The intervals tell."
@@ -130,7 +131,7 @@ def _verdicts(comparison: Comparison, baseline: str, part: Part) -> list[str]:
 
 def _against(rival: str, comparison: Comparison, part: Part) -> str:
     """The arms against another one than the study's baseline."""
-    if len(comparison.figures) < 2:
+    if len(comparison.metrics) < 2:
         return ""
     lines = [f"\nThe same runs against `{rival}`:\n", *_verdicts(comparison, rival, part)]
     lines.append(f"\nOn {UNITS[COSTS[0]]}, `{rival}` being 1:\n")
@@ -138,17 +139,18 @@ def _against(rival: str, comparison: Comparison, part: Part) -> str:
 
 
 def _ratios(
-    comparison: Comparison, baseline: str, cost: str, paper: dict[str, dict[PaperFigure, float | str]]
+    comparison: Comparison, baseline: str, cost: str, paper: dict[str, dict[PaperMetric, float | str]]
 ) -> list[str]:
     """The ratios to the baseline, a line an arm. paper: what it has for an arm."""
     names = ratio_names(cost)
     heads = [name.split("/")[0] for name in names]
     lines = head("arm", "seeds", *heads)
-    for arm, figures in comparison.figures.items():
-        cells = ["1" if arm == baseline else cell(figures[name]) for name in names]
+    for arm, metrics in comparison.metrics.items():
+        cells = ["1" if arm == baseline else cell(metrics[name]) for name in names]
         lines.append(line(arm, str(comparison.seeds[arm]), *cells))
         if arm in paper:
-            given = (paper[arm].get(name, "") for name in heads)
+            written: Mapping[str, float | str] = {str(name): value for name, value in paper[arm].items()}
+            given = (written.get(name, "") for name in heads)
             cells = [f"{value:.2f}" if isinstance(value, float) else value for value in given]
             lines.append(line(f"*{arm}, the paper's*", "", *cells))
     return lines
@@ -157,7 +159,7 @@ def _ratios(
 def _reached(comparison: Comparison, names: list[str]) -> list[str]:
     """Figures that are no ratios, a line an arm."""
     lines = head("arm", "seeds", *(name.removeprefix(LAST) for name in names))
-    for arm, figures in comparison.figures.items():
-        cells = (cell(figures[name], digits=3) if name in figures else "–" for name in names)
+    for arm, metrics in comparison.metrics.items():
+        cells = (cell(metrics[name], digits=3) if name in metrics else "–" for name in names)
         lines.append(line(arm, str(comparison.seeds[arm]), *cells))
     return lines

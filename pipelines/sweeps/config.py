@@ -162,6 +162,13 @@ class Sweep:
         """The job's configuration at a point of the space."""
         return self._build(lay(self.tree, point))
 
+    def train_job(self, point: dict[str, Any]) -> TrainConfig:
+        """The same, of a sweep over train jobs. Raises TypeError for one over simulations."""
+        job = self.job(point)
+        if not isinstance(job, TrainConfig):
+            raise TypeError(f"the sweep {self.config.sweep.name} varies a simulation, not a train job")
+        return job
+
     def resolved(self) -> dict[str, Any]:
         """The base's configuration as a tree, with all defaults."""
         return self.base_job.model_dump(mode="json")
@@ -222,8 +229,9 @@ class Sweep:
         return space
 
     def _build(self, tree: dict[str, Any]) -> TrainConfig | SimulationConfig:
-        kind = TrainConfig if self.config.target == "train" else SimulationConfig
-        return parse_config(kind, tree, str(self.config.base))
+        if self.config.target == "train":
+            return parse_config(TrainConfig, tree, str(self.config.base))
+        return parse_config(SimulationConfig, tree, str(self.config.base))
 
 
 def load_sweep(path: str | Path, overrides: list[str] | None = None) -> Sweep:

@@ -34,7 +34,7 @@ class TrialDemand:
         fits = [
             math.floor(available.get(kind, 0.0) / asked + 1e-9) for kind, asked in self.total.items() if asked
         ]
-        return min([*fits, most or math.inf])
+        return min([*fits, *([most] if most else [])])
 
     def describe(self, available: Mapping[str, float] | None = None, most: int | None = None) -> str:
         """The plan of one trial, and of how many at a time where the cluster is known."""
@@ -49,10 +49,10 @@ class TrialDemand:
 
 def trial_demand(sweep: Sweep) -> TrialDemand:
     """The demand of the largest trial of the space."""
-    if sweep.config.target == "simulate":
+    if not isinstance(sweep.base_job, TrainConfig):
         return TrialDemand([resources.Demand("simulation", 1, sweep.config.search.cpus, 0.0, "search.cpus")])
     varied = {key: one for key, one in sweep.config.space.items() if key.startswith(("rollout.", "learner."))}
-    candidates = [_demands(sweep.job(point)) for point in (points(varied) if varied else [{}])]
+    candidates = [_demands(sweep.train_job(point)) for point in (points(varied) if varied else [{}])]
     return TrialDemand(max(candidates, key=_size))
 
 

@@ -21,7 +21,7 @@ from pipelines.sweeps.config import Sweep
 from pipelines.sweeps.space import lay
 from pipelines.sweeps.trials import CURVE, PER_SEED, REPORTED
 
-FIGURES = ("step", *REPORTED, "tokens")
+METRICS = ("step", *REPORTED, "tokens")
 
 
 SYMBOLS = {
@@ -37,14 +37,14 @@ SYMBOLS = {
 class Trial:
     """One trial.
 
-    point: its values in the space. figures: its last report. per_seed: the metric by seed, of simulations.
+    point: its values in the space. metrics: its last report. per_seed: the metric by seed, of simulations.
     curve: {"step": …, "score": …}. status: finished, stopped (by the scheduler), failed, or unfinished (the sweep was
     interrupted).
     """
 
     name: str
     point: dict[str, Any]
-    figures: dict[str, float]
+    metrics: dict[str, float]
     per_seed: list[float]
     curve: dict[str, list[float]]
     status: str
@@ -67,7 +67,7 @@ class SweepResults:
 
     def value(self, trial: Trial) -> float:
         """The metric of a trial; nan where it never reported."""
-        return trial.figures.get(self.metric, float("nan"))
+        return trial.metrics.get(self.metric, float("nan"))
 
     def ranked(self) -> list[Trial]:
         """Trials that ran to the end, best first: a stopped one had a smaller budget."""
@@ -91,7 +91,7 @@ class SweepResults:
         return paired_difference(ours, theirs) if ours and len(ours) == len(theirs) else None
 
     def table(self) -> pa.Table:
-        """One row a trial: its values as `section.key` columns, its figures, status, seconds and error.
+        """One row a trial: its values as `section.key` columns, its metrics, status, seconds and error.
 
         Values of a key that no column holds together (names and lists, sections) are JSON text.
         """
@@ -101,9 +101,9 @@ class SweepResults:
                 "trial": t.name,
                 **{key: column[i] for key, column in columns.items()},
                 **{
-                    name: t.figures.get(name)
-                    for name in FIGURES
-                    if any(name in o.figures for o in self.trials)
+                    name: t.metrics.get(name)
+                    for name in METRICS
+                    if any(name in o.metrics for o in self.trials)
                 },
                 "per_seed": t.per_seed,
                 "status": t.status,
@@ -193,22 +193,22 @@ def read_results(sweep: Sweep, grid: ResultGrid, interrupted: bool = False) -> S
     """What Ray Tune has of every trial. interrupted: whether the sweep was, so that some may have been cut off."""
     under_way = _under_way(grid) if interrupted else set()
     trials, budget = [], sweep.budget
-    for result in grid:
-        metrics = result.metrics or {}
-        figures = {name: float(metrics[name]) for name in FIGURES if metrics.get(name) is not None}
-        reached = figures.get("step", 0.0) >= budget
-        name = metrics.get("trial_id") or Path(result.path).name
+    for result in (grid[i] for i in range(len(grid))):
+        reported = result.metrics or {}
+        metrics = {name: float(reported[name]) for name in METRICS if reported.get(name) is not None}
+        reached = metrics.get("step", 0.0) >= budget
+        name = reported.get("trial_id") or Path(result.path).name
         early = "unfinished" if name in under_way else "stopped"
         status = "failed" if result.error else "finished" if reached else early
         trials.append(
             Trial(
                 name,
-                {key: result.config[key] for key in sweep.config.space},
-                figures,
-                list(metrics.get(PER_SEED) or []),
-                metrics.get(CURVE) or {"step": [], "score": []},
+                {key: (result.config or {})[key] for key in sweep.config.space},
+                metrics,
+                list(reported.get(PER_SEED) or []),
+                reported.get(CURVE) or {"step": [], "score": []},
                 status,
-                float(metrics.get("time_total_s", 0.0)),
+                float(reported.get("time_total_s", 0.0)),
                 str(result.error).strip().splitlines()[-1] if result.error else None,
             )
         )

@@ -46,7 +46,8 @@ def _optuna(one: Range) -> Any:
         return CategoricalDistribution(one.values)
     if one.integer:
         return IntDistribution(*one.integer)
-    return FloatDistribution(*(one.uniform or one.loguniform), log=one.loguniform is not None)
+    low, high = one.uniform or one.loguniform or (0.0, 0.0)
+    return FloatDistribution(low, high, log=one.loguniform is not None)
 
 
 def make_scheduler(sweep: Sweep, at_a_time: int, results: Path) -> TrialScheduler:
@@ -85,7 +86,7 @@ class _Limited(FIFOScheduler):
     """
 
     def __init__(self, at_a_time: int, **settings: Any) -> None:
-        super().__init__(**settings)
+        super().__init__(**settings)  # type: ignore[no-untyped-call]
         self.at_a_time = at_a_time
 
     def on_trial_add(self, tune_controller: Any, trial: Trial) -> None:

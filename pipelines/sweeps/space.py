@@ -11,7 +11,6 @@ from typing import Any
 
 from pydantic import model_validator
 from ray import tune
-from ray.tune.search.sample import Domain
 
 from bots.config.tree import ConfigError, Section
 from bots.evidence import Evidence
@@ -67,7 +66,7 @@ class Range(Section):
         bounds = self.uniform or self.loguniform or self.integer
         return list(self.values) if self.values is not None else list(bounds or ())
 
-    def domain(self, grid: bool) -> Domain | dict[str, Any]:
+    def domain(self, grid: bool) -> Any:
         """As Ray Tune wants it."""
         if self.values is not None:
             return tune.grid_search(self.values) if grid else tune.choice(self.values)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import ray
 from ray import tune
+from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from rich.console import Console
 
@@ -103,7 +104,7 @@ def train_trial(
     config = parse_config(TrainConfig, lay(tree, {**point, **run}), "the trial")
     wait_for_previous_run(name)
     if interval is None:
-        group = ray.util.get_current_placement_group()
+        group = _own_group()
         _run(config, EngineBundles(group, 1) if len(group.bundle_specs) > 1 else None)
         return
 
@@ -120,11 +121,18 @@ def train_trial(
     while known < config.run.steps:
         target = segment_end(done, known, interval, config.run.steps)
         segment = config.model_copy(update={"run": config.run.model_copy(update={"steps": target})})
-        with turn(turns, name, bundles(config)) as group:
-            last = _run(segment, EngineBundles(group, 0) if group else None, turns)
+        with turn(turns, name, bundles(config)) as engine_group:
+            last = _run(segment, EngineBundles(engine_group, 0) if engine_group else None, turns)
         with run_of_checkpoint(config.run.path) as copy:
             tune.report(last, checkpoint=tune.Checkpoint.from_directory(copy))
         done = known = target
+
+
+def _own_group() -> PlacementGroup:
+    group = ray.util.get_current_placement_group()
+    if group is None:
+        raise RuntimeError("a trial runs outside a placement group; start it through Ray Tune")
+    return group
 
 
 def segment_end(done: int, known: int, interval: int, steps: int) -> int:
@@ -149,7 +157,7 @@ def _run(
     if has_ended(config):
         job = None
     else:
-        here = PlacementGroupSchedulingStrategy(ray.util.get_current_placement_group(), 0)
+        here = PlacementGroupSchedulingStrategy(_own_group(), 0)
         driver = ray.remote(_drive).options(
             num_cpus=0,
             max_retries=0,

@@ -9,6 +9,7 @@ from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Tuner
 from ray.tune.logger import JsonLoggerCallback
 
+from pipelines.simulations.config import SimulationConfig
 from pipelines.sweeps.config import Sweep
 from pipelines.sweeps.run_folder import TRIALS
 from pipelines.sweeps.search import make_scheduler, make_searcher
@@ -16,6 +17,7 @@ from pipelines.sweeps.trials import DRIVER, baselines, bundles, simulate_trial, 
 from pipelines.sweeps.turns import Turns
 
 STATE = "tune"
+TURNS: Any = Turns  # type checkers ignore what `@ray.remote` returns
 
 
 def new_tuner(sweep: Sweep, folder: Path, at_a_time: int) -> Tuner:
@@ -68,16 +70,16 @@ def _trainable(sweep: Sweep, folder: Path, at_a_time: int) -> Any:
             folder=str(folder / TRIALS),
             interval=config.scheduler.interval if pbt else None,
             # Its trials must all be alive at once, so they can't be limited by Tune itself.
-            turns=Turns.remote(at_a_time) if pbt else None,
+            turns=TURNS.remote(at_a_time) if pbt else None,
         )
 
         def place(point: dict[str, Any]) -> tune.PlacementGroupFactory:
             # The engines of a trial that has to wait for its turn come with the turn.
-            return tune.PlacementGroupFactory([DRIVER, *([] if pbt else bundles(sweep.job(point)))])
+            return tune.PlacementGroupFactory([DRIVER, *([] if pbt else bundles(sweep.train_job(point)))])
 
         return tune.with_resources(bound, place)
-    only_selection = all(key.startswith("selection.") for key in config.space)
-    random = baselines(sweep.base_job) if only_selection else None
+    base, only_selection = sweep.base_job, all(key.startswith("selection.") for key in config.space)
+    random = baselines(base) if only_selection and isinstance(base, SimulationConfig) else None
     bound = tune.with_parameters(
         simulate_trial,
         tree=sweep.tree,
@@ -94,7 +96,8 @@ def restored_tuner(sweep: Sweep, folder: Path, at_a_time: int) -> Tuner | None:
         return None
     tuner = Tuner.restore(str(folder / STATE), _trainable(sweep, folder, at_a_time), restart_errored=True)
     # Folder and cluster may be others by now.
-    settings = tuner._local_tuner._tune_config
+    internal: Any = tuner._local_tuner
+    settings = internal._tune_config
     settings.scheduler = make_scheduler(sweep, at_a_time, folder / STATE)
     if settings.max_concurrent_trials:
         settings.max_concurrent_trials = at_a_time

@@ -19,7 +19,7 @@ from actors.reference import EndpointError
 from bots.config.tree import ConfigError, parse_config
 from bots.sources import PoolConfig, read_pool
 from pipelines.anchoring.config import AnchorsConfig
-from pipelines.anchoring.picture import correlation, draw
+from pipelines.anchoring.plot import correlation, draw
 from pipelines.anchors import load_anchors_config, main, measure_anchors
 from pipelines.shared.resources import ResourceError
 from tests.waiting import wait_for

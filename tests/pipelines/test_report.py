@@ -111,7 +111,7 @@ def test_beliefs_of_a_run_that_generated_ahead(tmp_path):
     assert all(sum(line["beliefs/selected"]) == 8 for line in lines[1:]), "both waves of a batch are counted"
     (ahead / "metrics.jsonl").write_text("".join(json.dumps(_unrecorded(line)) + "\n" for line in lines))
     replayed = data_of(ahead)["runs"][0]
-    assert replayed["beliefs_from"] == "a replay of the kept rewards"
+    assert replayed["beliefs_from"] == "a replay of the recorded rewards"
     for part, points in recorded["calibration"].items():
         assert [p["tasks"] for p in points] == [p["tasks"] for p in replayed["calibration"][part]]
         for point, again in zip(points, replayed["calibration"][part], strict=True):
@@ -141,7 +141,7 @@ def test_beliefs_that_a_replay_does_not_reach_are_not_shown(runs, tmp_path):
     lines = [json.loads(line) for line in (copy / "metrics.jsonl").read_text().splitlines()]
     (copy / "metrics.jsonl").write_text("".join(json.dumps(_unrecorded(line)) + "\n" for line in lines))
     run = data_of(copy)["runs"][0]
-    assert "the beliefs differ from those that the run wrote" in run["heat"]
+    assert "the beliefs differ from the run's own by" in run["heat"]
     assert "the beliefs differ" in run["calibration"]
 
 
@@ -202,7 +202,7 @@ def test_held_out_answers_of_the_first_and_the_last_evaluation_stand_side_by_sid
     once = shutil.copytree(runs[0], tmp_path / "once")
     for step in (4, 8, 12):
         (once / "evaluation" / f"{step:06d}.parquet").unlink()
-    assert "did not keep the answers of two evaluations" in data_of(once)["runs"][0]["held_out"]
+    assert "kept no completions of two evaluations" in data_of(once)["runs"][0]["held_out"]
 
 
 def test_bad_input_is_refused_with_the_way_out(runs, tmp_path, capsys):

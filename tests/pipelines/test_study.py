@@ -1,4 +1,4 @@
-"""A small study with real training: it resumes, and its figures are those of `bots.metrics`."""
+"""A small study with real training: it resumes, and its metrics are those of `bots.metrics`."""
 
 import shutil
 
@@ -11,8 +11,8 @@ from bots.config.tree import ConfigError
 from bots.metrics import mean_interval, time_to_best
 from pipelines import study
 from pipelines.studies.claims import claims, least_seeds
+from pipelines.studies.comparison import NOTHING, Comparison, Metric, compare_arms, ratio_names
 from pipelines.studies.config import Only, fingerprint, load_study
-from pipelines.studies.figures import NOTHING, Comparison, Figure, compare_arms, ratio_names
 from pipelines.studies.markdown import cell
 from pipelines.studies.page import write_page
 from pipelines.studies.results import StudyResults
@@ -185,11 +185,11 @@ def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
 
     compared = compare_arms(before, "mixed", ["random", "bots"], "random", 2)
     expected = time_to_best(bots.against["tokens"], random.against["tokens"])
-    found = compared.figures["bots"]["TTB100/tokens"].values
+    found = compared.metrics["bots"]["TTB100/tokens"].values
     np.testing.assert_array_equal(found, [expected] if not np.isnan(expected) else [])
     assert set(bots.against) == {"steps", "tokens"}
-    assert compared.figures["bots"]["BSF100/tokens"].values.size == 1
-    assert compared.figures["bots"]["BSF100/seconds"].values.size == 0
+    assert compared.metrics["bots"]["BSF100/tokens"].values.size == 1
+    assert compared.metrics["bots"]["BSF100/seconds"].values.size == 0
     assert "0 of them were timed" in text
 
 
@@ -220,7 +220,7 @@ def test_an_empty_study_has_a_page_too(tmp_path):
 
 def test_claims_say_what_holds_and_in_which_direction():
     def figure(values, p):
-        return Figure(np.array(values), mean_interval(values) if values else NOTHING, p)
+        return Metric(np.array(values), mean_interval(values) if values else NOTHING, p)
 
     few = figure([0.5] * 6, 0.06)
     half, never = figure([0.5] * 7, 0.03), figure([2.0] + [np.inf] * 6, 0.03)
@@ -230,9 +230,9 @@ def test_claims_say_what_holds_and_in_which_direction():
         "TTB75/seconds": few,
     }
     untimed = dict.fromkeys(ratio_names(), half) | dict.fromkeys(ratio_names("seconds"), figure([], 1.0))
-    figures = {"random": {}, "one": one, "two": dict.fromkeys(ratio_names(), few), "three": untimed}
+    metrics = {"random": {}, "one": one, "two": dict.fromkeys(ratio_names(), few), "three": untimed}
     seeds = {"random": 7, "one": 7, "two": 6, "three": 7}
-    said = list(claims(Comparison("mixed", seeds, figures), "random"))
+    said = list(claims(Comparison("mixed", seeds, metrics), "random"))
     assert said == [
         "one, 7 seeds. Better in TTB50; TTB75 on steps; TTB100 on tokens and seconds. "
         "Worse in TTB100 on steps; BSF25, BSF50, BSF100. No difference shown in TTB75 on tokens. "
@@ -249,4 +249,4 @@ def test_claims_say_what_holds_and_in_which_direction():
     ("values", "text"), [([0.5], "0.50"), ([0.5, 0.7], "0.60"), ([0.5, 0.6, 0.7], "0.60 [0.35, 0.85]")]
 )
 def test_two_seeds_are_shown_without_an_interval_that_says_nothing(values, text):
-    assert cell(Figure(np.array(values), mean_interval(values))) == text
+    assert cell(Metric(np.array(values), mean_interval(values))) == text

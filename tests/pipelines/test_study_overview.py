@@ -5,9 +5,9 @@ import pyarrow as pa
 import pytest
 from matplotlib.figure import Figure
 
+from pipelines.studies.comparison import compare_arms
 from pipelines.studies.config import Part, StudyConfig
-from pipelines.studies.figures import compare_arms
-from pipelines.studies.forest import _bounds, _draw_panel
+from pipelines.studies.forest_plot import _bounds, _draw_panel
 from pipelines.studies.overview import overview
 from pipelines.studies.results import RUNS, STEPS, StudyResults
 
@@ -45,12 +45,12 @@ def taken(results, rows):
 @pytest.mark.parametrize("apart", [{"machine": "1 CPU core"}, {"sitting": "tuesday"}])
 def test_seconds_of_two_machines_or_sittings_are_not_compared(results, apart):
     taken(results, [row | (apart if row["arm"] == "bots" else {}) for row in results.steps.to_pylist()])
-    figures = compare_arms(results, "mixed", list(RISE), "random", SEEDS).figures
+    metrics = compare_arms(results, "mixed", list(RISE), "random", SEEDS).metrics
     for name in ("TTB100", "BSF50"):
-        assert len(figures["bots"][f"{name}/steps"].values) == SEEDS
-        assert len(figures["bots"][f"{name}/tokens"].values) == SEEDS
-        assert not len(figures["bots"][f"{name}/seconds"].values)
-        assert len(figures["random"][f"{name}/seconds"].values) == SEEDS
+        assert len(metrics["bots"][f"{name}/steps"].values) == SEEDS
+        assert len(metrics["bots"][f"{name}/tokens"].values) == SEEDS
+        assert not len(metrics["bots"][f"{name}/seconds"].values)
+        assert len(metrics["random"][f"{name}/seconds"].values) == SEEDS
 
 
 def study(tmp_path, **part):
@@ -120,6 +120,6 @@ def test_the_interval_of_two_seeds_does_not_set_the_scale(results):
     late = [row | {"score": row["score"] - 0.03 * (row["step"] == 1)} for row in rows if row["seed"] == 1]
     results.steps = pa.Table.from_pylist([row for row in rows if row["seed"] == 0] + late, schema=STEPS)
     compared = compare_arms(results, "mixed", ["random", "bots"], "random", SEEDS)
-    interval = compared.figures["bots"]["TTB100/steps"].interval
+    interval = compared.metrics["bots"]["TTB100/steps"].interval
     assert interval.high > 50
     assert _bounds({"mixed": compared})[1] < 2

@@ -12,8 +12,8 @@ import yaml
 from bots.config.tree import ConfigError
 from bots.metrics import Curve
 from pipelines.studies import results as tables
+from pipelines.studies.comparison import compare_arms
 from pipelines.studies.config import load_study
-from pipelines.studies.figures import compare_arms
 from pipelines.studies.markdown import cell
 from pipelines.studies.page import write_page
 from pipelines.studies.results import StudyResults, StudyRun
@@ -125,7 +125,7 @@ def test_a_kill_between_the_tables_leaves_a_run_to_be_made(full_at, study_file, 
 def seconds_of(study):
     """The ratio of the arms' seconds to random's best score, by seed, as far as there is one."""
     compared = compare_arms(StudyResults(study.results), "mixed", ["random", "bots"], "random", 2)
-    return compared.figures["bots"]["TTB100/seconds"].values.tolist()
+    return compared.metrics["bots"]["TTB100/seconds"].values.tolist()
 
 
 def test_seconds_are_compared_only_between_runs_of_one_sitting(study_file, tmp_path):
@@ -182,7 +182,7 @@ class Known:
 
 def bsf(scores, name):
     compared = compare_arms(Known(scores), "mixed", ["random", "bots"], "random", len(scores["bots"]))
-    return compared.figures["bots"][f"{name}/steps"]
+    return compared.metrics["bots"][f"{name}/steps"]
 
 
 def test_a_baseline_at_0_gives_no_ratio_or_an_infinite_one():

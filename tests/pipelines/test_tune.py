@@ -100,11 +100,11 @@ def test_optuna_searches_and_asha_stops_on_seeds(cluster, tmp_path):
     assert len(points) == 9
     for t in results.trials:
         assert 0.3 <= t.point["selection.p_star"] <= 0.7
-        assert len(t.per_seed) == t.figures["step"]
+        assert len(t.per_seed) == t.metrics["step"]
     statuses = [t.status for t in results.trials]
     assert "finished" in statuses
     assert "stopped" in statuses
-    assert all(t.figures["step"] < 3 for t in results.trials if t.status == "stopped")
+    assert all(t.metrics["step"] < 3 for t in results.trials if t.status == "stopped")
     best = load_simulation(tmp_path / "sim_optuna" / "best.yaml")
     assert (
         best.selection.evidence_options["gamma"]

@@ -47,7 +47,7 @@ def test_every_sweep_that_is_shipped_is_valid_and_tries_its_base(path):
         (GRID, "space.selection.lam={between: [0, 1]}", r"between: no such key"),
         (GRID, "space.selection.lam=[0.1, 1.5]", r"space.selection.lam: 1.5 is not possible"),
         (GRID, "space.selection.lam=[0.1, 0.1]", r"each may be there once"),
-        (GRID, "space.selection.lam=[1e-1, 0.1]", r"to the job it is \[0.1, 0.1\], one of them twice"),
+        (GRID, "space.selection.lam=[1e-1, 0.1]", r"values is \[0.1, 0.1\]; each may be there once"),
         (GRID, "space.selection.lam=null; space.selection.rho=null", r"space is empty"),
         (
             GRID,

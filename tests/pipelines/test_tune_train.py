@@ -137,7 +137,7 @@ def test_asha_over_train_jobs_that_is_killed_goes_on_from_their_checkpoints(clus
         assert read_run(folder).state == state[t.status] or len(records) == 7
         if t.status == "finished":
             assert len(scores) == 7
-            assert t.figures["mean_score"] == pytest.approx(np.mean(scores))
+            assert t.metrics["mean_score"] == pytest.approx(np.mean(scores))
     best = load_config(tmp_path / "lab_asha" / "best.yaml")
     assert best.learner.lr == results.ranked()[0].point["learner.lr"] == 1e-4
     assert best.run.name == "lab_asha_best"

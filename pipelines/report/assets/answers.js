@@ -1,8 +1,8 @@
-// The tasks: cards with answers before and after, and the table that sorts and filters.
+// Tasks: cards with completions before and after, and the table that sorts and filters.
 
 const CHANGES = {
-  gained: ["Gained most", "answered better after training than before"],
-  lost: ["Lost most", "answered worse"],
+  gained: ["Gained most", "scored better after training than before"],
+  lost: ["Lost most", "scored worse"],
 };
 
 function heldOutCards(run) {
@@ -10,16 +10,16 @@ function heldOutCards(run) {
   const { tasks, kinds, counts } = run.held_out;
   const parts = run.held_out.missing ? [missing(run.held_out.missing)] : [];
   for (const [kind, [title, text]] of Object.entries(CHANGES)) {
-    parts.push(el("h3", {}, title), el("p", { class: "note" }, `${whole(counts[kind])} of ${whole(counts.all)} tasks were ${text}.`),
+    parts.push(el("h3", {}, title), el("p", { class: "note" }, `${whole(counts[kind])} of ${whole(counts.all)} tasks ${text}.`),
       el("div", { class: "cards" }, kinds[kind].map((number) => card(tasks[number], ["First evaluation", "Last evaluation"]))));
   }
   return parts;
 }
 
 const KINDS = {
-  learnt: ["Learnt most", "Ranked by how clearly the pass rate of a task's later selections exceeds that of its earlier ones. The largest of many differences overstate what a new measurement would show."],
-  easiest: ["Easiest", "Highest final belief among the selected tasks."],
-  hardest: ["Hardest", "Lowest final belief among the selected tasks."],
+  learnt: ["Learned most", "Ranked by how clearly the pass rate of a task's later selections exceeds that of its earlier ones. The largest of many differences overstate the true change."],
+  easiest: ["Easiest", "Highest final posterior mean among the selected tasks."],
+  hardest: ["Hardest", "Lowest final posterior mean among the selected tasks."],
 };
 
 function taskCards(run) {
@@ -29,7 +29,7 @@ function taskCards(run) {
     const picked = run.cards.kinds[kind] || [];
     parts.push(el("h3", {}, title), el("p", { class: "note" }, text),
       picked.length ? el("div", { class: "cards" }, picked.map((number) => card(run.cards.tasks[number])))
-        : missing(kind === "learnt" ? "No task was selected twice with a better result the second time." : "No task was selected."));
+        : missing(kind === "learnt" ? "No task was selected twice with a better result later." : "No task was selected."));
   }
   return parts;
 }
@@ -46,11 +46,11 @@ function card(task, [first, last] = ["First selected", "Last selected"]) {
 function truth(text) {
   if (!text) return null;
   const said = el("pre", {}, text);
-  return text.length > 60 ? el("details", { class: "truth" }, el("summary", {}, "right answer"), said) : el("div", { class: "truth" }, "right answer: ", said);
+  return text.length > 60 ? el("details", { class: "truth" }, el("summary", {}, "reference answer"), said) : el("div", { class: "truth" }, "reference answer: ", said);
 }
 
 function side(title, answers) {
-  return el("div", {}, el("h4", {}, title, el("small", {}, ` step ${whole(answers.step)}, ${answers.answers} answers`)),
+  return el("div", {}, el("h4", {}, title, el("small", {}, ` step ${whole(answers.step)}, ${counted(answers.answers, "completion")}`)),
     answers.shown.map((one) => {
       const [kind, sign, said] = one.reward === null ? ["partly", "?", "not graded"] : one.reward >= 1 ? ["right", "✓", "right"] : one.reward <= 0 ? ["wrong", "✗", "wrong"] : ["partly", "◐", `reward ${fixed(one.reward, 2)}`];
       const reason = one.reason && one.reason !== said ? `: ${one.reason}` : "";
@@ -58,7 +58,7 @@ function side(title, answers) {
     }));
 }
 
-/* A task's observed pass rates as dots, what was believed of it as a line. */
+/* A task's observed pass rates as dots, its posterior mean as a line. */
 function track(task) {
   const plot = el("div", { class: "plot" });
   plot.redraw = (force) => {
@@ -125,10 +125,10 @@ function taskTable(run) {
   const pick = (options, key) => el("select", { onchange: (event) => { state[key] = event.target.value; state.shown = PAGE; update(); } }, options.map(([value, text]) => el("option", { value }, text)));
   const domains = [...new Set(columns.domain)].sort();
   update();
-  const left = run.table.left_out ? ` ${whole(run.table.left_out)} more selected tasks, the least often selected, are left out.` : "";
+  const left = run.table.left_out ? ` The ${whole(run.table.left_out)} least often selected ones are left out.` : "";
   return [
     el("p", { class: "note" }, `${whole(total + run.table.left_out)} tasks were selected at least once, ${whole(run.table.never)} never.${left}`
-      + (run.table.belief_known ? "" : " The run has not written its final beliefs, so the column belief holds the mean observed pass rate.")),
+      + (run.table.belief_known ? "" : " The run has no final beliefs yet, so the column belief shows the mean observed pass rate.")),
     el("div", { class: "filters" }, el("label", {}, "id contains", el("input", { type: "search", id: "task-filter", oninput: set("text") })),
       domains.length > 1 ? el("label", {}, "domain", pick([["", "all"], ...domains.map((d) => [d, d])], "domain")) : null,
       el("label", {}, "last selected", pick([["", "any result"], ["never", "never right"], ["partly", "sometimes right"], ["always", "always right"]], "solved")), count),

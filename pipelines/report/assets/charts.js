@@ -1,8 +1,8 @@
-// Charts as inline SVG, drawn at the width they have, redrawn when it changes.
+// Charts as inline SVG, drawn at their actual width and redrawn when it changes.
 
 const drawn = new Set();
 let printWidth = null;
-// In the next frame: a chart that changes its own height while it is observed would be reported as a loop.
+// In the next frame, because a chart that changes its own height while it is observed is reported as a loop.
 const observer = new ResizeObserver((entries) => requestAnimationFrame(() => entries.forEach((entry) => entry.target.redraw())));
 window.addEventListener("beforeprint", () => redrawAll(660));
 window.addEventListener("afterprint", () => redrawAll(null));
@@ -12,7 +12,7 @@ function redrawAll(width) {
   drawn.forEach((plot) => (plot.isConnected ? plot.redraw(true) : drawn.delete(plot)));
 }
 
-/* A figure: title, legend, plot, caption, its numbers as a table, and a button that saves the picture. */
+/* A figure: title, legend, plot, caption, a table of its numbers, and a button that saves it as SVG. */
 function figure({ title, caption, legend, draw, numbers, label, below, wide }) {
   const plot = el("div", { class: "plot" });
   let last = 0;
@@ -63,7 +63,8 @@ function frame(width, height, x, y, { xLabel, yLabel, xFormat = short, yFormat =
     root.append(sv("line", { class: "gridline", x1: left, x2: left + w, y1: py(v), y2: py(v) }),
       sv("text", { x: left - 7, y: py(v) + 3.5, "text-anchor": "end" }, yFormat(v)));
   }
-  for (const v of xTicks || ticks(x[0], x[1], Math.max(2, Math.round(w / 80)))) {
+  // Steps are whole numbers.
+  for (const v of xTicks || ticks(x[0], x[1], Math.max(2, Math.round(w / 80)), xLabel === "step" ? 1 : 0)) {
     root.append(sv("line", { class: "axis", x1: px(v), x2: px(v), y1: top + h, y2: top + h + 4 }),
       sv("text", { x: px(v), y: top + h + 16, "text-anchor": "middle" }, xFormat(v)));
   }
@@ -106,9 +107,11 @@ function lineChart({ title, caption, series, xLabel, yLabel, yRange, yTicks, ref
         const low = Math.min(...ys), high = Math.max(...ys), room = (high - low || Math.abs(high) || 1) * 0.07;
         range = [low >= 0 && low - room < 0 ? 0 : low - room, high + room];
       }
-      const x = [Math.min(...xs), Math.max(...xs)];
+      const first = Math.min(...xs), last = Math.max(...xs);
+      // A single point stands in the middle.
+      const x = first < last ? [first, last] : [first - 1, first + 1];
       const marks = yTicks === "whole" ? [...new Set(ticks(range[0], range[1], 5).map(Math.round))] : yTicks;
-      const f = frame(width, height, x, range, { xLabel, yLabel, xFormat, yFormat, yTicks: marks });
+      const f = frame(width, height, x, range, { xLabel, yLabel, xFormat, yFormat, xTicks: first < last ? null : [first], yTicks: marks });
       for (const ref of refs) {
         f.root.append(sv("line", { x1: f.left, x2: f.left + f.w, y1: f.py(ref.y), y2: f.py(ref.y), style: "stroke:var(--muted)", "stroke-dasharray": "3 3", "stroke-width": 1 }),
           sv("text", { x: f.left + f.w, y: f.py(ref.y) - 4, "text-anchor": "end" }, ref.label));
@@ -123,7 +126,7 @@ function lineChart({ title, caption, series, xLabel, yLabel, yRange, yTicks, ref
         if (line.raw) line.raw.forEach((v, i) => known(v) && f.root.append(sv("circle", { cx: f.px(line.x[i]), cy: f.py(v), r: 1.4, style: `fill:${line.colour}`, "fill-opacity": 0.35 })));
         const points = line.x.map((v, i) => [f.px(v), f.py(line.y[i]), line.y[i]]).filter((p) => known(p[2]));
         f.root.append(sv("path", { d: path(points), style: stroke, "stroke-width": 2, "stroke-linejoin": "round", "stroke-dasharray": line.dash || null }));
-        if (line.dots && points.length <= 45) points.forEach(([a, b]) => f.root.append(sv("circle", { cx: a, cy: b, r: 2.6, style: `fill:${line.colour}` })));
+        if ((line.dots && points.length <= 45) || points.length === 1) points.forEach(([a, b]) => f.root.append(sv("circle", { cx: a, cy: b, r: 2.6, style: `fill:${line.colour}` })));
       }
       crosshair(f, plot, shown, xFormat, yFormat, xLabel);
       return f.root;
@@ -132,12 +135,12 @@ function lineChart({ title, caption, series, xLabel, yLabel, yRange, yTicks, ref
   return node;
 }
 
-/* A line that follows pointer or arrow keys, and the values there. */
+/* A line that follows the pointer or the arrow keys and shows the values there. */
 function crosshair(f, plot, series, xFormat, yFormat, xLabel) {
   const xs = [...new Set(series.flatMap((line) => line.x))].sort((a, b) => a - b);
   if (!xs.length) return;
   const line = sv("line", { y1: f.top, y2: f.top + f.h, style: "stroke:var(--muted)", "stroke-width": 1, visibility: "hidden" });
-  const area = sv("rect", { x: f.left, y: f.top, width: f.w, height: f.h, fill: "transparent", tabindex: 0, "aria-label": "Arrow keys read the values" });
+  const area = sv("rect", { x: f.left, y: f.top, width: f.w, height: f.h, fill: "transparent", tabindex: 0, "aria-label": "Use the arrow keys to read values" });
   f.root.append(line, area);
   let place = xs.length - 1, tip = null;
   const hide = () => { line.setAttribute("visibility", "hidden"); if (tip) tip.remove(); tip = null; };
@@ -178,7 +181,7 @@ function crosshair(f, plot, series, xFormat, yFormat, xLabel) {
 const legendOf = (items) => el("ul", { class: "legend" }, items.map(([name, colour, square]) =>
   el("li", { style: "display:inline-flex;align-items:center;gap:.4rem;padding-right:.4rem" }, el("span", { class: square ? "swatch square" : "swatch", style: `--s:${colour}` }), name)));
 
-/* Posterior means of the pool over time, and where the selected tasks lie in it. */
+/* Posterior means of the pool over time, and where the selected tasks are among them. */
 function heatMap(heat) {
   const columns = heat.columns, bins = heat.bins;
   const steps = columns.map((c) => c.step);
@@ -186,8 +189,8 @@ function heatMap(heat) {
   return figure({
     title: "Beliefs over time",
     wide: true,
-    caption: "Each column: how the posterior means of the whole pool are spread. Between the thin orange lines lie the middle 80 % of the selected tasks' means just before they were observed; the thick one is their median.",
-    legend: legendOf([["pool, stronger where more tasks lie", "var(--heat)", true], ["selected tasks", "var(--mark)"], ["p*, the target", "var(--ink)"]]),
+    caption: "Each column is the distribution of posterior means over the pool. The thin orange lines enclose the middle 80 % of the selected tasks' means just before they were observed; the thick line is their median.",
+    legend: legendOf([["pool (darker: more tasks)", "var(--heat)", true], ["selected tasks", "var(--mark)"], ["target p*", "var(--ink)"]]),
     label: `Heat map of posterior means at ${steps.length} points of the run, with the selected tasks' range`,
     numbers: () => [["step", "pool below .2", "pool .2 to .8", "pool above .8", "selected: 10 %", "median", "90 %", "p*"],
       columns.map((c) => {
@@ -219,17 +222,17 @@ function heatMap(heat) {
   });
 }
 
-/* The same at one point of the run, chosen by a slider. */
+/* The same at one step, chosen with a slider. */
 function beliefHistogram(heat) {
   let place = heat.columns.length - 1;
   const said = el("output", {});
-  const slider = el("input", { type: "range", min: 0, max: heat.columns.length - 1, value: place, "aria-label": "Point of the run",
+  const slider = el("input", { type: "range", min: 0, max: heat.columns.length - 1, value: place, "aria-label": "Step",
     oninput: (event) => { place = Number(event.target.value); node.querySelector(".plot").redraw(true); } });
   const node = figure({
-    title: "Pool and selected tasks at one point",
-    legend: legendOf([["pool", "var(--heat)", true], ["selected since the point before", "var(--mark)"]]),
+    title: "Pool and selected tasks at one step",
+    legend: legendOf([["pool", "var(--heat)", true], ["selected since the previous point", "var(--mark)"]]),
     below: el("div", { class: "slider" }, slider, said),
-    caption: "Shares of tasks by posterior mean.",
+    caption: "Share of tasks by posterior mean.",
     draw: (width) => {
       const column = heat.columns[place], share = (counts) => { const all = counts.reduce((a, b) => a + b, 0); return counts.map((c) => c / all); };
       const pool = share(column.pool), selected = column.selected ? share(column.selected) : null;
@@ -254,7 +257,7 @@ function calibrationChart(diagram, quality) {
   const said = quality ? ` All predictions of the run: ${Object.entries(quality).map(([name, value]) => `${name} ${fixed(value, 3)}`).join(", ")}.` : "";
   return figure({
     title: "Calibration of the beliefs",
-    caption: `Tasks by the pass rate that the posterior expected just before they were answered; on the diagonal, expectation and outcome agree. Area: number of tasks. Bars: conservative 95 % intervals.${said}`,
+    caption: `Selected tasks, binned by the pass rate that the posterior predicted just before they were observed. On the diagonal, prediction and outcome agree. Area: number of tasks. Bars: conservative 95 % intervals.${said}`,
     legend: legendOf(Object.keys(diagram).map((name) => [name, styles[name][0], true])),
     label: "Calibration diagram of predicted against observed pass rates",
     numbers: () => [["part", "tasks", "predicted", "observed", "95 % interval"], Object.entries(diagram).flatMap(([name, points]) =>
@@ -277,16 +280,16 @@ function calibrationChart(diagram, quality) {
   });
 }
 
-/* One bar a run: phases side by side up to the wall-clock. rows: {label, totals}. */
+/* One bar per run: phases side by side up to the wall-clock time. rows: {label, totals}. */
 function phaseBars(rows, colours, said) {
   const names = [...new Set(rows.flatMap((row) => Object.keys(row.totals)))].filter((name) => rows.some((row) => row.totals[name] > 0));
   const sum = (row) => Object.values(row.totals).reduce((a, b) => a + b, 0);
   return figure({
     title: "Time by phase", wide: true,
-    caption: "A bar is as long as the run's wall-clock. Other: the part of the steps in no phase. Outside: starting the actors, the first evaluation, the end.",
+    caption: "The bar's length is the wall-clock time. Other: time within steps that belongs to no phase. Outside the steps: starting the actors, the first evaluation, shutdown.",
     legend: legendOf(names.map((name) => [said[name] || name, colours[name], true])),
     label: `Stacked bars of time by phase: ${rows.map((row) => `${row.label} ${duration(sum(row))}`).join(", ")}`,
-    numbers: () => [["run", ...names.map((name) => said[name] || name), "in all"], rows.map((row) => [row.label, ...names.map((name) => known(row.totals[name]) ? `${duration(row.totals[name])}` : "–"), duration(sum(row))])],
+    numbers: () => [["run", ...names.map((name) => said[name] || name), "total"], rows.map((row) => [row.label, ...names.map((name) => known(row.totals[name]) ? `${duration(row.totals[name])}` : "–"), duration(sum(row))])],
     draw: (width) => {
       const left = Math.min(150, 20 + 7 * Math.max(...rows.map((row) => row.label.length))), line = 34, height = rows.length * line + 50;
       const f = frame(width, height, [0, Math.max(...rows.map(sum))], [0, rows.length], { xLabel: "seconds", left, right: 62, top: 8, yTicks: [], xFormat: short });
@@ -307,14 +310,14 @@ function phaseBars(rows, colours, said) {
   });
 }
 
-/* Seconds a step by phase over the run, stacked. */
+/* Seconds per step by phase over the run, stacked. */
 function phaseAreas(phases, colours, said) {
   const names = Object.keys(phases.stretches).filter((name) => phases.stretches[name].some((v) => v > 0));
   const tops = phases.at.map((_, i) => names.reduce((total, name) => total + phases.stretches[name][i], 0));
   return figure({
-    title: "Seconds a step",
+    title: "Seconds per step",
     legend: legendOf(names.map((name) => [said[name] || name, colours[name], true])),
-    caption: "Means over stretches of the run.",
+    caption: "Means over intervals of the run.",
     numbers: () => [["up to step", ...names.map((name) => said[name] || name)], phases.at.map((step, i) => [whole(step), ...names.map((name) => fixed(phases.stretches[name][i], 3))])],
     draw: (width) => {
       const f = frame(width, 250, [0, phases.at.length], [0, Math.max(...tops) * 1.05], {

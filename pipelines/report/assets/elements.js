@@ -35,6 +35,7 @@ function trim(value) {
 }
 const fixed = (value, digits) => (known(value) ? value.toFixed(digits).replace(/^-/, "−") : "–");
 const percent = (value, digits = 0) => (known(value) ? (100 * value).toFixed(digits) + " %" : "–");
+const counted = (count, noun) => `${whole(count)} ${noun}${count === 1 ? "" : "s"}`;
 const whole = (value) => (known(value) ? Math.round(value).toLocaleString("en") : "–");
 
 function duration(seconds) {
@@ -44,11 +45,12 @@ function duration(seconds) {
   return seconds < 172800 ? trim(seconds / 3600) + " h" : trim(seconds / 86400) + " d";
 }
 
-function ticks(low, high, wanted) {
+/* Round numbers from low to high, about as many as wanted; least: the smallest distance between two of them. */
+function ticks(low, high, wanted, least = 0) {
   if (!(high > low)) return [low];
   const raw = (high - low) / wanted;
   const power = 10 ** Math.floor(Math.log10(raw));
-  const step = [1, 2, 2.5, 5, 10].find((m) => m * power >= raw) * power;
+  const step = Math.max(least, [1, 2, least ? 5 : 2.5, 5, 10].find((m) => m * power >= raw) * power);
   const found = [];
   for (let at = Math.ceil(low / step - 1e-9) * step; at <= high + step * 1e-9; at += step) found.push(Math.abs(at) < step * 1e-9 ? 0 : at);
   return found;

@@ -1,4 +1,4 @@
-// The page: sections in order. Those of one run are drawn anew when another run is chosen.
+// The page: its sections in order. Sections about one run are redrawn when another run is chosen.
 
 const data = JSON.parse(document.getElementById("data").textContent);
 const main = document.getElementById("main");
@@ -9,7 +9,7 @@ const settingColours = (() => {
   return data.settings.map((s) => `var(--c${known(OWN[s.label]) ? OWN[s.label] : free.length ? free.shift() : 7})`);
 })();
 const PHASES = { generate: "--c0", wait: "--c6", learn: "--c1", grade: "--c2", sync: "--c3", evaluate: "--c7", checkpoint: "--c4", select: "--c5", batch: "--c6" };
-const SAID = { other: "other", outside: "outside the steps", sync: "weights to engines" };
+const SAID = { other: "other", outside: "outside the steps", sync: "weight sync", write: "writing results" };
 const phaseColours = new Proxy({}, { get: (_, name) => name === "outside" ? "light-dark(#cfcabd,#454c56)" : name === "other" ? "light-dark(#8d8a82,#7d848d)" : `var(${PHASES[name] || "--c4"})` });
 const several = data.runs.length > 1;
 
@@ -36,9 +36,9 @@ const interval = (cell, digits) => {
 
 function stateOf(run) {
   const at = `step ${whole(run.key.steps)} of ${whole(run.planned_steps)}`;
-  if (run.state === "finished") return `finished, ${whole(run.key.steps)} steps`;
+  if (run.state === "finished") return `finished, ${counted(run.key.steps, "step")}`;
   if (run.state === "ended early") return `ended early at ${at}${run.reason ? `: ${run.reason}` : ""}`;
-  return `not ended: ${at}, last written ${duration(run.quiet_seconds)} before this report`;
+  return `still running or killed: ${at}, last written ${duration(run.quiet_seconds)} before this report`;
 }
 
 function head() {
@@ -46,26 +46,26 @@ function head() {
   const title = several ? `${data.settings.map((s) => s.label).join(" · ")}` : first.label;
   document.title = `${title} – BOTS report`;
   main.append(el("h1", {}, title), el("p", { class: "lead" }, several
-    ? `${data.runs.length} runs in ${data.settings.length} setting${data.settings.length > 1 ? "s" : ""}, compared on the same held-out tasks. Report made ${data.made}.`
-    : `${k.selector} selection, ${k.model}, ${k.batch} a step, loss ${k.loss}, seed ${first.seed}; ${stateOf(first)}. Report made ${data.made}.`));
+    ? `${data.runs.length} runs in ${counted(data.settings.length, "setting")}, compared on the same held-out tasks. Report of ${data.made}.`
+    : `${k.selector} selection, ${k.model}, ${k.batch} per step, loss ${k.loss}, seed ${first.seed}; ${stateOf(first)}. Report of ${data.made}.`));
   if (!several) {
     const item = (name, value, note) => el("div", {}, el("dt", {}, name), el("dd", {}, value, note ? el("small", {}, note) : null));
     main.append(el("dl", { class: "keys" },
       item("best score", fixed(k.best_score, 3), known(k.best_step) ? `at step ${whole(k.best_step)}` : "not evaluated"),
-      item("first → last score", known(k.first_score) ? `${fixed(k.first_score, 3)}→${fixed(k.last_score, 3)}` : "–", `${k.evaluated} evaluations`),
-      item("effective task ratio", fixed(k.etr, 2), "mean of all steps"),
-      item("generated tokens", short(k.tokens), known(k.tokens) && k.training_seconds ? `${short(k.tokens / k.training_seconds)} a training second` : null),
+      item("last score", fixed(k.last_score, 3), known(k.first_score) ? `first ${fixed(k.first_score, 3)}, ${counted(k.evaluated, "evaluation")}` : "not evaluated"),
+      item("effective task ratio", fixed(k.etr, 2), "mean over all steps"),
+      item("generated tokens", short(k.tokens), known(k.tokens) && k.training_seconds ? `${short(k.tokens / k.training_seconds)} per training second` : null),
       item("training time", duration(k.training_seconds), "without evaluation and checkpoints"),
-      item("wall-clock", duration(k.wall_seconds), known(k.wall_seconds) ? null : "not written yet"),
-      item("selection's price", percent(k.selection_share, 3), "of the training time")));
+      item("wall-clock time", duration(k.wall_seconds), known(k.wall_seconds) ? null : "known when the run ends"),
+      item("selection overhead", percent(k.selection_share, 3), "of the training time")));
   } else {
-    main.append(grid(["setting", "run", "seed", "state", "best score", "at step", "last score", "ETR", "tokens", "training time", "selection's share"],
+    main.append(grid(["setting", "run", "seed", "state", "best score", "at step", "last score", "ETR", "tokens", "training time", "selection overhead"],
       data.runs.map((run) => [el("span", {}, el("span", { class: "swatch square", style: `--s:${settingColours[run.setting]}` }), " ", data.settings[run.setting].label), run.label, String(run.seed), run.state,
         fixed(run.key.best_score, 3), whole(run.key.best_step), fixed(run.key.last_score, 3), fixed(run.key.etr, 2), short(run.key.tokens), duration(run.key.training_seconds), percent(run.key.selection_share, 3)])));
     const keys = Object.keys(data.settings[0].differences);
-    if (keys.length) main.append(el("h3", {}, "What the settings differ in"), grid(["key", ...data.settings.map((s) => s.label)], keys.map((key) => [key, ...data.settings.map((s) => s.differences[key])])));
+    if (keys.length) main.append(el("h3", {}, "Differences between the settings"), grid(["key", ...data.settings.map((s) => s.label)], keys.map((key) => [key, ...data.settings.map((s) => s.differences[key])])));
     if (data.settings.some((s) => s.runs.length > 1 && new Set(s.runs.map((label) => data.runs.find((r) => r.label === label).seed)).size < s.runs.length)) {
-      main.append(missing("Some runs of one setting have the same seed: they are not independent, and bands over them are too narrow."));
+      main.append(missing("Some runs of one setting have the same seed. They are not independent, so their bands are too narrow."));
     }
   }
   const configurations = data.runs.map((run) => el("details", {}, el("summary", {}, several ? run.label : "Configuration"), el("pre", {}, run.config)));
@@ -74,11 +74,11 @@ function head() {
 
 function learning() {
   const node = section("learning", "Learning", several
-    ? "Held-out score against what it cost. Seconds are those of training steps, without evaluation and checkpoints."
-    : "Held-out score against what it cost. One seed is one draw; a claim needs several.");
+    ? "Held-out score against cost. Seconds are those of training steps, without evaluation and checkpoints."
+    : "Held-out score against cost. One seed is one draw; a claim needs several.");
   const scores = [...new Set(data.curves.map((c) => c.score))];
   if (!scores.length) {
-    node.append(missing("No run was evaluated: there is no evaluation.pool in the configuration, or no evaluation has ended yet."));
+    node.append(missing("No run has been evaluated: the configuration has no evaluation.pool, or the first evaluation is not finished."));
     return;
   }
   const state = { cost: "steps", score: "score" };
@@ -90,77 +90,85 @@ function learning() {
     holder.replaceChildren(lineChart({
       title: state.score === "score" ? "Held-out score" : `Held-out score, ${state.score.slice(6)}`, height: 340, wide: true,
       xLabel: label[state.cost], yLabel: "score",
-      caption: banded ? "Lines are means over the seeds, bands their 95 % intervals (Student's t), thin lines the seeds." : null,
+      caption: banded ? "Thick lines: mean over seeds. Bands: 95 % intervals (Student's t). Thin lines: seeds." : null,
       series: lines.map((line) => ({ label: data.settings[line.setting].label, colour: settingColours[line.setting], x: line.x, y: line.mean, low: line.low, high: line.high, dots: true, thin: line.seeds.length > 1 ? line.seeds : [] })),
     }));
   };
-  node.append(el("div", { class: "filters" }, switcher([["steps", "steps"], ["tokens", "tokens"], ["seconds", "time"]], "steps", "Abscissa", (cost) => { state.cost = cost; update(); }),
+  node.append(el("div", { class: "filters" }, switcher([["steps", "steps"], ["tokens", "tokens"], ["seconds", "time"]], "steps", "Horizontal axis", (cost) => { state.cost = cost; update(); }),
     scores.length > 1 ? switcher(scores.map((s) => [s, s === "score" ? "all tasks" : s.slice(6)]), "score", "Tasks", (score) => { state.score = score; update(); }) : null), holder);
   update();
   if (data.comparison) {
     const names = Object.keys(data.comparison.rows[0].cells);
-    node.append(el("h3", {}, `Against ${data.comparison.baseline} selection`), el("p", { class: "note" }, "TTB x %: cost to reach the first score plus x % of the baseline's best gain, over the baseline's; below 1 is cheaper. BSF x %: best score within x % of the budget, over the baseline's; above 1 is better. Paired by seed, with 95 % intervals where there are several."),
+    node.append(el("h3", {}, `Against ${data.comparison.baseline} selection`), el("p", { class: "note" }, "TTB x %: the cost of reaching x % of the baseline's best gain, divided by the baseline's cost; below 1 is cheaper. BSF x %: the best score within x % of the budget, divided by the baseline's; above 1 is better. Paired by seed, with 95 % intervals if there are several."),
       grid(["setting", "on", "pairs", ...names],
       data.comparison.rows.map((row) => [row.setting, row.cost === "seconds" ? "training seconds" : row.cost, String(row.pairs), ...names.map((name) => interval(row.cells[name], 2))]),
       "TTB and BSF"));
-  } else if (data.settings.length > 1) node.append(el("p", { class: "note" }, "TTB and BSF are given where one of the settings is random selection and a seed is shared with it."));
+  } else if (data.settings.length > 1) node.append(el("p", { class: "note" }, "TTB and BSF need one setting with random selection and a seed in common with it."));
 }
 
 function smoothed({ x, y }, smooth, raw) {
   const width = smooth ? Math.max(1, Math.round(y.length / 20)) : 1;
-  return { x, y: runningMean(y, width), raw: width > 1 && raw ? y : null };
+  return { x, y: runningMean(y, width), raw: width > 1 && raw ? y : null, smooth: width > 1 };
 }
 
-/* Mean over the seeds of one setting at the steps that all of them have; the seeds as thin lines. */
+/* Mean over the seeds of a setting at the steps they have in common; the seeds as thin lines. */
 function meanOf(seeds) {
   const places = seeds.map((seed) => new Map(seed.x.map((step, i) => [step, i])));
   const x = seeds[0].x.filter((step) => places.every((place) => place.has(step)));
   return { x, y: x.map((step) => seeds.reduce((sum, seed, k) => sum + seed.y[places[k].get(step)], 0) / seeds.length), thin: seeds };
 }
 
-/* A line chart of figures by step: of one run, keys: [[key, name, colour, dash]]; without options.runs of every setting, keys: key. */
+/* A line chart of metrics by step: of one run, keys: [[key, name, colour, dash]]; without options.runs of every setting, keys: key. */
 function overSteps(keys, options) {
-  const series = options.runs ? keys.flatMap(([key, name, colour, dash]) => options.runs.filter((run) => run.figures[key]).map((run) => ({ ...smoothed(run.figures[key], options.smooth, true), label: name, colour, dash })))
+  const series = options.runs ? keys.flatMap(([key, name, colour, dash]) => options.runs.filter((run) => run.metrics[key]).map((run) => ({ ...smoothed(run.metrics[key], options.smooth, true), label: name, colour, dash })))
     : data.settings.flatMap((setting, i) => {
-      const seeds = data.runs.filter((run) => run.setting === i && run.figures[keys]).map((run) => smoothed(run.figures[keys], options.smooth, data.runs.length <= 2));
+      const seeds = data.runs.filter((run) => run.setting === i && run.metrics[keys]).map((run) => smoothed(run.metrics[keys], options.smooth, data.runs.length <= 2));
       if (!seeds.length) return [];
       return [{ ...(seeds.length === 1 ? seeds[0] : meanOf(seeds)), label: setting.label, colour: settingColours[i] }];
     });
-  return series.length ? lineChart({ xLabel: "step", series, ...options }) : el("figure", {}, el("h3", {}, options.title), missing(options.absent || "The run has not written this figure."));
+  return series.length ? lineChart({ xLabel: "step", series, ...options }) : el("figure", {}, el("h3", {}, options.title), missing(options.absent || "The run has no such metric."));
+}
+
+/* What dots and thin lines mean, where there are any: short series are not smoothed, and many runs have no dots. */
+function meansCaption(key) {
+  const drawn = data.runs.filter((run) => run.metrics[key]).map((run) => smoothed(run.metrics[key], true, data.runs.length <= 2));
+  const smooth = drawn.some((one) => one.smooth) ? "Running mean. " : "";
+  if (data.settings.some((s) => s.runs.length > 1)) return `${smooth}Thick lines: mean over seeds. Thin lines: seeds.`;
+  return smooth + (drawn.some((one) => one.raw) ? "Dots are single steps." : "") || null;
 }
 
 function effective() {
-  section("effective", "Effective tasks", "Share of each batch whose answers were neither all right nor all wrong: only these groups teach a group-relative loss anything.",
+  section("effective", "Effective tasks", "Share of each batch's tasks whose completions differ in reward. Only these groups give a group-relative loss a gradient.",
     el("div", { class: "pair" },
-      overSteps("etr", { title: "Effective task ratio", yLabel: "ETR", yRange: [0, 1], smooth: true, caption: data.settings.some((s) => s.runs.length > 1) ? "Running means: thick of a setting, thin of its seeds." : "Running mean; dots are steps." }),
-      overSteps("reward", { title: "Mean reward of the batches", yLabel: "reward", yRange: [0, 1], smooth: true, caption: "Not a measure of learning: selection decides which tasks it is the mean of." })));
+      overSteps("etr", { title: "Effective task ratio", yLabel: "ETR", yRange: [0, 1], smooth: true, caption: meansCaption("etr") }),
+      overSteps("reward", { title: "Mean reward of the batches", yLabel: "reward", yRange: [0, 1], smooth: true, caption: "Not a measure of learning: selection decides which tasks are in the mean." })));
 }
 
 const domainOf = (key) => key.split("/").slice(3).join("/") || "all tasks";
 
 function ofRun(run) {
   const parts = [];
-  parts.push(["beliefs", "Beliefs", `What the posterior held about the pool's tasks, and where it picked.${run.beliefs_from ? ` Taken from ${run.beliefs_from}.` : ""}`,
+  parts.push(["beliefs", "Beliefs", `The posterior's beliefs about the pool's tasks, and which of them it selected.${run.beliefs_from ? ` Source: ${run.beliefs_from}.` : ""}`,
     typeof run.heat === "string" ? [missing(run.heat)] : [heatMap(run.heat), el("div", { class: "pair", style: "margin-top:1.2rem" }, beliefHistogram(run.heat),
       typeof run.calibration === "string" ? missing(run.calibration) : calibrationChart(run.calibration, run.quality))]]);
   if (typeof run.heat === "string" && typeof run.calibration !== "string") parts[0][3].push(el("div", { class: "pair" }, calibrationChart(run.calibration, run.quality)));
-  const capabilities = Object.keys(run.figures).filter((key) => key.startsWith("posterior/evidence/capability"));
-  parts.push(["tuning", "Capability and tuning", "μ̃ places the policy between the weak reference model (0) and the strong one (1); λ is how fast evidence is forgotten, ρ how much of it is implied by other tasks.",
+  const capabilities = Object.keys(run.metrics).filter((key) => key.startsWith("posterior/evidence/capability"));
+  parts.push(["tuning", "Capability and tuning", "μ̃ places the policy between the weak reference model (0) and the strong one (1). λ is the rate of forgetting, ρ the share of implicit evidence.",
     [el("div", { class: "pair" },
-      overSteps(capabilities.map((key, i) => [key, domainOf(key), `var(--c${i % 8})`]), { title: "Capability μ̃", yLabel: "μ̃", runs: [run], absent: "This run's evidence has no capability coefficient." }),
+      overSteps(capabilities.map((key, i) => [key, domainOf(key), `var(--c${i % 8})`]), { title: "Capability μ̃", yLabel: "μ̃", runs: [run], absent: "This run's evidence plug-in has no capability coefficient." }),
       overSteps([["posterior/lam", "λ", "var(--c0)"], ["posterior/rho", "ρ", "var(--c1)", "6 3"], ["posterior/p_star", "p*", "var(--c7)", "2 3"]], { title: "λ, ρ and p*", runs: [run], yRange: [0, 1], caption: "Constant unless an adaptor tunes them." }))]]);
   parts.push(["engines", "Engines and staleness", null, [el("div", { class: "pair" },
-    overSteps([["staleness", "oldest answer", "var(--c1)"], ["staleness_mean", "mean", "var(--c0)"]], { title: "Staleness", yLabel: "policy versions behind", runs: [run], yRange: [0, Math.max(1, ...(run.figures.staleness ? run.figures.staleness.y : [])) * 1.05], yTicks: "whole", caption: "0: strictly on-policy." }),
-    overSteps([["engine_busy_share", "busy", "var(--c0)"]], { title: "Engines' busy share", yLabel: "share of time", yRange: [0, 1], runs: [run], smooth: true }),
+    overSteps([["staleness", "oldest completion", "var(--c1)"], ["staleness_mean", "mean", "var(--c0)"]], { title: "Staleness", yLabel: "policy versions behind", runs: [run], yRange: [0, Math.max(1, ...(run.metrics.staleness ? run.metrics.staleness.y : [])) * 1.05], yTicks: "whole", caption: "0: strictly on-policy." }),
+    overSteps([["engine_busy_share", "busy", "var(--c0)"]], { title: "Engine utilization", yLabel: "share of time", yRange: [0, 1], runs: [run], smooth: true }),
     typeof run.phases === "string" ? missing(run.phases) : phaseAreas(run.phases, phaseColours, SAID),
-    overSteps([["tokens", "tokens", "var(--c0)"]], { title: "Generated tokens a step", yLabel: "tokens", runs: [run], smooth: true }))]]);
+    overSteps([["tokens", "tokens", "var(--c0)"]], { title: "Generated tokens per step", yLabel: "tokens", runs: [run], smooth: true }))]]);
   parts.push(["learner", "Learner", null, [el("div", { class: "pair" },
     overSteps([["loss", "loss", "var(--c0)"]], { title: "Policy loss", runs: [run], smooth: true }),
     overSteps([["grad_norm", "norm", "var(--c0)"]], { title: "Gradient norm before clipping", runs: [run], smooth: true }),
-    overSteps([["mismatch_kl", "KL", "var(--c0)"]], { title: "Sampler against learner, KL", runs: [run], smooth: true, caption: "Between the engines' log-probabilities and the learner's; far from 0 means that they compute different policies." }),
-    overSteps([["finished_share", "finished", "var(--c0)"]], { title: "Finished answers", yLabel: "share", yRange: [0, 1], runs: [run], smooth: true, caption: "The others ran into the token limit." }))]]);
-  parts.push(["tasks", "Tasks", "With the model's commonest answers at their first and last selection. Dots: observed pass rates; line: the belief, with one standard deviation.", taskCards(run)]);
-  parts.push(["held-out", "Held-out answers", "The model that training began with beside the trained one, on tasks that it was never trained on, sampled with the same seeds. Chosen by the change of a few answers: chance is part of the largest changes, in both directions.", heldOutCards(run)]);
+    overSteps([["mismatch_kl", "KL", "var(--c0)"]], { title: "KL between engines and learner", runs: [run], smooth: true, caption: "From the log-probabilities of both. Far from 0 means that they compute different policies." }),
+    overSteps([["finished_share", "finished", "var(--c0)"]], { title: "Finished completions", yLabel: "share", yRange: [0, 1], runs: [run], smooth: true, caption: "The others reached the token limit." }))]]);
+  parts.push(["tasks", "Tasks", "With the model's most frequent completions at their first and last selection. Dots: observed pass rates. Line: posterior mean and one standard deviation.", taskCards(run)]);
+  parts.push(["held-out", "Held-out completions", "The initial model beside the trained one, on tasks outside the training pool, sampled with the same seeds. The tasks are chosen by their change over a few samples, so chance contributes to the largest changes in both directions.", heldOutCards(run)]);
   parts.push(["table", "All selected tasks", null, taskTable(run)]);
   return parts;
 }
@@ -182,7 +190,7 @@ function runs() {
   };
   if (several) {
     const select = el("select", { id: "run", onchange: (event) => show(data.runs[Number(event.target.value)]) }, data.runs.map((run, i) => el("option", { value: i }, run.label)));
-    main.append(el("h2", {}, "One run: ", el("span", { class: "which" })), el("p", { class: "lead" }, "The sections that follow show one run at a time."), el("div", { class: "filters pick" }, el("label", {}, "run", select)));
+    main.append(el("h2", {}, "One run: ", el("span", { class: "which" })), el("p", { class: "lead" }, "The sections below show one run at a time."), el("div", { class: "filters pick" }, el("label", {}, "run", select)));
   }
   show(data.runs[0]);
 }
@@ -200,4 +208,4 @@ learning();
 effective();
 time();
 runs();
-main.append(el("footer", {}, `Made by bots report ${data.version}, ${data.made}. Definitions of ETR, TTB, BSF and calibration: bots.metrics. This file asks for nothing from the network.`));
+main.append(el("footer", {}, `Made by bots report ${data.version}, ${data.made}. Definitions of ETR, TTB, BSF and calibration: bots.metrics. This file makes no network requests.`));

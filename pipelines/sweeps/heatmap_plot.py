@@ -47,7 +47,7 @@ def heat_cells(results: SweepResults, trials: list[Trial]) -> Cells:
                 ended[i, j] = np.mean(whole)
             elif found:
                 stopped[i, j] = np.mean([results.value(t) for t in found])
-                last[i, j] = max(t.figures["step"] for t in found)
+                last[i, j] = max(t.metrics["step"] for t in found)
     return Cells(lam, rho, ended, stopped, last)
 
 

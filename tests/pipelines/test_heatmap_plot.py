@@ -5,7 +5,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from pipelines.sweeps.config import load_sweep
-from pipelines.sweeps.heatmap import LAM, RHO, _draw_cells, heat_cells
+from pipelines.sweeps.heatmap_plot import LAM, RHO, _draw_cells, heat_cells
 from pipelines.sweeps.results import SweepResults, Trial
 
 

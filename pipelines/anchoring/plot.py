@@ -63,7 +63,8 @@ def _ranks(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
     """Ranks, equal values sharing their mean rank (Spearman's convention)."""
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
-    return (last - (counts - 1) / 2)[group]
+    ranks: npt.NDArray[np.float64] = (last - (counts - 1) / 2)[group]
+    return ranks
 
 
 def _said(value: float | None) -> str:

@@ -11,7 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
-from pipelines.sweeps.heatmap import LAM, MAP, MARKED, RHO, draw_heatmap
+from pipelines.sweeps.heatmap_plot import LAM, MAP, MARKED, RHO, draw_heatmap
 from pipelines.sweeps.results import SYMBOLS, SweepResults, Trial
 
 

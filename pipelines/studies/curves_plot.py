@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
@@ -10,11 +11,13 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from bots.metrics import mean_interval
+from pipelines.studies.comparison import COSTS, FEWEST, UNITS, Comparison, paired
 from pipelines.studies.config import Part
-from pipelines.studies.figures import COSTS, FEWEST, UNITS, Comparison, paired
 from pipelines.studies.results import StudyResults
 
 
@@ -64,7 +67,9 @@ def draw_part(results: StudyResults, comparison: Comparison, part: Part, baselin
     plt.close(figure)
 
 
-def _band(axis: plt.Axes, at: np.ndarray, values: np.ndarray, colour: tuple[float, ...], name: str) -> None:
+def _band(
+    axis: Axes, at: npt.NDArray[np.float64], values: npt.NDArray[np.float64], colour: Any, name: str
+) -> None:
     intervals = [mean_interval(column) for column in values.T]
     axis.plot(at, [i.mean for i in intervals], color=colour, label=f"{name} ({len(values)})", lw=1.6)
     if len(values) >= FEWEST:
@@ -73,9 +78,10 @@ def _band(axis: plt.Axes, at: np.ndarray, values: np.ndarray, colour: tuple[floa
         )
 
 
-def _smooth(values: np.ndarray, width: int = 10) -> np.ndarray:
+def _smooth(values: npt.NDArray[np.float64], width: int = 10) -> npt.NDArray[np.float64]:
     """Mean of the last `width` values at each."""
     sums = np.cumsum(np.concatenate([np.zeros(1), values]))
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(0, ends - width)
-    return (sums[ends] - sums[starts]) / (ends - starts)
+    means: npt.NDArray[np.float64] = (sums[ends] - sums[starts]) / (ends - starts)
+    return means

@@ -11,11 +11,13 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from pipelines.studies.figures import COSTS, UNITS, Comparison, Figure
+from pipelines.studies.comparison import COSTS, UNITS, Comparison, Metric
 from pipelines.studies.markdown import of_seeds
 
+Colour = tuple[float, float, float, float]
 TICKS = (0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10)
 GAP = 0.22
 """Between the marks of one arm, in rows."""
@@ -43,7 +45,7 @@ def draw_forest(shown: dict[str, Comparison], arms: list[str], baseline: str, pa
         _draw_panel(axis, comparison, arms, low, high)
     panels[0][0].set(yticks=range(len(arms)), yticklabels=arms, ylim=(len(arms) - 0.5, -0.5))
     handles = [
-        plt.Line2D([], [], color=_colour(number), marker="o", label=f"on {UNITS[cost]}")
+        Line2D([], [], color=_colour(number), marker="o", label=f"on {UNITS[cost]}")
         for number, cost in enumerate(COSTS)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(COSTS), frameon=False)
@@ -59,7 +61,7 @@ def _draw_panel(axis: Axes, comparison: Comparison, arms: list[str], low: float,
     axis.axvline(1, color="0.4", lw=1)
     for row, arm in enumerate(arms):
         for number, cost in enumerate(COSTS):
-            ratio = comparison.figures.get(arm, {}).get(f"TTB100/{cost}")
+            ratio = comparison.metrics.get(arm, {}).get(f"TTB100/{cost}")
             if ratio and len(ratio.values):
                 _mark(axis, ratio, row + GAP * (number - 1), _colour(number), high, seeds)
     axis.xaxis.set_major_locator(FixedLocator([tick for tick in TICKS if low <= tick <= high]))
@@ -73,18 +75,16 @@ def _bounds(shown: dict[str, Comparison]) -> tuple[float, float]:
     """Of the axis: all finite intervals and medians lie within, and so does 1."""
     drawn = [1.0]
     for comparison in shown.values():
-        for figures in comparison.figures.values():
+        for metrics in comparison.metrics.values():
             for cost in COSTS:
-                ratio = figures[f"TTB100/{cost}"]
+                ratio = metrics[f"TTB100/{cost}"]
                 if len(ratio.values):
                     drawn += [*(ratio.bounds or ()), ratio.middle]
     finite = [value for value in drawn if np.isfinite(value)]
     return min(finite) / EDGE, max(finite) * EDGE
 
 
-def _mark(
-    axis: Axes, ratio: Figure, y: float, colour: tuple[float, ...], edge: float, panel_seeds: int
-) -> None:
+def _mark(axis: Axes, ratio: Metric, y: float, colour: Colour, edge: float, panel_seeds: int) -> None:
     interval, middle = ratio.interval, ratio.middle
     reached = np.isfinite(middle)
     x = middle if reached else edge
@@ -109,5 +109,6 @@ def _mark(
         )
 
 
-def _colour(number: int) -> tuple[float, ...]:
-    return matplotlib.colormaps["tab10"](number)
+def _colour(number: int) -> Colour:
+    red, green, blue, alpha = matplotlib.colormaps["tab10"](number)
+    return red, green, blue, alpha

@@ -9,7 +9,7 @@ import numpy as np
 from pipelines.report.run import Run
 
 POINTS = 400
-FIGURES = (
+METRICS = (
     "etr",
     "reward",
     "tokens",
@@ -30,10 +30,10 @@ FIGURES = (
 )
 
 
-def figures(run: Run) -> dict[str, dict[str, Any]]:
+def step_metrics(run: Run) -> dict[str, dict[str, Any]]:
     """Series by name, without step 0; long ones as means of at most POINTS equal stretches."""
     out = {}
-    for key in (*FIGURES, *run.keys("posterior/evidence/capability"), *run.keys("posterior/adaptor/")):
+    for key in (*METRICS, *run.keys("posterior/evidence/capability"), *run.keys("posterior/adaptor/")):
         steps, values = run.series(key)
         keep = (steps > 0) & np.isfinite(values)
         steps, values = steps[keep], values[keep]

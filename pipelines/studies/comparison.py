@@ -1,4 +1,4 @@
-"""A study's figures: each arm against the baseline on the same seeds, with interval and corrected test."""
+"""A study's metrics: each arm against the baseline on the same seeds, with interval and corrected test."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ LEVEL = 0.05
 LAST = "last/"
 """Prefix of the last scores by domain."""
 NOTHING = Interval(math.nan, math.nan, math.nan, 0, 0)
-"""Of figures that no seed has."""
+"""Of metrics that no seed has."""
 FEWEST = 3
 """Seeds that an interval takes. With two, Student's factor is 12.7: it would say next to nothing, at length."""
 
 
 @dataclass(frozen=True)
-class Figure:
-    """One figure of one arm.
+class Metric:
+    """One metric of one arm.
 
     values: (S,), one a seed. interval: of their mean; for a ratio of costs (TTB) of their geometric mean, which a
     ratio and its inverse share. p: of the signed-rank test against the baseline, corrected for the number of arms;
-    nan for a figure that is not tested. infinite: what an infinite value means: of a TTB that the run never got there,
+    nan for a metric that is not tested. infinite: what an infinite value means: of a TTB that the run never got there,
     of a BSF that the baseline's best is 0.
     """
 
@@ -57,19 +57,19 @@ class Figure:
 
 @dataclass(frozen=True)
 class Comparison:
-    """The arms of one part on one pool. figures: by arm, then by name ("TTB50/steps", "ETR" …)."""
+    """The arms of one part on one pool. metrics: by arm, then by name ("TTB50/steps", "ETR" …)."""
 
     pool: str
     seeds: dict[str, int]
-    figures: dict[str, dict[str, Figure]]
+    metrics: dict[str, dict[str, Metric]]
 
     def compared_on(self, arm: str, cost: str) -> bool:
         """Whether any of an arm's runs can be compared with the baseline's on a cost: seconds often cannot."""
-        return any(len(self.figures[arm][name].values) for name in ratio_names(cost))
+        return any(len(self.metrics[arm][name].values) for name in ratio_names(cost))
 
     def has_rivals_on(self, cost: str, baseline: str) -> bool:
         """Whether any arm but the baseline can be compared with it on a cost."""
-        return any(self.compared_on(arm, cost) for arm in self.figures if arm != baseline)
+        return any(self.compared_on(arm, cost) for arm in self.metrics if arm != baseline)
 
     def most_seeds(self, arms: list[str]) -> int:
         """How many seeds the arm has that has most; the baseline may have more than any that is compared with it."""
@@ -79,13 +79,13 @@ class Comparison:
 def compare_arms(results: StudyResults, pool: str, arms: list[str], baseline: str, seeds: int) -> Comparison:
     """Compare what has been run; an arm and a seed without its baseline count for nothing."""
     pairs = {arm: both for arm in arms if (both := paired(results, pool, arm, baseline, seeds))}
-    figures = {arm: _figures(both) for arm, both in pairs.items()}
-    tested = [arm for arm in figures if arm != baseline]
+    metrics = {arm: _metrics(both) for arm, both in pairs.items()}
+    tested = [arm for arm in metrics if arm != baseline]
     for name in ratio_names():
-        corrected = holm([figures[arm][name].p for arm in tested])
+        corrected = holm([metrics[arm][name].p for arm in tested])
         for arm, p in zip(tested, corrected, strict=True):
-            figures[arm][name] = replace(figures[arm][name], p=p)
-    return Comparison(pool, {arm: len(both) for arm, both in pairs.items()}, figures)
+            metrics[arm][name] = replace(metrics[arm][name], p=p)
+    return Comparison(pool, {arm: len(both) for arm, both in pairs.items()}, metrics)
 
 
 def paired(
@@ -97,7 +97,7 @@ def paired(
 
 
 def ratio_names(*costs: str) -> list[str]:
-    """Of the figures that are tested against the baseline, on these costs or all: "TTB50/steps", "BSF25/tokens" …"""
+    """Of the metrics that are tested against the baseline, on these costs or all: "TTB50/steps", "BSF25/tokens" …"""
     kinds = [("TTB", share) for share in TTB] + [("BSF", share) for share in BSF]
     return [_ratio_name(kind, share, cost) for cost in costs or COSTS for kind, share in kinds]
 
@@ -106,42 +106,42 @@ def _ratio_name(kind: str, share: float, cost: str) -> str:
     return f"{kind}{round(share * 100)}/{cost}"
 
 
-def _figures(pairs: list[tuple[StudyRun, StudyRun]]) -> dict[str, Figure]:
-    figures = {}
+def _metrics(pairs: list[tuple[StudyRun, StudyRun]]) -> dict[str, Metric]:
+    metrics = {}
     for cost in COSTS:
         curves = [both for run, base in pairs if (both := run.beside(base, cost))]
         for share in TTB:
             ratios = np.array([time_to_best(mine, base, share) for mine, base in curves])
-            figures[_ratio_name("TTB", share, cost)] = _figure(ratios, geometric=True)
+            metrics[_ratio_name("TTB", share, cost)] = _metric(ratios, geometric=True)
         for share in BSF:
             ratios = np.array([best_so_far(mine, base, share) for mine, base in curves])
-            figures[_ratio_name("BSF", share, cost)] = replace(_figure(ratios), infinite="∞ in")
+            metrics[_ratio_name("BSF", share, cost)] = replace(_metric(ratios), infinite="∞ in")
     for name, values in (
         ("ETR", [run.etr.mean() for run, _ in pairs]),
         ("Brier", [np.nanmean(run.brier) for run, _ in pairs]),
         ("coverage", [run.coverage for run, _ in pairs if not math.isnan(run.coverage)]),
         ("best score", [run.against["steps"].scores.max() for run, _ in pairs]),
     ):
-        figures[name] = _mean(values)
+        metrics[name] = _mean(values)
     for domain in sorted({domain for run, _ in pairs for domain in run.last}):
-        figures[f"{LAST}{domain}"] = _mean([run.last[domain] for run, _ in pairs if domain in run.last])
-    return figures
+        metrics[f"{LAST}{domain}"] = _mean([run.last[domain] for run, _ in pairs if domain in run.last])
+    return metrics
 
 
-def _mean(values: list[float]) -> Figure:
-    return Figure(np.array(values), mean_interval(values) if values else NOTHING)
+def _mean(values: list[float]) -> Metric:
+    return Metric(np.array(values), mean_interval(values) if values else NOTHING)
 
 
-def _figure(ratios: np.ndarray, geometric: bool = False) -> Figure:
+def _metric(ratios: np.ndarray, geometric: bool = False) -> Metric:
     # Undefined where the baseline itself never rose (TTB), or both are at 0 (BSF): such a pair says nothing.
     ratios = ratios[~np.isnan(ratios)]
     if not len(ratios):
-        return Figure(ratios, NOTHING, 1.0)
+        return Metric(ratios, NOTHING, 1.0)
     with np.errstate(divide="ignore"):  # a run at 0 is as far below the baseline as can be: -inf
         logs = np.log(ratios)
     p = signed_rank_test(logs, np.zeros(len(ratios)))
     if not geometric:
-        return Figure(ratios, mean_interval(ratios), p)
+        return Metric(ratios, mean_interval(ratios), p)
     of_logs = mean_interval(logs)
-    bounds = [math.exp(value) for value in (of_logs.mean, of_logs.low, of_logs.high)]
-    return Figure(ratios, Interval(*bounds, of_logs.seeds, of_logs.never), p)
+    mean, low, high = (math.exp(value) for value in (of_logs.mean, of_logs.low, of_logs.high))
+    return Metric(ratios, Interval(mean, low, high, of_logs.seeds, of_logs.never), p)
