@@ -15,7 +15,9 @@ from pipelines.report.texts import commonest, read_texts, visible
 
 SHOWN = 6
 """Tasks shown of each kind."""
-NONE_KEPT = "The run kept no completions of two evaluations; run.keep_rollouts=true and evaluation.pool keep them."
+NONE_KEPT = (
+    "The run kept no completions of two evaluations; run.keep_rollouts=true and evaluation.pool keep them."
+)
 
 
 def held_out(run: Run) -> dict[str, Any] | str:
