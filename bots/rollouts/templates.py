@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ if TYPE_CHECKING:
 Prompt = str | Sequence[dict[str, str]]
 """A text (one user message) or a list of {role, content}."""
 PLAIN = "plain"
+# Characters for private use: no tokenizer, template or task gives them a meaning.
+_OPEN, _CLOSE = "\ue0f0", "\ue0f1"
+_PLACEHOLDER = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
 
 
 class TemplateError(ValueError):
@@ -37,6 +41,8 @@ class PromptEncoder:
 
             tokenizer = AutoTokenizer.from_pretrained(tokenizer)
         self.tokenizer: Any = tokenizer
+        special = sorted(map(str, self.tokenizer.all_special_tokens), key=len, reverse=True)
+        self._special = re.compile("|".join(map(re.escape, special))) if special else None
         self.plain = template == PLAIN
         self._template = None if self.plain else _read_template(template)
         if not self.plain and self._template is None and not self.tokenizer.chat_template:
@@ -61,11 +67,53 @@ class PromptEncoder:
         return text
 
     def encode(self, prompts: Sequence[Prompt]) -> list[npt.NDArray[np.int32]]:
-        """Token ids of each prompt."""
+        """Token ids of each prompt.
+
+        Only the template (and a tokenizer's own frame) writes special tokens: where a task's text spells one out, such
+        as `<|im_end|>`, it is encoded as the text that it is, and can't end or open a turn.
+        """
         texts = [self.render(prompt) for prompt in prompts]
         # A chat template writes the special tokens.
         encoded = self.tokenizer(texts, add_special_tokens=self.plain, return_attention_mask=False)
-        return [np.asarray(ids, np.int32) for ids in encoded["input_ids"]]
+        return [
+            np.asarray(self._guarded(prompt) if self.spells_special(prompt) else ids, np.int32)
+            for prompt, ids in zip(prompts, encoded["input_ids"], strict=True)
+        ]
+
+    def spells_special(self, prompt: Prompt) -> bool:
+        """Whether a prompt's own text holds the spelling of a special token."""
+        if self._special is None:
+            return False
+        contents = [prompt] if isinstance(prompt, str) else [message["content"] for message in prompt]
+        return any(self._special.search(content) for content in contents)
+
+    def _guarded(self, prompt: Prompt) -> list[int]:
+        """Token ids of a prompt that spells out special tokens.
+
+        Each spelling is replaced by a placeholder before the template sees it, and encoded apart.
+        """
+        if self.plain:
+            text = self.render(prompt)
+            ids: list[int] = self.tokenizer(text, add_special_tokens=True, split_special_tokens=True)[
+                "input_ids"
+            ]
+            return ids
+        spelled: list[str] = []
+
+        def take(match: re.Match[str]) -> str:
+            spelled.append(match[0])
+            return f"{_OPEN}{len(spelled) - 1}{_CLOSE}"
+
+        messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else prompt
+        special: re.Pattern[str] = self._special  # type: ignore[assignment]  # the caller has looked
+        masked = [{**message, "content": special.sub(take, message["content"])} for message in messages]
+        out: list[int] = []
+        # Every second part is the number between a pair of marks.
+        for place, part in enumerate(_PLACEHOLDER.split(self.render(masked))):
+            as_text = place % 2 == 1
+            text = spelled[int(part)] if as_text else part
+            out += self.tokenizer(text, add_special_tokens=False, split_special_tokens=as_text)["input_ids"]
+        return out
 
     def lengths(self, prompts: Sequence[Prompt]) -> npt.NDArray[np.int32]:
         """int32 (prompts,): tokens of each prompt, with the template's own."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Collection, Iterator
+from typing import Any
 
 from transformers import PreTrainedTokenizerBase
 
@@ -39,7 +40,15 @@ def _encoded(pool: TaskPool, encoder: PromptEncoder, longest: int) -> Iterator[T
         column = pool.table["prompt"].slice(start, PIECE).to_pylist()
         for row, prompt in enumerate(column, start):
             _check_characters(prompt_text(prompt), row, encoder.tokenizer, pool, known)
-        for row, tokens in enumerate(encoder.encode(column), start):
+        encoded = encoder.encode(column)
+        if start == 0:
+            _check_differences(column, encoded, encoder)
+        for row, tokens in enumerate(encoded, start):
+            if not len(tokens):
+                raise PoolError(
+                    f"prompt of row {row} (id {pool.ids([row])[0]}) has no token: the chat template renders it to "
+                    "nothing, and no engine takes an empty prompt; set the pool's `template`"
+                )
             if len(tokens) > longest:
                 raise PoolError(
                     f"prompt of row {row} (id {pool.ids([row])[0]}) has {len(tokens)} tokens; at most {longest} "
@@ -47,6 +56,16 @@ def _encoded(pool: TaskPool, encoder: PromptEncoder, longest: int) -> Iterator[T
                     "leave such tasks out"
                 )
             yield tokens
+
+
+def _check_differences(prompts: list[Any], encoded: list[TokenIds], encoder: PromptEncoder) -> None:
+    """Raise PoolError where different prompts look the same to the model: the template leaves the task out."""
+    asked = {prompt_text(prompt) for prompt in prompts}
+    if len(asked) > 1 and len({tokens.tobytes() for tokens in encoded}) == 1:
+        raise PoolError(
+            f"the chat template renders {len(prompts)} prompts alike, as {encoder.render(prompts[0])!r}: it leaves the "
+            "task out; set the pool's `template`"
+        )
 
 
 def _check_characters(
