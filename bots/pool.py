@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 
 from bots.support.arrays import Rows
 from bots.support.digest import Digest, add_content, text_bytes, text_lengths
-from bots.support.row_digest import row_digests
 
 IDENTITY = ("prompt", "answer", "grader", "domain", "level")
 """Columns that make a task what it is, beside its id: with another value it is another task."""
@@ -178,6 +177,9 @@ class TaskPool:
         known = [name for name in IDENTITY if name in columns]
         if self._numbered and not {"prompt", "answer"} & set(columns):
             known = columns
+        # Here, since it loads numba: every process has a pool, and few need its digests.
+        from bots.support.row_digest import row_digests
+
         return row_digests(self.table.select(known))
 
     @cached_property

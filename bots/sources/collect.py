@@ -13,7 +13,6 @@ import pyarrow.parquet as pq
 from bots.pool import TaskPool
 from bots.sources.base import PROBLEM, REPEATED, SourceError
 from bots.sources.config import PoolConfig, SourceSettings
-from bots.support.row_digest import row_digests
 
 log = logging.getLogger(__name__)
 TOO_LONG = "too_long"
@@ -146,6 +145,8 @@ class Collector:
         evenly = len(counts) > 1 and often > 1 and bool((counts == often).all())
         if not (evenly or self._says_repeated[source]):
             return
+        from bots.support.row_digest import row_digests  # loads numba
+
         contents = np.concatenate([row_digests(piece.select(["prompt", "answer"])) for piece in pieces])
         if len(np.unique(np.stack([codes.astype(np.uint64), contents], axis=1), axis=0)) > len(counts):
             return  # one id for several tasks
