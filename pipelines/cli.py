@@ -10,6 +10,7 @@ from actors.loading import loading
 JOBS = {
     "train": ("pipelines.train", "finetune a model on the tasks that the posterior picks"),
     "demo": ("pipelines.demo", "train the lab's model with bots and with random selection, and compare"),
+    "pool": ("pipelines.pool", "look at a pool before a run: rows, lengths, prompts, reference answers"),
     "study": ("pipelines.study", "paired runs over many seeds, with tables, intervals and tests"),
     "simulate": ("pipelines.simulate", "compare ways of selecting against a simulated learner, in seconds"),
     "tune": ("pipelines.tune", "sweep a search space with simulated or real training, on Ray Tune"),

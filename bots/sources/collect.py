@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import re
+from collections import Counter
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -35,6 +37,8 @@ class SourceReport:
     """Kept rows whose reference pass rates are both known."""
     examples: list[str] = field(default_factory=list)
     """The first few bad rows, each with its place and reason."""
+    dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
+    """How many rows were left out, by domain and reason."""
 
     def __str__(self) -> str:
         line = f"{self.name}: {self.kept} of {self.rows} rows, {self.anchored} of them with anchors"
@@ -66,11 +70,14 @@ class Collector:
         keep = np.ones(piece.num_rows, bool)
         if piece[PROBLEM].null_count < piece.num_rows:
             good = piece[PROBLEM].is_null().to_numpy()
-            self._bad(source, piece[PROBLEM].filter(pa.array(~good)).to_pylist())
+            bad = piece.filter(pa.array(~good))
+            self._bad(source, bad[PROBLEM].to_pylist(), bad["domain"].to_pylist())
             keep &= good
         if TOO_LONG in piece.column_names:
             too_long = piece[TOO_LONG].to_numpy() & keep
             report.too_long += int(too_long.sum())
+            for domain in piece["domain"].filter(pa.array(too_long)).to_pylist():
+                report.dropped[domain, "the prompt is too long (max_prompt_tokens)"] += 1
             keep &= ~too_long
         report.kept += int(keep.sum())
         self._says_repeated[source] |= bool(pc.any(piece[REPEATED]).as_py())
@@ -78,7 +85,9 @@ class Collector:
         # A copy, since the piece may lie in memory that is shared and goes away with its owner.
         self._tables[source].append(_copy(kept if keep.all() else kept.filter(pa.array(keep))))
 
-    def _bad(self, source: int, problems: list[str]) -> None:
+    def _bad(self, source: int, problems: list[str], domains: list[str | None]) -> None:
+        for problem, domain in zip(problems, domains, strict=True):
+            self.reports[source].dropped[domain or "unknown", kind_of_problem(problem)] += 1
         report, allowed = self.reports[source], self._config.sources[source].bad_rows
         report.bad += len(problems)
         report.examples += problems[: SHOWN - len(report.examples)]
@@ -153,10 +162,13 @@ class Collector:
         first = np.zeros(len(codes), bool)
         first[np.unique(codes, return_index=True)[1]] = True
         start = 0
-        for number, piece in enumerate(pieces):
-            pieces[number] = piece.filter(pa.array(first[start : start + piece.num_rows]))
-            start += piece.num_rows
         report = self.reports[source]
+        for number, piece in enumerate(pieces):
+            keep = first[start : start + piece.num_rows]
+            for domain in piece["domain"].filter(pa.array(~keep)).to_pylist():
+                report.dropped[domain, "it repeats another row"] += 1
+            pieces[number] = piece.filter(pa.array(keep))
+            start += piece.num_rows
         report.repeated = len(codes) - len(counts)
         report.kept -= report.repeated
 
@@ -182,9 +194,17 @@ class Collector:
                 self.reports[source].kept -= len(again)
                 name = self.reports[source].name
                 self._bad(
-                    source, [f"{name}: id {task!r} occurs more than once in the pool" for task in again]
+                    source,
+                    [f"{name}: id {task!r} occurs more than once in the pool" for task in again],
+                    piece["domain"].filter(pa.array(~keep)).to_pylist(),
                 )
                 pieces[number] = piece.filter(pa.array(keep))
+
+
+def kind_of_problem(problem: str) -> str:
+    """What is wrong with a row, without its place and its own values, so that rows can be counted by it."""
+    what = re.sub(r"^.*?(?:row|line|task) \d+: |^.*?: (?=id )", "", problem)
+    return re.sub(r"'[^']*'|\"[^\"]*\"|\b\d[\d.e-]*", "…", what)[:100]
 
 
 def _copy(table: pa.Table) -> pa.Table:

@@ -14,7 +14,7 @@ from ray.data.block import BlockMetadata
 
 from bots.pool import TaskPool
 from bots.sources.base import SourceError
-from bots.sources.collect import TOO_LONG, Collector
+from bots.sources.collect import TOO_LONG, Collector, SourceReport
 from bots.sources.config import PoolConfig
 from bots.sources.open import ReadPart, plan_parts
 
@@ -33,6 +33,11 @@ def build_pool(config: PoolConfig, tokenizer: Any = None) -> TaskPool:
     tokenizer: a loaded tokenizer or its path; only needed for `max_prompt_tokens`.
     Raises SourceError, UnknownGraderError, PoolError or TemplateError, naming file, row or column.
     """
+    return read_reported(config, tokenizer)[0]
+
+
+def read_reported(config: PoolConfig, tokenizer: Any = None) -> tuple[TaskPool, list[SourceReport]]:
+    """As `build_pool`, with what became of each source's rows."""
     names, parts = plan_parts(config)
     collector = Collector(config, names)
     length_filter = _LengthFilter(config, tokenizer)
@@ -43,7 +48,7 @@ def build_pool(config: PoolConfig, tokenizer: Any = None) -> TaskPool:
         for part in parts:
             for piece in part.read():
                 collector.add(part.source, length_filter(piece))
-    return collector.finish()
+    return collector.finish(), collector.reports
 
 
 class _LengthFilter:

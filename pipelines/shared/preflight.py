@@ -23,6 +23,7 @@ from bots.rollouts.encoded_pool import EncodedPool
 from bots.rollouts.stops import end_of_turn, ending_tokens
 from bots.rollouts.templates import PromptEncoder
 from bots.selection import preset_of
+from pipelines.pools.golds import look_at_golds
 from pipelines.shared.command import warn
 from pipelines.shared.pool import build_pool
 from pipelines.shared.prompts import encode
@@ -84,7 +85,8 @@ def load_inputs(config: TrainConfig) -> RunInputs:
     check_selection(pool, "selection", **config.selection.settings(config.rollout.samples, config.run.seed))
     ends = engine_ends(model, tokenizer)
     train = encode(pool, tokenizer, config.pool.template, longest, ends)
-    warnings = (*without_effect(config), *_anchor_warnings(config, pool), *_endings(config, tokenizer, train))
+    told = (*without_effect(config), *_anchor_warnings(config, pool), *look_at_golds(pool))
+    warnings = (*told, *_endings(config, tokenizer, train))
     if config.evaluation.pool is None:
         return RunInputs(config, model, train, None, warnings)
     held_out = build_pool(config.evaluation.pool, tokenizer)

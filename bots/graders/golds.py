@@ -1,0 +1,73 @@
+r"""A reference answer written as a completion that must be right: the quickest way to find tasks nobody can solve."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+
+from bots.graders import any_of, composite
+from bots.graders.registry import resolve
+
+HOOK = "as_completion"
+"""A grader's module may have this function, from an answer to a right completion (None: there is none to be had)."""
+
+
+def _boxed(answer: str) -> str:
+    return f"\\boxed{{{answer}}}"
+
+
+def _tagged(answer: str) -> str:
+    return f"<answer>{answer}</answer>"
+
+
+def _entry(answer: str) -> str | None:
+    said = json.loads(answer).get("answer")
+    return None if said is None else _tagged(str(said))
+
+
+_FORMS: dict[str, Callable[[str], str | None]] = {
+    "math": _boxed,
+    "exact": _tagged,
+    "logic": _tagged,
+    "reasoning_gym": _entry,
+    "lab_math": lambda answer: f";{answer}",
+    "lab_logic": lambda answer: f",{answer}",
+    # Their answers are tests, not programs.
+    "code": lambda answer: None,
+    "lab_code": lambda answer: None,
+}
+
+
+def gold_completion(grader: str, answer: str, solution: str | None = None) -> str | None:
+    """A completion that says `answer`, as the grader wants it; None where the answer does not tell one.
+
+    solution: a program that passes the tests, where the task's data set has one.
+    A weighted sum of graders gets what its parts ask for together.
+    """
+    parts = composite.parse(grader)
+    if parts is None:
+        return _of_one(grader, answer, solution)
+    names = [name for _, name in parts]
+    said = next((one for name in names if (one := _of_one(name, answer, solution)) is not None), None)
+    if said is None:
+        return None
+    if "format_answer_tags" in names and not said.startswith("<answer>"):
+        said = _tagged(said)
+    if "format_boxed" in names and "\\boxed" not in said:
+        said = _tagged(_boxed(answer))
+    return f"<think>\nSo it is.\n</think>\n{said}" if "format_think" in names else said
+
+
+def _of_one(grader: str, answer: str, solution: str | None) -> str | None:
+    if grader.startswith("format_"):
+        return None
+    if grader.startswith(any_of.PREFIX):
+        return _of_one(grader.removeprefix(any_of.PREFIX), any_of.accepted_answers(answer)[0], solution)
+    if grader == "code" and solution is not None:
+        return f"```python\n{solution}\n```"
+    hook = getattr(sys.modules.get(resolve(grader).__module__), HOOK, None)
+    if hook is not None:
+        made: str | None = hook(answer)
+        return made
+    return _FORMS.get(grader, _tagged)(answer)
