@@ -25,7 +25,7 @@ from pipelines.pools.golds import check_golds
 from pipelines.pools.survey import Survey, measure, survey
 from pipelines.shared.command import run_job
 from pipelines.shared.pool import read_reported
-from pipelines.shared.preflight import load_outlines
+from pipelines.shared.preflight import load_config_and_tokenizer
 
 LENIENT = 0.999
 """Share of bad rows that is read over, so that all of them are reported."""
@@ -80,7 +80,7 @@ def look(job: Job, console: Console, sample: int | None = None) -> list[Survey]:
     sample: grade at most so many answers of each pool, spread over it; None: all; 0: none.
     Raises SourceError, PoolError or ConfigError for what can't be read at all.
     """
-    tokenizer = None if job.model is None else load_outlines(job.model)[2]
+    tokenizer = None if job.model is None else load_config_and_tokenizer(job.model)[2]
     found = []
     for key, config in job.pools.items():
         pool, one = _read(key, config, tokenizer)
