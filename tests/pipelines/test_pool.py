@@ -118,7 +118,7 @@ def test_a_task_s_text_is_text_in_the_page(tmp_path):
 def test_a_tokenizer_that_does_not_fit_is_told(tmp_path):
     rows = [{"prompt": "Hallo", "answer": "1"}]
     found, _, _ = looked(job_of(tmp_path, rows, grader="exact"), tmp_path)
-    assert "the tokenizer doesn't fit this pool" in found.refused[0]
+    assert "doesn't fit this pool" in found.refused[0]
 
 
 def test_a_train_configuration_has_both_of_its_pools(small_job, tmp_path, capsys):

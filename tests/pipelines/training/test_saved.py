@@ -67,7 +67,7 @@ def test_a_half_written_checkpoint_is_none(small_job):
     (folder / FOLDER / "step_000004").mkdir(parents=True)
     said = check_folder(small_job(), resume=True, overwrite=False)
     assert said == (
-        f"{folder} holds 6 steps and no checkpoint yet (step_000004 was never completed): the run begins again"
+        f"{folder} has 6 steps but no checkpoint yet (step_000004 was never completed): the run starts over"
     )
     create_folder(small_job(), resume=True, overwrite=False)
     assert not (folder / FOLDER / "step_000004").exists(), "its files would mix with those of the next one"
