@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import linecache
 import signal
 import traceback
@@ -15,6 +16,10 @@ from actors.fatal import FatalError
 from pipelines.shared.resources import ResourceError
 
 PACKAGES = [Path(__file__).resolve().parents[2] / name for name in ("bots", "actors", "pipelines")]
+
+
+STORAGE = {errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO}
+"""What a disk says that is full, may not be written or fails: with the file's name it needs no traceback."""
 
 
 def run_job(name: str, job: Callable[[Console], None], failures: tuple[type[Exception], ...] = ()) -> int:
@@ -39,6 +44,14 @@ def run_job(name: str, job: Callable[[Console], None], failures: tuple[type[Exce
         errors.print(f"bots {name}: {error}", markup=False, highlight=False, soft_wrap=True)
         return 2
     except expected as error:
+        # Ray Train hands on a traceback. Where the operating system refused something, its last line says it all.
+        last = str(error).strip().splitlines()[-1:]
+        told = last[0] if last and "[Errno " in last[0] else error
+        errors.print(f"bots {name} failed: {told}", markup=False, highlight=False, soft_wrap=True)
+        return 1
+    except OSError as error:
+        if error.errno not in STORAGE or error.filename is None:
+            raise
         errors.print(f"bots {name} failed: {error}", markup=False, highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:

@@ -23,11 +23,12 @@ def make_checkpoint(run: Path, step: int, *, committed: bool = True, score: floa
     (folder / PROGRESS).write_bytes(pickle.dumps(progress))
     write_manifest(folder, rank=0)
     if committed:
-        _record(run / FOLDER / RECORD, step, score)
+        note_commit(run / FOLDER / RECORD, step, score)
     return folder
 
 
-def _record(path: Path, step: int, score: float | None) -> None:
+def note_commit(path: Path, step: int, score: float | None) -> None:
+    """Add a checkpoint to Ray Train's record, which Ray writes over the old one, in place."""
     record = json.loads(path.read_text()) if path.exists() else {"checkpoint_results": []}
     metrics = {"step": step, "score": -1.0 if score is None else score}
     new = {"version": 0, "checkpoint_dir_name": folder_name(step), "metrics": metrics}

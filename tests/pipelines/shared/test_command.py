@@ -48,3 +48,18 @@ def test_failures_and_interrupts_have_a_status_of_their_own(capsys):
     err = capsys.readouterr().err
     assert "bots train failed: loss is nan" in err
     assert "results so far are kept" in err
+
+
+def test_a_full_disk_is_one_line(capsys):
+    def job(console):
+        raise OSError(errno.ENOSPC, "No space left on device", "/runs/lab/metrics.jsonl")
+
+    assert run_job("train", job) == 1
+    said = capsys.readouterr().err
+    assert said == "bots train failed: [Errno 28] No space left on device: '/runs/lab/metrics.jsonl'\n"
+
+    def unnamed(console):
+        raise OSError(errno.ECONNREFUSED, "Connection refused")
+
+    with pytest.raises(OSError, match="refused"):
+        run_job("train", unnamed)
