@@ -1,5 +1,7 @@
 """What a person sees of a job that ends by an error, and its exit status."""
 
+import errno
+
 import numpy as np
 import pyarrow as pa
 import pytest
