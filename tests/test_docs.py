@@ -261,7 +261,7 @@ def test_without_reference_models_selection_pays_as_the_pages_say(results, readm
     both = as_on_page(results, "self-tuning without reference models", "mixed", rival=fixed)[tuned]
     assert both["BSF100/steps"].holds
     assert both["BSF100/steps"].interval.mean > 1, "it ends higher"
-    assert f"it came to {both['ETR'].interval.mean:.2f}".replace("0.", ".") in page
+    assert f"measured {both['ETR'].interval.mean:.2f}".replace("0.", ".") in page
     tokens = cell(learnt[tuned]["TTB100/tokens"]).strip("*")
     assert f"the default then takes {tokens} of random's tokens" in " ".join(readme.split())
 
