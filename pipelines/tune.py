@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from actors.environment import driver_environment
 
 os.environ.update({k: v for k, v in driver_environment().items() if k not in os.environ})
-# Its TensorBoard files know no infinite TTB and complain; the sweep writes tables of its own.
+# Tune's TensorBoard logger cannot write an infinite TTB; the sweep writes its own tables.
 os.environ.setdefault("TUNE_DISABLE_AUTO_CALLBACK_LOGGERS", "1")
-# Often enough that a killed sweep loses little; Ray's own choice adapts to the time that saving takes.
+# Often, so that a killed sweep loses little; Ray's default adapts to the time that saving takes.
 os.environ.setdefault("TUNE_GLOBAL_CHECKPOINT_S", "5")
-# Its own handler ends a sweep as if it were done; ours takes note.
+# Tune's handler ends a sweep as if it were done; ours records the interrupt.
 os.environ.setdefault("TUNE_DISABLE_SIGINT_HANDLER", "1")
 
 import ray
@@ -36,7 +36,7 @@ from pipelines.sweeps.interrupts import noting_interrupts
 from pipelines.sweeps.plots import draw
 from pipelines.sweeps.resources import trial_demand
 from pipelines.sweeps.results import SweepResults, read_results
-from pipelines.sweeps.run_folder import TRIALS, claim_sweep
+from pipelines.sweeps.run_folder import TRIALS, create_folder
 from pipelines.sweeps.tuner import new_tuner, restored_tuner
 
 if TYPE_CHECKING:
@@ -50,9 +50,9 @@ class SweepFailed(RuntimeError):
 def run_sweep(
     sweep: Sweep, console: Console, *, resume: bool = False, overwrite: bool = False
 ) -> SweepResults:
-    """Run all trials of a sweep and write its results; returns them. After an interrupt they say so.
+    """Run all trials of a sweep, write the results and return them; `interrupted` tells whether it was interrupted.
 
-    resume: go on with the sweep in the folder; finished trials are kept. overwrite: replace it.
+    resume: continue the sweep in the folder; finished trials are kept. overwrite: replace it.
     Raises ConfigError or ResourceError before any trial starts.
     """
     config = sweep.config
@@ -62,12 +62,12 @@ def run_sweep(
     demand = trial_demand(sweep)
     started = time.monotonic()
     with folder_lock(config.sweep.path, console, "sweep.name"):
-        # What a stopped trial's learners held is given back by an actor of Ray Train's that asks the dashboard whether
-        # the job is still alive; without one it stays taken until the sweep ends.
+        # The dashboard: an actor of Ray Train asks it whether a job is alive and, if not, releases its learners'
+        # resources. Without it, stopped trials would keep them until the sweep ends.
         with ray_session(dashboard=trains):
             resources = ray.cluster_resources()
             at_a_time = demand.concurrent(resources, config.search.concurrent)
-            folder = claim_sweep(sweep, resume=resume, overwrite=overwrite)
+            folder = create_folder(sweep, resume=resume, overwrite=overwrite)
             console.print(
                 demand.describe(resources, config.search.concurrent), highlight=False, soft_wrap=True
             )
@@ -80,14 +80,14 @@ def run_sweep(
             close_runs(results, folder / TRIALS)
         results.write(folder)
         pictures = draw(results, folder)
-    # A line is not broken where there is no terminal, or a log would hold only dots.
+    # Wide if there is no terminal: a log would otherwise have truncated cells.
     wide = console if console.is_terminal else Console(file=console.file, width=max(console.width, 140))
     wide.print(results.show())
     if note := sweep.note:
         console.print(note, markup=False, highlight=False, soft_wrap=True)
     console.print(f"{len(results.trials)} trials in {time.monotonic() - started:.0f} s", highlight=False)
     if results.interrupted:
-        console.print("The sweep was interrupted; it goes on with --resume.", highlight=False)
+        console.print("The sweep was interrupted; --resume continues it.", highlight=False)
     for path in (folder / "trials.parquet", folder / "best.yaml", folder / "summary.json", *pictures):
         if path.exists():
             console.print(f"  {path}", highlight=False, soft_wrap=True)
@@ -95,9 +95,9 @@ def run_sweep(
 
 
 def base_inputs(sweep: Sweep) -> RunInputs | None:
-    """The train job that a sweep varies, ready to start; None for a simulation.
+    """The checked inputs of the train job that a sweep varies; None for a simulation.
 
-    Raises ConfigError or PoolError for what can't be trained.
+    Raises ConfigError or PoolError if the job cannot run.
     """
     base = sweep.base_job
     if not isinstance(base, TrainConfig):
@@ -109,7 +109,7 @@ def base_inputs(sweep: Sweep) -> RunInputs | None:
 
 
 def close_runs(results: SweepResults, folder: Path) -> None:
-    """Write the summary of every run that was ended by the sweep, or by its failure, before it could do so itself."""
+    """Write the summary of every run that was stopped or failed before it could write its own."""
     for trial in results.trials:
         if trial.status != "finished" and (folder / trial.name / "config.yaml").exists():
             status = "failed" if trial.status == "failed" else "stopped"
@@ -119,17 +119,19 @@ def close_runs(results: SweepResults, folder: Path) -> None:
 def main(arguments: list[str] | None = None) -> int:
     """The command line of the job."""
     parser = argparse.ArgumentParser(prog="bots tune", description=__doc__.splitlines()[0])
-    parser.add_argument("config", help="a YAML file, see tune_configs/")
+    parser.add_argument("config", help="a YAML file, for example from tune_configs/")
     parser.add_argument(
         "overrides",
         nargs="*",
         metavar="section.key=value",
-        help="laid over the file; base.section.key=value over the job",
+        help="overrides a key of the file; base.section.key=value overrides one of the job",
     )
     parser.add_argument(
-        "--dry-run", action="store_true", help="print the sweep and its plan, check its job, and stop"
+        "--dry-run",
+        action="store_true",
+        help="print the sweep and its resource plan, check its job, and exit",
     )
-    parser.add_argument("--resume", action="store_true", help="go on with a sweep that was interrupted")
+    parser.add_argument("--resume", action="store_true", help="continue an interrupted sweep")
     parser.add_argument("--overwrite", action="store_true", help="replace the sweep's folder")
     options = parser.parse_intermixed_args(arguments)
 
@@ -156,7 +158,7 @@ def _show(sweep: Sweep, console: Console) -> None:
     plan = trial_demand(sweep).describe()
     for line in (*plan.splitlines(), *filter(None, [sweep.note])):
         console.print(f"# {line}", markup=False, highlight=False, soft_wrap=True)
-    # Last, so that the plan can be read where the model or the tasks are out of reach.
+    # Last, so that the plan is printed even if the model or the tasks cannot be loaded.
     if base := base_inputs(sweep):
         for line in base.summary_lines():
             console.print(f"# {line}", markup=False, highlight=False, soft_wrap=True)

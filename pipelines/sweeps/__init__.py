@@ -1,1 +1,1 @@
-"""The parts of a sweep: search space, searchers, trials, results. The job itself is `pipelines.tune`."""
+"""Parts of the job `bots tune`: search space, searchers, trials, results."""

@@ -23,7 +23,7 @@ from pipelines.simulations.config import SimulationConfig
 from pipelines.sweeps.space import Range, check, lay, points, value_at
 
 PAIRED_METRICS = ("gain", "ttb50", "ttb100", "bsf25", "bsf100", "etr", "signal")
-"""Figures of a simulation that hardly depend on which seeds it has had so far."""
+"""Metrics of a simulation that hardly depend on which seeds have run so far."""
 SIMULATED_METRICS = (*PAIRED_METRICS, "mean_score", "best_score", "score")
 TRAINED_METRICS = ("best_score", "mean_score", "score", "etr")
 
@@ -34,9 +34,9 @@ class SweepConfig(Section):
     name: FolderName
     """Name of the sweep; its results are in `folder/name`."""
     folder: UserPath = Path("runs")
-    """Where sweeps are kept; on a cluster, storage that all nodes see."""
+    """Where sweeps are stored; on a cluster, storage that all nodes share."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Seeds the searcher. Trials have the seeds of the base job: they are paired."""
+    """Seed of the searcher. Trials have the seeds of the base job, so they are paired."""
 
     @property
     def path(self) -> Path:
@@ -45,37 +45,37 @@ class SweepConfig(Section):
 
 
 class SearchConfig(Section):
-    """Where the next trial comes from."""
+    """How the next trial is chosen."""
 
     method: Literal["grid", "random", "optuna"] = "grid"
     """grid: every combination. random. optuna: the tree-structured Parzen estimator (TPE)."""
     trials: Count = 20
-    """How many trials random and optuna draw, the base's own values first; a grid has its own number. With PBT:
-    the population."""
+    """Number of trials of random and optuna, starting with the base's values; a grid has its own number. With PBT: the
+    size of the population."""
     metric: str = "mean_score"
-    """What is maximised: of a simulation gain (mean_score minus random's on the same seeds), bsf25, bsf100, etr,
-    signal, mean_score, best_score, score, or ttb50 and ttb100, which are minimised; of training best_score,
-    mean_score (of the learning curve), score or etr."""
+    """What is maximised. Simulation: gain (mean_score minus random's on the same seeds), bsf25, bsf100, etr, signal,
+    mean_score, best_score, score; ttb50 and ttb100 are minimised. Training: best_score, mean_score (of the learning
+    curve), score or etr."""
     concurrent: Count | None = None
-    """Trials at a time; none: as many as the cluster's resources carry."""
+    """Concurrent trials; none: as many as the cluster has resources for."""
     cpus: Annotated[float, Field(gt=0)] = 1.0
-    """CPUs of one simulated trial; a train job says itself what it needs."""
+    """CPUs of one simulated trial; a train job has its own settings."""
 
 
 class SchedulerConfig(Section):
-    """Which trials go on."""
+    """Which trials continue."""
 
     kind: Literal["none", "asha", "pbt"] = "none"
-    """asha: bad ones stop early (arXiv 1810.05934). pbt: bad ones take a good one's state over and vary its values
-    (arXiv 1711.09846). A simulation's budget is its seeds, a train job's its steps."""
+    """asha: stop bad trials early (arXiv 1810.05934). pbt: bad trials copy the state of a good one and vary its values
+    (arXiv 1711.09846). The budget of a simulation is its seeds, that of a train job its steps."""
     grace: Count = 1
     """asha: seeds or steps before a trial may be stopped."""
     reduction: Annotated[float, Field(gt=1)] = 3
-    """asha: one of so many goes on at each rung."""
+    """asha: one in this many trials continues at each rung."""
     interval: Count = 10
-    """pbt: steps between two decisions; the run stops, is checkpointed and resumed there."""
+    """pbt: steps between two decisions, where the run writes a checkpoint, stops and is resumed."""
     quantile: Annotated[float, Field(gt=0, le=0.5)] = 0.25
-    """pbt: share of the population that is replaced, and that it is replaced from."""
+    """pbt: share of the population that is replaced, and share it is replaced from."""
 
 
 class TuneConfig(Section):
@@ -83,13 +83,13 @@ class TuneConfig(Section):
 
     sweep: SweepConfig
     target: Literal["simulate", "train"]
-    """Which job is varied."""
+    """The job that is varied."""
     base: UserPath
-    """Its configuration file; a relative path is taken from the sweep's file."""
+    """Its configuration file; a relative path starts at the sweep's file."""
     overrides: dict[str, Any] = {}  # noqa: RUF012
-    """`section.key: value` pairs laid over the base."""
+    """`section.key: value` pairs that override the base."""
     space: dict[str, Range]
-    """`section.key` of the job, and what it varies over."""
+    """Keys of the job (`section.key`) and their ranges."""
     search: SearchConfig = SearchConfig()
     scheduler: SchedulerConfig = SchedulerConfig()
 
@@ -134,11 +134,11 @@ class TuneConfig(Section):
 
 
 PASSED_ON = ("selection.lam", "selection.rho", "selection.p_star", "learner.lr")
-"""What a job can take another value of when it is resumed from another job's checkpoint."""
+"""Keys that may change when a job is resumed from another job's checkpoint."""
 
 
 class Sweep:
-    """A checked sweep: its configuration, the tree of the job that it varies, and that job itself."""
+    """A checked sweep: its configuration, its base job's configuration tree, and that job."""
 
     def __init__(self, config: TuneConfig, tree: dict[str, Any]) -> None:
         self.config, self.tree = config, tree
@@ -149,11 +149,11 @@ class Sweep:
         self.config = config = config.model_copy(update={"space": self._space_as_built()})
         if isinstance(base, TrainConfig):
             if base.evaluation.pool is None:
-                raise ConfigError("base: evaluation.pool is not set, so that trials would have no score")
+                raise ConfigError("base: evaluation.pool is not set, so trials would have no score")
             if config.scheduler.kind == "pbt" and base.run.steps <= config.scheduler.interval:
                 raise ConfigError(
                     f"scheduler.interval is {config.scheduler.interval} and run.steps {base.run.steps}: "
-                    "there would be no decision; lower the interval"
+                    "the run would end before the first decision; lower the interval"
                 )
         elif base.run.seeds < 2:
             raise ConfigError("base: run.seeds is 1; one seed is one draw, a sweep needs at least 2")
@@ -174,14 +174,14 @@ class Sweep:
         return self.base_job.model_dump(mode="json")
 
     def described(self) -> dict[str, Any]:
-        """The sweep and the job that it varies, with all defaults: what `sweep.yaml` holds."""
+        """The sweep and its base job with all defaults: the content of `sweep.yaml`."""
         return {
             "tune": self.config.model_dump(mode="json", exclude_none=True),
             "job": self.resolved(),
         }
 
     def base_point(self) -> dict[str, Any] | None:
-        """The base's own values, where all of them lie in the space."""
+        """The base's values; None if one of them is outside the space."""
         tree = self.resolved()
         point = {key: value_at(tree, key) for key in self.config.space}
         inside = all(self.config.space[key].holds(value) for key, value in point.items())
@@ -189,35 +189,35 @@ class Sweep:
 
     @property
     def note(self) -> str | None:
-        """What a reader of the results must know where the base tunes λ and ρ itself, as no trial does; else None."""
+        """A note for the results if the base tunes λ and ρ itself and no trial does; else None."""
         trials = (self.job(point) for point in points(self.config.space))
         if self.base_job.selection.adaptor is None or any(trial.selection.adaptor for trial in trials):
             return None
         return (
-            "the base tunes λ and ρ as it goes (selection.adaptor), the trials hold them fixed; "
+            "the base tunes λ and ρ during the run (selection.adaptor), the trials keep them fixed; "
             f"compare the best with the base itself: bots {self.config.target} {self.config.base}"
         )
 
     @property
     def minimised(self) -> bool:
-        """Whether the metric is better when smaller."""
+        """Whether a smaller metric is better."""
         return self.config.search.metric.startswith("ttb")
 
     @property
     def budget(self) -> int:
-        """What `step` a trial that is not stopped reports last: the job's steps, or a simulation's seeds."""
+        """The last `step` that a complete trial reports: the job's steps, or the simulation's seeds."""
         job = self.base_job
         return job.run.steps if isinstance(job, TrainConfig) else job.run.seeds
 
     def _space_as_built(self) -> dict[str, Range]:
-        """The space with each value as the job has it: YAML reads 1e-4 as text, of which the job makes a number."""
+        """The space with each value as the job parses it."""
         space, first = {}, {key: one.samples[0] for key, one in self.config.space.items()}
         for key, one in self.config.space.items():
             if one.values is None:
                 space[key] = one
                 continue
             built = [value_at(self.job(first | {key: v}).model_dump(mode="json"), key) for v in one.values]
-            # A section keeps what was written of it, and null the default that it may stand for.
+            # Sections stay as written, and null stays null: it may stand for a default.
             values = [
                 v if v is None or isinstance(v, dict) else b for v, b in zip(one.values, built, strict=True)
             ]
@@ -235,10 +235,10 @@ class Sweep:
 
 
 def load_sweep(path: str | Path, overrides: list[str] | None = None) -> Sweep:
-    """Read a sweep's file, lay overrides over it, and check it with the job it varies.
+    """Read a sweep's file, apply overrides, and check it together with its base job.
 
-    Overrides: `section.key=value` of the sweep; `base.section.key=value` of the job;
-    `space.section.key=[0.1, 0.2]` of the space, where `null` takes a key out. Raises ConfigError for every fault.
+    Overrides: `section.key=value` of the sweep; `base.section.key=value` of the job; `space.section.key=[0.1, 0.2]` of
+    the space, where `null` removes a key. Raises ConfigError for every error.
     """
     of: dict[str, list[str]] = {"base.": [], "space.": [], "": []}
     for override in overrides or []:

@@ -1,4 +1,4 @@
-"""A trial's folder, in which a killed sweep leaves a run: whose it is, how far it is, how it goes on."""
+"""A trial's folder after a sweep was killed: which trial it belongs to, how far it is, whether it can resume."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from pipelines.training.saved import committed
 
 
 def is_of(config: TrainConfig) -> bool:
-    """Whether the trial's folder is of this very point.
+    """Whether the trial's folder belongs to this point of the space.
 
-    Ray Tune may give the name of a lost trial to another one, and a run that took over another is of its new point.
+    Ray Tune may reuse the name of a lost trial, and a run that copied another one belongs to its new point.
     """
     known = config.run.path / "config.yaml"
     return known.exists() and load_config(known).model_copy(update={"run": config.run}) == config
 
 
 def has_ended(config: TrainConfig) -> bool:
-    """Whether a trial's run is complete, though its sweep was killed before it could note that."""
+    """Whether a trial's run is complete even though its sweep was killed before recording that."""
     summary = config.run.path / "summary.json"
     if not is_of(config) or not summary.exists() or _steps(config.run.path) < config.run.steps:
         return False
@@ -31,7 +31,7 @@ def has_ended(config: TrainConfig) -> bool:
 
 
 def can_resume(config: TrainConfig) -> bool:
-    """Whether a run of an earlier life of this sweep left a checkpoint; without one it begins again."""
+    """Whether the run has a checkpoint from before the sweep was killed; otherwise its folder is deleted."""
     path = config.run.path
     if go_back(config):
         return True
@@ -41,9 +41,9 @@ def can_resume(config: TrainConfig) -> bool:
 
 
 def go_back(config: TrainConfig) -> int:
-    """Forget records after the newest checkpoint, as the job will: they would be reported before that.
+    """Drop records after the newest checkpoint, before they are reported; the job itself drops them only later.
 
-    Returns the checkpoint's step; 0 where there is none, or the folder is of another point.
+    Returns the checkpoint's step; 0 if there is none or the folder belongs to another point.
     """
     path = config.run.path
     step = kept_step(path) if is_of(config) else 0
@@ -54,7 +54,7 @@ def go_back(config: TrainConfig) -> int:
 
 
 def kept_step(path: Path) -> int:
-    """The step of a run's newest checkpoint, 0 without one."""
+    """The step of a run's newest checkpoint; 0 if it has none."""
     return max((saved.step for saved in committed(path)), default=0)
 
 
@@ -63,5 +63,5 @@ def _steps(path: Path) -> int:
 
 
 def records_of(path: Path) -> list[dict[str, Any]]:
-    """A run's records so far; none before its first."""
+    """A run's records so far."""
     return read_metrics(path) if (path / "metrics.jsonl").exists() else []

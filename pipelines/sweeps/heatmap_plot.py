@@ -1,4 +1,4 @@
-"""The heat map of a sweep over λ × ρ."""
+"""Heat map of a sweep over λ × ρ."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ MAP = "viridis"
 class Cells:
     """A sweep's trials by λ (rows) and ρ (columns), both ascending.
 
-    ended: float64 (L, R), the metric's mean over the trials that ran to the end; nan where there is none.
-    stopped: float64 (L, R), the mean over those that were stopped early, of cells in which none ended; else nan. It
-        is of another point in time than the others, and not comparable with them.
-    last: float64 (L, R), the last `step` of the stopped ones.
+    ended: float64 (L, R), the metric's mean over the finished trials; nan if there is none.
+    stopped: float64 (L, R), the mean over the trials stopped early, in cells without a finished one; else nan. It was
+        measured earlier than the others and is not comparable with them.
+    last: float64 (L, R), the last `step` of the stopped trials.
     """
 
     lam: list[float]
@@ -36,7 +36,7 @@ class Cells:
 
 
 def heat_cells(results: SweepResults, trials: list[Trial]) -> Cells:
-    """Put trials into the cells of λ × ρ; means over all other keys."""
+    """Assign trials to the cells of λ × ρ, averaging over all other keys."""
     lam, rho = (sorted({t.point[key] for t in trials}) for key in (LAM, RHO))
     ended, stopped, last = (np.full((len(lam), len(rho)), np.nan) for _ in range(3))
     for i, x in enumerate(lam):
@@ -52,9 +52,9 @@ def heat_cells(results: SweepResults, trials: list[Trial]) -> Cells:
 
 
 def draw_heatmap(results: SweepResults, trials: list[Trial], path: Path) -> None:
-    """Metric over λ and ρ: cells where both have few values, else points.
+    """Plot the metric over λ and ρ: cells if both have listed values, else points.
 
-    A cell all of whose trials were stopped early is grey.
+    A cell whose trials were all stopped early is grey.
     """
     figure = Figure(figsize=(6.4, 5.2), layout="constrained")
     axis = figure.subplots()
@@ -77,7 +77,7 @@ def _draw_cells(results: SweepResults, trials: list[Trial], axis: Axes) -> Scala
     unit = "step" if results.sweep.config.target == "train" else "seed"
     for (i, j), value in np.ndenumerate(np.where(np.isfinite(cells.ended), cells.ended, cells.stopped)):
         if np.isfinite(value):
-            said = f"{round(value, decimals) + 0.0:.{decimals}f}"  # no minus before a zero
+            said = f"{round(value, decimals) + 0.0:.{decimals}f}"  # no minus sign before zero
             ink = "white" if cells.ended[i, j] < (low + high) / 2 else "black"
             if np.isfinite(cells.stopped[i, j]):
                 said += f"\nstopped after\n{unit} {cells.last[i, j]:.0f}"

@@ -1,4 +1,4 @@
-"""Ctrl-C in a sweep: Ray Tune saves its state and ends, and the sweep knows that it did not end by itself."""
+"""Ctrl-C in a sweep: Ray Tune saves its state and ends, and the sweep knows that it was interrupted."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ ENDING = (signal.SIGINT, signal.SIGTERM)
 
 @contextmanager
 def noting_interrupts() -> Iterator[threading.Event]:
-    """Around Ray Tune's loop: the first interrupt sets the event and ends the loop in good order, the next is as ever.
+    """Around Ray Tune's loop: the first interrupt sets the event and ends the loop cleanly; a second one acts as usual.
 
-    Ray Tune's own handler of Ctrl-C has to be off (TUNE_DISABLE_SIGINT_HANDLER): nobody would hear of it. The one that
-    it has for SIGUSR1 does the same and is always there. Before that one is, an interrupt ends everything at once.
-    Off the main thread, where no handler can be set, an interrupt is as ever.
+    Ray Tune's own SIGINT handler must be off (TUNE_DISABLE_SIGINT_HANDLER), because it does not report the interrupt.
+    Its SIGUSR1 handler does the same and is always installed; until it is, an interrupt ends everything at once. In
+    other threads, which cannot set handlers, interrupts act as usual.
     """
     noted = threading.Event()
     if threading.current_thread() is not threading.main_thread():
@@ -34,7 +34,7 @@ def noting_interrupts() -> Iterator[threading.Event]:
         for ending in ENDING:
             signal.signal(ending, before[ending] or signal.SIG_DFL)
 
-    # Left over by an earlier sweep in this process it would end that one's loop.
+    # A handler from an earlier sweep in this process would end that sweep's loop.
     signal.signal(signal.SIGUSR1, signal.SIG_DFL)
     for ending in ENDING:
         signal.signal(ending, note)
@@ -42,5 +42,5 @@ def noting_interrupts() -> Iterator[threading.Event]:
         yield noted
     finally:
         for number, handler in before.items():
-            if handler is not None:  # one that is not Python's cannot be put back
+            if handler is not None:  # None: a handler that is not Python's cannot be restored
                 signal.signal(number, handler)

@@ -1,4 +1,4 @@
-"""The pictures of a sweep: parallel coordinates, learning curves, and the heat map where it has λ and ρ."""
+"""Plots of a sweep: parallel coordinates, learning curves, and a heat map if it varies λ and ρ."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.sweeps.results import SYMBOLS, SweepResults, Trial
 
 
 def draw(results: SweepResults, folder: Path) -> list[Path]:
-    """Write the PNGs that the sweep has data for; returns their paths."""
+    """Write the PNGs for which there is data; returns their paths."""
     known = [t for t in results.trials if np.isfinite(results.value(t))]
     if not known:
         return []
@@ -30,7 +30,7 @@ def draw(results: SweepResults, folder: Path) -> list[Path]:
 
 
 def draw_parallel(results: SweepResults, trials: list[Trial], path: Path) -> None:
-    """One line a trial across its values to its metric, the best on top; of a stopped one dotted."""
+    """One line per trial through its values to its metric, the best on top; dotted if it was stopped."""
     keys = list(results.sweep.config.space)
     figure = Figure(figsize=(2.2 + 1.7 * (len(keys) + 1), 4.6), layout="constrained")
     axis = figure.subplots()
@@ -65,7 +65,7 @@ def draw_parallel(results: SweepResults, trials: list[Trial], path: Path) -> Non
 
 
 def _number(value: Any, all_values: list[Any]) -> float:
-    """A place on the axis: the number itself, or of a name its place in the list of names."""
+    """Position on the axis: the number itself, or a name's index in the sorted names."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return float(value)
     return float(sorted({str(v) for v in all_values}).index(str(value)))
@@ -79,9 +79,9 @@ def _end_labels(key: str | None, trials: list[Trial], low: float, high: float) -
 
 
 def draw_curves(results: SweepResults, trials: list[Trial], path: Path) -> None:
-    """Held-out score by step, coloured by the metric; stopped trials end early, dotted.
+    """Held-out score by step, colored by the metric; stopped trials end early and are dotted.
 
-    A simulation that was stopped is left out: it is the mean over fewer seeds, whose tasks are others.
+    Stopped simulations are left out: they average over fewer seeds, which have different tasks.
     """
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     axis = figure.subplots()

@@ -1,4 +1,4 @@
-"""How many trials run at a time: the cluster's resources over those of one trial, with the arithmetic in words."""
+"""How many trials run concurrently: the cluster's resources divided by those of one trial."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from pipelines.sweeps.space import points
 
 @dataclass(frozen=True)
 class TrialDemand:
-    """What the largest trial asks. demands: its processes."""
+    """Resources of the largest trial. demands: its processes."""
 
     demands: list[resources.Demand]
 
@@ -25,10 +25,10 @@ class TrialDemand:
         return {kind: sum(d.count * d.each(kind) for d in self.demands) for kind in kinds}
 
     def concurrent(self, available: Mapping[str, float], most: int | None) -> int:
-        """Trials that fit at the same time, at most `most`.
+        """Number of trials that fit at the same time, at most `most`.
 
-        Raises ResourceError with the arithmetic where not even one fits. Every trial that starts finds all it
-        needs, so none waits for what another holds; the others wait for their turn.
+        Raises ResourceError with the arithmetic if not even one fits. A trial that starts has all its resources, so no
+        two half-started trials block each other; the others wait for their turn.
         """
         resources.check(self.demands, available)
         fits = [
@@ -37,7 +37,7 @@ class TrialDemand:
         return min([*fits, *([most] if most else [])])
 
     def describe(self, available: Mapping[str, float] | None = None, most: int | None = None) -> str:
-        """The plan of one trial, and of how many at a time where the cluster is known."""
+        """The plan of one trial and, if the cluster is known, how many run at a time."""
         lines = [f"one trial: {line}" for line in resources.describe(self.demands).splitlines()]
         if available is not None:
             has = " and ".join(
@@ -48,7 +48,7 @@ class TrialDemand:
 
 
 def trial_demand(sweep: Sweep) -> TrialDemand:
-    """The demand of the largest trial of the space."""
+    """Demand of the largest trial in the space."""
     if not isinstance(sweep.base_job, TrainConfig):
         return TrialDemand([resources.Demand("simulation", 1, sweep.config.search.cpus, 0.0, "search.cpus")])
     varied = {key: one for key, one in sweep.config.space.items() if key.startswith(("rollout.", "learner."))}
@@ -57,7 +57,7 @@ def trial_demand(sweep: Sweep) -> TrialDemand:
 
 
 def _demands(config: TrainConfig) -> list[resources.Demand]:
-    # All engines, also those that may join later: beside other trials they would find no room.
+    # All engines, including those that may join later: other trials would leave no room for them.
     whole = config.rollout.model_copy(update={"min_engines": None})
     return resources.plan(config.model_copy(update={"rollout": whole}))
 

@@ -37,9 +37,8 @@ SYMBOLS = {
 class Trial:
     """One trial.
 
-    point: its values in the space. metrics: its last report. per_seed: the metric by seed, of simulations.
-    curve: {"step": …, "score": …}. status: finished, stopped (by the scheduler), failed, or unfinished (the sweep was
-    interrupted).
+    point: its values in the space. metrics: its last report. per_seed: the metric by seed (simulations only). curve:
+    {"step": …, "score": …}. status: finished, stopped (by the scheduler), failed, or unfinished (sweep interrupted).
     """
 
     name: str
@@ -54,7 +53,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class SweepResults:
-    """All trials of a sweep, in the order in which they were made. interrupted: whether there were more to come."""
+    """All trials of a sweep, in order of creation. interrupted: whether the sweep was."""
 
     sweep: Sweep
     trials: Sequence[Trial]
@@ -62,27 +61,27 @@ class SweepResults:
 
     @property
     def metric(self) -> str:
-        """Name of the figure that is maximised, or minimised."""
+        """Name of the metric that is maximised or minimised."""
         return self.sweep.config.search.metric
 
     def value(self, trial: Trial) -> float:
-        """The metric of a trial; nan where it never reported."""
+        """The metric of a trial; nan if it never reported."""
         return trial.metrics.get(self.metric, float("nan"))
 
     def ranked(self) -> list[Trial]:
-        """Trials that ran to the end, best first: a stopped one had a smaller budget."""
+        """Finished trials, best first. Stopped ones had a smaller budget."""
         whole = [t for t in self.trials if t.status == "finished" and np.isfinite(self.value(t))]
         return sorted(whole, key=self.value, reverse=not self.sweep.minimised)
 
     def at_base(self) -> Trial | None:
-        """The trial at the base's own values, if it was one of them."""
+        """The trial at the base's values, if there is one."""
         point = self.sweep.base_point()
         return next((t for t in self.trials if t.point == point), None)
 
     def best_against_base(self) -> Interval | None:
-        """Best minus base, paired by seed; None where the base was no whole trial or has no seeds.
+        """Best minus base, paired by seed; None if the base's trial did not finish or has no seeds.
 
-        The best was chosen by the same seeds, which flatters it.
+        The best was chosen on the same seeds, so this overestimates the difference.
         """
         ranked, base = self.ranked(), self.at_base()
         if not ranked or base is None or base.status != "finished":
@@ -91,9 +90,9 @@ class SweepResults:
         return paired_difference(ours, theirs) if ours and len(ours) == len(theirs) else None
 
     def table(self) -> pa.Table:
-        """One row a trial: its values as `section.key` columns, its metrics, status, seconds and error.
+        """One row per trial: its values as `section.key` columns, its metrics, status, seconds and error.
 
-        Values of a key that no column holds together (names and lists, sections) are JSON text.
+        Values that do not fit one column type (names and lists, sections) are JSON text.
         """
         columns = {key: _column([t.point[key] for t in self.trials]) for key in self.sweep.config.space}
         rows = [
@@ -135,7 +134,7 @@ class SweepResults:
         config = self.sweep.config
         name = f"{config.sweep.name}_best"
         tree = self.sweep.job({**ranked[0].point, "run.name": name}).model_dump(mode="json")
-        if config.target == "train":  # simulations write there too, but are not bound to a folder
+        if config.target == "train":  # trials of train jobs have their own folder
             tree = lay(tree, {"run.folder": "runs"})
         where = ", ".join(f"{key} = {value}" for key, value in ranked[0].point.items())
         found = f"{self.metric} {self.value(ranked[0]):.4f}, the best of {len(self.trials)} trials"
@@ -144,7 +143,7 @@ class SweepResults:
         return header + yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
     def write(self, folder: Path) -> None:
-        """`best.yaml`, `summary.json`, `trials.parquet` and `curves.parquet`, each whatever becomes of the next."""
+        """Write `best.yaml`, `summary.json`, `trials.parquet` and `curves.parquet`."""
         if self.ranked():
             replace_text(folder / "best.yaml", self.best_yaml())
         replace_text(folder / "summary.json", json.dumps(self.summary(), indent=2) + "\n")
@@ -167,7 +166,7 @@ class SweepResults:
         }
 
     def show(self, most: int = 12) -> Table:
-        """The best trials and the one at the base's values, for the terminal."""
+        """Table of the best trials and the one at the base's values, for the terminal."""
         keys = list(self.sweep.config.space)
         base = self.at_base()
         cut = " of an interrupted sweep" if self.interrupted else ""
@@ -190,15 +189,15 @@ class SweepResults:
 
 
 def read_results(sweep: Sweep, grid: ResultGrid, interrupted: bool = False) -> SweepResults:
-    """What Ray Tune has of every trial. interrupted: whether the sweep was, so that some may have been cut off."""
-    under_way = _under_way(grid) if interrupted else set()
+    """Read every trial from Ray Tune. interrupted: whether the sweep was, so that trials may be unfinished."""
+    unfinished = _unfinished(grid) if interrupted else set()
     trials, budget = [], sweep.budget
     for result in (grid[i] for i in range(len(grid))):
         reported = result.metrics or {}
         metrics = {name: float(reported[name]) for name in METRICS if reported.get(name) is not None}
         reached = metrics.get("step", 0.0) >= budget
         name = reported.get("trial_id") or Path(result.path).name
-        early = "unfinished" if name in under_way else "stopped"
+        early = "unfinished" if name in unfinished else "stopped"
         status = "failed" if result.error else "finished" if reached else early
         trials.append(
             Trial(
@@ -215,16 +214,16 @@ def read_results(sweep: Sweep, grid: ResultGrid, interrupted: bool = False) -> S
     return SweepResults(sweep, trials, interrupted)
 
 
-def _under_way(grid: ResultGrid) -> set[str]:
-    """Trials that had not ended at the interrupt, of which Tune saves its state; in memory it has ended them since."""
+def _unfinished(grid: ResultGrid) -> set[str]:
+    """Trials that were running at the interrupt, from Tune's saved state; in memory Tune has ended them since."""
     saved = ExperimentAnalysis(grid.experiment_path).trials or []
     return {trial.trial_id for trial in saved if not trial.is_finished()}
 
 
 def _column(values: list[Any]) -> list[Any]:
-    """The values as they are, or as JSON text where Parquet has no column for them."""
+    """The values as they are, or as JSON text if Parquet has no column type for them."""
     try:
-        if not pa.types.is_struct(pa.array(values).type):  # one without keys could not be written
+        if not pa.types.is_struct(pa.array(values).type):  # a struct without fields cannot be written
             return values
     except pa.ArrowException:
         pass

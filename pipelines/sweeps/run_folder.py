@@ -1,4 +1,4 @@
-"""A sweep's folder: whose it is, and whether a sweep may have it."""
+"""A sweep's folder: creating it, and the checks that protect earlier results."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ MARK = "sweep.yaml"
 TRIALS = "trials"
 
 
-def claim_sweep(sweep: Sweep, *, resume: bool, overwrite: bool) -> Path:
-    """Make the sweep's folder, or take the existing one as the flags allow.
+def create_folder(sweep: Sweep, *, resume: bool, overwrite: bool) -> Path:
+    """Create, reuse or replace the sweep's folder, as the flags say.
 
-    Raises ConfigError for a folder that exists (without a flag), of another sweep, of something else, or damaged.
+    Raises ConfigError if it exists and no flag is given, or if it belongs to another sweep, to something else, or is
+    damaged.
     """
     folder, known = sweep.config.sweep.path, sweep.config.sweep.path / MARK
     ours = sweep.described()
     if resume and overwrite:
-        raise ConfigError("--resume and --overwrite exclude each other")
+        raise ConfigError("--resume and --overwrite cannot be combined")
     if folder.exists() and not folder.is_dir():
         raise ConfigError(f"{folder} is a file, not a sweep's folder; choose another sweep.name")
     if resume:
@@ -35,10 +36,10 @@ def claim_sweep(sweep: Sweep, *, resume: bool, overwrite: bool) -> Path:
             before = yaml.safe_load(known.read_bytes())
         except (yaml.YAMLError, OSError) as error:
             raise ConfigError(
-                f"{known} cannot be read, so that it is not known which sweep it is of: {error}; "
+                f"{known} cannot be read, so it is unknown which sweep it belongs to: {error}; "
                 "replace the sweep with --overwrite, or choose another sweep.name"
             ) from error
-        _refuse_other_sweep(before, ours, known)
+        _check_same_sweep(before, ours, known)
         return folder
     if folder.exists() and any(folder.iterdir()):
         if not known.exists():
@@ -59,13 +60,13 @@ def claim_sweep(sweep: Sweep, *, resume: bool, overwrite: bool) -> Path:
     return folder
 
 
-def _refuse_other_sweep(before: dict[str, Any], now: dict[str, Any], known: Path) -> None:
+def _check_same_sweep(before: dict[str, Any], now: dict[str, Any], known: Path) -> None:
     free = {"tune.sweep.folder", "tune.search.concurrent", "tune.base"}
     old, new = _flat(before), _flat(now)
     for key in sorted(set(old) | set(new)):
         if old.get(key) != new.get(key) and key not in free:
             raise ConfigError(
-                f"{known} is of another sweep: {key} was {old.get(key)!r}, now it is {new.get(key)!r}; "
+                f"{known} belongs to another sweep: {key} was {old.get(key)!r}, now it is {new.get(key)!r}; "
                 "a resumed sweep must keep it"
             )
 

@@ -1,4 +1,4 @@
-"""The searcher and the scheduler of a sweep, as Ray Tune has them."""
+"""Ray Tune's searcher and scheduler for a sweep."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from pipelines.sweeps.space import Range
 
 
 def make_searcher(sweep: Sweep, at_a_time: int) -> Searcher | SearchAlgorithm:
-    """What proposes the next trial; the base's own values first, where they lie in the space."""
+    """The searcher; it proposes the base's values first if they are in the space."""
     config = sweep.config
     first = sweep.base_point()
     if config.search.method == "optuna":
@@ -31,7 +31,7 @@ def make_searcher(sweep: Sweep, at_a_time: int) -> Searcher | SearchAlgorithm:
             points_to_evaluate=[first] if first else None,
         )
     start = [first] if first and config.search.method == "random" else None
-    # Takes the number itself: Tune's own setting does not reach this searcher.
+    # Passed here because Tune's own setting does not reach this searcher.
     return BasicVariantGenerator(
         points_to_evaluate=start,
         random_state=config.sweep.seed,
@@ -51,9 +51,9 @@ def _optuna(one: Range) -> Any:
 
 
 def make_scheduler(sweep: Sweep, at_a_time: int, results: Path) -> TrialScheduler:
-    """What stops trials or passes their state on.
+    """The scheduler, which stops trials or passes their state on.
 
-    results: the folder in which Ray Tune has one for each trial.
+    results: the folder in which Ray Tune has a folder per trial.
     """
     settings = sweep.config.scheduler
     if settings.kind == "asha":
@@ -70,7 +70,7 @@ def make_scheduler(sweep: Sweep, at_a_time: int, results: Path) -> TrialSchedule
         return PopulationBasedTraining(
             time_attr="step",
             perturbation_interval=settings.interval,
-            # A list: it moves to a neighbour; a range: times 0.8 or 1.2, or drawn anew.
+            # A list moves to a neighbor; a range is multiplied by 0.8 or 1.2, or resampled.
             hyperparam_mutations={k: r.values or r.domain(grid=False) for k, r in sweep.config.space.items()},
             quantile_fraction=settings.quantile,
             custom_explore_fn=_InsideSpace(sweep),
@@ -80,9 +80,10 @@ def make_scheduler(sweep: Sweep, at_a_time: int, results: Path) -> TrialSchedule
 
 
 class _Limited(FIFOScheduler):
-    """Of a resumed sweep's unfinished trials no more start at a time than the cluster carries now.
+    """Limits how many unfinished trials of a resumed sweep run at a time.
 
-    The searcher limits new ones only, and the first to start would leave no room for the learners of any.
+    The searcher limits only new trials. Without a limit, the engines of the first trials would take the resources that
+    all their learners need.
     """
 
     def __init__(self, at_a_time: int, **settings: Any) -> None:
@@ -105,10 +106,9 @@ class _Limited(FIFOScheduler):
 
 
 class _RememberingASHA(_Limited, ASHAScheduler):
-    """In a sweep that was killed and resumed, trials are compared with those that had ended before, too.
+    """ASHA that, in a resumed sweep, also compares trials with those that ended before the sweep was killed.
 
-    Ray Tune begins with an empty scheduler there, under which the first trials to come would not be stopped. Those
-    that run again report anew.
+    Ray Tune resumes with an empty scheduler, which would not stop the first trials. Trials that run again report again.
     """
 
     def __init__(self, at_a_time: int, results: Path, **settings: Any) -> None:
@@ -124,7 +124,7 @@ class _RememberingASHA(_Limited, ASHAScheduler):
 
 
 class _InsideSpace:
-    """PBT multiplies values by 0.8 or 1.2; one that leaves its range goes back to the range's end."""
+    """Clips the values that PBT multiplies by 0.8 or 1.2 to their range."""
 
     def __init__(self, sweep: Sweep) -> None:
         self.space = {key: one for key, one in sweep.config.space.items() if key in PASSED_ON}

@@ -1,4 +1,4 @@
-"""The search space of a sweep: which keys of a job vary over what, checked value by value before Ray starts."""
+"""The search space of a sweep: ranges for keys of a job, checked value by value before Ray starts."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from bots.evidence import Evidence
 from bots.support.registry import load_class
 
 MOST_POINTS = 2_000
-"""A grid is checked whole up to this many points; beyond, each value by itself."""
+"""A grid with up to this many points is checked completely; of larger ones each value is checked alone."""
 
 
 class Range(Section):
-    """What one key varies over; exactly one of the four.
+    """The range of one key; exactly one of the four.
 
     A list in YAML is short for `values`.
     """
 
     values: list[Any] | None = None
-    """These, one after the other in a grid."""
+    """These values, in order in a grid."""
     uniform: tuple[float, float] | None = None
-    """Any number from the first to the second."""
+    """Any number between the two."""
     loguniform: tuple[float, float] | None = None
-    """The same, evenly on a logarithmic scale; the first must be above 0."""
+    """The same, uniform on a logarithmic scale; the first must be above 0."""
     integer: tuple[int, int] | None = None
-    """Any whole number from the first to the second, both included."""
+    """Any integer between the two, inclusive."""
 
     @model_validator(mode="before")
     @classmethod
@@ -62,12 +62,12 @@ class Range(Section):
 
     @property
     def samples(self) -> list[Any]:
-        """All values of a discrete range, the ends of a continuous one."""
+        """All values of a discrete range, the bounds of a continuous one."""
         bounds = self.uniform or self.loguniform or self.integer
         return list(self.values) if self.values is not None else list(bounds or ())
 
     def domain(self, grid: bool) -> Any:
-        """As Ray Tune wants it."""
+        """The range for Ray Tune: a sampling domain, or a grid search."""
         if self.values is not None:
             return tune.grid_search(self.values) if grid else tune.choice(self.values)
         if self.uniform:
@@ -78,14 +78,14 @@ class Range(Section):
         return tune.randint(low, high + 1)
 
     def holds(self, value: Any) -> bool:
-        """Whether the value lies in the range."""
+        """Whether the value is in the range."""
         if self.values is not None:
             return value in self.values
         low, high = self.samples
         return isinstance(value, int | float) and low <= value <= high
 
     def nearest(self, value: Any) -> Any:
-        """The value, or the end of the range that it went past."""
+        """The value, clipped to the range."""
         if self.values is not None:
             return value
         low, high = self.samples
@@ -96,7 +96,7 @@ Space = Mapping[str, Range]
 
 
 def lay(tree: dict[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a configuration tree with `section.key: value` pairs laid over it."""
+    """A copy of a configuration tree with `section.key: value` pairs applied."""
     tree = deepcopy(tree)
     for key, value in point.items():
         *path, last = key.split(".")
@@ -115,7 +115,7 @@ def lay(tree: dict[str, Any], point: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def value_at(tree: Mapping[str, Any], key: str) -> Any:
-    """The value that a resolved tree has at `section.key`; None where there is none."""
+    """The value at `section.key` in a resolved tree; None if there is none."""
     node: Any = tree
     for name in key.split("."):
         node = node[int(name)] if isinstance(node, list) else (node or {}).get(name)
@@ -125,8 +125,8 @@ def value_at(tree: Mapping[str, Any], key: str) -> Any:
 def points(space: Space) -> Iterator[dict[str, Any]]:
     """The points that are checked before the sweep starts.
 
-    Every combination of discrete values and range ends, up to `MOST_POINTS`; of a larger space each value with
-    the others at their first.
+    Up to `MOST_POINTS`, every combination of discrete values and range bounds; in a larger space, each value with the
+    other keys at their first value.
     """
     samples = {key: one.samples for key, one in space.items()}
     if math.prod(len(values) for values in samples.values()) <= MOST_POINTS:
@@ -140,9 +140,9 @@ def points(space: Space) -> Iterator[dict[str, Any]]:
 
 
 def check(space: Space, tree: dict[str, Any], build: Callable[[dict[str, Any]], Any]) -> None:
-    """Raise ConfigError for a key or value that the job itself would refuse, naming it.
+    """Raise ConfigError, naming it, for a key or value that the job would refuse.
 
-    build: makes the job's configuration from a tree, or raises ConfigError.
+    build: creates the job's configuration from a tree or raises ConfigError.
     """
     base = build(tree)
     for key, one in space.items():
@@ -152,7 +152,7 @@ def check(space: Space, tree: dict[str, Any], build: Callable[[dict[str, Any]], 
             try:
                 build(lay(tree, {key: value}))
             except ConfigError as error:
-                # A fault of another key comes from the combination; those are built below.
+                # An error of another key comes from the combination; combinations are checked below.
                 if key in str(error):
                     raise ConfigError(f"space.{key}: {value!r} is not possible: {error}") from None
     for point in points(space):
@@ -165,7 +165,7 @@ def check(space: Space, tree: dict[str, Any], build: Callable[[dict[str, Any]], 
 
 
 def _check_evidence_options(space: Space, built: Any) -> None:
-    """Options of a plug-in are its own; only its class knows their names."""
+    """Check options of an evidence plug-in against its constructor."""
     prefix = "selection.evidence_options."
     names = [key.removeprefix(prefix) for key in space if key.startswith(prefix)]
     if not names:

@@ -1,4 +1,4 @@
-"""What one trial does: simulate, or run a whole train job, and report to Ray Tune on the way."""
+"""One trial: simulate, or run a whole train job, and report to Ray Tune."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from pipelines.sweeps.space import lay
 from pipelines.sweeps.turns import turn
 
 DRIVER = {"memory": 256 * 2**20, "node:__internal_head__": 0.001}
-"""What a trial asks for its own process and its job's driver: a place on the head, which is not taken away as spot
-nodes are. Beliefs, queues and newest weights are there, as those of a job that is started alone."""
+"""Resources of a trial's process and its job's driver: a place on the head node, which is not preempted as spot nodes
+are. Beliefs, queues and the newest weights are there, as for a job that is started alone."""
 POLL_SECONDS = 0.5
 RELEASE_SECONDS = 120.0
-"""A trial's turn has come, so what it waits for is what an earlier trial is giving back."""
+"""How long a trial waits for the resources that an earlier trial is still releasing."""
 REPORTED = (
     "etr",
     "signal",
@@ -51,7 +51,7 @@ PER_SEED = "per_seed"
 
 
 def bundles(config: TrainConfig) -> list[dict[str, float]]:
-    """What a train job's first engines ask, one bundle each; none where they ask nothing."""
+    """Bundles for a train job's first engines, one each; empty if they need no resources."""
     asked = engines(config)
     return [asked.bundle] * asked.count if asked.bundle else []
 
@@ -71,8 +71,8 @@ def simulate_trial(
 ) -> None:
     """Simulate a point of the space, seed by seed, and report the means over the seeds.
 
-    each_seed: report those so far after each, for a scheduler to stop the trial; it takes longer than a short run.
-    random: the baselines; None where the space varies more than the selection, which changes them too.
+    each_seed: report after each seed, so that a scheduler can stop the trial; this takes longer than a short run.
+    random: the baselines' curves; None if the space varies more than the selection, and so the baselines too.
     """
     config = parse_config(SimulationConfig, lay(tree, point), "the trial")
     curves = baselines(config) if random is None else random
@@ -93,11 +93,11 @@ def simulate_trial(
 def train_trial(
     point: dict[str, Any], tree: dict[str, Any], folder: str, interval: int | None, turns: Any | None
 ) -> None:
-    """Run a point of the space as a train job in `folder/TRIAL`, reporting each of its scores as they come.
+    """Run a point of the space as a train job in `folder/TRIAL`, reporting each score as it arrives.
 
-    A trial of a sweep that was killed goes on from its newest checkpoint, if it has one, else it begins again.
-    interval: for population-based training, the steps after which the job stops, hands its checkpoint to Ray
-    Tune and is resumed, by then perhaps as the copy of a better one. turns: what its segments wait for.
+    After a sweep was killed, a trial resumes from its newest checkpoint or, without one, starts over.
+    interval: for population-based training, the steps after which the job stops, passes its checkpoint to Ray Tune and
+    is resumed, possibly as a copy of a better one. turns: the actor that gives its segments their turn.
     """
     name = tune.get_context().get_trial_id()
     run = {"run.folder": folder, "run.name": name}
@@ -108,7 +108,7 @@ def train_trial(
         _run(config, EngineBundles(group, 1) if len(group.bundle_specs) > 1 else None)
         return
 
-    # Only here, for what it imports takes some seconds.
+    # Here because its imports take seconds.
     with loading():
         from pipelines.sweeps.exploit import adopt, run_of_checkpoint
 
@@ -136,10 +136,10 @@ def _own_group() -> PlacementGroup:
 
 
 def segment_end(done: int, known: int, interval: int, steps: int) -> int:
-    """The step of the next report of a population's trial.
+    """The step of the next report of a trial in a population.
 
-    done: steps of which there is a checkpoint. known: those that Ray Tune knows of; it knows of fewer where the sweep
-    was killed just after a segment, and then that one is reported before there is another.
+    done: steps up to the newest checkpoint. known: steps that Ray Tune knows of. They are fewer if the sweep was killed
+    just after a segment; that segment is then reported before the next one runs.
     """
     whole = done % interval == 0 or done == steps
     return done if whole and done > known else min(done - done % interval + interval, steps)
@@ -148,10 +148,10 @@ def segment_end(done: int, known: int, interval: int, steps: int) -> int:
 def _run(
     config: TrainConfig, engine_bundles: EngineBundles | None, turns: Any | None = None
 ) -> dict[str, Any]:
-    """Run the job in a driver of its own; returns its last report, and makes the others unless it has turns.
+    """Run the job in a separate driver process; returns its last report, and sends the others unless it has turns.
 
-    The driver is in the placement group of the trial's process, and ends with it, and the job's actors with the
-    driver; but unlike that process it does not capture the actors that it starts.
+    The driver runs in the placement group of the trial's process and ends with it, and so do the job's actors. Unlike
+    the trial's process, it does not put the actors that it starts into that group.
     """
     reports = Reports(config.run.path, config.run.steps)
     if has_ended(config):
@@ -162,8 +162,8 @@ def _run(
             num_cpus=0,
             max_retries=0,
             scheduling_strategy=here,
-            # Ray Train gives back what a stopped trial's learners held by asking the cluster, which without an address
-            # it does not find where a second Ray runs on the machine.
+            # Ray Train asks the cluster whether to release a stopped trial's learners. If a second Ray runs on the
+            # machine, it needs the address to find the right one.
             runtime_env={
                 "env_vars": driver_environment() | {"RAY_ADDRESS": ray.get_runtime_context().gcs_address}
             },
@@ -173,7 +173,7 @@ def _run(
     while running:
         running = job is not None and not ray.wait([job], timeout=POLL_SECONDS)[0]
         if job is not None and not running:
-            ray.get(job)  # raises what the job raised
+            ray.get(job)  # raises the job's error
         if turns is not None:
             ray.get(turns.take.remote(config.run.name))
         for report in reports.new(ended=not running):
@@ -185,7 +185,7 @@ def _run(
 
 
 def _drive(config: TrainConfig, resume: bool, engine_bundles: EngineBundles | None) -> None:
-    # Ray Train and the engines are imported only where a job runs.
+    # Here because only a running job needs Ray Train and the engines.
     with loading():
         from pipelines.train import train
 
@@ -196,9 +196,9 @@ def _drive(config: TrainConfig, resume: bool, engine_bundles: EngineBundles | No
 
 
 class Reports:
-    """Follows a run's `metrics.jsonl` and makes a report of each line with a score.
+    """Follows a run's `metrics.jsonl` and creates a report for each line with a score.
 
-    steps: the run's last. Its report ends a trial, so it waits for the job's end, which writes the summary.
+    steps: the run's last step. Its report ends the trial, so it waits until the job has ended and written its summary.
     """
 
     def __init__(self, folder: Path, steps: int) -> None:
@@ -207,7 +207,7 @@ class Reports:
         self.last: dict[str, Any] | None = None
 
     def new(self, ended: bool) -> Iterator[dict[str, Any]]:
-        """The reports that have not been made yet, oldest first. ended: whether the job has."""
+        """New reports, oldest first. ended: whether the job has ended."""
         records = records_of(self.folder)
         for index, record in enumerate(records):
             due = record["step"] > self.reported and (ended or record["step"] < self.steps)

@@ -1,4 +1,4 @@
-"""Ray Tune's tuner of a sweep: a new one, or as it was when the sweep was killed."""
+"""Ray Tune's tuner for a sweep: a new one, or one restored after the sweep was killed."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ TURNS: Any = Turns  # type checkers ignore what `@ray.remote` returns
 
 
 def new_tuner(sweep: Sweep, folder: Path, at_a_time: int) -> Tuner:
-    """The tuner of a sweep that begins.
+    """The tuner of a new sweep.
 
-    folder: the sweep's, in which it is saved. at_a_time: trials that may hold their resources at the same time.
+    folder: the sweep's folder, where its state is saved. at_a_time: concurrent trials.
     """
     config = sweep.config
     algorithm = make_searcher(sweep, at_a_time)
@@ -49,7 +49,7 @@ def new_tuner(sweep: Sweep, folder: Path, at_a_time: int) -> Tuner:
             verbose=0,
             callbacks=[JsonLoggerCallback()],
             failure_config=FailureConfig(max_failures=0),
-            # Else the last decision would come after the last step, and replace a run that has ended.
+            # Otherwise the last decision would follow the last step and replace a finished run.
             stop={"step": sweep.budget} if pbt else None,
             checkpoint_config=CheckpointConfig(num_to_keep=3 if pbt else None),
         ),
@@ -69,12 +69,12 @@ def _trainable(sweep: Sweep, folder: Path, at_a_time: int) -> Any:
             tree=sweep.tree,
             folder=str(folder / TRIALS),
             interval=config.scheduler.interval if pbt else None,
-            # Its trials must all be alive at once, so they can't be limited by Tune itself.
+            # All trials of a population must be alive, so Tune itself can't limit them.
             turns=TURNS.remote(at_a_time) if pbt else None,
         )
 
         def place(point: dict[str, Any]) -> tune.PlacementGroupFactory:
-            # The engines of a trial that has to wait for its turn come with the turn.
+            # If a trial waits for its turn, its engines get their resources with the turn.
             return tune.PlacementGroupFactory([DRIVER, *([] if pbt else bundles(sweep.train_job(point)))])
 
         return tune.with_resources(bound, place)
@@ -91,11 +91,11 @@ def _trainable(sweep: Sweep, folder: Path, at_a_time: int) -> Any:
 
 
 def restored_tuner(sweep: Sweep, folder: Path, at_a_time: int) -> Tuner | None:
-    """The tuner as it was when the sweep was killed, for its rest; None if it had not begun."""
+    """The tuner restored from the killed sweep; None if that had not begun."""
     if not Tuner.can_restore(str(folder / STATE)):
         return None
     tuner = Tuner.restore(str(folder / STATE), _trainable(sweep, folder, at_a_time), restart_errored=True)
-    # Folder and cluster may be others by now.
+    # Folder and cluster may have changed.
     internal: Any = tuner._local_tuner
     settings = internal._tune_config
     settings.scheduler = make_scheduler(sweep, at_a_time, folder / STATE)

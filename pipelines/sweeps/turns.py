@@ -1,4 +1,4 @@
-"""Turns at the cluster: population-based training keeps all its trials alive, and only so many may run a job."""
+"""Turns: population-based training keeps all trials alive, but only a limited number may run a job."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ POLL_SECONDS = 0.5
 
 @ray.remote(num_cpus=0)
 class Turns:
-    """Hands out so many turns at a time; one that is not renewed comes free, since its holder has died.
+    """Gives out a limited number of turns. One that is not renewed expires, because its holder has died.
 
-    A turn's placement group is made and removed in here: Ray would keep one that a trial made itself until the whole
-    sweep ends, if the trial is killed.
+    This actor creates and removes the placement group of a turn. If a trial created it and was then killed, Ray would
+    keep the group until the sweep ends.
     """
 
     def __init__(self, at_a_time: int, lease_seconds: float = LEASE_SECONDS) -> None:
@@ -29,7 +29,7 @@ class Turns:
         self.groups: dict[str, PlacementGroup] = {}
 
     def take(self, name: str) -> bool:
-        """Take or renew a turn; False: all are taken."""
+        """Take or renew a turn; False if all are taken."""
         now = time.monotonic()
         for holder in [one for one, at in self.renewed.items() if now - at >= self.lease_seconds]:
             self.give(holder)
@@ -39,15 +39,15 @@ class Turns:
         return True
 
     def group(self, name: str, bundles: Sequence[dict[str, float]]) -> PlacementGroup:
-        """A placement group for as long as a turn lasts; it may have to wait for its resources."""
+        """A placement group for the duration of a turn; its resources may still be pending."""
         if name not in self.groups:
-            # No two groups may have one name, and those of a sweep that was killed may still be there when it goes on.
+            # Group names are unique, and groups of a killed sweep may still exist when it is resumed.
             once = f"{name}/engines/{uuid4().hex[:8]}"
             self.groups[name] = placement_group(list(bundles), name=once)
         return self.groups[name]
 
     def give(self, name: str) -> None:
-        """Give a turn back."""
+        """Return a turn."""
         self.renewed.pop(name, None)
         if group := self.groups.pop(name, None):
             remove_placement_group(group)
@@ -55,9 +55,9 @@ class Turns:
 
 @contextmanager
 def turn(turns: Any, name: str, bundles: Sequence[dict[str, float]]) -> Iterator[PlacementGroup | None]:
-    """Wait for a turn, and give it back at the end. The holder renews it with `take`.
+    """Wait for a turn and return it at the end. The holder renews it with `take`.
 
-    Gives the placement group of the bundles; None where there are none.
+    Yields the placement group of the bundles; None if there are none.
     """
     while not ray.get(turns.take.remote(name)):
         time.sleep(POLL_SECONDS)

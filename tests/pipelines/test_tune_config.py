@@ -13,7 +13,7 @@ from pipelines.shared.resources import ResourceError
 from pipelines.sweeps.config import load_sweep
 from pipelines.sweeps.resources import trial_demand
 from pipelines.sweeps.results import SweepResults, Trial
-from pipelines.sweeps.run_folder import claim_sweep
+from pipelines.sweeps.run_folder import create_folder
 from pipelines.sweeps.space import Range, points
 from pipelines.sweeps.trials import DRIVER
 
@@ -63,7 +63,7 @@ def test_every_sweep_that_is_shipped_is_valid_and_tries_its_base(path):
         (LAB, "space.learner.ranks=[2, 300]", r"(?s)300 is not possible.*learner.ranks = 300"),
         (LAB, "base.evaluation.pool=null", r"evaluation.pool is not set"),
         (PBT, "space.selection.tasks=[8, 16]", r"a running job cannot change"),
-        (PBT, "scheduler.interval=200", r"there would be no decision"),
+        (PBT, "scheduler.interval=200", r"before the first decision"),
     ],
 )
 def test_refusals_name_the_key_the_value_and_what_is_allowed(path, override, said):
@@ -96,7 +96,7 @@ def test_a_dry_run_prints_the_sweep_the_job_and_the_plan_and_checks_the_job(caps
 
 def test_it_is_said_where_no_trial_tunes_itself_as_the_base_does(capsys):
     assert main(["tune", GRID, "--dry-run"]) == 0
-    said = "# the base tunes λ and ρ as it goes (selection.adaptor), the trials hold them fixed; compare the best with"
+    said = "# the base tunes λ and ρ during the run (selection.adaptor), the trials keep them fixed; compare the best with"
     assert (
         f"{said} the base itself: bots simulate {Path('configs/sim_lab.yaml').absolute()}"
         in capsys.readouterr().out
@@ -179,29 +179,30 @@ def test_folders_of_others_are_left_alone(tmp_path):
     given = [f"sweep.folder={tmp_path}"]
     sweep = load_sweep(GRID, given)
     with pytest.raises(ConfigError, match="nothing to resume"):
-        claim_sweep(sweep, resume=True, overwrite=False)
-    folder = claim_sweep(sweep, resume=False, overwrite=False)
+        create_folder(sweep, resume=True, overwrite=False)
+    folder = create_folder(sweep, resume=False, overwrite=False)
     with pytest.raises(ConfigError, match=r"--resume.*--overwrite"):
-        claim_sweep(sweep, resume=False, overwrite=False)
+        create_folder(sweep, resume=False, overwrite=False)
     assert (
-        claim_sweep(load_sweep(GRID, [*given, "search.concurrent=1"]), resume=True, overwrite=False) == folder
+        create_folder(load_sweep(GRID, [*given, "search.concurrent=1"]), resume=True, overwrite=False)
+        == folder
     )
     for change, said in (
         ("search.metric=score", "tune.search.metric was 'gain', now it is 'score'"),
         ("base.run.steps=7", "job.run.steps was 150, now it is 7"),
     ):
         with pytest.raises(ConfigError, match=f"of another sweep: {said}"):
-            claim_sweep(load_sweep(GRID, [*given, change]), resume=True, overwrite=False)
+            create_folder(load_sweep(GRID, [*given, change]), resume=True, overwrite=False)
     for damage in (b"tune: [", b"tune: \xff"):
         (folder / "sweep.yaml").write_bytes(damage)
         with pytest.raises(ConfigError, match=r"(?s)sweep\.yaml cannot be read.*--overwrite"):
-            claim_sweep(sweep, resume=True, overwrite=False)
-    assert claim_sweep(sweep, resume=False, overwrite=True) == folder
+            create_folder(sweep, resume=True, overwrite=False)
+    assert create_folder(sweep, resume=False, overwrite=True) == folder
     (tmp_path / "file").touch()
     for flags in ({"resume": True, "overwrite": False}, {"resume": False, "overwrite": True}):
         with pytest.raises(ConfigError, match=r"file is a file, not a sweep's folder"):
-            claim_sweep(load_sweep(GRID, [*given, "sweep.name=file"]), **flags)
+            create_folder(load_sweep(GRID, [*given, "sweep.name=file"]), **flags)
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "thesis.tex").write_text("years of work")
     with pytest.raises(ConfigError, match="not a sweep's folder"):
-        claim_sweep(load_sweep(GRID, [*given, "sweep.name=mine"]), resume=False, overwrite=True)
+        create_folder(load_sweep(GRID, [*given, "sweep.name=mine"]), resume=False, overwrite=True)
