@@ -1,8 +1,8 @@
-"""Anchors job: the pass rates of a weak and a strong reference model on every task of a pool.
+"""Measure the pass rates of a weak and a strong reference model on every task of a pool.
 
 `python -m pipelines.anchors configs/lab_anchors.yaml rollout.samples=8`. Results in the job's folder:
 `pool.parquet` (the pool with weak and strong), `anchors.parquet` (id, weak, strong of the measured tasks),
-`anchors.png`, `summary.json`, and `blocks/`, from which a job that was stopped goes on.
+`anchors.png`, `summary.json`, and `blocks/`, from which a stopped job resumes.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from pipelines.shared.ray_session import ray_session
 from pipelines.training.run_folder import CONFIG, kind_of
 
 FINGERPRINT = "pool.fingerprint"
-# Where and how fast a job runs may change when it goes on; what it measures may not.
+# Keys that a resumed job may change: where and how fast it runs, not what it measures.
 _FREE = {
     "rollout": {"engines", "cpus", "gpus", "threads", "kv_cache_gib", "max_num_seqs", "timeout_s"}
     | {"gpu_memory_utilization", "enforce_eager"},
@@ -55,9 +55,9 @@ _FREE = {
 def measure_anchors(
     config: AnchorsConfig, *, overwrite: bool = False, console: Console | None = None
 ) -> dict[str, Any]:
-    """Run the job, or go on where it stopped, and return its summary.
+    """Run the job, or resume it, and return its summary.
 
-    overwrite: start anew in a folder that holds another job.
+    overwrite: start over in a folder that holds another job.
     Raises ConfigError, SourceError, PoolError or ResourceError before an engine starts or an earlier job is replaced.
     """
     console = console or Console()
@@ -65,7 +65,7 @@ def measure_anchors(
     models = {name: _model(name, getattr(config, name)) for name in REFERENCES}
     pool = build_pool(config.pool, next((model for model in models.values() if model), None))
     pool.require("prompt", "answer", "grader")
-    rows = _chosen(config, pool)
+    rows = _choose_rows(config, pool)
     _check_prompts(config, models, pool, rows)
     _check_folder(config, pool, overwrite)
     with folder_lock(config.run.path, console):
@@ -73,9 +73,9 @@ def measure_anchors(
             if any(models.values()):
                 rollout = config.rollout
                 one = resources.Demand("reference engine", 1, rollout.cpus, rollout.gpus, "rollout.cpus")
-                resources.check([one], ray.cluster_resources())  # Ray Data would wait for ever
-            # Only now, when the job can start: what is there may be replaced.
-            folder = _claim_folder(config, pool, overwrite)
+                resources.check([one], ray.cluster_resources())  # Ray Data would wait forever
+            # Last, when the job can start: this may delete an earlier job.
+            folder = _create_folder(config, pool, overwrite)
             for name in REFERENCES:
                 _measure(config, name, models[name], pool, rows, folder, console)
         summary = write_results(config, pool, rows, folder)
@@ -85,7 +85,7 @@ def measure_anchors(
 
 
 def _model(name: str, reference: ReferenceConfig) -> str | None:
-    """Where a local model lies; None for an endpoint, whose key is checked here."""
+    """Folder or hub name of a local model; None for an endpoint, whose key is checked here."""
     if reference.endpoint is not None:
         endpoint_key(reference.endpoint.key_variable)
         return None
@@ -96,8 +96,8 @@ def _model(name: str, reference: ReferenceConfig) -> str | None:
     return model
 
 
-def _chosen(config: AnchorsConfig, pool: TaskPool) -> npt.NDArray[np.int64]:
-    """The rows to measure, in an order in which every block is a fair sample: the time left can be trusted."""
+def _choose_rows(config: AnchorsConfig, pool: TaskPool) -> npt.NDArray[np.int64]:
+    """The rows to measure, in random order, so that every block is a fair sample and the time left can be estimated."""
     subset = config.run.subset
     if subset is not None and subset > len(pool):
         raise ConfigError(f"run.subset is {subset}, but the pool has only {len(pool)} tasks")
@@ -107,7 +107,7 @@ def _chosen(config: AnchorsConfig, pool: TaskPool) -> npt.NDArray[np.int64]:
 def _check_prompts(
     config: AnchorsConfig, models: dict[str, str | None], pool: TaskPool, rows: npt.NDArray[np.int64]
 ) -> None:
-    """A missing template or a prompt that is too long is known before an engine starts."""
+    """Refuse a missing chat template or a prompt that is too long before an engine starts."""
     longest = config.rollout.max_model_len - config.rollout.max_tokens
     for name, model in models.items():
         if model is None:
@@ -120,27 +120,27 @@ def _check_prompts(
                 row = int(part[lengths.argmax()])
                 raise ConfigError(
                     f"{name}: the prompt of task {pool.ids([row])[0]} has {lengths.max()} tokens; at most {longest} "
-                    "leave room for an answer: raise rollout.max_model_len, or set pool.max_prompt_tokens"
+                    "leave room for a completion. Raise rollout.max_model_len, or set pool.max_prompt_tokens"
                 )
 
 
 def _check_folder(config: AnchorsConfig, pool: TaskPool, overwrite: bool) -> None:
-    """Whether the job may have its folder; changes nothing. Raises ConfigError for another job's."""
+    """Check that the job may use its folder, without changing anything. Raises ConfigError if it is another job's."""
     folder = config.run.path
     if not (folder.is_dir() and any(folder.iterdir())):
         return
     if kind_of(folder) != "anchors":
-        what = "it will not be overwritten" if overwrite else "choose another run.name"
-        raise ConfigError(f"{folder} is not an anchors job's folder, {what}")
+        what = "it is not overwritten" if overwrite else "choose another run.name"
+        raise ConfigError(f"{folder} is not an anchors job's folder; {what}")
     if overwrite:
         return
-    claim = folder / CONFIG
-    before = parse_config(AnchorsConfig, read_tree(claim, []), str(claim)).model_dump()
+    known = folder / CONFIG
+    before = parse_config(AnchorsConfig, read_tree(known, []), str(known)).model_dump()
     now = config.model_dump()
     for section in before:
         if _kept_settings(before[section], section) != _kept_settings(now[section], section):
             raise ConfigError(
-                f"{folder} holds a job with another `{section}` section; go on with the same one, choose "
+                f"{folder} holds a job with another `{section}` section; use the same one, choose "
                 "another run.name, or replace it with --overwrite"
             )
     fingerprint = folder / FINGERPRINT
@@ -148,10 +148,10 @@ def _check_folder(config: AnchorsConfig, pool: TaskPool, overwrite: bool) -> Non
         raise ConfigError(f"the pool has other tasks than when {folder} was begun; choose another run.name")
 
 
-def _claim_folder(config: AnchorsConfig, pool: TaskPool, overwrite: bool) -> Path:
-    """The job's folder, new or that of the same job; what is there is lost with `overwrite`.
+def _create_folder(config: AnchorsConfig, pool: TaskPool, overwrite: bool) -> Path:
+    """Create, reuse or, with `overwrite`, replace the job's folder.
 
-    Raises ConfigError as `_check_folder` does, and for a folder that cannot be written.
+    Raises ConfigError as `_check_folder` does, and if the folder cannot be written.
     """
     folder = config.run.path
     _check_folder(config, pool, overwrite)
@@ -159,7 +159,7 @@ def _claim_folder(config: AnchorsConfig, pool: TaskPool, overwrite: bool) -> Pat
         if overwrite and folder.exists():
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        # First: it is what the folder is known by, should this process be killed before the rest.
+        # First: it identifies the folder, even if this process is killed before the rest.
         replace_text(folder / CONFIG, dump_config(config))
         replace_text(folder / FINGERPRINT, pool.fingerprint)
         for name in REFERENCES:
@@ -182,7 +182,7 @@ def _measure(
     folder: Path,
     console: Console,
 ) -> None:
-    """Answer and grade every block that has no file yet; each is written as soon as it is done."""
+    """Generate and grade every block that has no file yet; each is written as soon as it is done."""
     size = config.run.block
     blocks = [rows[start : start + size] for start in range(0, len(rows), size)]
     done = {number for number in range(len(blocks)) if block_file(folder, name, number).exists()}
@@ -195,7 +195,7 @@ def _measure(
         TextColumn(f"{name:<6}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("tasks, {task.fields[rate]:.0f} a second, left"),
+        TextColumn("tasks, {task.fields[rate]:.0f} per second, left"),
         TimeRemainingColumn(),
         console=console,
         disable=not console.is_terminal,
@@ -213,13 +213,13 @@ def _measure(
                 said = seconds
                 left = seconds / finished * (tasks - finished)
                 console.print(
-                    f"{name}: {finished} of {tasks} tasks, {finished / seconds:.1f} a second, {left:.0f} s left",
+                    f"{name}: {finished} of {tasks} tasks, {finished / seconds:.1f} per second, {left:.0f} s left",
                     highlight=False,
                 )
 
 
 def load_anchors_config(path: str | Path, overrides: list[str] | None = None) -> AnchorsConfig:
-    """Read a YAML file, lay `section.key=value` overrides over it and check the whole."""
+    """Read a YAML file, apply `section.key=value` overrides and check the result."""
     return parse_config(AnchorsConfig, read_tree(path, overrides or []), str(path))
 
 
@@ -227,8 +227,10 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line of the job."""
     parser = argparse.ArgumentParser(prog="bots anchors", description=__doc__.splitlines()[0])
     parser.add_argument("config", help="a YAML file with the sections run, pool, weak, strong, rollout")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="laid over the file")
-    parser.add_argument("--overwrite", action="store_true", help="start anew, replacing the job's folder")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="overrides a key of the file"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="start over, replacing the job's folder")
     options = parser.parse_intermixed_args(arguments)
 
     def job(console: Console) -> None:

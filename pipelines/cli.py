@@ -1,4 +1,4 @@
-"""The command `bots`: it hands over to the job that its first word names."""
+"""The command `bots`, which runs the job named by its first argument."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from importlib import import_module
 from actors.loading import loading
 
 JOBS = {
-    "train": ("pipelines.train", "finetune a model on the tasks that the posterior picks"),
+    "train": ("pipelines.train", "finetune a model on tasks selected by the posterior"),
     "demo": ("pipelines.demo", "train the lab's model with bots and with random selection, and compare"),
-    "pool": ("pipelines.pool", "look at a pool before a run: rows, lengths, prompts, reference answers"),
-    "study": ("pipelines.study", "paired runs over many seeds, with tables, intervals and tests"),
-    "simulate": ("pipelines.simulate", "compare ways of selecting against a simulated learner, in seconds"),
+    "pool": ("pipelines.pool", "inspect a pool before a run: rows, lengths, prompts, reference answers"),
+    "study": ("pipelines.study", "run paired seeds; write tables, intervals and tests"),
+    "simulate": ("pipelines.simulate", "compare selectors with a simulated learner, in seconds"),
     "tune": ("pipelines.tune", "sweep a search space with simulated or real training, on Ray Tune"),
-    "report": ("pipelines.report", "one HTML file that shows a run, or several side by side"),
-    "watch": ("pipelines.watch", "a run's figures in the terminal while it goes on"),
+    "report": ("pipelines.report", "write one HTML file about a run, or several side by side"),
+    "watch": ("pipelines.watch", "show a run's metrics in the terminal while it runs"),
     "anchors": ("pipelines.anchors", "measure the pass rates of a weak and a strong model on a pool"),
 }
 
@@ -23,7 +23,7 @@ JOBS = {
 def main(arguments: list[str] | None = None) -> int:
     """Run a job with the rest of the arguments; returns its exit status.
 
-    0: done. 1: failed. 2: refused, the message says why. 130: interrupted.
+    0: done. 1: failed. 2: refused, with a message that says why. 130: interrupted.
     """
     given = sys.argv[1:] if arguments is None else arguments
     if not given or given[0] not in JOBS:
@@ -35,7 +35,7 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"  {name:10}{what}")
         return 0 if asked_for_help else 2
     module, _ = JOBS[given[0]]
-    # Only now: Ray, torch and what reads models take seconds to import.
+    # Here because Ray, torch and transformers take seconds to import.
     with loading():
         job = import_module(module)
     status: int = job.main(given[1:])

@@ -1,4 +1,4 @@
-"""The demonstration: the lab's model trained with `bots` and with `random`, from one start, on one budget."""
+"""The demo: train the lab's model with `bots` and with `random` selection, with the same start and budget."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ RUN, BASELINE = "bots", "random"
 
 
 def demo(overrides: list[str], console: Console) -> None:
-    """Train twice, compare, and say where the results are.
+    """Train twice, compare, and print where the results are.
 
-    An earlier demonstration in the folder is replaced.
+    Replaces an earlier demo in the folder.
     """
     started = time.time()
     lab = _lab()
     config = parse_config(TrainConfig, read_tree(lab, overrides), str(lab))
     if config.evaluation.pool is None:
-        raise ConfigError("evaluation.pool is not set, so that there would be no scores to compare; set it")
+        raise ConfigError("evaluation.pool is not set, so there would be no scores to compare; set it")
     folder = config.run.folder.absolute() / "demo"
     console.print(
-        f"The lab: a {_million(config)}, {config.selection.tasks} tasks x {config.rollout.samples} answers a step, "
-        f"{config.run.steps} steps; first with {RUN}, then with {BASELINE} selection.",
+        f"The lab: a {_describe_model(config)}, {config.selection.tasks} tasks x {config.rollout.samples} completions "
+        f"per step, {config.run.steps} steps; first with {RUN}, then with {BASELINE} selection.",
         highlight=False,
         soft_wrap=True,
     )
@@ -53,16 +53,16 @@ def demo(overrides: list[str], console: Console) -> None:
     console.print("One seed is one draw; a claim needs several.", highlight=False)
     for path in (picture, folder / "summary.json", *(folder / s / "metrics.jsonl" for s in (RUN, BASELINE))):
         console.print(f"  {path}", highlight=False, soft_wrap=True)
-    console.print(f"{(time.time() - started) / 60:.1f} minutes in all", highlight=False)
+    console.print(f"{(time.time() - started) / 60:.1f} minutes in total", highlight=False)
 
 
 def _lab() -> Path:
-    """The lab's configuration: of the clone that the package lies in, or that one is in. No wheel holds it."""
+    """The lab's configuration, from the clone with this package or the current folder. Wheels don't contain it."""
     for root in (Path(__file__).parents[1], Path()):
         if (root / LAB).is_file():
             return root / LAB
     raise ConfigError(
-        f"there is no {LAB} here, and an installed package has none; run the demo in a clone of BOTS"
+        f"there is no {LAB} here, and an installed package does not contain it; run the demo in a clone of BOTS"
     )
 
 
@@ -76,7 +76,7 @@ def _arm(lab: Path, overrides: list[str], folder: Path, selector: str) -> TrainC
     return parse_config(TrainConfig, tree, str(lab))
 
 
-def _million(config: TrainConfig) -> str:
+def _describe_model(config: TrainConfig) -> str:
     from transformers import AutoConfig
 
     from pipelines.shared.preflight import model_path
@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line of the job."""
     parser = argparse.ArgumentParser(prog="bots demo", description=__doc__.splitlines()[0])
     parser.add_argument(
-        "overrides", nargs="*", metavar="section.key=value", help="laid over configs/lab.yaml"
+        "overrides", nargs="*", metavar="section.key=value", help="overrides a key of configs/lab.yaml"
     )
     options = parser.parse_intermixed_args(arguments)
     return run_job("demo", lambda console: demo(options.overrides, console))

@@ -1,7 +1,7 @@
-"""Simulated training: the real selectors, evidence and metrics against a simulated learner, in seconds.
+"""Simulated training: real selectors, evidence and metrics with a simulated learner, in seconds.
 
-`bots simulate CONFIG` compares ways of selecting; `bots simulate --fit RUN …` estimates the learning law from
-finished train jobs.
+`bots simulate CONFIG` compares selectors; `bots simulate --fit RUN …` estimates the learning law from finished train
+jobs.
 """
 
 from __future__ import annotations
@@ -29,9 +29,9 @@ MARK = "simulation.yaml"
 
 
 def check_arms(config: SimulationConfig) -> None:
-    """Build every arm's BOTS on the first seed's tasks: some settings only a plug-in or the pool can judge.
+    """Build every arm's BOTS object on the first seed's tasks: only a plug-in or the pool can judge some settings.
 
-    Raises ConfigError that names the arm.
+    Raises ConfigError naming the arm.
     """
     pool = World(config.world, config.run.first_seed).pool
     for arm in _arms(config):
@@ -57,11 +57,11 @@ def run_simulation(config: SimulationConfig, console: Console | None = None) -> 
     return Results(list(config.seeds), traces)
 
 
-def claim_results(folder: Path, overwrite: bool) -> None:
-    """Make the results' folder; ConfigError if it exists (without `overwrite`) or is of something else."""
+def create_folder(folder: Path, overwrite: bool) -> None:
+    """Create the results' folder; ConfigError if it exists (without `overwrite`) or holds something else."""
     if folder.is_dir() and any(folder.iterdir()):
         if not (folder / MARK).exists():
-            raise ConfigError(f"{folder} exists and holds no simulation; choose another run.name")
+            raise ConfigError(f"{folder} exists and is not a simulation's folder; choose another run.name")
         if not overwrite:
             raise ConfigError(f"{folder} exists; replace it with --overwrite, or choose another run.name")
         shutil.rmtree(folder)
@@ -72,21 +72,21 @@ def claim_results(folder: Path, overwrite: bool) -> None:
 
 
 def simulate_job(config: SimulationConfig, console: Console, overwrite: bool = False) -> Results:
-    """Simulate, print the table, and write the configuration, the Parquet tables and the picture."""
+    """Simulate, print the table, and write the configuration, the Parquet tables and the plot."""
     check_arms(config)
     folder = config.run.path
     world, batch = config.world, config.selection.tasks
     title = (
-        f"{config.run.name}: simulated, {world.tasks:,} tasks, {batch} x {config.rollout.samples} answers "
-        f"a step, {config.run.seeds} seeds"
+        f"{config.run.name}: simulated, {world.tasks:,} tasks, {batch} x {config.rollout.samples} completions "
+        f"per step, {config.run.seeds} seeds"
     )
     with folder_lock(folder, console):
-        claim_results(folder, overwrite)
+        create_folder(folder, overwrite)
         replace_text(folder / MARK, dump_config(config))
         results = run_simulation(config, console)
         results.write(folder)
         draw(results.traces, folder / "curves.png", title)
-    # A line is not broken where there is no terminal, or a log would hold only dots.
+    # Wide if there is no terminal: a log would otherwise have truncated cells.
     wide = console if console.is_terminal else Console(file=console.file, width=max(console.width, 170))
     wide.print(show(results.table()))
     for name in ("results.parquet", "curves.parquet", "steps.parquet", "summary.json", "curves.png"):
@@ -97,21 +97,25 @@ def simulate_job(config: SimulationConfig, console: Console, overwrite: bool = F
 def main(arguments: list[str] | None = None) -> int:
     """The command line of the job."""
     parser = argparse.ArgumentParser(prog="bots simulate", description=__doc__.splitlines()[0])
-    parser.add_argument("config", nargs="?", help="a YAML file, see configs/sim_*.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="laid over the file")
-    parser.add_argument("--dry-run", action="store_true", help="print the configuration, and stop")
+    parser.add_argument("config", nargs="?", help="a YAML file, for example configs/sim_lab.yaml")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="overrides a key of the file"
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the configuration and exit")
     parser.add_argument("--overwrite", action="store_true", help="replace the results' folder")
     parser.add_argument(
         "--fit", nargs="+", type=Path, metavar="RUN", help="estimate the law from these runs of one pool"
     )
-    parser.add_argument("--check", nargs="+", type=Path, metavar="RUN", default=[], help="only compared with")
+    parser.add_argument(
+        "--check", nargs="+", type=Path, metavar="RUN", default=[], help="runs to compare but not to fit"
+    )
     parser.add_argument("--into", type=Path, default=Path("runs/fit"), help="folder of the fit's results")
     options = parser.parse_intermixed_args(arguments)
 
     def job(console: Console) -> None:
         if options.fit:
             if options.config:
-                raise ConfigError("--fit makes a configuration; it takes runs, not a CONFIG")
+                raise ConfigError("--fit writes a configuration; it takes runs, not a CONFIG")
             from pipelines.simulations.fit import fit_job
 
             fit_job(options.fit, options.check, options.into, console, options.overwrite)

@@ -1,4 +1,4 @@
-"""A run's figures in the terminal: `bots watch RUN`, until the run ends."""
+"""Show a run's metrics in the terminal until it ends: `bots watch RUN`."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from pipelines.report.terminal import view
 from pipelines.shared.command import run_job
 
 EVERY = 2.0
-"""Seconds between two looks at the run's folder."""
+"""Seconds between two reads of the run's folder."""
 
 
 def watch(folder: Path, console: Console, *, once: bool = False, every: float = EVERY) -> None:
-    """Show the run in `folder` until it ends; once only if it has ended or `once` says so.
+    """Show the run in `folder` until it ends; only once if it has ended or `once` is set.
 
-    Where the output is no terminal, a view is printed at each evaluation and at the end.
-    Raises ReportError for a folder that holds no run.
+    If the output is not a terminal, print a view at each evaluation and at the end.
+    Raises ReportError if the folder is not a run's.
     """
     run = read_run(folder)
     if once or run.state != "still going":
@@ -34,7 +34,7 @@ def watch(folder: Path, console: Console, *, once: bool = False, every: float = 
 
 
 def _live(folder: Path, console: Console, every: float) -> None:
-    # On a screen of its own: a view that is higher than the terminal could not be drawn over in place.
+    # On the alternate screen: a view taller than the terminal cannot be redrawn in place.
     with Live(console=console, auto_refresh=False, screen=True, vertical_overflow="crop") as live:
         while (run := read_run(folder)).state == "still going":
             live.update(view(run, console.width), refresh=True)
@@ -63,7 +63,7 @@ def main(arguments: list[str] | None = None) -> int:
     """The command line of the job."""
     parser = argparse.ArgumentParser(prog="bots watch", description=__doc__)
     parser.add_argument("run", type=Path, metavar="RUN", help="a run's folder, for example runs/lab")
-    parser.add_argument("--once", action="store_true", help="print the figures as they are now, and stop")
+    parser.add_argument("--once", action="store_true", help="print the current metrics and exit")
     options = parser.parse_intermixed_args(arguments)
     return run_job("watch", lambda console: watch(options.run, console, once=options.once))
 

@@ -1,1 +1,1 @@
-"""The parts of an anchors job: configuration, blocks of tasks, results, picture. The job is `pipelines.anchors`."""
+"""Parts of the job `bots anchors`: configuration, blocks of tasks, results, plot."""

@@ -12,38 +12,38 @@ from bots.config.tree import Count, FolderName, Positive, Section, UserPath, Use
 from bots.sources.config import PoolConfig
 
 REFERENCES = ("weak", "strong")
-"""The two reference models: sections of the configuration, and columns of what is measured."""
+"""The two reference models: names of configuration sections and of the measured columns."""
 
 
 class EndpointConfig(Section):
-    """A server that speaks OpenAI's chat completions."""
+    """A server with OpenAI's chat completions API."""
 
     url: Annotated[str, Field(pattern=r"^https?://")]
-    """Base address, up to and with `/v1`."""
+    """Base URL, including `/v1`."""
     model: str
     """The model's name on that server."""
     key_variable: str | None = None
-    """Environment variable that holds the key; none: no key is sent."""
+    """Environment variable with the API key; none: no key is sent."""
     parallel: Count = 16
-    """Requests under way at the same time."""
+    """Concurrent requests."""
     timeout_s: Positive = 300.0
-    """Longest wait for one answer."""
+    """Time limit of a request."""
     retries: Annotated[int, Field(ge=0)] = 5
-    """How often a refused or failed request is sent again, after 1, 2, 4, … seconds."""
+    """How often a refused or failed request is retried, after 1, 2, 4, … seconds."""
 
 
 class ReferenceConfig(Section):
-    """One reference model: a local one that vLLM runs, or an endpoint."""
+    """One reference model: a local one in vLLM, or an endpoint."""
 
     path: UserPathText | None = None
     """Folder or hub name of the model, or `lab:weak`, `lab:base`, `lab:strong`."""
     endpoint: EndpointConfig | None = None
-    """A server in place of a local model."""
+    """A server instead of a local model."""
 
     @model_validator(mode="after")
     def _one_of_both(self) -> ReferenceConfig:
         if (self.path is None) == (self.endpoint is None):
-            raise ValueError("a reference model has a path or an endpoint, one of the two")
+            raise ValueError("a reference model needs either a path or an endpoint")
         return self
 
 
@@ -53,13 +53,13 @@ class AnchorsRun(Section):
     name: FolderName
     """Name of the job; its results are in `folder/name`."""
     folder: UserPath = Path("runs")
-    """Where results are kept."""
+    """Where results are stored."""
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Seeds the subset and every sample."""
+    """Seed of the subset and of every sample."""
     subset: Count | None = None
-    """Measure only so many tasks, drawn at random; the others' pass rates stay null. None measures all."""
+    """Measure only this many tasks, drawn at random; pass rates of the others stay null. None: all."""
     block: Count = 128
-    """Tasks that are answered, graded and written together: a killed job loses those under way."""
+    """Tasks that are generated, graded and written together; a killed job loses the blocks in progress."""
 
     @property
     def path(self) -> Path:
@@ -75,7 +75,7 @@ class AnchorsConfig(Section):
     weak: ReferenceConfig
     strong: ReferenceConfig
     rollout: RolloutConfig = RolloutConfig()
-    """`samples` answers a task; up to `engines` engines, as many as there is room and work for."""
+    """`samples` completions per task; up to `engines` engines, as resources and work allow."""
     grading: GradingConfig = GradingConfig()
 
     @model_validator(mode="after")
@@ -83,6 +83,6 @@ class AnchorsConfig(Section):
         if self.rollout.max_tokens >= self.rollout.max_model_len:
             raise ValueError(
                 f"rollout.max_tokens is {self.rollout.max_tokens} and rollout.max_model_len "
-                f"{self.rollout.max_model_len}: no room is left for a prompt; raise max_model_len"
+                f"{self.rollout.max_model_len}: there is no room for a prompt; raise max_model_len"
             )
         return self

@@ -1,4 +1,4 @@
-"""The picture of an anchors job: both pass-rate distributions, and how they go together."""
+"""Plot of an anchors job: both pass-rate distributions and their correlation."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ WEAK, STRONG = "#c8553d", "#2a6f97"
 def draw(
     weak: npt.NDArray[np.float32], strong: npt.NDArray[np.float32], domains: Sequence[str], path: Path
 ) -> dict[str, float | None]:
-    """Write the PNG and return the two correlations of the pass rates (None where one does not vary).
+    """Write the PNG; returns the correlation and rank correlation of the pass rates (None if one is constant).
 
-    weak, strong: float32 (tasks,), in [0, 1], no nulls. domains: one for each task.
+    weak, strong: float32 (tasks,), in [0, 1], without nulls. domains: one per task.
     """
     pearson, spearman = correlation(weak, strong), correlation(_ranks(weak), _ranks(strong))
     names = sorted(set(domains))
@@ -29,7 +29,7 @@ def draw(
     left.hist(strong, edges, color=STRONG, alpha=0.6, label=f"strong, mean {strong.mean():.2f}")
     left.set(xlabel="pass rate", ylabel="tasks", title=f"{len(weak):,} tasks", xlim=(0, 1))
     left.legend(frameon=False)
-    # A little noise, fixed, so that tasks with the same pair of rates do not hide each other.
+    # A little fixed noise, so that tasks with the same pair of rates do not hide each other.
     shift = np.random.default_rng(0).uniform(-0.02, 0.02, (2, len(weak)))
     for number, name in enumerate(names):
         of_domain = np.array([domain == name for domain in domains])
@@ -53,14 +53,14 @@ def draw(
 
 
 def correlation(x: npt.NDArray[np.floating], y: npt.NDArray[np.floating]) -> float | None:
-    """Pearson's correlation; None where one of them does not vary."""
+    """Pearson's correlation; None if one of them is constant."""
     if len(x) < 2 or np.ptp(x) == 0 or np.ptp(y) == 0:
         return None
     return float(np.corrcoef(x, y)[0, 1])
 
 
 def _ranks(values: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    """Ranks, equal values sharing their mean rank (Spearman's convention)."""
+    """Ranks; equal values share their mean rank (Spearman's convention)."""
     _, group, counts = np.unique(values, return_inverse=True, return_counts=True)
     last = np.cumsum(counts)
     ranks: npt.NDArray[np.float64] = (last - (counts - 1) / 2)[group]

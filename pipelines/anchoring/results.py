@@ -1,4 +1,4 @@
-"""What an anchors job writes: graded blocks as they come, and in the end the pool with its pass rates."""
+"""What an anchors job writes: graded blocks as they finish, and finally the pool with its pass rates."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from pipelines.anchoring.plot import draw
 
 
 def block_file(folder: Path, name: str, number: int) -> Path:
-    """Where the answers to a block are kept once they are graded."""
+    """The file of a graded block."""
     return folder / "blocks" / name / f"{number:06d}.parquet"
 
 
 def write_results(
     config: AnchorsConfig, pool: TaskPool, rows: npt.NDArray[np.int64], folder: Path
 ) -> dict[str, Any]:
-    """Join the blocks to the pool by id, write the tables and the picture; returns the summary."""
+    """Join the blocks to the pool by id, write the tables and the plot; returns the summary."""
     table = pool.table
     summary: dict[str, Any] = {"tasks": len(pool), "measured": len(rows), "samples": config.rollout.samples}
     for name in REFERENCES:
@@ -57,7 +57,7 @@ def write_results(
 
 
 def _pass_rates(rewards: pa.ListArray) -> pa.FloatArray:
-    """float32 (tasks,): mean reward of the graded answers; null where none could be graded."""
+    """float32 (tasks,): mean reward of the graded completions; null if none could be graded."""
     owners = rewards.value_parent_indices()
     values = rewards.flatten()
     graded = values.is_valid()
@@ -70,6 +70,6 @@ def _pass_rates(rewards: pa.ListArray) -> pa.FloatArray:
 
 
 def write_table(path: Path, table: pa.Table) -> None:
-    """Write a Parquet file, whole or not at all."""
+    """Write a Parquet file atomically."""
     with replacing(path) as partial:
         pq.write_table(table, partial, compression="zstd")

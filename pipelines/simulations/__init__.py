@@ -1,1 +1,1 @@
-"""The parts of a simulation: configuration, results, picture, fit to real runs. The job is `pipelines.simulate`."""
+"""Parts of the job `bots simulate`: configuration, results, plots, fit to real runs."""

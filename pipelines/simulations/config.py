@@ -1,4 +1,4 @@
-"""The configuration of a simulation: a world, a learning law, and the ways of selecting that are compared."""
+"""The configuration of a simulation: a world, a learning law, and the arms that are compared."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ BASELINE = "random"
 
 
 def _only_fields_of(kind: type) -> BeforeValidator:
-    """Dataclasses take no unknown keys, but pydantic would drop them without a word."""
+    """Refuse unknown keys, which pydantic silently drops for dataclasses."""
     names = [field.name for field in dataclasses.fields(kind)]
 
     def check(given: Any) -> Any:
@@ -35,13 +35,13 @@ class SimulationRun(Section):
     name: FolderName
     """Name of the simulation; its results are in `folder/name`."""
     folder: UserPath = Path("runs")
-    """Where results are kept."""
+    """Where results are stored."""
     steps: Count = 300
     """Training steps of each run."""
     seeds: Count = 8
-    """Runs of each arm; run i of every arm shares its tasks, anchors and residuals."""
+    """Runs per arm; run i of every arm has the same tasks, anchors and residuals."""
     first_seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
-    """Seed of the first."""
+    """Seed of the first run."""
     evaluate_every: Count = 10
     """Steps between two points of the learning curve."""
 
@@ -52,12 +52,12 @@ class SimulationRun(Section):
 
 
 class SimulatedRollouts(Section):
-    """What stands in for the engines."""
+    """Simulated rollouts."""
 
     samples: Annotated[int, Field(ge=2)] = 16
-    """n: answers drawn for each selected task."""
+    """n: completions per selected task."""
     delay: Annotated[int, Field(ge=0)] = 0
-    """Steps after which the posterior is told of a batch."""
+    """Steps until the posterior observes a batch."""
 
 
 class SimulationConfig(Section):
@@ -69,11 +69,11 @@ class SimulationConfig(Section):
     law: Annotated[Law, _only_fields_of(Law)] = Law()
     """How the policy learns; see `bots.simulation.Law`."""
     selection: SelectionConfig = SelectionConfig()
-    """What all arms share, as in a train job."""
+    """Settings shared by all arms, as in a train job."""
     rollout: SimulatedRollouts = SimulatedRollouts()
     arms: dict[str, dict[str, Any]] = {"bots": {}}  # noqa: RUF012
-    """Name of each compared way of selecting, and the keys of `selection` that it changes. `random`, the
-    baseline of TTB and BSF, always runs."""
+    """Arms by name, each with the keys of `selection` that it changes. `random`, the baseline of TTB and BSF, always
+    runs."""
 
     @model_validator(mode="after")
     def _possible_together(self) -> SimulationConfig:
@@ -86,8 +86,8 @@ class SimulationConfig(Section):
     def selection_of(self, arm: str) -> SelectionConfig:
         """The shared selection with the arm's changes.
 
-        A changed selector brings its own options, and the λ, ρ, evidence and adaptor that define it; a changed λ or ρ
-        is not tuned by an adaptor that the arm does not name.
+        A changed selector brings its own options and its own λ, ρ, evidence and adaptor. A changed λ or ρ is not tuned
+        unless the arm names an adaptor.
         """
         changes = dict(self.arms.get(arm, {}))
         if arm == BASELINE:
@@ -103,7 +103,7 @@ class SimulationConfig(Section):
         return parse_config(SelectionConfig, {**shared, **changes}, f"arms.{arm}")
 
     def simulation(self, selection: SelectionConfig) -> Simulation:
-        """What `bots.simulation.simulate` takes."""
+        """The argument of `bots.simulation.simulate`."""
         options = selection.settings(self.rollout.samples, 0)
         del options["rollouts"], options["seed"]
         return Simulation(
@@ -119,10 +119,10 @@ class SimulationConfig(Section):
 
     @property
     def seeds(self) -> range:
-        """The seeds of every arm."""
+        """The seeds, the same for every arm."""
         return range(self.run.first_seed, self.run.first_seed + self.run.seeds)
 
 
 def load_simulation(path: str | Path, overrides: list[str] | None = None) -> SimulationConfig:
-    """Read a YAML file with overrides laid over it; ConfigError for every fault."""
+    """Read a YAML file and apply overrides; ConfigError for every error."""
     return parse_config(SimulationConfig, read_tree(path, overrides or []), str(path))

@@ -1,4 +1,4 @@
-"""The picture of a simulation: learning curves, effective task ratio and calibration, by arm."""
+"""Plot of a simulation: learning curves, effective task ratio and calibration, by arm."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from matplotlib.figure import Figure
 from bots.simulation import Trace
 
 FEW = 6
-"""Bands of more arms than this would hide one another."""
+"""No bands for more arms than this: they would hide each other."""
 OWN = {"random": "#c2571a", "bots": "#0b6e99"}
 
 
 def colours(arms: Sequence[str]) -> dict[str, str | tuple[float, ...]]:
-    """A colour for each arm: those of the demo for `random` and `bots`, then a scale in the order of the arms."""
+    """A color for each arm: the demo's for `random` and `bots`, a color scale for the others."""
     others = [arm for arm in arms if arm not in OWN]
     scale = colormaps["viridis"](np.linspace(0, 0.92, max(len(others), 1)))
     return {**OWN, **{arm: tuple(scale[i]) for i, arm in enumerate(others)}}
 
 
 def draw(traces: Mapping[str, Sequence[Trace]], path: Path, title: str) -> None:
-    """Write one PNG of three panels; lines are means over the seeds, bands their 95 % range of the mean."""
+    """Write one PNG with three panels; lines are means over seeds, bands 95 % intervals of the mean."""
     figure = Figure(figsize=(15, 4.6), layout="constrained")
     curve, ratio, reliability = figure.subplots(1, 3)
     colour = colours(list(traces))
@@ -57,7 +57,7 @@ def draw(traces: Mapping[str, Sequence[Trace]], path: Path, title: str) -> None:
 
 
 def running_mean(values: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float64]:
-    """Mean of the last `width` values at each place, of fewer at the beginning."""
+    """Mean of the last `width` values at each position; of fewer at the start."""
     sums = np.concatenate([[0.0], np.cumsum(values)])
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(ends - width, 0)
@@ -78,7 +78,7 @@ def _band(
 def _reliability(
     predicted: npt.NDArray[np.float64], observed: npt.NDArray[np.float64]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    """Mean predicted and observed pass rate in ten equal bins of the prediction; bins of under 20 are left out."""
+    """Mean predicted and observed pass rate in ten equal bins of the prediction, without bins of under 20."""
     place = np.minimum((predicted * 10).astype(np.int64), 9)
     count = np.bincount(place, minlength=10)
     full = count >= 20

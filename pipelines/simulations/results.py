@@ -1,4 +1,4 @@
-"""The results of a simulation: Parquet tables that any tool can query, and the table for people."""
+"""Results of a simulation: Parquet tables, summary and the table for the terminal."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ COLUMNS = {
 
 @dataclass(frozen=True)
 class Results:
-    """The runs of every arm, in the order of the seeds; `random` first."""
+    """The runs of every arm in the order of the seeds; `random` first."""
 
     seeds: Sequence[int]
     traces: Mapping[str, Sequence[Trace]]
 
     def table(self) -> pa.Table:
-        """One row for each arm and seed with its figures; a TTB that was never reached is infinite."""
+        """One row per arm and seed with its metrics; a TTB that was never reached is infinite."""
         random = self.traces["random"]
         rows = [
             {"arm": arm, "seed": seed, **figures(trace, baseline.curve)}
@@ -54,7 +54,7 @@ class Results:
         return self._long(lambda t: {"step": t.curve.at.astype(np.int32), "score": t.curve.scores})
 
     def steps(self) -> pa.Table:
-        """What each step's batch was, by arm, seed and step."""
+        """Metrics of each batch, by arm, seed and step."""
         return self._long(
             lambda t: {
                 "step": np.arange(1, len(t.etr) + 1, dtype=np.int32),
@@ -79,7 +79,7 @@ class Results:
         return pa.concat_tables(parts)
 
     def write(self, folder: Path) -> None:
-        """`results.parquet`, `curves.parquet`, `steps.parquet`, and means with intervals as `summary.json` and
+        """Write `results.parquet`, `curves.parquet`, `steps.parquet`, and means with intervals as `summary.json` and
         `table.md`."""
         for name, table in (("results", self.table()), ("curves", self.curves()), ("steps", self.steps())):
             with replacing(folder / f"{name}.parquet") as partial:
@@ -89,7 +89,7 @@ class Results:
 
 
 def summary(table: pa.Table) -> dict[str, dict[str, dict[str, float | int | None]]]:
-    """By arm and figure: mean, low and high of its 95 % interval over the seeds, and how many never got there."""
+    """By arm and metric: mean, bounds of its 95 % interval over seeds, and how many seeds never reached it."""
     out: dict[str, dict[str, dict[str, float | int | None]]] = {}
     arms = np.array(table["arm"].to_pylist())
     for arm in dict.fromkeys(arms):
@@ -103,7 +103,7 @@ def summary(table: pa.Table) -> dict[str, dict[str, dict[str, float | int | None
 
 
 def show(table: pa.Table) -> Table:
-    """The table for the terminal: means with half the width of their 95 % intervals."""
+    """The table for the terminal: means and half the width of their 95 % intervals."""
     found = summary(table)
     seeds = len(set(table["seed"].to_pylist()))
     over = "one seed is one draw" if seeds == 1 else "mean ± 95 % interval"
@@ -117,7 +117,7 @@ def show(table: pa.Table) -> Table:
 
 
 def cell(value: Mapping[str, float | int | None]) -> str:
-    """A figure as text, such as `0.78 ±.05`, or how often it was never reached."""
+    """A metric as text, such as `0.78 ±.05`, or in how many runs it was never reached."""
     mean, high = value["mean"], value["high"]
     if mean is None:
         return f"{value['never']}/{value['seeds']} never"
@@ -125,7 +125,7 @@ def cell(value: Mapping[str, float | int | None]) -> str:
 
 
 def markdown(table: pa.Table, columns: Mapping[str, str] = COLUMNS) -> str:
-    """The same table for a document."""
+    """The same table as Markdown."""
     lines = ["| arm | " + " | ".join(columns.values()) + " |", "|---" * (len(columns) + 1) + "|"]
     for arm, values in summary(table).items():
         lines.append(f"| {arm} | " + " | ".join(cell(values[name]) for name in columns) + " |")

@@ -1,4 +1,4 @@
-"""Reads finished train jobs as what the simulator's law is fitted to and checked against."""
+"""Reads finished train jobs, for fitting and checking the simulator."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from bots.simulation.fit import RewardHistory, Tasks
 from pipelines.shared.summary import read_metrics
 
 BANDS = 10
-"""Cells that a domain without levels is cut into, by the mean of its anchors."""
+"""Number of cells, by mean anchor, of a domain without levels."""
 
 
 @dataclass(frozen=True)
 class RealRun:
-    """One run. etr, reward: float64 (S,), its batches' effective task ratio and mean reward."""
+    """One run. etr, reward: float64 (S,), effective task ratio and mean reward of its batches."""
 
     name: str
     config: TrainConfig
@@ -75,7 +75,7 @@ def _bands(code: npt.NDArray[np.int64], mean: npt.NDArray[np.float64]) -> npt.ND
 
 
 def _samples(weak: npt.NDArray[np.float64], strong: npt.NDArray[np.float64]) -> int:
-    """The answers behind a pass rate: the smallest n of which all are multiples of 1/n."""
+    """Samples behind the pass rates: the smallest n for which all of them are multiples of 1/n."""
     rates = np.concatenate([weak, strong])
     rates = rates[~np.isnan(rates)]
     for samples in range(1, 257):
@@ -97,7 +97,7 @@ def _read(folder: Path, ids: Sequence[str]) -> RealRun:
     step = table["step"].to_numpy().astype(np.int64).reshape(-1, n)[:, 0] - 1
     if not (task == task[:, :1]).all():
         raise ConfigError(f"{folder}: its rollouts are not in groups of rollout.samples = {n}")
-    graded = ~np.isnan(rewards).any(axis=1)  # groups that were dropped taught nothing
+    graded = ~np.isnan(rewards).any(axis=1)  # dropped groups were not trained on
     records = read_metrics(folder)
     scored = [(record["step"], record["score"]) for record in records if "score" in record]
     steps = [record for record in records if record["step"] > 0]

@@ -185,12 +185,12 @@ def test_a_grader_that_fails_leaves_the_rate_unknown_and_is_shown(cluster, tmp_p
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"weak": {}}, "weak: a reference model has a path or an endpoint, one of the two"),
+        ({"weak": {}}, "weak: a reference model needs either a path or an endpoint"),
         ({"strong": {"path": "runs/not/there"}}, "strong: model.path: there is no folder runs/not/there"),
         ({"strong": {"path": str(Path(__file__).parent)}}, "strong: model.path '.*' cannot be loaded"),
         ({"weak": {"path": "lab:weaker"}}, "weak: model.path: unknown lab checkpoint 'weaker'"),
         ({"run": {"subset": 25}}, "run.subset is 25, but the pool has only 24 tasks"),
-        ({"rollout": {"max_tokens": 128}}, "no room is left for a prompt"),
+        ({"rollout": {"max_tokens": 128}}, "there is no room for a prompt"),
         (
             {"rollout": {"max_tokens": 126}},
             "the prompt of task lab/math/.* has .* tokens; at most 2 leave room",

@@ -60,7 +60,7 @@ def test_a_folder_of_something_else_is_left_alone(small, tmp_path, capsys):
     (tmp_path / "sim_ablation").mkdir()
     (tmp_path / "sim_ablation" / "thesis.tex").write_text("years of work")
     assert main(["simulate", *small, "--overwrite"]) == 2
-    assert "holds no simulation" in capsys.readouterr().err
+    assert "is not a simulation's folder" in capsys.readouterr().err
     assert (tmp_path / "sim_ablation" / "thesis.tex").exists()
 
 

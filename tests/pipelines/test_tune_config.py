@@ -96,7 +96,10 @@ def test_a_dry_run_prints_the_sweep_the_job_and_the_plan_and_checks_the_job(caps
 
 def test_it_is_said_where_no_trial_tunes_itself_as_the_base_does(capsys):
     assert main(["tune", GRID, "--dry-run"]) == 0
-    said = "# the base tunes λ and ρ during the run (selection.adaptor), the trials keep them fixed; compare the best with"
+    said = (
+        "# the base tunes λ and ρ during the run (selection.adaptor), the trials keep them fixed; "
+        "compare the best with"
+    )
     assert (
         f"{said} the base itself: bots simulate {Path('configs/sim_lab.yaml').absolute()}"
         in capsys.readouterr().out
@@ -191,7 +194,7 @@ def test_folders_of_others_are_left_alone(tmp_path):
         ("search.metric=score", "tune.search.metric was 'gain', now it is 'score'"),
         ("base.run.steps=7", "job.run.steps was 150, now it is 7"),
     ):
-        with pytest.raises(ConfigError, match=f"of another sweep: {said}"):
+        with pytest.raises(ConfigError, match=f"belongs to another sweep: {said}"):
             create_folder(load_sweep(GRID, [*given, change]), resume=True, overwrite=False)
     for damage in (b"tune: [", b"tune: \xff"):
         (folder / "sweep.yaml").write_bytes(damage)
