@@ -25,8 +25,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    # Imported when asked for: a process that wants one part (an engine its settings, say) must not load
-    # numba, whose libraries vLLM stumbles over when they are there before it.
+    # Imported on first use: a process that needs one part (an engine its settings, say) must not load numba, whose
+    # libraries break vLLM if they are loaded first.
     if name not in _HOMES:
         raise AttributeError(f"module 'bots' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

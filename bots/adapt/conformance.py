@@ -140,7 +140,7 @@ def check_observation_untouched(make: Factory) -> None:
 
 
 def check_state_restores_exactly(make: Factory) -> None:
-    """An adaptor that loads another's state goes on exactly like it, and shares no memory with it."""
+    """An adaptor that loads another's state continues exactly like it, and shares no memory with it."""
     pool = example_pool()
     original, restored = _make(make, pool), _make(make, pool)
     _run(original, 0, 8)

@@ -106,9 +106,9 @@ class FollowedTasks:
             self.pending_slots = np.append(self.pending_slots, slots)
             self.pending_counts = np.append(self.pending_counts, counts, axis=1)
         else:
-            told = ~np.isnan(predict(observation.rows))
+            predicted = ~np.isnan(predict(observation.rows))
             left = (1 - self.grid_lam) ** (self.clock - observation.wave) * (
-                1 - told[:, None] * self.grid_rho
+                1 - predicted[:, None] * self.grid_rho
             )
             self.beliefs[:, slots] += (counts[:, :, None] * left).astype(np.float32)
         self.seen[slots] = self.outcomes - 1

@@ -1,1 +1,1 @@
-"""What is asked of the engines and what comes back: requests, rollouts, prompts, and the ledger of every task."""
+"""Requests to the engines, the rollouts they return, encoded prompts, and the ledger of every task."""

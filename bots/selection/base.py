@@ -16,7 +16,7 @@ from bots.support.arrays import Rows
 
 @dataclass(frozen=True)
 class SelectionRequest:
-    """What a selector is asked for.
+    """The request to a selector.
 
     batch: B ≥ 1, how many distinct rows. p_star: target success probability.
     wave: number of the selection; in a synchronous loop, the training step.

@@ -138,7 +138,7 @@ def check_beliefs_untouched(make: Factory) -> None:
 
 
 def check_state_restores_exactly(make: Factory) -> None:
-    """A selector that loads another's state goes on exactly like it, and shares no memory with it."""
+    """A selector that loads another's state continues exactly like it, and shares no memory with it."""
     pool = example_pool()
     beliefs = example_beliefs(pool)
     original, restored = make(pool), make(pool)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 @contextmanager
 def named(path: str | Path) -> Iterator[None]:
-    """Give an OSError of the block the path that it lacks: "No space left on device" alone helps nobody."""
+    """Add the path to an OSError of the block: "No space left on device" alone does not say where."""
     try:
         yield
     except OSError as error:

@@ -15,7 +15,7 @@ from rich.table import Table
 
 from bots.metrics import mean_interval
 from bots.simulation import Trace
-from bots.simulation.figures import figures
+from bots.simulation.comparison import comparison_metrics
 from bots.support.files import replace_text, replacing
 
 COLUMNS = {
@@ -43,7 +43,7 @@ class Results:
         """One row per arm and seed with its metrics; a TTB that was never reached is infinite."""
         random = self.traces["random"]
         rows = [
-            {"arm": arm, "seed": seed, **figures(trace, baseline.curve)}
+            {"arm": arm, "seed": seed, **comparison_metrics(trace, baseline.curve)}
             for arm, traces in self.traces.items()
             for seed, trace, baseline in zip(self.seeds, traces, random, strict=True)
         ]

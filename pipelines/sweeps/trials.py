@@ -20,7 +20,7 @@ from bots.config.train import TrainConfig
 from bots.config.tree import parse_config
 from bots.metrics import Curve
 from bots.simulation import simulate
-from bots.simulation.figures import figures
+from bots.simulation.comparison import comparison_metrics
 from pipelines.shared.ray_session import wait_for_previous_run
 from pipelines.shared.resources import EngineBundles, engines
 from pipelines.simulations.config import BASELINE, SimulationConfig
@@ -81,7 +81,7 @@ def simulate_trial(
     scores = []
     for seed, baseline in zip(config.seeds, curves, strict=True):
         trace = simulate(simulation, seed)
-        found.append(figures(trace, baseline))
+        found.append(comparison_metrics(trace, baseline))
         scores.append(trace.curve.scores)
         if not each_seed and len(found) < len(config.seeds):
             continue

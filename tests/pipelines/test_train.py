@@ -70,7 +70,7 @@ def test_a_run_leaves_everything_that_it_promises(finished_run):
     with ipc.open_file(str(folder / "posterior" / "beliefs.arrow")) as file:
         beliefs = file.read_all()
     evidence = beliefs["alpha"].to_numpy() + beliefs["beta"].to_numpy() - 2
-    # Evidence mass of a task observed at s of three steps is bounded by n / λ (ALGORITHM section 2).
+    # Evidence mass of a task observed at s of three steps is bounded by n / λ (arXiv 2510.26374).
     assert evidence.max() <= config.rollout.samples / config.selection.lam
     assert (evidence > 0).any()
 

@@ -192,7 +192,7 @@ def test_presets_show_in_the_settings(pool):
 
 
 def test_the_five_lines(tmp_path, pool):
-    """The public library as DESIGN promises it."""
+    """The public library as the README shows it."""
     import pyarrow.parquet as pq
 
     pq.write_table(pool.table, tmp_path / "math.parquet")

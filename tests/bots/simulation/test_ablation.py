@@ -1,4 +1,4 @@
-"""The simulator reproduces the shape of the paper's ablation (ALGORITHM section 8) with the real BOTS."""
+"""The simulator reproduces the shape of the paper's ablation over λ and ρ with the real BOTS."""
 
 import numpy as np
 import pytest

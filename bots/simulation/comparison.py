@@ -8,7 +8,7 @@ from bots.metrics import Curve, best_so_far, time_to_best
 from bots.simulation.run import Trace
 
 
-def figures(trace: Trace, random: Curve) -> dict[str, float]:
+def comparison_metrics(trace: Trace, random: Curve) -> dict[str, float]:
     """The comparison metrics of one run, by name; TTB is inf if the run never got there.
 
     etr, signal: means over the steps. score: the last, best_score: the best, mean_score: the learning curve's
