@@ -14,8 +14,10 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bots.adapt import make_adaptor
+from bots.belief.base import BeliefModel
 from bots.belief.columns import Beliefs
 from bots.belief.history import History
+from bots.belief.models import BETA, Modelled, make_belief
 from bots.belief.prior import Prior, PriorSpec
 from bots.belief.rewards import check_rows, merge_rewards
 from bots.belief.snapshot import first_difference, read_snapshot, write_snapshot
@@ -87,6 +89,8 @@ class BOTS:
         forgetting: str = "step",
         adaptor: str | None = "default",
         adaptor_options: Mapping[str, Any] | None = None,
+        belief: str = BETA,
+        belief_options: Mapping[str, Any] | None = None,
         domain_shares: Shares = None,
         cooldown: int | None = None,
         retire_above: float | None = None,
@@ -107,6 +111,8 @@ class BOTS:
             forgetting=forgetting,
             adaptor=adaptor,
             adaptor_options=dict(adaptor_options or {}),
+            belief=belief,
+            belief_options=dict(belief_options or {}),
             domain_shares=dict(domain_shares) if isinstance(domain_shares, Mapping) else domain_shares,
             cooldown=cooldown,
             retire_above=retire_above,
@@ -128,10 +134,17 @@ class BOTS:
         self._eligibility = Eligibility(settings.cooldown, settings.retire_above, settings.recheck)
         current = settings.lam, settings.rho, settings.p_star
         self._adaptor = make_adaptor(settings.adaptor, pool, prior.at, *current, settings.adaptor_options)
-        self._beliefs = Beliefs(pool, prior)
-        self._posterior = Posterior(
-            self._beliefs, self._evidence, self._history, settings.forgetting, settings.threads
-        )
+        self._beliefs: Beliefs | BeliefModel
+        self._posterior: Posterior | Modelled
+        if settings.belief == BETA:
+            self._beliefs = Beliefs(pool, prior)
+            self._posterior = Posterior(
+                self._beliefs, self._evidence, self._history, settings.forgetting, settings.threads
+            )
+        else:
+            options = settings.belief_options
+            self._beliefs = make_belief(settings.belief, pool, prior, settings.history, options)
+            self._posterior = Modelled(self._beliefs, self._history)
         self._metrics: dict[str, float] = {}
         self._repeated = 0
         self._late = 0
@@ -253,7 +266,10 @@ class BOTS:
             self.p_star = target(tuned.p_star)
         if self._evidence is not None:
             self._evidence.observe(new)
-        self._posterior.update(new, self.lam, self.rho)
+        if isinstance(self._posterior, Modelled):
+            self._posterior.update(new)
+        else:
+            self._posterior.update(new, self.lam, self.rho)
         self._eligibility.observed(self._beliefs, new)
         return len(new)
 
@@ -263,7 +279,13 @@ class BOTS:
         Raises ValueError for a value out of range.
         """
         p_star = target(p_star)
-        if self._adaptor is None:
+        if isinstance(self._posterior, Modelled):
+            if (lam, rho) != (self.lam, self.rho):
+                raise ValueError(
+                    f"lam is {lam} and rho {rho}, but belief {self._settings.belief!r} has neither; leave them at "
+                    f"{self.lam:g} and {self.rho:g}"
+                )
+        elif self._adaptor is None:
             self.lam, self.rho = share("lam", lam), share("rho", rho)
         else:
             self._adaptor.p_star = p_star
@@ -277,6 +299,10 @@ class BOTS:
     def predict_mean(self, rows: npt.ArrayLike) -> Float64:
         """Expected success probability α/(α+β) of the given rows, float64 (len(rows),)."""
         return self._beliefs.mean(check_rows(self.pool, rows))
+
+    def predict_deviation(self, rows: npt.ArrayLike) -> Float64:
+        """Standard deviation of the belief about the given rows' success probability, float64 (len(rows),)."""
+        return self._beliefs.deviation(check_rows(self.pool, rows))
 
     def table(self) -> pa.Table:
         """The beliefs as an Arrow table on the same memory, which changes with them; copy it to keep it.
@@ -292,6 +318,7 @@ class BOTS:
             "selector": self._selector,
             "adaptor": self._adaptor,
             "eligibility": self._eligibility,
+            "belief": self._beliefs if isinstance(self._beliefs, BeliefModel) else None,
         }
         return {
             "step": float(self.step),
@@ -301,7 +328,12 @@ class BOTS:
             "repeated": float(self._repeated),
             "late": float(self._late),
             **self._metrics,
-            **{f"{name}/{k}": v for name, part in parts.items() if part for k, v in part.metrics().items()},
+            **{
+                f"{name}/{k}": v
+                for name, part in parts.items()
+                if part is not None
+                for k, v in part.metrics().items()
+            },
         }
 
     def grow(self, pool: TaskPool, prior: tuple[npt.ArrayLike, npt.ArrayLike] | None = None) -> None:
@@ -319,6 +351,9 @@ class BOTS:
                 f": {differing}"
             )
         grown = self._beliefs.prior.grown(pool, prior)
+        model = self._copy(self._beliefs) if isinstance(self._beliefs, BeliefModel) else None
+        if model is not None:
+            model.grow(pool, grown)
         shares = DomainShares(pool, self._settings.domain_shares)
         shares.load_state_dict(self._shares.state_dict())
         selector, evidence = self._copy(self._selector), self._copy(self._evidence)
@@ -329,9 +364,12 @@ class BOTS:
         if adaptor is not None:
             adaptor.grow(pool, grown.at)
         # All parts accepted the new tasks; nothing below can fail.
-        self._beliefs.grow(pool, grown)
+        if isinstance(self._posterior, Modelled) and model is not None:
+            self._beliefs = self._posterior.model = model
+        elif isinstance(self._posterior, Posterior):
+            self._beliefs.grow(pool, grown)
+            self._posterior.evidence = evidence
         self._selector, self._evidence, self._adaptor, self._shares = selector, evidence, adaptor, shares
-        self._posterior.evidence = evidence
         self.pool = pool
 
     def _copy(self, part: T) -> T:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from math import nan
 from numbers import Integral, Real
 from typing import Any
@@ -39,6 +39,8 @@ class Settings:
     recheck: int
     history: int
     threads: int | None
+    belief: str = "beta"
+    belief_options: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """All fields, as JSON values if the options are JSON values."""
@@ -54,6 +56,7 @@ def resolve(
     forgetting: str,
     adaptor: str | None,
     cooldown: int | None,
+    belief: str = "beta",
     **others: Any,
 ) -> Settings:
     """Fill in the selector's preset and the defaults that depend on other settings, and check every value.
@@ -64,6 +67,16 @@ def resolve(
     if forgetting not in ("step", "observation"):
         raise ValueError(f'forgetting is {forgetting!r}; it must be "step" or "observation"')
     preset = preset_of(selector, forgetting)
+    if belief != "beta":
+        _refuse_of_beta(belief, lam, rho, evidence, selector, forgetting, adaptor)
+        preset, adaptor = Preset(lam=0.0, rho=0.0, evidence="none"), None
+        evidence = "none"
+        cooldown = min(COOLDOWN, others["history"]) if cooldown is None else cooldown
+    elif others.get("belief_options"):
+        raise ValueError(
+            f"belief_options are {others['belief_options']}, but belief 'beta' has none: leave them out, or name "
+            "another belief"
+        )
     given: dict[str, Any] = {
         "lam": lam,
         "rho": rho,
@@ -105,8 +118,44 @@ def resolve(
     if adaptor is not None and preset.fixed:
         raise ValueError(f"adaptor {adaptor!r} would change what selector {selector!r} fixes; leave it out")
     return Settings(
-        **resolved, selector=selector, forgetting=forgetting, adaptor=adaptor, cooldown=cooldown, **others
+        **resolved,
+        selector=selector,
+        forgetting=forgetting,
+        adaptor=adaptor,
+        cooldown=cooldown,
+        belief=belief,
+        **others,
     )
+
+
+def _refuse_of_beta(
+    belief: str,
+    lam: float | None,
+    rho: float | None,
+    evidence: str | None,
+    selector: str,
+    forgetting: str,
+    adaptor: str | None,
+) -> None:
+    """ValueError where a setting of the Beta update is given with another belief."""
+    if selector in ("mopps", "dots"):
+        raise ValueError(
+            f"selector {selector!r} is defined by λ and ρ of belief 'beta', but belief is {belief!r}; take another "
+            "selector or belief 'beta'"
+        )
+    given = {
+        "lam": lam not in (None, 0),
+        "rho": rho not in (None, 0),
+        "evidence": evidence not in (None, "default", "none"),
+        "adaptor": adaptor not in (None, "default"),
+        "forgetting": forgetting != "step",
+    }
+    values = {"lam": lam, "rho": rho, "evidence": evidence, "adaptor": adaptor, "forgetting": forgetting}
+    for name, is_given in given.items():
+        if is_given:
+            raise ValueError(
+                f"{name} is {values[name]!r}, a setting of belief 'beta' that belief {belief!r} has not; leave it out"
+            )
 
 
 def share(name: str, value: Any) -> float:

@@ -2,46 +2,36 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
-import pyarrow as pa
 
+from bots.belief.base import NOTES, Belief
 from bots.belief.prior import Prior
+from bots.observation import Observation
 from bots.pool import TaskPool
+from bots.support.arrays import Float64, Rows
 
 BLOCK = 32768
 """Rows per block: few enough that a block's columns stay in a core's cache."""
 
 
-class Beliefs:
-    """The belief about every task: 29 bytes per task, 37 with a prior by task.
+class Beliefs(Belief):
+    """The Beta update's columns: 29 bytes a task, 37 with a prior by task. See `Belief` for those of every belief.
 
     alpha, beta: float64 (K,), the Beta posterior.
-    last_step: int32 (K,), the latest wave in which the task was observed; -1: never.
-    observations: int32 (K,), number of waves in which it was observed.
-    dispersion: float32 (K,), within-group reward variance over its greatest possible value r̄·(1-r̄), in
-        [0, 1], averaged over the task's observations with factor ½; NaN while unknown. 1 for binary rewards.
-    blocked: uint8 (K,), not 0 if the task must not be selected now.
-    block_mass: float64 (ceil(K/BLOCK),), an upper bound of α+β in each block of BLOCK rows.
+    block_mass: float64 (ceil(K/BLOCK),), an upper bound of α+β within each block of BLOCK rows.
     block_prior_mass: float64, the greatest α0+β0 of each block.
     """
 
     def __init__(self, pool: TaskPool, prior: Prior) -> None:
-        size = len(pool)
-        self.pool = pool
-        self.prior = prior
-        self.alpha = np.empty(size)
-        self.beta = np.empty(size)
-        self.last_step = np.full(size, -1, np.int32)
-        self.observations = np.zeros(size, np.int32)
-        self.dispersion = np.full(size, np.nan, np.float32)
-        self.blocked = np.zeros(size, np.uint8)
+        super().__init__(pool, prior)
+        self.alpha = np.empty(len(pool))
+        self.beta = np.empty(len(pool))
         prior.fill(self.alpha, self.beta, 0)
         self.block_prior_mass = self._greatest_mass()
         self.block_mass = self.block_prior_mass.copy()
-
-    def __len__(self) -> int:
-        return len(self.alpha)
 
     def bound_mass(self) -> None:
         """Recompute `block_mass` from α and β."""
@@ -56,28 +46,39 @@ class Beliefs:
             ]
         )
 
-    def mean(self, rows: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+    def note(self, observation: Observation) -> None:
+        """See `Belief`; the mass bound of the groups' blocks too."""
+        rows = observation.rows
+        np.maximum.at(self.block_mass, rows // BLOCK, self.alpha[rows] + self.beta[rows])
+        super().note(observation)
+
+    def columns(self) -> dict[str, npt.NDArray[Any]]:
+        """See `Belief`."""
+        return {"alpha": self.alpha, "beta": self.beta, **super().columns()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What is not a column."""
+        return {"block_mass": self.block_mass}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` gave."""
+        self.block_mass[:] = state["block_mass"]
+
+    def mean(self, rows: Rows) -> Float64:
         """Posterior mean α/(α+β) of the given rows."""
-        mean: npt.NDArray[np.float64] = self.alpha[rows] / (self.alpha[rows] + self.beta[rows])
+        mean: Float64 = self.alpha[rows] / (self.alpha[rows] + self.beta[rows])
         return mean
 
-    def table(self) -> pa.Table:
-        """id, alpha, beta, last_step, observations, dispersion as an Arrow table on the same memory."""
-        columns = {
-            name: _as_arrow(getattr(self, name))
-            for name in ("alpha", "beta", "last_step", "observations", "dispersion")
-        }
-        return pa.table({"id": self.pool.table["id"], **columns})
+    def deviation(self, rows: Rows) -> Float64:
+        """Posterior standard deviation of the given rows."""
+        mean, mass = self.mean(rows), self.alpha[rows] + self.beta[rows]
+        deviation: Float64 = np.sqrt(mean * (1 - mean) / (mass + 1))
+        return deviation
 
     def grow(self, pool: TaskPool, prior: Prior) -> None:
         """New rows at the end start at the prior; old rows keep their beliefs."""
         old = self.__dict__.copy()
         self.__init__(pool, prior)  # type: ignore[misc]
-        for name in ("alpha", "beta", "last_step", "observations", "dispersion", "blocked"):
+        for name in ("alpha", "beta", *NOTES, "blocked"):
             getattr(self, name)[: len(old[name])] = old[name]
         self.block_mass = self._greatest_mass()
-
-
-def _as_arrow(column: npt.NDArray[np.generic]) -> pa.Array:
-    kind = pa.from_numpy_dtype(column.dtype)
-    return pa.Array.from_buffers(kind, len(column), [None, pa.py_buffer(column)])

@@ -13,15 +13,16 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bots.belief.base import BeliefModel, as_arrow
 from bots.belief.columns import Beliefs
 from bots.belief.prior import AnchorPrior, Prior, PriorSpec
 from bots.pool import IDENTITY, TaskPool
 from bots.support.files import replacing
 
-VERSION = 2
+VERSION = 3
 """Version of the file's schema; files with a greater one are refused. Version 1 identified tasks by their ids alone: it
-loads if these are equal, with a warning that nothing else about the tasks could be checked."""
-COLUMNS = ("alpha", "beta", "last_step", "observations", "dispersion")
+loads if these are equal, with a warning that nothing else about the tasks could be checked. Version 2 had no belief but
+the Beta update."""
 KEY = b"bots.snapshot"
 CONTENT_KEY = b"bots.content"
 """The tasks' digests (`TaskPool.content`), to say which task of another pool is another one."""
@@ -39,28 +40,34 @@ class Snapshot(NamedTuple):
     state: dict[str, Any]
     table: pa.Table
 
-    def restore(self, beliefs: Beliefs) -> None:
-        """Copy the columns into beliefs constructed for `pool`."""
-        for name in COLUMNS:
-            getattr(beliefs, name)[:] = self.table[name].to_numpy()
-        beliefs.block_mass[:] = self.state["block_mass"]
+    def restore(self, beliefs: Beliefs | BeliefModel) -> None:
+        """Write columns and state into beliefs that were made for `pool`."""
+        for name, column in beliefs.columns().items():
+            column[:] = self.table[name].to_numpy()
+        beliefs.load_state_dict(self.state if isinstance(beliefs, Beliefs) else self.state["belief"])
 
 
-def write_snapshot(path: str | Path, pool: TaskPool, beliefs: Beliefs, state: dict[str, Any]) -> None:
+def write_snapshot(
+    path: str | Path, pool: TaskPool, beliefs: Beliefs | BeliefModel, state: dict[str, Any]
+) -> None:
     """Write beliefs and state atomically: to a temporary file, flushed, then renamed.
 
     The columns keep their names, so that any Arrow reader can query them; the state is JSON in the schema's
     metadata.
     """
     target = Path(path)
+    own = beliefs.state_dict() if isinstance(beliefs, Beliefs) else {"belief": beliefs.state_dict()}
     header = {
         "version": VERSION,
         "tasks": len(pool),
         "fingerprint": pool.fingerprint,
         "prior": _prior_spec(beliefs.prior),
-        "state": {**state, "block_mass": beliefs.block_mass},
+        "state": {**state, **own},
     }
     table = beliefs.table()
+    for name, column in beliefs.columns().items():
+        if name not in table.column_names:
+            table = table.append_column(name, as_arrow(column))
     if _by_task(beliefs.prior):
         table = table.append_column("prior_alpha", pa.array(beliefs.prior.task_alpha))
         table = table.append_column("prior_beta", pa.array(beliefs.prior.task_beta))

@@ -79,7 +79,7 @@ class Posterior:
             self._first_of_wave(record, observation, lam, rho)
         record.counted = True
         record.observe(rows)
-        self._note(observation)
+        beliefs.note(observation)
         history.prune()
 
     def _first_of_wave(self, record: Wave, observation: Observation, lam: float, rho: float) -> None:
@@ -159,16 +159,3 @@ class Posterior:
         bounds = range(0, blocks, chunk)
         for _ in self._workers.map(update, bounds, (min(b + chunk, blocks) for b in bounds)):
             pass
-
-    def _note(self, observation: Observation) -> None:
-        """Update the columns that only observed tasks change, and the mass bound of their blocks."""
-        beliefs, rows = self.beliefs, observation.rows
-        np.maximum.at(beliefs.block_mass, rows // BLOCK, beliefs.alpha[rows] + beliefs.beta[rows])
-        beliefs.last_step[rows] = np.maximum(beliefs.last_step[rows], observation.wave)
-        beliefs.observations[rows] += 1
-        mean = observation.pass_rates
-        greatest = mean * (1 - mean)
-        mixed = greatest > 0
-        ratio = np.minimum(observation.variance[mixed] / greatest[mixed], 1)
-        old = beliefs.dispersion[rows[mixed]]
-        beliefs.dispersion[rows[mixed]] = np.where(np.isnan(old), ratio, (old + ratio) / 2)

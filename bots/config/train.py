@@ -25,7 +25,7 @@ from bots.config.tree import (
     plug_in,
     read_tree,
 )
-from bots.selection.presets import preset_of
+from bots.selection.presets import Preset, preset_of
 from bots.settings import HISTORY, own_adaptor, resolve
 from bots.sources.config import PoolConfig
 
@@ -89,6 +89,11 @@ class SelectionConfig(Section):
     selector bots where neither `lam` nor `rho` is set, else none."""
     adaptor_options: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the adaptor's class."""
+    belief: str = "beta"
+    """What is believed of a task's pass rate: beta, the paper's update with λ, ρ and evidence; state_space, a filter
+    that follows how training moves cells of tasks, with options instead; or `module:Class`."""
+    belief_options: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the belief's class, for example `features: [length]`; beta has none."""
     domain_shares: dict[str, float] | Literal["weights"] | None = None
     """Share of every batch for each domain; `weights`: by the sources' weights and sizes; none: no quotas."""
     cooldown: Annotated[int, Field(ge=0)] | None = None
@@ -108,6 +113,8 @@ class SelectionConfig(Section):
         if not isinstance(given, dict):
             return validate(given)
         preset = preset_of(given.get("selector", "bots"), given.get("forgetting", "step"))
+        if given.get("belief", "beta") != "beta":
+            preset = Preset(lam=0.0, rho=0.0, evidence="none")
         own = {"lam": preset.lam, "rho": preset.rho, "evidence": preset.evidence}
         if given.get("adaptor", "default") == "default":
             given = {key: value for key, value in given.items() if key != "adaptor"}

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bots.belief.columns import Beliefs
+from bots.belief.base import Belief
 from bots.pool import TaskPool
 from bots.support.arrays import Rows
 
@@ -48,7 +48,7 @@ class Selector(ABC):
         self.pool = pool
 
     @abstractmethod
-    def select(self, beliefs: Beliefs, request: SelectionRequest, rng: np.random.Generator) -> Rows:
+    def select(self, beliefs: Belief, request: SelectionRequest, rng: np.random.Generator) -> Rows:
         """int64 (request.batch,): distinct rows that are not blocked and belong to the requested domain.
 
         All randomness comes from `rng`. The beliefs are read only.

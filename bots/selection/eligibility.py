@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from bots.belief.columns import Beliefs
+from bots.belief.base import Belief
 from bots.belief.history import History
 from bots.observation import Observation
 from bots.selection.domain_shares import DomainShares
@@ -32,7 +32,7 @@ class Eligibility:
         self._until: dict[int, int] = {}
         self._readmitted = 0
 
-    def observed(self, beliefs: Beliefs, observation: Observation) -> None:
+    def observed(self, beliefs: Belief, observation: Observation) -> None:
         """Retire the mastered ones of the tasks just observed."""
         if self.retire_above is not None:
             rows = observation.rows
@@ -44,7 +44,7 @@ class Eligibility:
     @contextmanager
     def blocking(
         self,
-        beliefs: Beliefs,
+        beliefs: Belief,
         history: History,
         shares: DomainShares,
         wave: int,
@@ -61,11 +61,11 @@ class Eligibility:
         if len(beliefs) - len(blocked) < batch:
             self._readmitted += batch
             blocked = excluded
-        beliefs.blocked[blocked] = 1
+        beliefs.blocked[blocked], beliefs.blocked_rows = 1, blocked
         try:
             yield blocked
         finally:
-            beliefs.blocked[blocked] = 0
+            beliefs.blocked[blocked], beliefs.blocked_rows = 0, blocked[:0]
 
     def _cooling(self, history: History, shares: DomainShares, wave: int) -> Rows:
         codes = shares.pool.domain_codes

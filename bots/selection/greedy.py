@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bots.belief.columns import Beliefs
+from bots.belief.base import Belief, BeliefModel
 from bots.selection.base import SelectionRequest, Selector
 from bots.support.arrays import Rows
 
@@ -12,8 +12,10 @@ from bots.support.arrays import Rows
 class Greedy(Selector):
     """Takes the tasks with the least |α/(α+β) - p*|, nearest first; ties (within 1e-12) at random."""
 
-    def select(self, beliefs: Beliefs, request: SelectionRequest, rng: np.random.Generator) -> Rows:
+    def select(self, beliefs: Belief, request: SelectionRequest, rng: np.random.Generator) -> Rows:
         """See Selector."""
+        if isinstance(beliefs, BeliefModel):
+            return beliefs.nearest(request.batch, request.p_star, request.domain, rng, draw=False)
         from bots.selection.nearest import in_order
         from bots.selection.scans import nearest_means
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bots.belief.columns import Beliefs
+from bots.belief.base import Belief
 from bots.pool import TaskPool
 from bots.selection.base import SelectionRequest, Selector
 from bots.support.arrays import Rows
@@ -40,7 +40,7 @@ class Offline(Selector):
             rate = np.where(np.isnan(both), np.where(np.isnan(weak), strong, weak), both)
         return np.argsort(-rate, kind="stable").astype(np.int32)
 
-    def select(self, beliefs: Beliefs, request: SelectionRequest, rng: np.random.Generator) -> Rows:
+    def select(self, beliefs: Belief, request: SelectionRequest, rng: np.random.Generator) -> Rows:
         """See Selector."""
         cursor = self._cursors.get(request.domain, 0)
         codes = self.codes(request.domain)

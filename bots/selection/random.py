@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from bots.belief.columns import Beliefs
+from bots.belief.base import Belief
 from bots.pool import TaskPool
 from bots.selection.base import SelectionRequest, Selector
 from bots.support.arrays import Rows
@@ -24,7 +24,7 @@ class Random(Selector):
         super().__init__(pool)
         self._epochs: dict[int, dict[str, Any]] = {}
 
-    def select(self, beliefs: Beliefs, request: SelectionRequest, rng: np.random.Generator) -> Rows:
+    def select(self, beliefs: Belief, request: SelectionRequest, rng: np.random.Generator) -> Rows:
         """See Selector."""
         from bots.selection.permutation import permuted
 
@@ -64,7 +64,7 @@ class Random(Selector):
         return np.array(chosen, np.int64)
 
     @staticmethod
-    def _free(epoch: dict[str, Any], beliefs: Beliefs, taken: set[int]) -> list[int]:
+    def _free(epoch: dict[str, Any], beliefs: Belief, taken: set[int]) -> list[int]:
         return [row for row in epoch["put_off"] if not beliefs.blocked[row] and row not in taken]
 
     def state_dict(self) -> dict[str, Any]:

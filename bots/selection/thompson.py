@@ -10,6 +10,7 @@ from math import ceil, sqrt
 
 import numpy as np
 
+from bots.belief.base import Belief, BeliefModel
 from bots.belief.columns import BLOCK, Beliefs
 from bots.pool import TaskPool
 from bots.selection.base import SelectionRequest, Selector
@@ -38,8 +39,12 @@ class Thompson(Selector):
         self.method = method
         self._counts = {"thinned": 0, "completed": 0, "drawn": 0}
 
-    def select(self, beliefs: Beliefs, request: SelectionRequest, rng: np.random.Generator) -> Rows:
+    def select(self, beliefs: Belief, request: SelectionRequest, rng: np.random.Generator) -> Rows:
         """See Selector."""
+        if isinstance(beliefs, BeliefModel):
+            return beliefs.nearest(request.batch, request.p_star, request.domain, rng, draw=True)
+        if not isinstance(beliefs, Beliefs):
+            raise TypeError(f"Thompson sampling does not know how to draw from {type(beliefs).__name__}")
         return self.draw(beliefs, request, rng)[0]
 
     def draw(

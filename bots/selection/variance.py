@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bots.belief.columns import Beliefs
+from bots.belief.base import Belief, BeliefModel
 from bots.pool import TaskPool
 from bots.selection.base import SelectionRequest, Selector
 from bots.support.arrays import Rows
@@ -25,8 +25,10 @@ class Variance(Selector):
             raise ValueError(f"unknown is {unknown}; it must be in [0, 1]")
         self.unknown = float(unknown)
 
-    def select(self, beliefs: Beliefs, request: SelectionRequest, rng: np.random.Generator) -> Rows:
+    def select(self, beliefs: Belief, request: SelectionRequest, rng: np.random.Generator) -> Rows:
         """See Selector."""
+        if isinstance(beliefs, BeliefModel):
+            return self._sampled(beliefs, request, rng)
         from bots.selection.nearest import in_order
         from bots.selection.scans import greatest_variance
 
@@ -44,3 +46,14 @@ class Variance(Selector):
             rows,
         )
         return in_order(scores, rows)
+
+    def _sampled(self, beliefs: BeliefModel, request: SelectionRequest, rng: np.random.Generator) -> Rows:
+        """The same by draws for every task."""
+        theta = beliefs.sample(rng)
+        phi = np.where(np.isnan(beliefs.dispersion), self.unknown, beliefs.dispersion)
+        worth = phi * theta * (1 - theta)
+        codes = self.codes(request.domain)
+        worth[(beliefs.blocked > 0) | ((codes != request.domain) if len(codes) else False)] = -1
+        rows: Rows = np.argpartition(-worth, request.batch - 1)[: request.batch].astype(np.int64)
+        ordered: Rows = rows[np.lexsort((rows, -worth[rows]))]
+        return ordered

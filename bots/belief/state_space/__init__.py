@@ -1,0 +1,1 @@
+"""A state-space belief: logits of cells, coefficients of features and the drift of training in one filter."""

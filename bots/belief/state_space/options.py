@@ -1,0 +1,82 @@
+"""What the state-space belief assumes before it has seen anything."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Options:
+    """Arguments of the belief; variances are in squared logits. docs/beliefs.md says what each stands for."""
+
+    columns: Sequence[str] | None = None
+    """Columns whose combinations are cells, within domains: text, booleans, integers (ordered). None: level, where the
+    pool has it."""
+    features: Sequence[str] = ()
+    """Numeric columns whose coefficients are learned, beside the reference pass rates where the pool has them."""
+    anchors: bool = True
+    """Whether reference pass rates are features."""
+    spread: float = 9.0
+    """Prior variance of a cell's logit, for the prior pseudo-counts (1, 1)."""
+    residual: float = 1.0
+    """Prior variance of a task's logit within its stratum."""
+    reach: float | None = None
+    """Levels over which neighbouring cells' correlation falls by 1/e; None: a quarter of the levels, at least 2."""
+    noise: float = 0.002
+    """Variance that a cell's logit gains in a step, whatever is trained."""
+    signal_noise: float = 0.04
+    """Variance that it gains where the whole batch is of the cell and of full signal."""
+    widening: float = 0.002
+    """Share of what is known of a task's residual that is lost in a step."""
+    temper: float = 0.25
+    """Factor of the shared uncertainty in Thompson draws; 1 draws from the belief itself."""
+    draws: int = 8
+    """Independent draws that divide a batch between them."""
+    gain: bool = False
+    """Select for the expected gain of the whole pool, not for nearness to p* alone: a task's signal times how far,
+    by the learned drift, it carries."""
+
+    def __post_init__(self) -> None:
+        for name in ("spread", "residual", "noise", "signal_noise"):
+            value = getattr(self, name)
+            if not (_is_number(value) and 0 < value < 1e6):
+                raise ValueError(f"belief_options.{name} is {value!r}; it must be a number > 0")
+        for name in ("widening", "temper"):
+            value = getattr(self, name)
+            if not (_is_number(value) and 0 <= value <= 1):
+                raise ValueError(f"belief_options.{name} is {value!r}; it must be a number in [0, 1]")
+        if self.reach is not None and not (_is_number(self.reach) and 0 < self.reach < 1e6):
+            raise ValueError(f"belief_options.reach is {self.reach!r}; it must be a number > 0, or None")
+        if isinstance(self.draws, bool) or not isinstance(self.draws, int) or not 1 <= self.draws <= 1024:
+            raise ValueError(
+                f"belief_options.draws is {self.draws!r}; it must be a whole number from 1 to 1024"
+            )
+        for name in ("anchors", "gain"):
+            if not isinstance(getattr(self, name), bool):
+                raise ValueError(  # noqa: TRY004
+                    f"belief_options.{name} is {getattr(self, name)!r}; it must be true or false"
+                )
+        for name in ("columns", "features"):
+            value = getattr(self, name)
+            if isinstance(value, str) or not (value is None or all(isinstance(v, str) for v in value)):
+                raise ValueError(f"belief_options.{name} is {value!r}; it must be a list of column names")
+        if len(set(self.features)) < len(self.features) or len(set(self.columns or ())) < len(
+            self.columns or ()
+        ):
+            raise ValueError("belief_options names a column twice")
+
+    @classmethod
+    def of(cls, given: dict[str, Any]) -> Options:
+        """Options by keyword. Raises ValueError for one that there is not."""
+        known = [field.name for field in fields(cls)]
+        if unknown := sorted(set(given) - set(known)):
+            raise ValueError(
+                f"belief 'state_space' has no option {', '.join(unknown)}; it has {', '.join(known)}"
+            )
+        return cls(**given)
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -1,0 +1,287 @@
+"""The filter's state vector: cells, coefficients of features, drifts; and how training moves it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from bots.belief.prior import Prior
+from bots.belief.state_space.cells import Cells
+from bots.belief.state_space.codebook import Codebook
+from bots.belief.state_space.filter import Posterior, add_noise, condition, shift
+from bots.belief.state_space.logits import digamma, trigamma
+from bots.belief.state_space.options import Options
+from bots.belief.state_space.tasks import Residuals
+from bots.observation import Observation
+from bots.support.arrays import Float64, Rows
+
+DRIFTS = ("cell", "near", "domain", "pool", "task")
+"""How many logits full signal of a whole batch moves its cell, neighbouring levels, its domain and everything; and how
+many a quarter of full signal moves the task itself."""
+DRIFT_MEAN = np.array([0.2, 0.0, 0.0, 0.0, 0.0])
+DRIFT_DEVIATION = np.array([1.0, 0.3, 0.3, 0.2, 0.5])
+DRIFT_NOISE = 1e-4
+"""Share of a coefficient's prior variance that it gains in a step."""
+FEATURE_DEVIATION, BY_DOMAIN_DEVIATION, UNKNOWN_DEVIATION = 1.5, 0.5, 1.0
+MOST_DOMAINS = 8
+"""Domains up to which each feature has a coefficient of each domain's own beside the shared one."""
+SHOCK_GROUPS = 4
+"""Groups that a shift must be common to before it counts as a shock."""
+
+
+class Snapshot(dict[str, Float64]):
+    """mean, root, deviation, variance of one moment."""
+
+
+class States:
+    """x = (cells, coefficients, drifts) with mean (d,) and root (d, d), at the beginning of a step.
+
+    Arrays are replaced, never written to, so that a `Snapshot` costs nothing.
+    """
+
+    def __init__(self, book: Codebook, prior: Prior, options: Options) -> None:
+        self.book, self.options = book, options
+        spread, self._domain_base = _prior_logits(prior, options.spread)
+        self.cells = Cells(book, spread, options.reach)
+        self._flagged = book.unknown.any(axis=0)
+        self._domains = int(book.cells[:, 0].max()) + 1
+        if not 2 <= self._domains <= MOST_DOMAINS:
+            self._domains = 0
+        deviations, means = [], []
+        for name in book.feature_names:
+            is_prior = name == "prior"
+            deviations.append(0.1 * book.scale(name)[1] if is_prior else FEATURE_DEVIATION)
+            means.append(book.scale(name)[1] if is_prior else 0.0)
+        deviations += [UNKNOWN_DEVIATION] * int(self._flagged.sum())
+        means += [0.0] * (len(deviations) - len(means))
+        self._features = len(deviations)
+        both = np.array(
+            [*deviations, *([BY_DOMAIN_DEVIATION] * self._features * self._domains), *DRIFT_DEVIATION]
+        )
+        size = self.cells.size
+        self.mean = np.concatenate(
+            [np.zeros(size), means, np.zeros(self._features * self._domains), DRIFT_MEAN]
+        )
+        self.root = np.zeros((len(self.mean), len(self.mean)))
+        self.root[:size, :size] = self.cells.prior_root()
+        self.root[size:, size:] = np.diag(both)
+        self._coefficient_noise = DRIFT_NOISE * both**2
+        self.shocks = 0
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """What follows from the codebook."""
+        book = self.book
+        domains = book.cells[:, 0]
+        base = self._domain_base
+        self.base = base[np.minimum(domains, len(base) - 1)]
+        if "prior" in book.feature_names:
+            self.base = np.full(len(domains), book.scale("prior")[0])
+        self.traits = np.concatenate([book.values, book.unknown[:, self._flagged].astype(np.float64)], axis=1)
+
+    @property
+    def drift(self) -> int:
+        """Index of the first drift in the state."""
+        return len(self.mean) - len(DRIFTS)
+
+    def snapshot(self) -> Snapshot:
+        """The present moment."""
+        return Snapshot(
+            mean=self.mean, root=self.root, deviation=self.cells.deviation, variance=self.cells.variance
+        )
+
+    def go_back(self, moment: Snapshot) -> None:
+        """Return to a moment."""
+        self.mean, self.root = moment["mean"], moment["root"]
+        self.cells.deviation, self.cells.variance = moment["deviation"], moment["variance"]
+
+    def design(self, strata: Rows, trained: Float64) -> Float64:
+        """Rows of H, float64 (N, d): what the states add to the logit of tasks of these strata."""
+        size, width = self.cells.size, self._features
+        design = np.zeros((len(strata), len(self.mean)))
+        design[:, :size] = self.cells.loadings[self.book.cell[strata]]
+        design[:, size : size + width] = self.traits[strata]
+        for domain in range(self._domains):
+            rows = np.flatnonzero(self.book.domain[strata] == domain)
+            start = size + width * (1 + domain)
+            design[rows, start : start + width] = self.traits[strata[rows]]
+        design[:, -1] = trained
+        return design
+
+    def logits(self, states: Float64, deviation: Float64) -> Float64:
+        """Logit of each stratum, without a task's own, for given states and deviations of cells: float64 (S,)."""
+        size, width = self.cells.size, self._features
+        if self.cells.dense and len(self.cells.loadings) == size:
+            cells = self.base + states[:size] + deviation
+        else:
+            cells = self.base + self.cells.loadings @ states[:size] + deviation
+        logit: Float64 = cells[self.book.cell]
+        if width:
+            shared = states[size : size + width]
+            logit += self.traits @ shared
+            for domain in range(self._domains):
+                rows = np.flatnonzero(self.book.domain == domain)
+                start = size + width * (1 + domain)
+                logit[rows] += self.traits[rows] @ states[start : start + width]
+        return logit
+
+    def draw(self, rng: np.random.Generator, temper: float) -> tuple[Float64, Float64]:
+        """States (d,) and deviations of cells (C,), drawn with `temper` times their covariance."""
+        states = self.mean + self.root @ (np.sqrt(temper) * rng.standard_normal(self.root.shape[1]))
+        if not self.cells.variance.any():
+            return states, self.cells.deviation
+        spread = np.sqrt(temper * self.cells.variance)
+        return states, self.cells.deviation + spread * rng.standard_normal(len(spread))
+
+    def marginals(self, strata: Rows, trained: Float64) -> tuple[Float64, Float64]:
+        """Mean and variance of the shared part of these tasks' logits: float64 (N,) each."""
+        mean, variance = np.empty(len(strata)), np.empty(len(strata))
+        for start in range(0, len(strata), 4096):
+            part = slice(start, start + 4096)
+            design = self.design(strata[part], trained[part])
+            cells = self.book.cell[strata[part]]
+            mean[part] = design @ self.mean + self.base[cells] + self.cells.deviation[cells]
+            variance[part] = ((design @ self.root) ** 2).sum(axis=1) + self.cells.variance[cells]
+        return mean, variance
+
+    def learn(self, strata: Rows, batch: Observation, own: Residuals) -> Posterior:
+        """Condition on a batch; the groups' residuals are the caller's to keep."""
+        cell = self.book.cell[strata]
+        loose = np.unique(cell[self.cells.variance[cell] > 0])
+        design = self.design(strata, own.trained)
+        size = len(self.mean)
+        mean, root = self.mean, self.root
+        if len(loose):
+            design = np.concatenate([design, (cell[:, None] == loose[None]).astype(np.float64)], axis=1)
+            mean = np.concatenate([mean, self.cells.deviation[loose]])
+            wide = np.zeros((len(mean), len(mean)))
+            wide[:size, :size] = root
+            wide[size:, size:] = np.diag(np.sqrt(self.cells.variance[loose]))
+            root = wide
+        offset = self.base[cell] + own.mean
+        evidence = (offset, own.variance, batch.successes, batch.rollouts)
+        posterior = condition(mean, root, design, *evidence)
+        if shocks := self._shocks(mean, root, design, strata, posterior, batch, own, offset):
+            self.shocks += len(shocks)
+            root = add_noise(root, np.zeros(len(root)), *shocks)
+            posterior = condition(mean, root, design, *evidence)
+        self.mean, self.root = posterior.mean[:size], posterior.root[:size]
+        if len(loose):
+            self.cells.deviation, self.cells.variance = (
+                self.cells.deviation.copy(),
+                self.cells.variance.copy(),
+            )
+            self.cells.deviation[loose] = posterior.mean[size:]
+            self.cells.variance[loose] = np.maximum((posterior.root[size:] ** 2).sum(axis=1), 1e-12)
+        return posterior
+
+    def _shocks(
+        self,
+        mean: Float64,
+        root: Float64,
+        design: Float64,
+        strata: Rows,
+        posterior: Posterior,
+        batch: Observation,
+        own: Residuals,
+        offset: Float64,
+    ) -> list[Float64]:
+        """Directions in which the whole pool, or else single domains, moved beyond what was believed possible."""
+        start = design @ mean + offset
+        domain = self.book.domain[strata]
+        domains = self.book.cells[:, 0]
+        everything = (np.ones(len(strata), bool), np.ones(len(domains)))
+        single = [(domain == d, (domains == d).astype(np.float64)) for d in np.unique(domain).tolist()]
+        for candidates in ([everything], single):
+            found = []
+            for common, cells in candidates:
+                if common.sum() < SHOCK_GROUPS:
+                    continue
+                excess = shift(
+                    root, design, own.variance, common, posterior, start, batch.successes, batch.rollouts
+                )
+                if excess > 0:
+                    direction = np.zeros(len(mean))
+                    direction[: self.cells.size] = self.cells.onto_states(cells[:, None])[:, 0]
+                    found.append(direction * np.sqrt(min(excess, 25.0)))
+            if found:
+                return found
+        return []
+
+    def move(self, strata: Rows, signal: Float64) -> None:
+        """One step of training on groups of these strata. signal: 4·variance of their rewards, float64 (B,)."""
+        cells = self.cells
+        count = len(cells.loadings)
+        at = np.bincount(self.book.cell[strata], signal, count) / len(signal)
+        active = np.flatnonzero(at)
+        domains = self.book.cells[:, 0]
+        movement = np.zeros((count, 4))
+        movement[:, 1] = cells.nearness(np.arange(count), active) @ at[active]
+        movement[:, 2] = np.bincount(domains, at)[domains]
+        movement[:, 3] = at.sum()
+        onto = cells.onto_states(movement)
+        if cells.dense:
+            onto[:, 0] = at[: cells.size]
+        drift = slice(self.drift, self.drift + 4)
+        size = cells.size
+        mean, root = self.mean.copy(), self.root.copy()
+        mean[:size] += onto @ mean[drift]
+        root[:size] += onto @ root[drift]
+        noise = np.zeros(len(mean))
+        if cells.dense:
+            noise[:size] = self.options.signal_noise * at[:size]
+        loose = np.flatnonzero((cells.variance > 0) & (at > 0))
+        if len(loose):
+            cells.deviation, cells.variance = cells.deviation.copy(), cells.variance.copy()
+            cells.deviation[loose] += self.mean[drift][0] * at[loose]
+            uncertain = float((self.root[self.drift] ** 2).sum())
+            cells.variance[loose] += uncertain * at[loose] ** 2 + self.options.signal_noise * at[loose]
+        self.mean, self.root = mean, root
+        self.pass_time(1, noise)
+
+    def pass_time(self, steps: int, noise: Float64 | None = None) -> None:
+        """What `steps` steps make uncertain, whatever was trained, and `noise` (d,) more."""
+        cells = self.cells
+        diagonal = np.zeros(len(self.mean)) if noise is None else noise.copy()
+        each = self.options.noise
+        diagonal[: cells.size] += steps * (each if cells.dense else each / cells.spread)
+        diagonal[cells.size :] += steps * self._coefficient_noise
+        self.root = add_noise(self.root, diagonal)
+        cells.variance = np.where(cells.variance > 0, cells.variance + steps * each, 0.0)
+
+    def grow(self) -> None:
+        """The codebook has new cells and strata."""
+        self.cells.grow()
+        self._prepare()
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything."""
+        layout = {"flagged": self._flagged, "domains": self._domains, "shocks": self.shocks}
+        return {
+            **self.snapshot(),
+            **layout,
+            "noise": self._coefficient_noise,
+            "cells": self.cells.state_dict(),
+        }
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore it."""
+        self._flagged = np.array(state["flagged"], bool)
+        self._domains, self.shocks = int(state["domains"]), int(state["shocks"])
+        self._features = len(self.book.feature_names) + int(self._flagged.sum())
+        self._coefficient_noise = state["noise"]
+        self.cells.load_state_dict(state["cells"])
+        self.go_back(Snapshot({name: state[name] for name in ("mean", "root", "deviation", "variance")}))
+        self._prepare()
+
+
+def _prior_logits(prior: Prior, spread: float) -> tuple[float, Float64]:
+    """Prior variance of cells, and the prior mean of the logit by domain (one where it is the same for all)."""
+    tables = (prior.table_alpha, prior.table_beta)
+    if prior.kind == 2:
+        tables = (prior.task_alpha.astype(np.float64), prior.task_beta.astype(np.float64))
+    uncertain = float(np.mean(trigamma(tables[0]) + trigamma(tables[1])))
+    uniform = 2 * float(trigamma(np.ones(1))[0])
+    base = digamma(prior.table_alpha) - digamma(prior.table_beta)
+    return spread * uncertain / uniform, base
