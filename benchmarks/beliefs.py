@@ -1,0 +1,203 @@
+"""The state-space belief against the Beta update: speed, predictions of recorded runs, training in a world of cells.
+
+    python -m benchmarks.beliefs speed [--tasks 92000 1000000 10000000] [--steps 12]
+    python -m benchmarks.beliefs replay --recordings FOLDER
+    python -m benchmarks.beliefs cells [--seeds 8] [--first 0] [--shapes 7,4,.25 3,12,.15]
+
+speed: select(256) and observe of one step at a time; the beliefs take turns in one process, so that other load strikes
+both. Medians over the steps after the first three, with quartiles of the paired ratios, and bytes a task.
+
+replay: one step ahead, what a belief expected of the groups that a real run then answered. FOLDER holds pairs
+NAME_RUN.parquet (step, row, successes, rollouts) and NAME_pool.parquet (domain, level, and weak and strong if known).
+
+cells: many cells (domain x level), no reference models, a policy that learns fast what it is given. `share` is what a
+belief gains over random selection, over what knowing every cell's mean would gain.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bots import BOTS, TaskPool
+
+BATCH, ROLLOUTS, WARM_UP = 256, 16, 3
+BELIEFS: dict[str, dict[str, Any]] = {
+    "beta": {},
+    "state_space": {"belief": "state_space"},
+    "state_space, gain": {"belief": "state_space", "belief_options": {"gain": True}},
+}
+Floats = npt.NDArray[np.float64]
+
+
+def sigmoid(x: Floats) -> Floats:
+    """1/(1 + exp(-x))."""
+    value: Floats = 0.5 * (1 + np.tanh(x / 2))
+    return value
+
+
+def speed(sizes: list[int], steps: int) -> None:
+    """Seconds of a step, alternating."""
+    for tasks in sizes:
+        rng = np.random.default_rng(0)
+        hidden = rng.normal(-1, 2, tasks)
+        noise = rng.normal(0, 1, (2, tasks))
+        table = pa.table(
+            {
+                "domain": pa.DictionaryArray.from_arrays(rng.integers(0, 4, tasks).astype(np.int32), list("abcd")),
+                "level": rng.integers(1, 13, tasks),
+                "weak": np.round(16 * sigmoid(hidden - 1 + noise[0])) / 16,
+                "strong": np.round(16 * sigmoid(hidden + 2 + noise[1])) / 16,
+            }
+        )
+        pool = TaskPool.from_arrow(table, weak="weak", strong="strong")
+        beliefs = {name: BOTS(pool, rollouts=ROLLOUTS, **BELIEFS[name]) for name in ("beta", "state_space")}
+        seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in beliefs}
+        for _ in range(steps):
+            for name, bots in beliefs.items():
+                started = time.perf_counter()
+                rows = bots.select(BATCH)
+                selected = time.perf_counter()
+                rewards = (rng.random((BATCH, ROLLOUTS)) < sigmoid(hidden[rows])[:, None]).astype(np.float64)
+                observing = time.perf_counter()
+                bots.observe(rows, rewards)
+                seconds[name].append((selected - started, time.perf_counter() - observing))
+        taken = {name: np.array(values[WARM_UP:]) * 1000 for name, values in seconds.items()}
+        for name, values in taken.items():
+            select, observe = np.median(values, axis=0)
+            print(f"{tasks:>10,} {name:12} select {select:8.2f} ms  observe {observe:8.2f} ms", flush=True)
+        ratio = taken["state_space"].sum(axis=1) / taken["beta"].sum(axis=1)
+        low, middle, high = np.quantile(ratio, [0.25, 0.5, 0.75])
+        model = beliefs["state_space"]._beliefs
+        held = sum(column.nbytes for column in model.columns().values())
+        extra = model.tasks.stratum.nbytes + model.tasks.place.nbytes + model.blocked.nbytes
+        print(f"{tasks:>10,} state_space / beta {middle:.2f} [{low:.2f}, {high:.2f}]; {(held + extra) / tasks:.0f} bytes a task")
+
+
+def batches(path: Path) -> Iterator[tuple[npt.NDArray[np.int64], Floats, npt.NDArray[np.int64]]]:
+    """Rows, successes and rollouts of each step."""
+    table = pq.read_table(path)
+    step, row, successes, rollouts = (table[name].to_numpy() for name in ("step", "row", "successes", "rollouts"))
+    for number in range(int(step.max()) + 1):
+        of = step == number
+        yield row[of].astype(np.int64), successes[of].astype(np.float64), rollouts[of].astype(np.int64)
+
+
+def replay(folder: Path) -> None:
+    """Brier scores of one-step-ahead predictions."""
+    for path in sorted(folder.glob("*.parquet")):
+        pool_path = folder / f"{path.stem.split('_')[0]}_pool.parquet"
+        if path == pool_path or not pool_path.exists():
+            continue
+        table = pq.read_table(pool_path)
+        anchored = [True, False] if "weak" in table.schema.names else [False]
+        for anchors in anchored:
+            names = {"weak": "weak", "strong": "strong"} if anchors else {}
+            columns = table if anchors else table.drop_columns([n for n in ("weak", "strong") if n in table.schema.names])
+            for name in ("beta", "state_space"):
+                bots = BOTS(TaskPool.from_arrow(columns, **names), rollouts=8, **BELIEFS[name])
+                predicted, observed, at = [], [], []
+                for step, (rows, successes, rollouts) in enumerate(batches(path)):
+                    predicted.append(bots.predict_mean(rows))
+                    observed.append(successes / rollouts)
+                    at.append(np.full(len(rows), step))
+                    bots.mark_selected(rows, step)
+                    rewards = [
+                        (np.arange(n) < s).astype(np.float64) for n, s in zip(rollouts, successes, strict=True)
+                    ]
+                    bots.observe(rows, rewards, step=step)
+                error, when = np.concatenate(predicted) - np.concatenate(observed), np.concatenate(at)
+                late = when > when.max() / 2
+                print(
+                    f"{path.stem:16} {'anchors' if anchors else 'none':8} {name:12} Brier {np.mean(error**2):.4f}, "
+                    f"second half {np.mean(error[late] ** 2):.4f}, bias there {error[late].mean():+.3f}",
+                    flush=True,
+                )
+
+
+def train_in_cells(seed: int, shape: tuple[int, int, float], settings: dict[str, Any] | None) -> tuple[float, float]:
+    """Effective task ratio and final pass rate of 60 steps of 8 x 8. settings: of BOTS; None: the cells' oracle."""
+    domains, levels, rate = shape
+    rng = np.random.default_rng(seed)
+    tasks, cells = 2000, domains * levels
+    domain, level = rng.integers(0, domains, tasks), rng.integers(1, levels + 1, tasks)
+    cell, of = domain * levels + level - 1, np.arange(cells) // levels
+    easy, hard = rng.normal(-1.0, 0.6, cells), rng.normal(-4.5, 1.0, cells)
+    skill = np.where(rng.random(cells) < 0.3, easy, hard) - 0.5 * (np.arange(cells) % levels)
+    own = rng.normal(0, 0.7, tasks)
+    table = pa.table({"domain": [f"d{d}" for d in domain], "level": pa.array(level, pa.int32())})
+    bots = BOTS(TaskPool.from_arrow(table), rollouts=8, seed=seed, **(settings or {}))
+    effective = []
+    for _ in range(60):
+        if settings is None:
+            nearest = np.argsort(np.abs(sigmoid(skill) - 0.5), kind="stable")
+            rows = np.concatenate([rng.permutation(np.flatnonzero(cell == c)) for c in nearest])[:8]
+        else:
+            rows = bots.select(8)
+        p = sigmoid(skill[cell[rows]] + own[rows])
+        rewards = (rng.random((8, 8)) < p[:, None]).astype(np.float64)
+        if settings is not None:
+            bots.observe(rows, rewards)
+        mean = rewards.mean(axis=1)
+        effective.append(np.mean((mean > 0) & (mean < 1)))
+        for c, signal in zip(cell[rows], 4 * mean * (1 - mean), strict=True):
+            skill[c] += rate * signal
+            skill[of == of[c]] += 0.06 * signal
+            skill += 0.01 * signal
+    return float(np.mean(effective)), float(sigmoid(skill[cell] + own).mean())
+
+
+def cells(shapes: list[tuple[int, int, float]], seeds: range) -> None:
+    """Final pass rates against random selection and the oracle's, paired by seed."""
+    arms: dict[str, dict[str, Any] | None] = {"random": {"selector": "random"}, "oracle": None, **BELIEFS}
+    for shape in shapes:
+        ends = {
+            name: np.array([train_in_cells(seed, shape, settings) for seed in seeds]) for name, settings in arms.items()
+        }
+        random, oracle = ends["random"][:, 1].mean(), ends["oracle"][:, 1].mean()
+        for name, values in ends.items():
+            mean, error = values[:, 1].mean(), values[:, 1].std(ddof=1) / len(seeds) ** 0.5
+            print(
+                f"{shape} {name:18} effective {values[:, 0].mean():.2f}  final {mean:.3f} ± {error:.3f}  "
+                f"share {(mean - random) / (oracle - random):.2f}",
+                flush=True,
+            )
+
+
+def _shape(text: str) -> tuple[int, int, float]:
+    domains, levels, rate = text.split(",")
+    return int(domains), int(levels), float(rate)
+
+
+def main() -> None:
+    """See the module."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    of = parser.add_subparsers(dest="what", required=True)
+    timed = of.add_parser("speed")
+    timed.add_argument("--tasks", type=int, nargs="+", default=[92_000, 1_000_000, 10_000_000])
+    timed.add_argument("--steps", type=int, default=12)
+    of.add_parser("replay").add_argument("--recordings", type=Path, required=True)
+    world = of.add_parser("cells")
+    world.add_argument("--seeds", type=int, default=8)
+    world.add_argument("--first", type=int, default=0)
+    shapes = [(7, 4, 0.25), (4, 6, 0.25), (12, 3, 0.25), (3, 12, 0.15)]
+    world.add_argument("--shapes", type=_shape, nargs="+", default=shapes)
+    options = parser.parse_args()
+    if options.what == "speed":
+        speed(options.tasks, options.steps)
+    elif options.what == "replay":
+        replay(options.recordings)
+    else:
+        cells(options.shapes, range(options.first, options.first + options.seeds))
+
+
+if __name__ == "__main__":
+    main()
