@@ -20,7 +20,7 @@ import argparse
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -52,7 +52,9 @@ def speed(sizes: list[int], steps: int) -> None:
         noise = rng.normal(0, 1, (2, tasks))
         table = pa.table(
             {
-                "domain": pa.DictionaryArray.from_arrays(rng.integers(0, 4, tasks).astype(np.int32), list("abcd")),
+                "domain": pa.DictionaryArray.from_arrays(
+                    rng.integers(0, 4, tasks).astype(np.int32), list("abcd")
+                ),
                 "level": rng.integers(1, 13, tasks),
                 "weak": np.round(16 * sigmoid(hidden - 1 + noise[0])) / 16,
                 "strong": np.round(16 * sigmoid(hidden + 2 + noise[1])) / 16,
@@ -79,13 +81,18 @@ def speed(sizes: list[int], steps: int) -> None:
         model = beliefs["state_space"]._beliefs
         held = sum(column.nbytes for column in model.columns().values())
         extra = model.tasks.stratum.nbytes + model.tasks.place.nbytes + model.blocked.nbytes
-        print(f"{tasks:>10,} state_space / beta {middle:.2f} [{low:.2f}, {high:.2f}]; {(held + extra) / tasks:.0f} bytes a task")
+        size = (held + extra) / tasks
+        print(
+            f"{tasks:>10,} state_space / beta {middle:.2f} [{low:.2f}, {high:.2f}]; {size:.0f} bytes a task"
+        )
 
 
 def batches(path: Path) -> Iterator[tuple[npt.NDArray[np.int64], Floats, npt.NDArray[np.int64]]]:
     """Rows, successes and rollouts of each step."""
     table = pq.read_table(path)
-    step, row, successes, rollouts = (table[name].to_numpy() for name in ("step", "row", "successes", "rollouts"))
+    step, row, successes, rollouts = (
+        table[name].to_numpy() for name in ("step", "row", "successes", "rollouts")
+    )
     for number in range(int(step.max()) + 1):
         of = step == number
         yield row[of].astype(np.int64), successes[of].astype(np.float64), rollouts[of].astype(np.int64)
@@ -101,7 +108,11 @@ def replay(folder: Path) -> None:
         anchored = [True, False] if "weak" in table.schema.names else [False]
         for anchors in anchored:
             names = {"weak": "weak", "strong": "strong"} if anchors else {}
-            columns = table if anchors else table.drop_columns([n for n in ("weak", "strong") if n in table.schema.names])
+            columns = (
+                table
+                if anchors
+                else table.drop_columns([n for n in ("weak", "strong") if n in table.schema.names])
+            )
             for name in ("beta", "state_space"):
                 bots = BOTS(TaskPool.from_arrow(columns, **names), rollouts=8, **BELIEFS[name])
                 predicted, observed, at = [], [], []
@@ -111,7 +122,8 @@ def replay(folder: Path) -> None:
                     at.append(np.full(len(rows), step))
                     bots.mark_selected(rows, step)
                     rewards = [
-                        (np.arange(n) < s).astype(np.float64) for n, s in zip(rollouts, successes, strict=True)
+                        (np.arange(n) < s).astype(np.float64)
+                        for n, s in zip(rollouts, successes, strict=True)
                     ]
                     bots.observe(rows, rewards, step=step)
                 error, when = np.concatenate(predicted) - np.concatenate(observed), np.concatenate(at)
@@ -123,8 +135,33 @@ def replay(folder: Path) -> None:
                 )
 
 
-def train_in_cells(seed: int, shape: tuple[int, int, float], settings: dict[str, Any] | None) -> tuple[float, float]:
-    """Effective task ratio and final pass rate of 60 steps of 8 x 8. settings: of BOTS; None: the cells' oracle."""
+class CellRun(NamedTuple):
+    """effective: mean effective task ratio. final: the pool's mean pass rate at the end.
+
+    open, asked: bool (60, C), whether a cell's mean pass rate was from .25 to .75 at a step, whether it was selected.
+    """
+
+    effective: float
+    final: float
+    open: npt.NDArray[np.bool_]
+    asked: npt.NDArray[np.bool_]
+
+
+def longest_waits(run: CellRun) -> npt.NDArray[np.int64]:
+    """For each cell that was open, the most steps in a row that it was open and not selected."""
+    waits = []
+    for is_open, asked in zip(run.open.T, run.asked.T, strict=True):
+        longest = current = 0
+        for waiting in is_open & ~asked:
+            current = current + 1 if waiting else 0
+            longest = max(longest, current)
+        if is_open.any():
+            waits.append(longest)
+    return np.array(waits, np.int64)
+
+
+def train_in_cells(seed: int, shape: tuple[int, int, float], settings: dict[str, Any] | None) -> CellRun:
+    """60 steps of 8 x 8. settings: of BOTS; None: the cells' oracle."""
     domains, levels, rate = shape
     rng = np.random.default_rng(seed)
     tasks, cells = 2000, domains * levels
@@ -136,12 +173,15 @@ def train_in_cells(seed: int, shape: tuple[int, int, float], settings: dict[str,
     table = pa.table({"domain": [f"d{d}" for d in domain], "level": pa.array(level, pa.int32())})
     bots = BOTS(TaskPool.from_arrow(table), rollouts=8, seed=seed, **(settings or {}))
     effective = []
-    for _ in range(60):
+    is_open, asked = np.zeros((60, cells), bool), np.zeros((60, cells), bool)
+    for step in range(60):
+        is_open[step] = np.abs(sigmoid(skill) - 0.5) <= 0.25
         if settings is None:
             nearest = np.argsort(np.abs(sigmoid(skill) - 0.5), kind="stable")
             rows = np.concatenate([rng.permutation(np.flatnonzero(cell == c)) for c in nearest])[:8]
         else:
             rows = bots.select(8)
+        asked[step, cell[rows]] = True
         p = sigmoid(skill[cell[rows]] + own[rows])
         rewards = (rng.random((8, 8)) < p[:, None]).astype(np.float64)
         if settings is not None:
@@ -152,22 +192,25 @@ def train_in_cells(seed: int, shape: tuple[int, int, float], settings: dict[str,
             skill[c] += rate * signal
             skill[of == of[c]] += 0.06 * signal
             skill += 0.01 * signal
-    return float(np.mean(effective)), float(sigmoid(skill[cell] + own).mean())
+    return CellRun(float(np.mean(effective)), float(sigmoid(skill[cell] + own).mean()), is_open, asked)
 
 
 def cells(shapes: list[tuple[int, int, float]], seeds: range) -> None:
     """Final pass rates against random selection and the oracle's, paired by seed."""
     arms: dict[str, dict[str, Any] | None] = {"random": {"selector": "random"}, "oracle": None, **BELIEFS}
     for shape in shapes:
-        ends = {
-            name: np.array([train_in_cells(seed, shape, settings) for seed in seeds]) for name, settings in arms.items()
+        runs = {
+            name: [train_in_cells(seed, shape, settings) for seed in seeds] for name, settings in arms.items()
         }
-        random, oracle = ends["random"][:, 1].mean(), ends["oracle"][:, 1].mean()
-        for name, values in ends.items():
-            mean, error = values[:, 1].mean(), values[:, 1].std(ddof=1) / len(seeds) ** 0.5
+        finals = {name: np.array([run.final for run in of_arm]) for name, of_arm in runs.items()}
+        random, oracle = finals["random"].mean(), finals["oracle"].mean()
+        for name, of_arm in runs.items():
+            mean, error = finals[name].mean(), finals[name].std(ddof=1) / len(seeds) ** 0.5
+            waits = np.concatenate([longest_waits(run) for run in of_arm])
             print(
-                f"{shape} {name:18} effective {values[:, 0].mean():.2f}  final {mean:.3f} ± {error:.3f}  "
-                f"share {(mean - random) / (oracle - random):.2f}",
+                f"{shape} {name:18} effective {np.mean([run.effective for run in of_arm]):.2f}  final {mean:.3f} ± "
+                f"{error:.3f}  share {(mean - random) / (oracle - random):.2f}  longest wait of an open cell: median "
+                f"{np.median(waits):.0f}, 90 % {np.quantile(waits, 0.9):.0f}, most {waits.max()} steps",
                 flush=True,
             )
 
@@ -179,7 +222,9 @@ def _shape(text: str) -> tuple[int, int, float]:
 
 def main() -> None:
     """See the module."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     of = parser.add_subparsers(dest="what", required=True)
     timed = of.add_parser("speed")
     timed.add_argument("--tasks", type=int, nargs="+", default=[92_000, 1_000_000, 10_000_000])

@@ -47,7 +47,7 @@ def _batches(tasks: int, steps: int, seed: int = 1, size: int = 24) -> list[Batc
 
 
 def _tell(bots: BOTS, batches: list[Batch]) -> None:
-    for step, rows, groups in batches:
+    for step, rows, _ in batches:
         bots.mark_selected(rows, step)
     for step, rows, groups in batches:
         bots.observe(rows, groups, step=step)

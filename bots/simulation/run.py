@@ -93,9 +93,8 @@ def simulate(simulation: Simulation, seed: int) -> Trace:
     waiting: deque[tuple[int, Any, Float64]] = deque()
     for step in range(simulation.steps):
         rows = bots.select(simulation.batch)
-        alpha, beta = bots.alpha[rows].astype(np.float64), bots.beta[rows].astype(np.float64)
-        predicted[step] = mean = alpha / (alpha + beta)
-        sd[step] = np.sqrt(mean * (1 - mean) / (alpha + beta + 1)).mean()
+        predicted[step] = bots.predict_mean(rows)
+        sd[step] = bots.predict_deviation(rows).mean()
         p = learner.pass_rates(rows)
         signal[step] = 4 * np.mean(p * (1 - p))
         rewards = learner.answer(rows, simulation.rollouts)
