@@ -185,7 +185,8 @@ def check_selections(make: Factory) -> None:
                     raise AssertionError(f"a selection repeats rows with {settings}")
                 if shares is not None and (np.bincount(bots.pool.domain_codes[rows]) != [8, 16, 8]).any():
                     raise AssertionError(f"the domains' shares are not kept with {settings}")
-                bots.observe(rows, np.random.default_rng(step).random((32, 4)) < 0.4, step=step)
+                rewards = np.random.default_rng(step).random((32, 4)) < 0.4
+                bots.observe(rows, rewards.astype(np.float64), step=step)
                 before = rows
             if len(np.unique(bots.select(280))) != 280:
                 raise AssertionError("nearly the whole pool cannot be selected")

@@ -11,11 +11,10 @@ from bots.belief.history import History
 from bots.belief.prior import Prior
 from bots.observation import Observation
 from bots.pool import TaskPool
-from bots.support.registry import load_class
+from bots.support import registry
 
 BETA = "beta"
 """The paper's update, which is not a model of this kind: see `bots.belief.update`."""
-BUILT_IN = {"state_space": "bots.belief.state_space.model:StateSpace"}
 
 
 def make_belief(
@@ -26,11 +25,8 @@ def make_belief(
     name: state_space, or "module:Class". options: keyword arguments of the class.
     Raises ValueError for an unknown name, options it does not take, or a pool that lacks what it needs.
     """
-    cls = load_class("belief", name, {**BUILT_IN, BETA: BETA}, BeliefModel)  # type: ignore[type-abstract]
-    try:
-        return cls(pool, prior, history, **options)
-    except TypeError as error:
-        raise ValueError(f"belief {name!r}: {error}") from error
+    arguments = (pool, prior, history)
+    return registry.make("belief", name, BeliefModel, arguments, options)  # type: ignore[type-abstract]
 
 
 class Modelled:

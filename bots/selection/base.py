@@ -76,7 +76,7 @@ class Selector(ABC):
         return {}
 
 
-def checked_rows(name: str, rows: object, beliefs: Beliefs, request: SelectionRequest) -> Rows:
+def checked_rows(name: str, rows: object, beliefs: Belief, request: SelectionRequest) -> Rows:
     """What the selector called `name` returned, as int64 (request.batch,).
 
     Raises SelectorError unless it is an array of `request.batch` distinct integers, each a row of the pool that is

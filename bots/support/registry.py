@@ -6,6 +6,7 @@ The interface of each kind, and the conformance suite that ships with it:
     selector    bots.selection.base.Selector          bots.selection.conformance
     evidence    bots.evidence.base.Evidence           bots.evidence.conformance
     adaptor     bots.adapt.interface.Adaptor          bots.adapt.conformance
+    belief      bots.belief.base.BeliefModel          bots.belief.conformance
     loss        bots.learning.losses.PolicyLoss       bots.learning.conformance
     grader      bots.graders.base.Grader              bots.graders.conformance
     weight_sync actors.weights.sync.WeightSync        (none: it needs a learner and engines; see tests/actors/weights)
@@ -40,6 +41,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
     },
     "adaptor": {
         "predictive": "bots.adapt.grid:PredictiveGrid",
+    },
+    "belief": {
+        "beta": "bots.belief.update:Posterior",
+        "state_space": "bots.belief.state_space.model:StateSpace",
     },
     "loss": {
         "grpo": "bots.learning.losses:GRPO",
