@@ -68,7 +68,7 @@ def main() -> None:
     )
     for step in range(60):
         rows = bots.select(32, step=step)
-        rewards = rng.random((32, 8)) < pass_rates[rows, None]
+        rewards = (rng.random((32, 8)) < pass_rates[rows, None]).astype(float)
         bots.observe(rows, rewards, step=step)
         if step % 20 == 19:
             print(

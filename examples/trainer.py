@@ -33,8 +33,9 @@ class Policy:
     def probabilities(self, rows: np.ndarray) -> np.ndarray:
         """Probability of each answer, (B, 10)."""
         logits = self.features[rows] @ self.weights
-        exponential = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return exponential / exponential.sum(axis=1, keepdims=True)
+        exponential: np.ndarray = np.exp(logits - logits.max(axis=1, keepdims=True))
+        exponential /= exponential.sum(axis=1, keepdims=True)
+        return exponential
 
     def roll_out(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Completions (B, n), each one of the ten answers, and their rewards (B, n), 1 where right."""

@@ -23,16 +23,16 @@ class FollowedTasks:
 
     Its cost does not depend on the pool's size.
 
-    A likelihood needs the past of the observed tasks under every grid point, and K tasks times the grid would
-    be far more memory than the beliefs themselves. So `sample` tasks, drawn once evenly at random, are followed
-    exactly from the start, and besides them the `recent` tasks observed last: those are what the following
-    batches return to. A task that enters at its first observation inherits the implicit history of the followed
-    tasks with the nearest p̃ now (exact as far as the plug-in's predictions moved in parallel), and with NaN the
-    prior. A pool of at most `sample` tasks is followed whole. Memory: (sample + recent)·G·8 bytes.
+    A likelihood needs the history of the observed tasks under every grid point, and K tasks times the grid would
+    take far more memory than the beliefs. So `sample` tasks, drawn once uniformly, are tracked exactly from the
+    start, and in addition the `recent` tasks observed last, to which later batches return. A task that enters at its
+    first observation inherits the implicit history of the tracked tasks with the nearest p̃ (exact if the plug-in's
+    predictions moved in parallel), or the prior if its p̃ is NaN. A pool of at most `sample` tasks is tracked
+    completely. Memory: (sample + recent)·G·8 bytes.
 
     A wave may come in parts, which form one update, and skipped waves only forget, as in `Posterior`.
-    Evidence that comes after a later wave has begun is added as (1-λ)^age·(1-ρ)·counts, as if p̃ had stood for
-    it: exact but for tasks that were selected and awaited.
+    Evidence that comes after a later wave has begun is added as (1-λ)^age·(1-ρ)·counts, as if p̃ had been
+    applied: exact except for tasks that were selected and awaited.
 
     size: K, tasks in the pool. lams, rhos: the grid's two axes; G = len(lams)·len(rhos), ρ running fastest.
     """

@@ -22,39 +22,39 @@ VALUE_EVERY, JUDGED = 4, 1024
 
 
 class PredictiveGrid(Adaptor):
-    """λ and ρ by the learning signal that each would select, judged by the beliefs that predict best.
+    """λ and ρ by the learning signal each would select, judged by the beliefs that predict best.
 
-    For each point g of a small grid of (λ, ρ) the beliefs are followed as if g had been used all along
-    (the update of `bots.belief.update`). Then two questions are asked in turn.
+    For each point g of a small grid of (λ, ρ) the beliefs are tracked as if g had been used all along
+    (the update of `bots.belief.update`). Two questions then follow.
 
-    *Which beliefs are right?* Before an observation is learned, each g is scored by the Beta-binomial likelihood
+    *Which beliefs are right?* Before each observation is used, every g is scored by the Beta-binomial likelihood
 
         ℓ_gτ = Σ_B ln B(τα_g + s, τβ_g + n − s) − ln B(τα_g, τβ_g)
 
     for each concentration τ, and L_gτ = δ·L_gτ + ℓ_gτ: prequential scores (Dawid 1984) with exponential
-    forgetting as in dynamic model averaging (Raftery, Kárný and Ettler 2010, Technometrics 52). Fractional
-    successes take the same formula. Selection does not bias the scores: each is conditional on the task.
+    forgetting as in dynamic model averaging (Raftery, Kárný and Ettler 2010, Technometrics 52). The formula
+    also holds for fractional successes. Selection does not bias the scores: each is conditional on the task.
 
-    *Which (λ, ρ) selects best, if those are right?* Under g a task is selected in proportion to the density of
-    Beta(α_g, β_g) at p* (batches being small against the pool), so the expected signal of its batch is
+    *Which (λ, ρ) selects best, given those beliefs?* Under g a task is selected in proportion to the density of
+    Beta(α_g, β_g) at p* (batches are small relative to the pool), so the expected signal of its batch is
 
         V_g = Σ_k Beta(p*; α_g, β_g)·E[4p(1−p)] / Σ_k Beta(p*; α_g, β_g),
 
     with the expectation under the best predicting (g, τ). λ and ρ are the means under weights
-    ∝ exp((V_g − `caution`·distance)/`temperature`), the distance being in grid cells from the configured values.
+    ∝ exp((V_g − `caution`·distance)/`temperature`); the distance is in grid cells from the configured values.
 
-    Why not simply the most likely (λ, ρ)? Tried first: likelihood judges above all how wide beliefs are. The
-    ρn/λ implicit counts claim a precision that no plug-in has, so likelihood turns ρ down, although narrow
-    beliefs keep Thompson draws from wasting batches on unknown tasks: in `benchmarks/selftuning.py`
-    it recovered 77 to 97 % of the best fixed choice and was below the default on half of the pools.
+    Why not the most likely (λ, ρ)? Likelihood mostly judges the width of the beliefs. The ρn/λ implicit counts
+    claim a precision that no plug-in has, so likelihood lowers ρ, although narrow beliefs keep Thompson draws from
+    wasting batches on unknown tasks. In `benchmarks/selftuning.py` it recovered 77 to 97 % of the best fixed choice
+    and was below the default on half of the pools.
 
-    The beliefs are kept for a sample of the pool and for the tasks observed last (`FollowedTasks`): 2.4 MB by
+    The beliefs are kept for a sample of the pool and for recently observed tasks (`FollowedTasks`): 2.4 MB by
     default, whatever the pool's size. p* is adapted on request (`SignalParabola`), within `p_star_range`.
 
     lams, rhos: the grid; by default the values of the paper's ablations.
     discount: δ; about 1/(1−δ) waves count, for L and V alike.
-    caution: signal that a grid cell's distance from the configured values must gain. temperature: differences in
-        signal much smaller than this don't matter.
+    caution: signal that each grid cell of distance from the configured values must gain. temperature: differences in
+        signal much smaller than this do not matter.
     sample, recent: of `FollowedTasks`. seed: of the sample.
     """
 

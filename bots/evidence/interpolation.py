@@ -15,7 +15,7 @@ from bots.support.arrays import Float32, Float64, Rows
 class Interpolation(Evidence):
     """p̃ = clip(w + μ̃·(s − w), 0, 1), with w and s the pass rates of a weak and a strong reference model.
 
-    A batch gives μ = (mean p̂ − mean w) / (mean s − mean w), which is smoothed to μ̃ = γ·μ̃ + (1−γ)·μ;
+    A batch gives μ = (mean p̂ − mean w) / (mean s − mean w), smoothed to μ̃ = γ·μ̃ + (1−γ)·μ;
     the first batch gives μ̃ = μ. Only p̃ is clipped: a policy below the weak model has μ < 0.
 
     Where this differs from the paper, and why. The paper's ratio explodes when the batch's anchors have nearly
@@ -24,20 +24,20 @@ class Interpolation(Evidence):
         SE = sqrt(v / B) / |mean s − mean w|,   v = max(var(p̂ − w), var(p̂ − s)),
 
     (delta method; the residual variance of p̂ − w − μ·(s − w) is convex in μ, so v bounds it for all μ in
-    [0, 1]). The step of the moving average is therefore (1−γ)·κ with κ = min(1, (τ/SE)²): the weight of an
-    estimate in proportion to its information, capped at the paper's. With SE ≤ τ it is exactly the paper's
-    step, and with a vanishing gap the step vanishes like the gap. Until the information that has come in
-    equals that of one batch with SE = τ (Σκ ≥ 1) μ̃ is the κ-weighted mean of the μ, and it is not
-    used for prediction; a first batch with SE ≤ τ again gives exactly the paper's μ̃ = μ. v is shrunk
-    towards 1/4, the largest variance of a rate, with the weight of one task, since one or two tasks don't
-    show a variance. A batch that comes d waves late has κ·γᵈ, its weight had it come in time.
+    [0, 1]). The moving average therefore moves by (1−γ)·κ with κ = min(1, (τ/SE)²): an estimate's weight is
+    proportional to its information, capped at the paper's. With SE ≤ τ it moves exactly as in
+    the paper, and with a vanishing gap the move vanishes like the gap. Until the information gathered equals that of
+    one batch with SE = τ (Σκ ≥ 1), μ̃ is the κ-weighted mean of the μ and is not used for
+    prediction; a first batch with SE ≤ τ again gives exactly the paper's μ̃ = μ. v is shrunk
+    towards 1/4, the largest variance of a rate, with the weight of one task, because one or two tasks do not
+    determine a variance. A batch that is d waves late has κ·γᵈ, the weight it would have had in time.
 
     Tasks without both anchors are left out of the batch means and have no prediction.
 
     gamma: γ in [0, 1); 0.9 as in the reference code (unconfirmed in the paper).
-    per_domain: a μ̃ for each domain rather than one for the pool. Default: if there are several domains, since
-        a policy's place between the two models differs between, say, math and logic, and each domain's
-        share of a batch moves from step to step under selection, which would shift a common μ̃ for no reason.
+    per_domain: a μ̃ for each domain rather than one for the pool. Default: if there are several domains, because
+        a policy's position between the two models differs between, say, math and logic, and selection changes each
+        domain's share of a batch from wave to wave, which would shift a common μ̃ for no reason.
     tolerance: τ, in units of the distance between weak and strong. At 0.5 the batch tells the two
         models apart at two standard errors; batches of 32 tasks with an anchor gap of 0.2 have SE ≈ 0.25.
     """
@@ -88,7 +88,7 @@ class Interpolation(Evidence):
         mu = float(above_weak.mean()) / gap
         gathered = self.weight[group]
         if gathered < 1:
-            # As a ratio of sums, so that a huge μ without information cannot swallow the digits of the next.
+            # As a ratio of sums, so that a huge μ without information cannot cancel the digits of the next one.
             total = gathered + information
             self.capability[group] = (gathered * self.capability[group] + information * mu) / total
             self.weight[group] = min(1.0, total)

@@ -17,7 +17,7 @@ class ItemResponse(Evidence):
 
     The two reference models fix the scale of the ability θ: the weak one has θ = 0, the strong one θ = 1.
     Then each task's logit is c + a·θ with c = logit w and a = logit s − logit w (discrimination), and its
-    difficulty is b = −c/a. Against the paper's linear interpolation: equal progress moves a task at 0.5 more
+    difficulty is b = −c/a. Unlike the paper's linear interpolation, equal progress moves a task at 0.5 more
     than one at 0.02, and a policy beyond the strong model is not cut off at 0 or 1.
 
     Anchors are measured with few samples, so a rate r of m samples is taken as the empirical logit
@@ -32,7 +32,7 @@ class ItemResponse(Evidence):
     over degrees of freedom, since tasks deviate from any two-number description by far more than their
     rollouts' noise. Predictions integrate over θ by MacKay's probit approximation.
 
-    Tasks without both anchors teach nothing and have no prediction; nor has a domain before its first batch.
+    Tasks without both anchors are ignored and have no prediction; a domain has none before its first batch.
 
     anchor_samples: m, the samples behind each anchor pass rate.
     drift: standard deviation of a wave's change of ability, in distances between weak and strong.
@@ -58,7 +58,7 @@ class ItemResponse(Evidence):
         self.ability = np.full(groups, 0.5)
         """θ of each domain, float64."""
         self.variance = np.ones(groups)
-        """P, float64. At first 1: anywhere around the two models."""
+        """P, float64. Starts at 1: anywhere around the two models."""
         self.dispersion = np.full(groups, 4.0)
         """φ, float64."""
         self.last_wave = np.full(groups, -1)
@@ -112,7 +112,7 @@ class ItemResponse(Evidence):
             p = _sigmoid(c + a * theta)
             slope = np.sum(n * a * (p_hat - p)) / phi - (theta - start) / prior
             curvature = np.sum(n * a**2 * p * (1 - p)) / phi + 1 / prior
-            # The log posterior is concave; the limit keeps Newton from leaping off its flat tails.
+            # The log posterior is concave; the limit keeps Newton steps from overshooting on its flat tails.
             move = float(np.clip(slope / curvature, -1, 1))
             theta += move
             if abs(move) < 1e-9:

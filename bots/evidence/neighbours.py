@@ -1,4 +1,4 @@
-"""Neighbours: a task borrows from the recently observed tasks that are most like it."""
+"""Neighbours: a task borrows evidence from the most similar recently observed tasks."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ class Neighbours(Evidence):
     """p̃ is an attention-weighted mean of the pass rates of similar, recently observed tasks.
 
     In the spirit of DOTS (Sun et al. 2025, arXiv 2506.05316), which predicts a task's difficulty by attention
-    from its embedding to those of a freshly evaluated reference set. Here the reference set is the last
-    `memory` distinct tasks that training observed anyway, each with its newest pass rate, and
+    from its embedding to those of a newly evaluated reference set. Here the reference set is the last `memory`
+    distinct tasks observed in training, each with its newest pass rate, and
 
-        p̃ = (Σ aᵣ·p̂ᵣ + p̄) / (Σ aᵣ + 1),   aᵣ = exp((cos(z, zᵣ) − 1) / T) · gamma^(age of r in steps),
+        p̃ = (Σ aᵣ·p̂ᵣ + p̄) / (Σ aᵣ + 1),   aᵣ = exp((cos(z, zᵣ) − 1) / T) · gamma^(age of r in waves),
 
-    with p̄ the age-weighted mean of the memory, worth one identical observation: a task with nothing like it
-    gets the mean. T is not trained off-line as DOTS's adapter is: it is the one of a small grid whose
-    one-step-ahead predictions of the batches had the least (forgetting) squared error.
+    where p̄, the age-weighted mean of the memory, counts as one identical observation: a task without similar ones
+    gets the mean. T is not trained offline like DOTS's adapter: it is the value of a small grid whose one-step-ahead
+    predictions had the least squared error, with forgetting.
 
-    Time and memory are bounded: at most `landmarks` tasks, drawn evenly from the pool, are compared with the
-    memory at each step, O(landmarks · memory · dimensions), and every other task takes the prediction of the
-    landmark most like it (found once, when the pool is read). A pool of at most `landmarks` tasks is
-    predicted exactly. 4 bytes a task are held.
+    Time and memory are bounded: at most `landmarks` tasks, spread evenly over the pool, are compared with the memory
+    at each wave, O(landmarks · memory · dimensions), and every other task gets the prediction of the most similar
+    landmark (found once, when the pool is read). A pool of at most `landmarks` tasks is predicted exactly. Memory:
+    4 bytes per task.
 
-    A task whose features are null or all zero has no prediction, nor has any before the first batch.
+    A task whose features are null or all zero has no prediction; before the first batch none has.
 
     column: the pool's column of features, a fixed-size list of floats: embeddings of the prompts, or any
-        numbers that describe the tasks. Only the direction matters: centre and scale features beforehand.
-    memory, landmarks: sizes, see above. gamma: what an observation weighs after one more step.
+        numbers that describe the tasks. Only the direction matters: center and scale the features beforehand.
+    memory, landmarks: sizes, see above. gamma: weight of an observation after one more wave.
     """
 
     def __init__(
@@ -90,7 +90,7 @@ class Neighbours(Evidence):
         return nearest
 
     def observe(self, observation: Observation) -> None:
-        """Score the temperatures on the batch, then remember it; a task takes its old slot or the oldest."""
+        """Score the temperatures on the batch, then store it; a task takes its old slot or the oldest one."""
         usable = observation.only(self.nearest[observation.rows] >= 0)
         wave, rows, p_hat = usable.wave, usable.rows, usable.pass_rates
         if len(rows) == 0:

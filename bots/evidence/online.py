@@ -18,22 +18,22 @@ MAX_GROUPS = 65_536
 
 
 class Online(Evidence):
-    """p̃ is the recent mean pass rate of the task's group, shrunk to its parent group's, and so on up.
+    """p̃ is the recent mean pass rate of the task's group, shrunk towards its parent group's, and so on up.
 
     The columns nest: with `columns=["domain", "level"]` a task belongs to its (domain, level), whose parent
-    is the domain, whose parent is the pool. A group's mean is an exponentially forgetting average over the
-    tasks observed in it, and counts its parent's mean as `strength` tasks more (the Beta-binomial hierarchy's
+    is the domain, whose parent is the pool. A group's mean is an exponentially forgetting average over its
+    observed tasks, with its parent's mean counted as `strength` additional tasks (the Beta-binomial hierarchy's
     posterior mean with a fixed concentration, Gelman et al., Bayesian Data Analysis, section 5.3). A group
-    never observed thus has its parent's mean; before any batch there is no evidence.
+    that was never observed has its parent's mean; before the first batch there is no evidence.
 
-    A task counts once, whatever its number of rollouts: what makes a group's mean uncertain is the spread
-    between its tasks. Under selection the observed tasks are not a random sample of their group (they are
-    nearer to p*); p̃ describes those that selection reaches.
+    A task counts once, whatever its number of rollouts, because the uncertainty of a group's mean comes from the
+    spread between its tasks. Under selection the observed tasks are not a random sample of their group (they are
+    nearer to p*); p̃ describes the tasks that selection reaches.
 
     columns: names of the pool's columns, from the widest to the narrowest, of strings, integers or booleans;
         null is a group too. By default the domain.
-    gamma: what a past observation weighs after one more step.
-    strength: how many observed tasks the parent's mean is worth.
+    gamma: weight of an observation after one more wave.
+    strength: number of observed tasks that the parent's mean counts as.
     """
 
     def __init__(

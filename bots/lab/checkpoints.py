@@ -12,7 +12,7 @@ NAMES = ("weak", "base", "strong")
 def checkpoint_path(name: str) -> Path:
     """The folder of the checkpoint `name`, one of weak, base, strong, in the Hugging Face format.
 
-    Raises ValueError for another name and FileNotFoundError where the package came without the checkpoints.
+    Raises ValueError for another name and FileNotFoundError if the package was installed without the checkpoints.
     """
     if name not in NAMES:
         raise ValueError(f"unknown lab checkpoint {name!r}, there are {', '.join(NAMES)}")
@@ -31,8 +31,8 @@ def load(path: Path) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
 def save(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path: Path) -> None:
     """Write a folder that transformers and vLLM load without custom code.
 
-    The file keeps the weights as float16, half the size and within 2^-11 of each weight; the configuration
-    says float32, which is what they are meant to be loaded as.
+    The file stores the weights as float16, half the size and within a relative 2^-11 of each weight; the configuration
+    says float32, the precision to load them in.
     """
     state = {name: weight.half() for name, weight in model.state_dict().items()}
     half = type(model)(model.config).half()

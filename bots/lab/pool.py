@@ -42,9 +42,9 @@ def lab_table(
     (double, measured pass rates; null where a task was not measured). Rows are shuffled.
 
     domains: which families.
-    split: training and evaluation prompts never meet, whatever the seeds (see `bots.lab.split`).
+    split: training and evaluation prompts never overlap, whatever the seeds (see `bots.lab.split`).
     levels: which levels, for all domains or by domain; None means all. Every (domain, level) gets an equal
-        part; where an easy level has fewer distinct prompts than its part, the others fill up.
+        part; if an easy level has fewer distinct prompts than its part, the others fill the rest.
 
     Raises ValueError for a size below 1, an unknown domain, split or level, and where the chosen levels have
     fewer than `size` distinct prompts.

@@ -1,6 +1,6 @@
 """Make the lab's weak, base and strong checkpoints: `python -m bots.lab.prepare`.
 
-One supervised training; weak and base are points on its way, strong is its end. Beside the checkpoints goes
+One supervised training run: weak and base are points on the way, strong is the end. Beside the checkpoints it writes
 `prepared.json`: the settings, and the pass rates measured on evaluation tasks.
 """
 

@@ -1,4 +1,4 @@
-"""The language of the code family: programs for a stack of integers, one character an instruction.
+"""The language of the code family: programs for a stack of integers, one character per instruction.
 
 A letter pushes that input, a digit pushes itself, and `+`, `-`, `*` replace the two topmost values by their
 result. A program ends with exactly one value on the stack. No instruction loops or copies, so a program's
@@ -17,7 +17,7 @@ OPERATIONS: dict[str, Callable[[int, int], int]] = {
 
 
 class ProgramError(ValueError):
-    """The program is not one: an unknown instruction, too few values, values left over, too long."""
+    """Not a valid program: an unknown instruction, too few values, values left over, too long."""
 
 
 def run(program: str, inputs: Mapping[str, int]) -> int:

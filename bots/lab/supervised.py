@@ -77,7 +77,7 @@ def train(
     """Train `model` in place with AdamW; yields (steps done, loss, averaged model) after each of `steps` steps.
 
     The learning rate stays constant after a short warm-up, and the averaged model, an exponential moving
-    average of the weights, takes the jitter out: any point on the way is a fair checkpoint. It is one object,
+    average of the weights, removes the jitter: every point on the way is a usable checkpoint. It is one object,
     updated in place: copy or save it to keep a point. Deterministic for a seed and a number of torch threads.
 
     shares: which levels of which domains are taught; None means `level_shares()`.

@@ -1,4 +1,4 @@
-"""One token a character: a tokenizer in the Hugging Face format that loads without custom code."""
+"""One token per character: a tokenizer in the Hugging Face format that loads without custom code."""
 
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
@@ -14,7 +14,7 @@ CHAT_TEMPLATE = "{{ bos_token }}{% for message in messages %}{{ message['content
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """Encode as `<bos>` and one token a character; decode to exactly the text (no spaces put in or taken out)."""
+    """Encode as `<bos>` and one token per character; decode to exactly the text (no spaces added or removed)."""
     tokenizer = Tokenizer(models.WordLevel(VOCABULARY, unk_token=UNKNOWN))
     tokenizer.pre_tokenizer = pre_tokenizers.Split(Regex(r"[\s\S]"), behavior="isolated")
     tokenizer.decoder = decoders.Fuse()

@@ -1,7 +1,7 @@
-"""Learning curves, and how one compares with another: TTB and BSF.
+"""Learning curves and their comparison: TTB and BSF.
 
-Scores are whatever the evaluation yields, larger being better; the abscissa of a learning curve may be steps,
-generated tokens or seconds, and the ratios are then on steps, tokens or wall-clock.
+Scores are the evaluation's, larger is better. The abscissa of a learning curve is steps, generated tokens or
+seconds, and the ratios are then in steps, tokens or wall-clock time.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ class Curve:
 
 
 def time_to_best(run: Curve, random: Curve, fraction: float = 1.0) -> float:
-    """TTB(fraction): when `run` gets to that share of random's best gain, over when random does.
+    """TTB(fraction): when `run` reaches that share of random's best gain, over when random does.
 
     The target is score_0 + fraction·(best_random − score_0), with score_0 the baseline's first score (both
     start from the same policy). Below 1 is faster than random.
 
-    Returns inf if the run never gets there, nan if the ratio is undefined: random never rises above
-    score_0, or is there at abscissa 0.
+    Returns inf if the run never reaches it, nan if the ratio is undefined: random never rises above score_0, or reaches
+    the target at abscissa 0.
     """
     _check_share("fraction", fraction)
     start, best = float(random.scores[0]), float(random.scores.max())

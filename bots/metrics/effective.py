@@ -12,7 +12,7 @@ def effective_task_ratio(rewards: npt.ArrayLike | Sequence[npt.ArrayLike]) -> fl
     """ETR: the share of a batch's tasks whose group of rewards is not constant.
 
     For binary rewards that is 0 < observed pass rate < 1; for rewards in [0, 1] in general it is a non-zero
-    variance within the group. Only such a group gives a group-relative advantage anything to learn from.
+    variance within the group. Only such groups have a non-zero group-relative advantage.
 
     rewards: (B, n) in [0, 1], or a sequence of B one-dimensional groups where n differs between tasks.
     Raises ValueError for no tasks, an empty group, and NaN or rewards outside [0, 1].

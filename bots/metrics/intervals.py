@@ -15,8 +15,8 @@ import numpy.typing as npt
 class Interval:
     """A mean over seeds with its confidence interval.
 
-    mean, low, high: of the paired differences (or values). Where a value is infinite (a run that never got
-    there) the mean is infinite too and the bounds are nan; with a single seed the bounds are nan.
+    mean, low, high: of the paired differences (or values). Where a value is infinite (a run that never reached
+    its target) the mean is infinite too and the bounds are nan; with a single seed the bounds are nan.
     seeds: how many. never: how many of the values are not finite.
     """
 
@@ -47,7 +47,7 @@ def mean_interval(
     method: Literal["t", "bootstrap"] = "t",
     seed: int = 0,
 ) -> Interval:
-    """Mean of one value a seed, (S,), with its confidence interval.
+    """Mean of one value per seed, (S,), with its confidence interval.
 
     method: "t" is Student's interval; "bootstrap" the percentile interval of 10,000 resamples, for values
     far from normal (it is too narrow below about ten seeds). seed: of the resampling.

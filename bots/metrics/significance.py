@@ -39,7 +39,7 @@ def signed_rank_test(ours: npt.ArrayLike, theirs: npt.ArrayLike) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """p-values corrected for their number (Holm 1979): compared with 5 %, a false claim among them has at most 5 %."""
+    """p-values corrected for their number (Holm 1979): at a threshold of 5 % any claim is false with chance ≤ 5 %."""
     order = np.argsort(p_values, kind="stable")
     corrected = np.empty(len(p_values))
     worst = 0.0

@@ -161,9 +161,9 @@ def thin(
 
     Every density of a block is at most D on the window, so each row is a candidate with chance q = D·2·reach,
     found by geometric skips; a candidate gets x uniform in the window and is accepted with chance f(x)/D. That
-    makes (accepted, x) exactly (θ in the window, θ). In blocks with q > `SKIPPED` every row is looked at, and
+    makes (accepted, x) exactly (θ in the window, θ). In blocks with q > `SKIPPED` every row is examined, and
     thinned by its own bound (`draw_within`).
-    Pushes accepted rows into the heap (scores, rows), and notes the first len(found) of them in row order. Once the
+    Pushes accepted rows into the heap (scores, rows), and records the first len(found) of them in row order. Once the
     heap is full the window narrows to what can still enter it.
     Returns how many were accepted, or -1 if a density was above its bound.
     """
@@ -171,7 +171,7 @@ def thin(
     accepted, size, length = 0, 0, len(alpha)
     for number in range(len(block_mass)):
         if size == len(scores):
-            # What lies farther away than all that was found can't come among them.
+            # A row farther away than all that were found cannot be among the nearest.
             reach = min(reach, scores[0])
         low, high = p_star - reach, p_star + reach
         log_scale, log_most = scales(p_star, reach, block_mass[number])

@@ -1,14 +1,14 @@
 """Estimates the learning law and the world of the simulator from real runs, by maximum marginal likelihood.
 
-The law is driven by what the real policy was trained on: the sampled variances of every real batch give the
-ability at every step, and the ability the probability of every reward. With tasks in cells c (a level of a
-domain), each of one difficulty d_c, the ability at a cell before step t is linear in the batches so far,
+The law is driven by the real policy's batches: their sampled variances give the ability at every step, and the
+ability gives the probability of every reward. With tasks in cells c (a level of a domain), each of one difficulty
+d_c, the ability at a cell before step t is linear in the batches so far,
 
     θ_t = rate · Σ_{s<t} (1 − forgetting)^(t−1−s) · h_s · V_s M,
 
-V_s (cells,) being the batch's mean variance by cell, h_s the warm-up and M the kernel of `Law`. The differences between
-the tasks of a cell are integrated over, with Gauss–Hermite nodes: u, shared by policy and anchors, and each model's
-own ε. All rewards of a task share its u and ε, so that a task which is selected again because it was half solved
+where V_s (cells,) is the batch's mean variance by cell, h_s the warm-up and M the kernel of `Law`. The differences
+between the tasks of a cell are integrated over, with Gauss–Hermite nodes: u, shared by policy and anchors, and each
+model's own ε. All rewards of a task share its u and ε, so a task that is selected again because it was half solved
 before is no evidence of learning (selection depends on past rewards only and is ignorable, Rubin 1976).
 """
 
@@ -84,7 +84,7 @@ def fit(tasks: Tasks, runs: Sequence[RewardHistory], iterations: int = 150) -> F
         raise ValueError("a group of one reward has no variance to learn from; the fit needs n ≥ 2")
     parameters, likelihood = _Parameters(tasks), _Likelihood(tasks, runs)
     threads = torch.get_num_threads()
-    # On tensors as small as these, threads mostly wait for one another: 20 times slower on a busy machine.
+    # On such small tensors threads mostly wait for each other: 20 times slower on a busy machine.
     torch.set_num_threads(1)
     try:
         found = _maximise(parameters, likelihood, iterations)
@@ -109,7 +109,7 @@ def _maximise(parameters: _Parameters, likelihood: _Likelihood, iterations: int)
 
 
 class _Parameters:
-    """Free parameters on scales without bounds, and what they stand for."""
+    """Free parameters on unbounded scales, and the law and world they stand for."""
 
     def __init__(self, tasks: Tasks) -> None:
         known = torch.tensor(np.nanmean([tasks.weak, tasks.strong], axis=0))
@@ -133,7 +133,7 @@ class _Parameters:
 
     def log_prior(self) -> Tensor:
         spread = (self.difficulty**2).sum() + (self.anchors**2).sum()
-        # A transfer beyond all difficulties, or a forgetting of nothing, is flat: this keeps the search inside.
+        # The likelihood is flat for a transfer beyond all difficulties and for no forgetting: this bounds the search.
         loose = (self.sizes**2).sum() / 100 + ((self.shares + 5) ** 2).sum() / 8 + self.across.square().sum()
         return -spread / (2 * SPREAD**2) - loose
 
@@ -214,7 +214,7 @@ class _Likelihood:
 
 
 class _Run:
-    """One run as tensors, with what does not depend on the parameters worked out."""
+    """One run as tensors, with everything that does not depend on the parameters computed once."""
 
     def __init__(self, run: RewardHistory, cell_of: Ints, cells: int) -> None:
         steps = int(run.step.max()) + 1
@@ -242,12 +242,12 @@ class _Run:
         self.signal = torch.tensor(signal)
 
     def filtered(self, forgetting: Tensor) -> Tensor:
-        """Variances by cell that are still remembered before each step, (S, C)."""
+        """Variances by cell that remain before each step, after forgetting, (S, C)."""
         remembered: Tensor = torch.where(self.earlier, (1 - forgetting) ** self.lag, 0.0) @ self.batch
         return remembered
 
     def own_gain(self, own_forgetting: Tensor) -> Tensor:
-        """What each group's task had picked up from itself before, in units of `own`, (G,)."""
+        """What each group's task had gained from its own earlier groups, in units of `own`, (G,)."""
         later, earlier = self.pairs.unbind(1)
         faded = (1 - own_forgetting) ** (self.step[later] - self.step[earlier]) * self.signal[earlier]
         return torch.zeros_like(self.signal).index_add(0, later, faded)

@@ -1,7 +1,7 @@
 """Code: write a stack program for an expression, `(x+3)*y>` → `x3+y*`. The level counts the operators.
 
-The answer holds tests, not a program: a JSON list of `{"in": {letter: integer}, "out": integer}`. Whatever
-program passes all of them is right (`yx3+*` is, too).
+The answer holds tests, not a program: a JSON list of `{"in": {letter: integer}, "out": integer}`. Any
+program that passes all of them is right (`yx3+*` too).
 """
 
 import json
