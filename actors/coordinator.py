@@ -12,8 +12,7 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from math import ceil
 from pathlib import Path
 from typing import Any
@@ -22,11 +21,13 @@ import numpy as np
 import ray
 
 from actors.chores import Chores
-from actors.engine_pool import EnginePool, Weights
+from actors.engine_pool import MOST_LOSSES as MOST_LOSSES
+from actors.engine_pool import EnginePool
 from actors.evaluation import Evaluation, EvaluationError
 from actors.fatal import FatalError
 from actors.grader_pool import GraderPool, GradingError, items_of
 from actors.partners import Partners
+from actors.pooled_engine import Weights
 from actors.posterior import together
 from actors.weights.channel import Channel
 from bots.config.train import TrainConfig
@@ -37,8 +38,6 @@ from bots.rollouts.rollout import Group, Rollout, batch_figures, rollout_table
 from bots.selection import DynamicFilter
 
 TRAIN = "train"
-MOST_LOSSES = 5
-"""A task over which so many engines were lost is given up, with that reason: it is what ends them."""
 
 
 # Restarted after a crash, it knows nothing: the learner's next call fails, and its group comes back with it from
@@ -312,25 +311,21 @@ class Coordinator:
     def _answered(self, key: RequestKey, rollouts: list[Rollout]) -> None:
         purpose, wave, row = key
         pool = self.train if purpose == TRAIN else self.evaluation
-        group = Group(row, pool.prompts[row], rollouts)
+        group = Group(row, pool.prompts[row], rollouts, wave=wave)
         if purpose == TRAIN:
             self.ledger.answered((wave, row), min(rollout.version for rollout in rollouts))
         self.chores.begin(self._grade(key, group, pool))
 
-    def _lost_engine(self, name: str, reason: str, requests: Sequence[Request]) -> Iterable[Request]:
+    def _lost_engine(self, name: str, reason: str, requests: Sequence[Request]) -> None:
         tasks = [request.key[1:] for request in requests if request.key[0] == TRAIN]
         self.ledger.note_loss(name, reason, tasks)
-        again = []
         for request in requests:
-            purpose, wave, row = request.key
-            if purpose == TRAIN:
-                self.ledger.again((wave, row))
-            if request.losses + 1 < MOST_LOSSES:
-                again.append(replace(request, losses=request.losses + 1))
-            else:
-                why = f"{MOST_LOSSES} engines were lost while they answered it; {name} {reason}"
-                self._give_up(request.key, why)
-        return again
+            self._returned(request.key)
+
+    def _returned(self, key: RequestKey) -> None:
+        purpose, wave, row = key
+        if purpose == TRAIN:
+            self.ledger.again((wave, row))
 
     def _give_up(self, key: RequestKey, reason: str) -> None:
         purpose, wave, row = key
@@ -373,7 +368,7 @@ class Coordinator:
         self._started = True
         self.posterior, self.broker, self.journal = partners.posterior, partners.broker, partners.journal
         self.chores = Chores()
-        self._last_figures = (time.monotonic(), 0.0)
+        self._last_figures: tuple[float, dict[str, float]] = (time.monotonic(), {})
         self.engines = EnginePool(
             self.config.rollout,
             self._begun,
@@ -382,6 +377,7 @@ class Coordinator:
             self._lost_engine,
             self.ledger.note_joined,
             self.chores.fail,
+            self._returned,
         )
         self.graders = GraderPool(
             self.config.grading,
@@ -397,17 +393,31 @@ class Coordinator:
             return "select"
         return "generate" if self.ledger.blocked_by() == "generating" else "grade"
 
-    def _figures(self) -> dict[str, float]:
+    def _figures(self) -> dict[str, Any]:
         """Engines and queues since the last batch."""
         now, busy = time.monotonic(), self.engines.busy_seconds
         since, busy_before = self._last_figures
         self._last_figures = now, busy
+        shares = {
+            name: (seconds - busy_before[name]) / (now - since)
+            for name, seconds in busy.items()
+            if name in busy_before
+        }
         counts = self.ledger.counts()
-        return {
+        figures: dict[str, Any] = {
             "engines": self.engines.up,
-            "engine_busy_share": (busy - busy_before) / ((now - since) * max(1, self.engines.up)),
+            "engine_busy_share": sum(shares.values()) / max(1, len(shares)),
             "engine_losses": self.engines.losses,
             "grader_losses": self.graders.losses,
             "weights_load_seconds": self.engines.load_seconds,
             **{f"queue/{place}": float(count) for place, count in counts.items()},
         }
+        if shares:
+            idlest, busiest = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
+            figures |= {
+                "engine_busy_share_min": shares[idlest],
+                "engine_busy_share_max": shares[busiest],
+                "engine_least_busy": idlest,
+                "engine_most_busy": busiest,
+            }
+        return figures

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,6 +13,7 @@ from transformers import AutoTokenizer
 from vllm import LLM, CompletionOutput, RequestOutput, SamplingParams
 from vllm.exceptions import VLLMClientError
 from vllm.sampling_params import RequestOutputKind
+from vllm.v1.request import RequestStatus
 
 from actors.weights import transfer
 from actors.weights.format import Bucket, Checksum
@@ -57,10 +60,13 @@ class Engine:
             **device,
         )
         self.tokenizer = AutoTokenizer.from_pretrained(model)
+        self.name = ""
         self.version = -1
         self.checksum = ""
         self._checksums = {-1: ""}
-        self._open: dict[str, tuple[RequestKey, str]] = {}
+        # Of each request: its key, vLLM's own name of it, and how many answers.
+        self._open: dict[str, tuple[RequestKey, str, int]] = {}
+        self._answers = 0
         self._count = 0
 
     def generate(
@@ -119,7 +125,8 @@ class Engine:
         prompt = {"prompt_token_ids": request.prompt.tolist()}
         # The engine's own name of the request; outputs carry ours.
         internal = self.llm.llm_engine.add_request(name, prompt, settings)
-        self._open[name] = request.key, internal
+        self._open[name] = request.key, internal, sampling.samples
+        self._answers += sampling.samples
 
     def step(self) -> dict[RequestKey, list[Rollout]]:
         """Let every running answer grow by a token; returns the groups that this has completed."""
@@ -133,7 +140,44 @@ class Engine:
                 clean_up_tokenization_spaces=False,
             )
         )
-        return {self._open.pop(output.request_id)[0]: self._rollouts(output, texts) for output in done}
+        return {self._close(output.request_id): self._rollouts(output, texts) for output in done}
+
+    def _close(self, name: str) -> RequestKey:
+        key, _, samples = self._open.pop(name)
+        self._answers -= samples
+        return key
+
+    @property
+    def partial_answers(self) -> int:
+        """Complete answers of prompts whose other answers still grow."""
+        return self._answers - sum(self._scheduler.get_request_counts())
+
+    @property
+    def unbegun(self) -> int:
+        """Prompts of which no answer was begun: all its places were taken since they came."""
+        return len(self._unbegun())
+
+    def _unbegun(self) -> list[str]:
+        """Their names, in the order in which they came."""
+        waiting = Counter(
+            request.request_id.split("_", 1)[-1]
+            for request in self._scheduler.waiting
+            if request.status == RequestStatus.WAITING
+        )
+        if not waiting:
+            return []
+        return [name for name, (_, internal, samples) in self._open.items() if waiting[internal] == samples]
+
+    @property
+    def _scheduler(self) -> Any:
+        # In this process (VLLM_ENABLE_V1_MULTIPROCESSING=0).
+        return self.llm.llm_engine.engine_core.engine_core.scheduler
+
+    def give_back(self, count: int) -> list[RequestKey]:
+        """Forget the newest prompts of which no answer was begun, at most `count`; returns their keys."""
+        names = self._unbegun()[-count:] if count > 0 else []
+        self.llm.llm_engine.abort_request([self._open[name][1] for name in names], internal=True)
+        return [self._close(name) for name in names]
 
     @property
     def unfinished(self) -> int:
@@ -142,8 +186,9 @@ class Engine:
 
     def abort(self) -> None:
         """Forget everything that was submitted."""
-        self.llm.llm_engine.abort_request([internal for _, internal in self._open.values()], internal=True)
+        self.llm.llm_engine.abort_request([internal for _, internal, _ in self._open.values()], internal=True)
         self._open.clear()
+        self._answers = 0
 
     def _rollouts(self, output: RequestOutput, texts: Iterator[str]) -> list[Rollout]:
         return [self._rollout(answer, next(texts)) for answer in output.outputs]
@@ -159,6 +204,7 @@ class Engine:
             version=oldest,
             weights=self._checksums[oldest],
             spans=spans,
+            engine=self.name,
         )
 
     def load(self, buckets: Iterable[Bucket], version: int) -> str:

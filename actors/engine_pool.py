@@ -1,92 +1,59 @@
-"""The engine pool: keeps every engine filled with the longest-waiting requests, and outlives each of them."""
+"""The engine pool: gives engines their shares of the requests, and outlives each of them."""
 
 from __future__ import annotations
 
 import asyncio
-import heapq
 import itertools
 import time
 import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import replace
+from math import ceil
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayError, RayTaskError
 
+from actors.pooled_engine import LOSSES_TO_BE_ALONE as _LOSSES_TO_BE_ALONE
+from actors.pooled_engine import PooledEngine, Weights
 from actors.weights.channel import Channel
 from actors.within import within
 from bots.config.train import RolloutConfig
 from bots.rollouts.request import Request, RequestKey
 from bots.rollouts.rollout import Rollout
+from bots.rollouts.shares import Shares
+
+MOST_LOSSES = 5
+"""A request is given up after this many engine losses: it is the likely cause."""
 
 _POLL_SECONDS = 2.0
 _RETRY_SECONDS = 0.5
 _MOST_FAILURES = 3
-# Fewer would be mere chance on spot nodes, where each engine that goes takes all its requests along.
-_LOSSES_TO_BE_ALONE = 3
 
 
 class EngineError(RuntimeError):
     """No engine can be had, with the last reason and the key that sets the limit."""
 
 
-@dataclass(frozen=True)
-class Weights:
-    """A policy version as it lies in the object store."""
-
-    version: int
-    buckets: list[ray.ObjectRef]
-    checksum: str
-
-
-@dataclass(eq=False)
-class _Engine:
-    """One engine, through all its lives.
-
-    version: policy version that it holds; None while it is not up. open: requests it has. load: answers that
-    it has to generate.
-    """
-
-    name: str
-    actor: Any
-    number: int
-    version: int | None = None
-    up: bool = False
-    turn: str = ""
-    open: dict[RequestKey, Request] = field(default_factory=dict)
-    outbox: list[Request] = field(default_factory=list)
-    load: int = 0
-    steps: int = -1
-    progressed: float = 0.0
-    lost: float = field(default_factory=time.monotonic)
-    busy_seconds: float | None = None
-    receiving: tuple[int, Any] = (-1, None)
-    news: asyncio.Event = field(default_factory=asyncio.Event)
-    outdated: asyncio.Event = field(default_factory=asyncio.Event)
-
-    @property
-    def isolated(self) -> bool:
-        """Whether it has a request that it is to answer alone."""
-        return any(
-            request.losses >= _LOSSES_TO_BE_ALONE for request in itertools.islice(self.open.values(), 1)
-        )
-
-
 class EnginePool:
     """Drives the rollout actors from an event loop.
 
-    begun(key, version): an engine holding `version` got the request. answered(key, rollouts): it is complete.
-    refused(key, reason): no engine can answer it.
-    lost(name, reason, requests) → those that are to be tried again. joined(name, seconds): an engine took its first
-    weights, that long after it was lost, hired or cleared. failed(error): there is no engine any more.
+    begun(key, version): an engine that holds `version` got the request. answered(key, rollouts): it is complete.
+    refused(key, reason): it is given up; no engine can answer it. lost(name, reason, requests): an engine was lost
+    while it had these, which now wait again or are given up. returned(key): an engine gave it back before it began it;
+    it waits again. joined(name, seconds): an engine took its first weights, that long after it was lost, hired or
+    cleared. failed(error): there is no engine any more.
+
+    Who gets what is the rule of `bots.rollouts.shares`. Once nothing waits, an engine that runs dry gets what
+    another one has not begun.
 
     New weights are loaded between two steps of an engine, without waiting for its requests: those that run
     go on under the new weights (see `Engine.load`). An engine gets new requests only while it holds the newest
     version. One that dies, hangs or fails is restarted, loads the newest weights and is used again; its
     requests go to the front of the queue. A request over which three engines were lost is given to an engine that
-    has nothing else, and nothing else is given to that one: if it is what ends them, it ends no other's answers.
+    has nothing else, and nothing else is given to that one: if it is the cause, it takes no other answers with it. At
+    the fifth loss it is given up.
     """
 
     def __init__(
@@ -95,18 +62,19 @@ class EnginePool:
         begun: Callable[[RequestKey, int], None],
         answered: Callable[[RequestKey, list[Rollout]], None],
         refused: Callable[[RequestKey, str], None],
-        lost: Callable[[str, str, Sequence[Request]], Iterable[Request]],
+        lost: Callable[[str, str, Sequence[Request]], Any],
         joined: Callable[[str, float], None],
         failed: Callable[[BaseException], None],
+        returned: Callable[[RequestKey], None] = lambda key: None,
     ) -> None:
         self.config = config
         self._begun, self._answered, self._refused, self._lost = begun, answered, refused, lost
-        self._joined, self._failed = joined, failed
+        self._joined, self._failed, self._returned = joined, failed, returned
+        slots = config.max_num_seqs
         # A few more than run at a time, so that a place that comes free is taken at the next engine step.
-        self._limit = config.max_num_seqs + max(config.samples, config.max_num_seqs // 8)
-        self._engines: list[_Engine] = []
+        self._shares = Shares(slots, slots + max(config.samples, slots // 8))
+        self._engines: list[PooledEngine] = []
         self._tasks: dict[str, asyncio.Task[None]] = {}
-        self._waiting: deque[Request] = deque()
         self._suspects: deque[Request] = deque()
         self._weights: Weights | None = None
         self._turns = itertools.count()
@@ -115,7 +83,6 @@ class EnginePool:
         self._last_of_use = time.monotonic()
         self._last_reason = ""
         self.losses = 0
-        self.busy_seconds = 0.0
         self.load_seconds = 0.0
 
     @property
@@ -126,31 +93,33 @@ class EnginePool:
     @property
     def waiting(self) -> int:
         """Requests that no engine has yet."""
-        return len(self._waiting) + len(self._suspects)
+        return len(self._shares) + len(self._suspects)
 
     @property
     def running(self) -> int:
         """Requests that engines have."""
         return sum(len(engine.open) for engine in self._engines)
 
+    @property
+    def busy_seconds(self) -> dict[str, float]:
+        """Time spent in engine steps so far, by engine; of those that are up."""
+        return {engine.name: engine.busy_seconds for engine in self._engines if engine.up}
+
     def add(self, engines: Iterable[tuple[str, Any]]) -> None:
         """Take more engines, by name and handle; each is used as soon as it is up."""
         for name, actor in engines:
-            engine = _Engine(name, actor, len(self._engines))
+            engine = PooledEngine(name, actor, len(self._engines))
             self._engines.append(engine)
             self._start(engine)
         if "watch" not in self._tasks:
-            self._watch_anew()
+            self._restart_watch()
 
     def submit(self, requests: Iterable[Request], first: bool = False) -> None:
         """Queue requests; `first`: before all that wait."""
         others: list[Request] = []
         for request in requests:
             (self._suspects if request.losses >= _LOSSES_TO_BE_ALONE else others).append(request)
-        if first:
-            self._waiting.extendleft(reversed(others))
-        else:
-            self._waiting.extend(others)
+        self._shares.put(others, first)
         self._fill()
 
     def set_weights(self, weights: Weights) -> None:
@@ -173,25 +142,25 @@ class EnginePool:
 
     def clear(self) -> None:
         """Forget all requests, here and in the engines, and how often or how long engines have failed."""
-        self._waiting.clear()
+        self._shares.clear()
         self._suspects.clear()
         self._weights = None
         self._fruitless = 0
         for engine in self._engines:
             self._tasks[engine.name].cancel()
-            self._reset(engine)
+            engine.reset()
             engine.lost = time.monotonic()
             self._start(engine)
-        self._watch_anew()
+        self._restart_watch()
 
-    def _watch_anew(self) -> None:
-        # It ends with what it reports, and whoever heard that may have begun again since.
+    def _restart_watch(self) -> None:
+        # It ends with what it reports, and the caller may have begun again since.
         if "watch" in self._tasks:
             self._tasks["watch"].cancel()
         self._last_of_use = time.monotonic()
         self._tasks["watch"] = asyncio.create_task(self._watch())
 
-    def _start(self, engine: _Engine) -> None:
+    def _start(self, engine: PooledEngine) -> None:
         task = asyncio.create_task(self._serve(engine), name=engine.name)
         task.add_done_callback(self._check)
         self._tasks[engine.name] = task
@@ -200,7 +169,7 @@ class EnginePool:
         if not task.cancelled() and (error := task.exception()) is not None:
             self._failed(error)
 
-    async def _serve(self, engine: _Engine) -> None:
+    async def _serve(self, engine: PooledEngine) -> None:
         """An engine's lives, one after the other."""
         while True:
             error: BaseException | None = None
@@ -210,12 +179,13 @@ class EnginePool:
                     group.create_task(self._collect(engine))
                     group.create_task(self._hand_in(engine))
                     group.create_task(self._follow_weights(engine))
+                    group.create_task(self._fetch_back(engine))
             except* (RayError, TimeoutError, EngineError) as errors:
                 error = errors.exceptions[0]
             if error is not None:
                 await self._lose(engine, error)
 
-    async def _join(self, engine: _Engine) -> None:
+    async def _join(self, engine: PooledEngine) -> None:
         # As long as its node takes to come: until then the actor is pending.
         while True:
             try:
@@ -240,31 +210,25 @@ class EnginePool:
         if self._weights is not None:
             engine.outdated.set()
 
-    async def _collect(self, engine: _Engine) -> None:
+    async def _collect(self, engine: PooledEngine) -> None:
         limit = self.config.timeout_s
         while True:
             told = await within(
                 limit + _POLL_SECONDS, engine.actor.collect.remote(engine.turn, _POLL_SECONDS)
             )
             now = time.monotonic()
-            if engine.busy_seconds is not None:
-                self.busy_seconds += told.busy_seconds - engine.busy_seconds
-            engine.busy_seconds = told.busy_seconds
             for key, rollouts in told.groups:
-                request = engine.open.pop(key)
-                engine.load -= request.sampling.samples
+                self._shares.complete(engine, engine.take(key))
                 self._answered(key, rollouts)
             for key, reason in told.refused:
-                request = engine.open.pop(key)
-                engine.load -= request.sampling.samples
+                self._shares.complete(engine, engine.take(key))
                 self._refused(key, reason)
-            if told.steps != engine.steps or not told.unfinished:
-                engine.steps, engine.progressed = told.steps, now
-            elif now - engine.progressed > limit:
+            engine.hear(told, now)
+            if now - engine.progressed > limit:
                 raise TimeoutError(f"{told.unfinished} requests, and no engine step for {limit:g} s")
             self._fill()
 
-    async def _hand_in(self, engine: _Engine) -> None:
+    async def _hand_in(self, engine: PooledEngine) -> None:
         while True:
             await engine.news.wait()
             engine.news.clear()
@@ -272,7 +236,22 @@ class EnginePool:
             if requests:
                 await within(self.config.timeout_s, engine.actor.submit.remote(engine.turn, requests))
 
-    async def _follow_weights(self, engine: _Engine) -> None:
+    async def _fetch_back(self, engine: PooledEngine) -> None:
+        """Get back, when asked to, what the engine has not begun, for engines that have nothing to do."""
+        while True:
+            await engine.overfull.wait()
+            call = engine.actor.give_back.remote(engine.turn, engine.wanted_back)
+            keys = await within(self.config.timeout_s, call)
+            engine.overfull.clear()
+            engine.wanted_back = 0
+            engine.unbegun = max(0, engine.unbegun - len(keys))
+            requests = [engine.take(key) for key in keys]
+            for request in requests:
+                self._shares.take_back(engine, request)
+                self._returned(request.key)
+            self.submit(requests, first=True)
+
+    async def _follow_weights(self, engine: PooledEngine) -> None:
         while True:
             await engine.outdated.wait()
             engine.outdated.clear()
@@ -295,8 +274,8 @@ class EnginePool:
             self.load_seconds = max(self.load_seconds, seconds)
             self._fill()
 
-    async def _lose(self, engine: _Engine, error: BaseException) -> None:
-        """Give its requests back, restart it, and leave it to `_serve` to take it in again."""
+    async def _lose(self, engine: PooledEngine, error: BaseException) -> None:
+        """Requeue or give up its requests, restart it, and leave it to `_serve` to take it in again."""
         what = "hangs: no answer" if isinstance(error, TimeoutError) and not str(error) else "is lost"
         reason = (
             f"{what}: {_first_line(error)}" if str(error) else f"{what} within {self.config.timeout_s:g} s"
@@ -311,20 +290,20 @@ class EnginePool:
                 f"engines fail again and again, and none gets to work; last: {self._last_reason}"
             )
         requests = list(engine.open.values())
-        self._reset(engine)
-        self.submit(self._lost(engine.name, reason, requests), first=True)
+        for request in requests:
+            self._shares.take_back(engine, request)
+        engine.reset()
+        self._lost(engine.name, reason, requests)
+        again = [replace(request, losses=request.losses + 1) for request in requests]
+        for request in again:
+            if request.losses >= MOST_LOSSES:
+                why = f"{MOST_LOSSES} engines were lost while they answered it; {engine.name} {reason}"
+                self._refused(request.key, why)
+        self.submit((request for request in again if request.losses < MOST_LOSSES), first=True)
         if not isinstance(error, RayActorError):
-            # Still a process, but of no use. Ray starts it anew.
+            # Still a process, but of no use. Ray starts it again.
             ray.kill(engine.actor, no_restart=False)
         await asyncio.sleep(_RETRY_SECONDS)
-
-    def _reset(self, engine: _Engine) -> None:
-        engine.up, engine.version, engine.load, engine.steps = False, None, 0, -1
-        engine.busy_seconds = None
-        engine.open, engine.outbox = {}, []
-        engine.receiving = -1, None
-        engine.news.clear()
-        engine.outdated.clear()
 
     async def _watch(self) -> None:
         """Give up if there has been no engine for too long."""
@@ -346,38 +325,44 @@ class EnginePool:
                 return
 
     def _fill(self) -> None:
-        """Give waiting requests to the engines with the least to do, as far as they have room."""
-        if not self.waiting or self._weights is None:
+        """Give waiting requests to engines; where none waits, have those that have too much give some back."""
+        if self._weights is None:
             return
         newest = self._weights.version
-        free = [
-            (e.load, e.number)
-            for e in self._engines
-            if e.version == newest and e.load < self._limit and not e.isolated
-        ]
-        heapq.heapify(free)
-        while self._suspects and free:
-            load, number = heapq.heappop(free)
-            if load:
-                break  # it gets nothing more, so that it will have nothing; the others go on
-            self._give(self._engines[number], self._suspects.popleft(), newest)
-        while self._waiting and free:
-            load, number = free[0]
-            request = self._waiting[0]
-            answers = request.sampling.samples
-            if load and load + answers > self._limit:
-                heapq.heappop(free)
-                continue
-            self._waiting.popleft()
-            heapq.heapreplace(free, (load + answers, number))
-            self._give(self._engines[number], request, newest)
+        usable = [engine for engine in self._engines if engine.up and not engine.isolated]
+        ready = [engine for engine in usable if engine.version == newest]
+        while self._suspects and ready:
+            engine = min(ready, key=lambda engine: engine.load)
+            # One that is not empty gets nothing more, so that it will be; the others go on.
+            ready.remove(engine)
+            if engine.open:
+                break
+            request = self._suspects.popleft()
+            self._shares.note(engine, request)
+            self._give(engine, request, newest)
+        if len(self._shares):
+            loading = [engine for engine in usable if engine.version != newest]
+            for engine, request in self._shares.share_out(ready, loading):
+                self._give(engine, request, newest)
+        else:
+            self._even_out(ready)
 
-    def _give(self, engine: _Engine, request: Request, version: int) -> None:
-        engine.open[request.key] = request
-        engine.outbox.append(request)
-        engine.load += request.sampling.samples
-        engine.news.set()
+    def _give(self, engine: PooledEngine, request: Request, version: int) -> None:
+        engine.give(request)
         self._begun(request.key, version)
+
+    def _even_out(self, ready: Sequence[PooledEngine]) -> None:
+        """Where nothing waits: what other engines have not begun goes to those that have nothing to do."""
+        dry = sum(not engine.open for engine in ready)
+        rich = [engine for engine in ready if engine.unbegun]
+        if not dry or not rich or any(engine.wanted_back for engine in rich):
+            return
+        wanted = ceil(sum(engine.unbegun for engine in rich) * dry / (dry + len(rich)))
+        for engine in sorted(rich, key=lambda engine: -engine.unbegun):
+            engine.wanted_back = min(wanted, engine.unbegun)
+            wanted -= engine.wanted_back
+            if engine.wanted_back:
+                engine.overfull.set()
 
 
 def _first_line(error: BaseException) -> str:

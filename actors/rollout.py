@@ -39,7 +39,8 @@ class Collected:
 
     groups: completed since the last time. steps: engine steps so far; they stand still in an engine that hangs.
     busy_seconds: time spent in them so far. unfinished: prompts that the engine has. refused: requests that vLLM
-    did not take since the last time, with its words.
+    did not take since the last time, with its words. partial_answers: complete answers of groups that are not.
+    unbegun: prompts of which it has not begun a single answer, and which `give_back` can return.
     """
 
     groups: list[tuple[RequestKey, list[Rollout]]]
@@ -47,6 +48,8 @@ class Collected:
     busy_seconds: float
     unfinished: int
     refused: list[tuple[RequestKey, str]] = field(default_factory=list)
+    partial_answers: int = 0
+    unbegun: int = 0
 
 
 # Several calls at a time: one waits for groups while others hand in requests and weights.
@@ -66,6 +69,9 @@ class RolloutActor:
         self._steps = 0
         self._busy_seconds = 0.0
         self._unfinished = 0
+        self._partial_answers = 0
+        self._unbegun = 0
+        self._unbegun_told = 0
         self._failure = ""
         self._turn = ""
         threading.Thread(target=self._run, args=(model, config, seed), name="engine", daemon=True).start()
@@ -90,7 +96,7 @@ class RolloutActor:
                 self._turn = turn
                 self._groups = []
                 self._refused = []
-                self._unfinished = 0
+                self._unfinished = self._partial_answers = self._unbegun = self._unbegun_told = 0
                 self._changed.notify_all()
 
         self._between_steps(forget)
@@ -115,7 +121,7 @@ class RolloutActor:
         self._post(add)
 
     def collect(self, turn: str, seconds: float) -> Collected:
-        """Wait until a group is complete, but at most this long, and return all that are.
+        """Wait until a group is complete or begun, but at most this long, and return all that are complete.
 
         A moment is given to others that are about to complete: calls cost the engine time.
         Raises RuntimeError with the engine's own words if it has failed.
@@ -125,7 +131,10 @@ class RolloutActor:
             return bool(self._failure) or turn != self._turn
 
         with self._changed:
-            self._changed.wait_for(lambda: self._groups or self._refused or over(), seconds)
+            self._changed.wait_for(
+                lambda: self._groups or self._refused or self._unbegun != self._unbegun_told or over(),
+                seconds,
+            )
             if self._groups:
                 self._changed.wait_for(lambda: not self._unfinished or over(), _LINGER_SECONDS)
             self._raise_failure()
@@ -133,7 +142,30 @@ class RolloutActor:
                 return Collected([], self._steps, self._busy_seconds, self._unfinished)
             groups, self._groups = self._groups, []
             refused, self._refused = self._refused, []
-            return Collected(groups, self._steps, self._busy_seconds, self._unfinished, refused)
+            self._unbegun_told = self._unbegun
+            return Collected(
+                groups,
+                self._steps,
+                self._busy_seconds,
+                self._unfinished,
+                refused,
+                self._partial_answers,
+                self._unbegun,
+            )
+
+    def give_back(self, turn: str, count: int) -> list[RequestKey]:
+        """Remove the newest requests of which no answer was begun, at most `count`; returns their keys."""
+
+        def remove(engine: Engine) -> list[RequestKey]:
+            if turn != self._turn:
+                return []
+            keys = engine.give_back(count)
+            with self._changed:
+                self._unfinished -= len(keys)
+                self._unbegun = self._unbegun_told = engine.unbegun
+            return keys
+
+        return self._between_steps(remove)
 
     def load(self, buckets: list[ray.ObjectRef], version: int) -> tuple[str, str, float]:
         """Load a policy version from the object store: the actor's name, the checksum and the seconds."""
@@ -172,6 +204,7 @@ class RolloutActor:
 
             prepare_process()
             engine = Engine(model, config, seed)
+            engine.name = self.name
             while True:
                 self._take_calls(engine)
                 started = time.perf_counter()
@@ -179,9 +212,12 @@ class RolloutActor:
                 with self._changed:
                     self._steps += 1
                     self._busy_seconds += time.perf_counter() - started
+                    unbegun, self._unbegun = self._unbegun, engine.unbegun
+                    self._partial_answers = engine.partial_answers
                     if groups:
                         self._groups += groups.items()
                         self._unfinished -= len(groups)
+                    if groups or self._unbegun != unbegun:
                         self._changed.notify_all()
         except BaseException as error:  # noqa: BLE001 (told to whoever calls next)
             with self._changed:

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import heapq
+import math
 import os
-import time
+from collections import deque
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,13 +27,26 @@ from bots.rollouts.rollout import Rollout
 class Law:
     """Lengths of answers are log-normal: median tokens, sigma of the logarithm, never above the request's limit.
 
-    A group completes when its longest answer does, at `tokens_per_second` for each answer however many run.
+    tokens_per_second: of each answer or, if shared, of the engine, whose answers then slow one another down, as on a
+    CPU. slots: answers that run at a time; None: all. A group completes when its longest answer does.
     The first token says whether the answer is right, each with probability one half.
     """
 
     median: float = 40.0
     sigma: float = 0.8
     tokens_per_second: float = 400.0
+    slots: int | None = None
+    shared: bool = False
+
+
+@dataclass(eq=False)
+class _Group:
+    """A request that is being answered. left: its answers that are not complete. begun: whether one of them runs."""
+
+    key: RequestKey
+    rollouts: list[Rollout]
+    left: int
+    begun: bool = False
 
 
 class FakeEngine:
@@ -39,15 +54,22 @@ class FakeEngine:
 
     def __init__(self, name: str, law: Law, start_seconds: float = 0.0) -> None:
         self.name, self.law, self.start_seconds = name, law, start_seconds
-        self.turn = ""
         self.version = -1
         self.checksum = ""
         self.steps = 0
         self.busy = 0.0
-        self._idle_since = time.monotonic()
-        self._running: list[tuple[float, int, RequestKey, list[Rollout]]] = []
-        self._count = 0
         self._changed: asyncio.Event | None = None
+        self._forget("")
+
+    def _forget(self, turn: str) -> None:
+        self.turn = turn
+        self._clock = 0.0
+        # Tokens that an answer has got that runs since the start; running: with the number at which it is complete.
+        self._grown = 0.0
+        self._running: list[tuple[float, int, _Group]] = []
+        self._queue: deque[tuple[_Group, int]] = deque()
+        self._done: list[_Group] = []
+        self._partial = self._count = self._told = 0
 
     async def pid(self) -> int:
         return os.getpid()
@@ -57,45 +79,99 @@ class FakeEngine:
         return self.name, 0
 
     async def begin(self, turn: str) -> None:
-        self.turn = turn
-        self._running = []
+        self._forget(turn)
         self._wake()
 
     async def submit(self, turn: str, requests: Sequence[Request]) -> None:
         if turn != self.turn:
             return
-        now = time.monotonic()
+        self._advance()
         for request in requests:
             rollouts = self._answer(request)
-            longest = max(len(rollout.token_ids) for rollout in rollouts)
-            self._count += 1
-            done = now + longest / self.law.tokens_per_second
-            heapq.heappush(self._running, (done, self._count, request.key, rollouts))
+            group = _Group(request.key, rollouts, len(rollouts))
+            self._queue += [(group, len(rollout.token_ids)) for rollout in rollouts]
+        self._admit()
         self._wake()
+
+    async def give_back(self, turn: str, count: int) -> list[RequestKey]:
+        if turn != self.turn:
+            return []
+        self._advance()
+        given = {id(group): group for group in self._unbegun()[-count:]}
+        self._queue = deque((group, length) for group, length in self._queue if id(group) not in given)
+        self._told = len(self._unbegun())
+        return [group.key for group in given.values()]
 
     async def collect(self, turn: str, seconds: float) -> Collected:
         self._changed = self._changed or asyncio.Event()
-        until = time.monotonic() + seconds
-        while turn == self.turn and (now := time.monotonic()) < until:
-            if self._running and self._running[0][0] <= now:
+        until = self._now() + seconds
+        while turn == self.turn and self._now() < until:
+            self._advance()
+            if self._done or len(self._unbegun()) != self._told:
                 break
-            next_one = self._running[0][0] if self._running else until
             self._changed.clear()
-            try:
-                await asyncio.wait_for(self._changed.wait(), min(until, next_one) - now)
-            except TimeoutError:
-                continue
-        groups = []
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), min(until, self._next()) - self._now())
         self.steps += 1
-        while turn == self.turn and self._running and self._running[0][0] <= time.monotonic():
-            _, _, key, rollouts = heapq.heappop(self._running)
-            groups.append((key, rollouts))
-        return Collected(groups, self.steps, self.busy, len(self._running))
+        if turn != self.turn:
+            return Collected([], self.steps, self.busy, 0)
+        done, self._done = self._done, []
+        self._told = len(self._unbegun())
+        open_groups = {id(group) for group in (*(g for *_, g in self._running), *(g for g, _ in self._queue))}
+        return Collected(
+            [(group.key, group.rollouts) for group in done],
+            self.steps,
+            self.busy,
+            len(open_groups),
+            partial_answers=self._partial,
+            unbegun=self._told,
+        )
 
     async def load(self, buckets: list[ray.ObjectRef], version: int) -> tuple[str, str, float]:
         (self.checksum,) = await asyncio.gather(*buckets)
         self.version = version
         return self.name, self.checksum, 0.0
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def _rate(self) -> float:
+        return self.law.tokens_per_second / (max(1, len(self._running)) if self.law.shared else 1)
+
+    def _next(self) -> float:
+        """When the next answer is complete."""
+        if not self._running:
+            return math.inf
+        return self._clock + (self._running[0][0] - self._grown) / self._rate()
+
+    def _advance(self) -> None:
+        """Let the answers grow until now."""
+        now = self._now()
+        # A little early: timers are, and then nothing would be left to wait for, and nothing complete.
+        while self._running and self._next() <= now + 1e-6:
+            at, (end, _, group) = min(now, self._next()), heapq.heappop(self._running)
+            self.busy += at - self._clock
+            self._clock, self._grown = at, end
+            group.left -= 1
+            self._partial += 1
+            if not group.left:
+                self._partial -= len(group.rollouts)
+                self._done.append(group)
+            self._admit()
+        if self._running:
+            self._grown += (now - self._clock) * self._rate()
+            self.busy += now - self._clock
+        self._clock = now
+
+    def _admit(self) -> None:
+        while self._queue and len(self._running) < (self.law.slots or math.inf):
+            group, length = self._queue.popleft()
+            group.begun = True
+            self._count += 1
+            heapq.heappush(self._running, (self._grown + length, self._count, group))
+
+    def _unbegun(self) -> list[_Group]:
+        return list({id(group): group for group, _ in self._queue if not group.begun}.values())
 
     def _wake(self) -> None:
         if self._changed is not None:
@@ -114,6 +190,7 @@ class FakeEngine:
                 finished=True,
                 version=self.version,
                 weights=self.checksum,
+                engine=self.name,
             )
             for length, good in zip(np.clip(lengths, 1, sampling.max_tokens).astype(int), right, strict=True)
         ]
@@ -153,6 +230,26 @@ class _Method:
 
     def remote(self, *arguments: Any) -> ray.ObjectRef:
         return self.host.call.remote(self.number, self.method, *arguments)
+
+
+class Local:
+    """Stands for an actor's handle in this process: `local.method.remote(…)` is a task of the running event loop."""
+
+    def __init__(self, engine: FakeEngine) -> None:
+        self.engine = engine
+
+    def __getattr__(self, method: str) -> Any:
+        if method.startswith("_"):
+            raise AttributeError(method)
+        return _Call(getattr(self.engine, method))
+
+
+@dataclass(frozen=True)
+class _Call:
+    function: Any
+
+    def remote(self, *arguments: Any) -> asyncio.Future[Any]:
+        return asyncio.ensure_future(self.function(*arguments))
 
 
 def hosted(engines: int, law: Law, hosts: int) -> list[tuple[str, Hosted]]:

@@ -23,6 +23,7 @@ class Rollout:
     version: policy version that sampled it; the oldest one if weights changed on the way.
     weights: checksum of that version's weights, computed by the engine when it loaded them.
     spans: (version, tokens) for each policy version that sampled a part of it, in order.
+    engine: name of the engine that generated it.
     """
 
     token_ids: npt.NDArray[np.int32]
@@ -32,6 +33,7 @@ class Rollout:
     version: int
     weights: str
     spans: tuple[tuple[int, int], ...] = ()
+    engine: str = ""
 
     @property
     def newest_version(self) -> int:
@@ -48,6 +50,7 @@ class Group:
     rollouts: the n completions.
     rewards: float64 (n,) in [0, 1] once graded; NaN where a grader failed.
     reasons: the graders' reasons, one per completion.
+    wave: number of the selection that the task came from; 0 at an evaluation.
     """
 
     row: int
@@ -55,6 +58,7 @@ class Group:
     rollouts: list[Rollout]
     rewards: npt.NDArray[np.float64] = field(default_factory=lambda: np.empty(0))
     reasons: list[str] = field(default_factory=list)
+    wave: int = 0
 
     @property
     def graded(self) -> bool:
@@ -68,7 +72,8 @@ def rollout_table(step: int, ids: Sequence[str], groups: Sequence[Group]) -> pa.
     ids: the groups' task ids. A reward is null where the completion could not be graded.
     Column `answer` holds the completion; it keeps the name that saved runs have.
     Columns: step, task, answer, reward, reason, tokens, mean_logprob, finished, policy_version (of the
-    oldest token), newest_policy_version, weights.
+    oldest token), newest_policy_version, weights, engine (its name), wave and row (the task's selection and its row in
+    the pool).
     """
     completions = [(task, g, i) for task, g in zip(ids, groups, strict=True) for i in range(len(g.rollouts))]
     rollouts = [group.rollouts[i] for _, group, i in completions]
@@ -85,6 +90,9 @@ def rollout_table(step: int, ids: Sequence[str], groups: Sequence[Group]) -> pa.
             "policy_version": pa.array([rollout.version for rollout in rollouts], pa.int32()),
             "newest_policy_version": pa.array([rollout.newest_version for rollout in rollouts], pa.int32()),
             "weights": [rollout.weights for rollout in rollouts],
+            "engine": [rollout.engine for rollout in rollouts],
+            "wave": pa.array([group.wave for _, group, _ in completions], pa.int32()),
+            "row": pa.array([group.row for _, group, _ in completions], pa.int64()),
         }
     )
 

@@ -13,8 +13,7 @@ import ray
 from ray.exceptions import RayActorError
 
 from actors import engine_pool
-from actors.coordinator import MOST_LOSSES
-from actors.engine_pool import EnginePool, Weights
+from actors.engine_pool import MOST_LOSSES, EnginePool, Weights
 from actors.evaluation import EvaluationError
 from actors.fatal import FatalError
 from actors.grader import Grader
@@ -43,6 +42,7 @@ class Greedy:
 
     def abort(self):
         self.open = {}
+        self.unbegun = self.partial_answers = 0
 
     @property
     def unfinished(self):

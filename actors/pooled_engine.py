@@ -1,0 +1,105 @@
+"""What the engine pool knows of one engine."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import time
+from dataclasses import dataclass, field
+from typing import Any
+
+import ray
+
+from actors.rollout import Collected
+from bots.rollouts.request import Request, RequestKey
+
+LOSSES_TO_BE_ALONE = 3
+"""Engines lost over a request before it gets an engine to itself.
+
+Fewer would be mere chance on spot nodes, where each engine that goes takes all its requests along.
+"""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """A policy version in the object store."""
+
+    version: int
+    buckets: list[ray.ObjectRef]
+    checksum: str
+
+
+@dataclass(eq=False)
+class PooledEngine:
+    """One engine, across restarts.
+
+    version: policy version that it holds; None while it is not up. open: its requests. answers: all answers of those.
+    told: answers of them that it says are complete, in groups that are not; unbegun: requests that it has not begun.
+    busy_seconds: spent in engine steps, over all its lives.
+    """
+
+    name: str
+    actor: Any
+    number: int
+    version: int | None = None
+    up: bool = False
+    turn: str = ""
+    open: dict[RequestKey, Request] = field(default_factory=dict)
+    outbox: list[Request] = field(default_factory=list)
+    answers: int = 0
+    told: int = 0
+    unbegun: int = 0
+    steps: int = -1
+    progressed: float = 0.0
+    lost: float = field(default_factory=time.monotonic)
+    busy_seconds: float = 0.0
+    receiving: tuple[int, Any] = (-1, None)
+    news: asyncio.Event = field(default_factory=asyncio.Event)
+    outdated: asyncio.Event = field(default_factory=asyncio.Event)
+    wanted_back: int = 0
+    overfull: asyncio.Event = field(default_factory=asyncio.Event)
+    _busy_told: float | None = None
+
+    @property
+    def load(self) -> int:
+        """Answers that it has to generate."""
+        return self.answers - self.told
+
+    @property
+    def isolated(self) -> bool:
+        """Whether it has a request that it must answer alone."""
+        return any(
+            request.losses >= LOSSES_TO_BE_ALONE for request in itertools.islice(self.open.values(), 1)
+        )
+
+    def give(self, request: Request) -> None:
+        """Put a request among those to be handed in."""
+        self.open[request.key] = request
+        self.outbox.append(request)
+        self.answers += request.sampling.samples
+        self.news.set()
+
+    def take(self, key: RequestKey) -> Request:
+        """Remove a request."""
+        request = self.open.pop(key)
+        self.answers -= request.sampling.samples
+        return request
+
+    def hear(self, told: Collected, now: float) -> None:
+        """Take in what it says of itself."""
+        if self._busy_told is not None:
+            self.busy_seconds += told.busy_seconds - self._busy_told
+        self._busy_told = told.busy_seconds
+        self.told, self.unbegun = told.partial_answers, told.unbegun
+        if told.steps != self.steps or not told.unfinished:
+            self.steps, self.progressed = told.steps, now
+
+    def reset(self) -> None:
+        """Forget its requests and what it said: it is lost, or begins again."""
+        self.up, self.version, self.steps = False, None, -1
+        self.open, self.outbox = {}, []
+        self.answers = self.told = self.unbegun = self.wanted_back = 0
+        self.receiving = -1, None
+        self._busy_told = None
+        for event in (self.news, self.outdated, self.overfull):
+            event.clear()

@@ -1,0 +1,198 @@
+"""Which engine answers which request: fair shares of every wave, and nothing waits while an engine idles.
+
+The rule, wave by wave (a wave is one selection, or one evaluation):
+
+- Alike engines get the same number of a wave's requests, give or take one. Engines that are still loading weights, or
+  that are full, count: their share is kept for them.
+- An engine that has more, or less, of earlier waves to do than the others gets one request less, or one more.
+- An engine that runs dry also takes its part of what is kept for others.
+- A request goes to an engine that can begin it at once before one where it would have to wait.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections import Counter, deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from math import ceil, inf
+from typing import Protocol, TypeVar
+
+from bots.rollouts.request import Request
+
+Wave = tuple[str, int]
+"""What the requests are for, and the number of the selection."""
+
+
+class Engine(Protocol):
+    """What the rule needs to know of an engine. number: any that identifies it. load: answers it has to generate."""
+
+    @property
+    def number(self) -> int: ...
+
+    @property
+    def load(self) -> int: ...
+
+
+E = TypeVar("E", bound=Engine)
+
+
+@dataclass
+class _Wave:
+    """A wave that is not complete. given: requests by engine, also those answered; to_do: answers by engine.
+
+    incomplete: requests that wait or that an engine has.
+    """
+
+    waiting: deque[Request] = field(default_factory=deque)
+    given: Counter[int] = field(default_factory=Counter)
+    to_do: Counter[int] = field(default_factory=Counter)
+    incomplete: int = 0
+
+
+class Shares:
+    """Requests that wait, in order, and who got how many of their wave.
+
+    slots: answers that one engine generates at the same time. limit: answers that one engine may have; what exceeds
+    the slots waits in the engine. A request larger than the limit goes to an engine that has nothing else.
+    """
+
+    def __init__(self, slots: int, limit: int) -> None:
+        self.slots, self.limit = slots, limit
+        self._waves: dict[Wave, _Wave] = {}
+        # Answers that each engine has to generate, of all waves. Its load is less while a group is partly done.
+        self._to_do: Counter[int] = Counter()
+
+    def __len__(self) -> int:
+        """Requests that wait."""
+        return sum(len(wave.waiting) for wave in self._waves.values())
+
+    def put(self, requests: Iterable[Request], first: bool = False) -> None:
+        """Queue requests; `first`: before all that wait, in their order."""
+        found: dict[Wave, list[Request]] = {}
+        for request in requests:
+            found.setdefault(request.key[:2], []).append(request)
+        for key, of_wave in found.items():
+            wave = self._waves.setdefault(key, _Wave())
+            wave.incomplete += len(of_wave)
+            if first:
+                wave.waiting.extendleft(reversed(of_wave))
+            else:
+                wave.waiting.extend(of_wave)
+        if first:
+            self._waves = {key: self._waves[key] for key in found} | self._waves
+
+    def clear(self) -> None:
+        """Forget every request and who got how many."""
+        self._waves.clear()
+        self._to_do.clear()
+
+    def complete(self, engine: Engine, request: Request) -> None:
+        """The engine has answered the request, or refused it."""
+        self._leave(engine, request)
+
+    def take_back(self, engine: Engine, request: Request) -> None:
+        """The engine has not answered it and will not: it counts as never given. `put` it to have it answered."""
+        self._waves[request.key[:2]].given[engine.number] -= 1
+        self._leave(engine, request)
+
+    def _leave(self, engine: Engine, request: Request) -> None:
+        key = request.key[:2]
+        wave = self._waves[key]
+        wave.to_do[engine.number] -= request.sampling.samples
+        self._to_do[engine.number] -= request.sampling.samples
+        wave.incomplete -= 1
+        if not wave.incomplete:
+            del self._waves[key]
+
+    def note(self, engine: Engine, request: Request) -> None:
+        """The engine got a request that did not wait here."""
+        wave = self._waves.setdefault(request.key[:2], _Wave())
+        wave.incomplete += 1
+        self._count(wave, engine, request)
+
+    def share_out(self, ready: Sequence[E], loading: Sequence[E]) -> list[tuple[E, Request]]:
+        """Take from the queue what the ready engines are to get now; returns (engine, request) pairs.
+
+        loading: engines that will be ready soon. The engines' loads are read once; what is handed out here is added.
+        """
+        loads = {engine.number: engine.load for engine in ready}
+        handed: list[tuple[E, Request]] = []
+        for wave in self._waves.values():
+            free = [engine for engine in ready if loads[engine.number] < self.limit]
+            if not free:
+                break
+            if wave.waiting:
+                full = [engine for engine in ready if loads[engine.number] >= self.limit]
+                handed += self._share_wave(wave, free, full, loading, loads)
+        return handed
+
+    def _share_wave(
+        self,
+        wave: _Wave,
+        free: Sequence[E],
+        full: Sequence[E],
+        loading: Sequence[E],
+        loads: dict[int, int],
+    ) -> list[tuple[E, Request]]:
+        later = [*full, *loading]
+        level = _level([wave.given[engine.number] for engine in (*free, *later)], len(wave.waiting))
+        kept = sum(max(0, int(level) - wave.given[engine.number]) for engine in later)
+        handed = self._hand_out(wave, free, loads, len(wave.waiting) - kept, ceil(level))
+        # Weights are loaded in a moment; a full engine may take long to come to what is kept for it.
+        most = 0 if loading else self.slots // 8
+        idle = [engine for engine in free if loads[engine.number] <= most]
+        if idle and wave.waiting:
+            rest = ceil(len(wave.waiting) * len(idle) / (len(idle) + len(later)))
+            handed += self._hand_out(wave, idle, loads, rest)
+        return handed
+
+    def _hand_out(
+        self, wave: _Wave, engines: Sequence[E], loads: dict[int, int], count: int, most: float = inf
+    ) -> list[tuple[E, Request]]:
+        """Give at most `count` requests, and no engine more than `most` of the wave in all."""
+        if count <= 0 or not wave.waiting:
+            return []
+        samples = wave.waiting[0].sampling.samples
+        earlier = [self._to_do[engine.number] - wave.to_do[engine.number] for engine in engines]
+        mean = sum(earlier) / len(earlier)
+        leans = [(load >= mean + samples) - (load <= mean - samples) for load in earlier]
+
+        def rank(place: int) -> tuple[bool, int, int, int, int]:
+            number = engines[place].number
+            load = loads[number]
+            waits = load > 0 and load + samples > self.slots
+            return waits, wave.given[number] + leans[place], -leans[place], load, place
+
+        handed: list[tuple[E, Request]] = []
+        order = [rank(place) for place in range(len(engines))]
+        heapq.heapify(order)
+        while order and len(handed) < count and wave.waiting:
+            place = order[0][-1]
+            engine, request = engines[place], wave.waiting[0]
+            load = loads[engine.number] + request.sampling.samples
+            if wave.given[engine.number] >= most or (loads[engine.number] and load > self.limit):
+                heapq.heappop(order)
+                continue
+            wave.waiting.popleft()
+            loads[engine.number] = load
+            self._count(wave, engine, request)
+            handed.append((engine, request))
+            heapq.heapreplace(order, rank(place))
+        return handed
+
+    def _count(self, wave: _Wave, engine: Engine, request: Request) -> None:
+        wave.given[engine.number] += 1
+        wave.to_do[engine.number] += request.sampling.samples
+        self._to_do[engine.number] += request.sampling.samples
+
+
+def _level(given: Sequence[int], more: int) -> float:
+    """How many requests each engine has once `more` have gone, one by one, to those that have fewest."""
+    ordered = sorted(given)
+    total = more
+    for count, number in enumerate(ordered, start=1):
+        total += number
+        if count == len(ordered) or total / count <= ordered[count]:
+            return total / count
+    raise ValueError("no engine to share among")
