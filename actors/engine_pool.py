@@ -249,7 +249,8 @@ class EnginePool:
             for request in requests:
                 self._shares.take_back(engine, request)
                 self._returned(request.key)
-            self.submit(requests, first=True)
+            self._shares.put(requests, first=True)
+            self._fill(without=engine)
 
     async def _follow_weights(self, engine: PooledEngine) -> None:
         while True:
@@ -324,13 +325,16 @@ class EnginePool:
                 )
                 return
 
-    def _fill(self) -> None:
-        """Give waiting requests to engines; where none waits, have those that have too much give some back."""
+    def _fill(self, without: PooledEngine | None = None) -> None:
+        """Give waiting requests to engines; where none waits, have those that have too much give some back.
+
+        without: gets nothing this time; it has just given something back.
+        """
         if self._weights is None:
             return
         newest = self._weights.version
         usable = [engine for engine in self._engines if engine.up and not engine.isolated]
-        ready = [engine for engine in usable if engine.version == newest]
+        ready = [engine for engine in usable if engine.version == newest and engine is not without]
         while self._suspects and ready:
             engine = min(ready, key=lambda engine: engine.load)
             # One that is not empty gets nothing more, so that it will be; the others go on.

@@ -136,6 +136,10 @@ class Shares:
         loads: dict[int, int],
     ) -> list[tuple[E, Request]]:
         later = [*full, *loading]
+        samples = wave.waiting[0].sampling.samples
+        if not all(loads[engine.number] for engine in free):
+            # Where one has nothing to do, none gets what it could not begin at once.
+            free = [e for e in free if not loads[e.number] or loads[e.number] + samples <= self.slots]
         level = _level([wave.given[engine.number] for engine in (*free, *later)], len(wave.waiting))
         kept = sum(max(0, int(level) - wave.given[engine.number]) for engine in later)
         handed = self._hand_out(wave, free, loads, len(wave.waiting) - kept, ceil(level))

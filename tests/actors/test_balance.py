@@ -132,7 +132,7 @@ def equal(samples):
     return Law(40.0, 0.0, tokens_per_second=400.0, slots=None)
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(12))
 def test_alike_engines_get_the_same_whenever_they_load_their_weights(seed):
     rng, engines, slots, samples = draw(seed)
     groups = int(rng.integers(1, 12 * engines))
@@ -153,16 +153,10 @@ def test_alike_engines_get_the_same_whenever_they_load_their_weights(seed):
     assert not told.starved
     for wave in range(1, 4):
         of_wave = told.of_wave(wave)
-        assert max(abs(answers - sum(of_wave) / engines) for answers in of_wave) <= samples, (
-            engines,
-            slots,
-            samples,
-            groups,
-            of_wave,
-        )
+        assert max(abs(answers - sum(of_wave) / engines) for answers in of_wave) <= samples
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(12))
 def test_alike_engines_get_the_same_of_every_wave_when_generation_runs_ahead(seed):
     rng, engines, slots, samples = draw(seed)
     groups, k = int(rng.integers(engines, 12 * engines)), int(rng.integers(1, 3))
@@ -199,7 +193,7 @@ def test_alike_engines_get_the_same_of_every_wave_when_generation_runs_ahead(see
         )
 
 
-@pytest.mark.parametrize("seed", range(30))
+@pytest.mark.parametrize("seed", range(12))
 def test_nothing_is_lost_or_waits_while_an_engine_idles_whatever_happens(seed):
     rng, engines, slots, samples = draw(seed)
 
