@@ -197,13 +197,20 @@ class EnginePool:
                 self._last_reason = f"{engine.name}: {_first_line(error)}"
                 await asyncio.sleep(_RETRY_SECONDS)
         engine.turn = f"{self._name}-{next(self._turns)}"
+        limit = self.config.timeout_s * 2**engine.slow_starts
+        engine.starting = True
         try:
-            await within(self.config.timeout_s, engine.actor.ready.remote())
+            await within(limit, engine.actor.ready.remote())
         except TimeoutError:
+            times = f" x {2**engine.slow_starts}" if engine.slow_starts else ""
+            engine.slow_starts += 1
             raise TimeoutError(
-                f"its start takes longer than rollout.timeout_s = {self.config.timeout_s:g} s; if it only needs "
-                "longer, set more"
+                f"its start takes longer than rollout.timeout_s = {self.config.timeout_s:g} s{times}; it may take "
+                f"{2 * limit:g} s next time. If it only needs longer, set more"
             ) from None
+        finally:
+            engine.starting = False
+        engine.slow_starts = 0
         await within(self.config.timeout_s, engine.actor.begin.remote(engine.turn))
         engine.up = True
         engine.progressed = time.monotonic()
@@ -306,6 +313,11 @@ class EnginePool:
             ray.kill(engine.actor, no_restart=False)
         await asyncio.sleep(_RETRY_SECONDS)
 
+    def _patience(self) -> float:
+        """Seconds without any engine before the run ends: more while an engine that was slow starts once more."""
+        starts = [engine.slow_starts for engine in self._engines if engine.starting or engine.slow_starts]
+        return self.config.timeout_s * (2 ** (max(starts) + 1) if starts else 1)
+
     async def _watch(self) -> None:
         """Give up if there has been no engine for too long."""
         while True:
@@ -315,7 +327,7 @@ class EnginePool:
                 engine.up and (engine.version is not None or not self._weights) for engine in self._engines
             ):
                 self._last_of_use = time.monotonic()
-            elif alone > self.config.timeout_s:
+            elif alone > self._patience():
                 last = self._last_reason or "none has started yet; if they only need longer, set more"
                 self._failed(
                     EngineError(

@@ -35,7 +35,8 @@ class PooledEngine:
 
     version: policy version that it holds; None while it is not up. open: its requests. answers: all answers of those.
     told: answers of them that it says are complete, in groups that are not; unbegun: requests that it has not begun.
-    busy_seconds: spent in engine steps, over all its lives.
+    busy_seconds: spent in engine steps, over all its lives. slow_starts: how often in a row its start took longer than
+    it may. Each time it may take twice as long: a busy machine starts no engine sooner for killing it.
     """
 
     name: str
@@ -52,6 +53,8 @@ class PooledEngine:
     steps: int = -1
     progressed: float = 0.0
     lost: float = field(default_factory=time.monotonic)
+    starting: bool = False
+    slow_starts: int = 0
     busy_seconds: float = 0.0
     receiving: tuple[int, Any] = (-1, None)
     news: asyncio.Event = field(default_factory=asyncio.Event)

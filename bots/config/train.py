@@ -177,7 +177,8 @@ class RolloutConfig(Section):
     seeded: bool = True
     """Seed every request from (run seed, step, task): answers do not depend on batching or placement."""
     timeout_s: Positive = 600.0
-    """An engine that starts or stands still for so long is restarted; a run without any engine for so long ends."""
+    """An engine that starts or stands still for so long is restarted; a run without any engine for so long ends.
+    After a start that took too long the next may take twice as long."""
 
     @model_validator(mode="after")
     def _fewer_to_start(self) -> RolloutConfig:

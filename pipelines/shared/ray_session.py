@@ -14,6 +14,7 @@ from typing import Any
 import ray
 from ray.util import list_named_actors
 
+from actors.fatal import FatalError
 from bots.config.tree import ConfigError
 
 NAMESPACE = "bots"
@@ -76,8 +77,25 @@ def ray_session(dashboard: bool = False) -> Iterator[None]:
         ray.shutdown()
 
 
+class RayStartError(FatalError):
+    """Ray that does not start here, or can't be reached, in one line."""
+
+
 def _init(**options: Any) -> None:
-    ray.init(namespace=NAMESPACE, logging_level=logging.ERROR, log_to_driver=False, **options)
+    try:
+        ray.init(namespace=NAMESPACE, logging_level=logging.ERROR, log_to_driver=False, **options)
+    except Exception as error:
+        lines = str(error).strip().splitlines()
+        if isinstance(error, ValueError) or not lines:
+            raise
+        where = os.environ.get(ADDRESS)
+        ray.shutdown()
+        raise RayStartError(
+            f"Ray can't be reached at {ADDRESS}={where}: {lines[-1]}"
+            if where
+            else f"Ray does not start on this machine ({type(error).__name__}: {lines[-1]}); it may be too busy, or "
+            "have too little memory: try again, or see /tmp/ray/session_latest/logs"
+        ) from error
 
 
 def wait_for_previous_run(run: str) -> None:

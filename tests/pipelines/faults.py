@@ -115,6 +115,7 @@ def failing(monkeypatch: Any, folder: Path, at: int | None, kind: str = "full") 
         patched.setattr(builtins, "open", open_)
         patched.setattr(io, "open", open_)
         patched.setattr(os, "replace", replace)
+        patched.setattr(os, "fsync", lambda descriptor: None)  # a test's files need not outlive the machine
         patched.setattr(os, "truncate", truncate)
         patched.setattr(pq, "write_table", parquet)
         patched.setattr(pa, "OSFile", sink)

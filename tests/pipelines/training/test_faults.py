@@ -92,7 +92,8 @@ def test_each_write_and_rename_fails_once(small_job, monkeypatch, undisturbed, k
         assert faults.hit is not None, case
         if not (folder / "config.yaml").exists():
             continue  # nothing had begun; the same command starts it
-        run(inputs, resume=True)
+        with failing(monkeypatch, folder, None):
+            run(inputs, resume=True)
         assert results(folder) == undisturbed, case
         found = audit(folder / "ledger.jsonl")
         assert sorted(set(found.trained.values())) == list(range(1, STEPS + 1)), case
