@@ -15,9 +15,8 @@ import pyarrow as pa
 
 from bots.adapt import make_adaptor
 from bots.belief.base import BeliefModel
-from bots.belief.columns import Beliefs
 from bots.belief.history import History
-from bots.belief.models import BETA, Modelled, make_belief
+from bots.belief.models import BETA, Modelled, make_posterior
 from bots.belief.prior import Prior, PriorSpec
 from bots.belief.rewards import check_rows, merge_rewards
 from bots.belief.snapshot import first_difference, read_snapshot, write_snapshot
@@ -98,29 +97,10 @@ class BOTS:
         history: int = HISTORY,
         threads: int | None = None,
     ) -> None:
-        settings = resolve(
-            p_star=p_star,
-            lam=lam,
-            rho=rho,
-            rollouts=rollouts,
-            seed=seed,
-            selector=selector,
-            selector_options=dict(selector_options or {}),
-            evidence=evidence,
-            evidence_options=dict(evidence_options or {}),
-            forgetting=forgetting,
-            adaptor=adaptor,
-            adaptor_options=dict(adaptor_options or {}),
-            belief=belief,
-            belief_options=dict(belief_options or {}),
-            domain_shares=dict(domain_shares) if isinstance(domain_shares, Mapping) else domain_shares,
-            cooldown=cooldown,
-            retire_above=retire_above,
-            recheck=recheck,
-            history=history,
-            threads=threads,
-        )
-        self._build(pool, settings, Prior(pool, prior))
+        given = dict(locals())  # exactly the arguments
+        for name in ("self", "pool", "prior"):
+            del given[name]
+        self._build(pool, resolve(**given), Prior(pool, prior))
 
     def _build(self, pool: TaskPool, settings: Settings, prior: Prior) -> None:
         self.pool = pool
@@ -134,17 +114,9 @@ class BOTS:
         self._eligibility = Eligibility(settings.cooldown, settings.retire_above, settings.recheck)
         current = settings.lam, settings.rho, settings.p_star
         self._adaptor = make_adaptor(settings.adaptor, pool, prior.at, *current, settings.adaptor_options)
-        self._beliefs: Beliefs | BeliefModel
-        self._posterior: Posterior | Modelled
-        if settings.belief == BETA:
-            self._beliefs = Beliefs(pool, prior)
-            self._posterior = Posterior(
-                self._beliefs, self._evidence, self._history, settings.forgetting, settings.threads
-            )
-        else:
-            options = settings.belief_options
-            self._beliefs = make_belief(settings.belief, pool, prior, settings.history, options)
-            self._posterior = Modelled(self._beliefs, self._history)
+        kind = settings.belief, settings.belief_options, settings.forgetting, settings.threads
+        self._posterior = make_posterior(pool, prior, self._evidence, self._history, *kind)
+        self._beliefs = self._posterior.beliefs
         self._metrics: dict[str, float] = {}
         self._repeated = 0
         self._late = 0
@@ -266,10 +238,7 @@ class BOTS:
             self.p_star = target(tuned.p_star)
         if self._evidence is not None:
             self._evidence.observe(new)
-        if isinstance(self._posterior, Modelled):
-            self._posterior.update(new)
-        else:
-            self._posterior.update(new, self.lam, self.rho)
+        self._posterior.update(new, self.lam, self.rho)
         self._eligibility.observed(self._beliefs, new)
         return len(new)
 
@@ -313,12 +282,9 @@ class BOTS:
 
     def metrics(self) -> dict[str, float]:
         """Metrics to log: the last batch's, counters, and those of evidence, selector and adaptor."""
-        parts = {
-            "evidence": self._evidence,
-            "selector": self._selector,
-            "adaptor": self._adaptor,
-            "eligibility": self._eligibility,
-            "belief": self._beliefs if isinstance(self._beliefs, BeliefModel) else None,
+        parts = {**self._parts(), "belief": self._beliefs}
+        values: dict[str, dict[str, float]] = {
+            name: getattr(part, "metrics", dict)() for name, part in parts.items()
         }
         return {
             "step": float(self.step),
@@ -328,12 +294,7 @@ class BOTS:
             "repeated": float(self._repeated),
             "late": float(self._late),
             **self._metrics,
-            **{
-                f"{name}/{k}": v
-                for name, part in parts.items()
-                if part is not None
-                for k, v in part.metrics().items()
-            },
+            **{f"{name}/{key}": value for name, part in values.items() for key, value in part.items()},
         }
 
     def grow(self, pool: TaskPool, prior: tuple[npt.ArrayLike, npt.ArrayLike] | None = None) -> None:
@@ -365,7 +326,7 @@ class BOTS:
             adaptor.grow(pool, grown.at)
         # All parts accepted the new tasks; nothing below can fail.
         if isinstance(self._posterior, Modelled) and model is not None:
-            self._beliefs = self._posterior.model = model
+            self._beliefs = self._posterior.beliefs = model
         elif isinstance(self._posterior, Posterior):
             self._beliefs.grow(pool, grown)
             self._posterior.evidence = evidence

@@ -64,6 +64,10 @@ def resolve(
     evidence, adaptor: "default" is the selector's default; the adaptor's applies only if neither λ nor ρ is given.
     Raises ValueError that names the setting, for a value out of range or ruled out by the preset.
     """
+    for name in ("selector_options", "evidence_options", "adaptor_options", "belief_options"):
+        others[name] = dict(others.get(name) or {})
+    if isinstance(others["domain_shares"], Mapping):
+        others["domain_shares"] = dict(others["domain_shares"])
     if forgetting not in ("step", "observation"):
         raise ValueError(f'forgetting is {forgetting!r}; it must be "step" or "observation"')
     preset = preset_of(selector, forgetting)

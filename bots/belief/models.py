@@ -1,4 +1,4 @@
-"""Belief models by name, and how BOTS tells one what was observed."""
+"""Belief models by name, and the object through which BOTS updates one."""
 
 from __future__ import annotations
 
@@ -7,14 +7,17 @@ from typing import Any
 import numpy as np
 
 from bots.belief.base import BeliefModel
+from bots.belief.columns import Beliefs
 from bots.belief.history import History
 from bots.belief.prior import Prior
+from bots.belief.update import Posterior
+from bots.evidence.base import Evidence
 from bots.observation import Observation
 from bots.pool import TaskPool
 from bots.support import registry
 
 BETA = "beta"
-"""The paper's update, which is not a model of this kind: see `bots.belief.update`."""
+"""The paper's update, which is no `BeliefModel`: see `bots.belief.update`."""
 
 
 def make_belief(
@@ -22,7 +25,7 @@ def make_belief(
 ) -> BeliefModel:
     """The belief model of that name for this pool.
 
-    name: state_space, or "module:Class". options: keyword arguments of the class.
+    name: listed in `bots.support.registry`, or "module:Class". options: keyword arguments of the class.
     Raises ValueError for an unknown name, options it does not take, or a pool that lacks what it needs.
     """
     arguments = (pool, prior, history)
@@ -30,22 +33,38 @@ def make_belief(
 
 
 class Modelled:
-    """Stands where `Posterior` stands for the Beta update: each (wave, task) pair reaches the model once."""
+    """Takes the place of `Posterior` for a belief model: each (wave, task) pair reaches the model once."""
 
     def __init__(self, model: BeliefModel, history: History) -> None:
-        self.model, self.history = model, history
+        self.beliefs, self.history = model, history
 
     def new(self, observation: Observation) -> Observation:
         """The observation without the (wave, task) pairs that were already counted."""
         counted = self.history.at(observation.wave).observed
         return observation.only(~np.isin(observation.rows, counted, assume_unique=True))
 
-    def update(self, observation: Observation) -> None:
-        """Tell the model, and write down what was counted."""
-        self.model.observe(observation)
-        self.model.note(observation)
+    def update(self, observation: Observation, lam: float, rho: float) -> None:
+        """Pass a new observation to the model and record it. A model has no λ and ρ."""
+        self.beliefs.observe(observation)
+        self.beliefs.note(observation)
         record = self.history.at(observation.wave)
         self.history.clock = max(self.history.clock, observation.wave)
         record.counted = True
         record.observe(observation.rows)
         self.history.prune()
+
+
+def make_posterior(
+    pool: TaskPool,
+    prior: Prior,
+    evidence: Evidence | None,
+    history: History,
+    belief: str,
+    options: dict[str, Any],
+    forgetting: str,
+    threads: int | None,
+) -> Posterior | Modelled:
+    """The beliefs called `belief`, at their prior, with what updates them; arguments as in `bots.BOTS`."""
+    if belief == BETA:
+        return Posterior(Beliefs(pool, prior), evidence, history, forgetting, threads)
+    return Modelled(make_belief(belief, pool, prior, history.window, options), history)
