@@ -39,6 +39,7 @@ class Cells:
             self.pivots, self.loadings = self._pivoted(count)
         self.size = self.loadings.shape[1]
         self._solve()
+        self._near = np.empty((0, 0))
         self.deviation = np.zeros(count)
         self.variance = np.zeros(count) if self.dense else self._left_over(np.arange(count))
 
@@ -74,6 +75,15 @@ class Cells:
                 equal, 1.0, np.where(np.isnan(distance), 0.0, np.exp(-np.nan_to_num(distance) / reach))
             )
         return near
+
+    def near(self, cells: Rows) -> Float64:
+        """`nearness` of every cell to these, float64 (C, R); kept for a few hundred cells."""
+        count = len(self.book.cells)
+        if count > DENSE:
+            return self.nearness(np.arange(count), cells)
+        if len(self._near) != count:
+            self._near = self.nearness(np.arange(count), np.arange(count))
+        return self._near[:, cells]
 
     def _pivoted(self, count: int) -> tuple[Rows, Float64]:
         """Pivots and Ψ of the greedy pivoted Cholesky factorization (Harbrecht, Peters, Schneider 2012)."""

@@ -96,7 +96,7 @@ def condition(
     return Posterior(mean + root @ states, half, residual, variance, logit)
 
 
-def shift(
+def shifts(
     root: Float64,
     design: Float64,
     spread: Float64,
@@ -105,26 +105,27 @@ def shift(
     start: Float64,
     successes: Float64,
     rollouts: Float64,
-) -> float:
-    """Variance of a shift of the groups in `common`, bool (B,), beyond what was believed possible; 0 if there is none.
+) -> Float64:
+    """Variance of shifts common to sets of groups beyond what was believed possible, float64 (k,); 0 if there is none.
 
-    The score test of a common shift δ of those groups' logits: with M the predictive covariance of their working
-    responses and ν their innovations at the mode, δ̂ = 1ᵀM⁻¹ν/1ᵀM⁻¹1 has the variance 1/1ᵀM⁻¹1.
+    common: float64 (B, k), 1 for the groups of a set. start: (B,), logits before the batch. The rest as in `condition`.
+    The score test of a common shift δ of a set's logits, with indicator c: with M the predictive covariance of the
+    working responses and ν their innovations at the mode, δ̂ = cᵀM⁻¹ν/cᵀM⁻¹c has the variance 1/cᵀM⁻¹c.
     """
-    rows = np.flatnonzero(common)
-    p = sigmoid(posterior.mode[rows])
-    weight = rollouts[rows] * np.maximum(p * (1 - p), FLOOR)
-    innovation = posterior.mode[rows] - start[rows] + (successes[rows] - rollouts[rows] * p) / weight
-    precision = 1 / (spread[rows] + 1 / weight)
-    gain = design[rows] @ root
+    p = sigmoid(posterior.mode)
+    weight = rollouts * np.maximum(p * (1 - p), FLOOR)
+    innovation = posterior.mode - start + (successes - rollouts * p) / weight
+    precision = 1 / (spread + 1 / weight)
+    gain = design @ root
     matrix = np.eye(gain.shape[1]) + gain.T @ (precision[:, None] * gain)
-    both = np.stack([innovation, np.ones(len(rows))], axis=1)
-    weighted = precision[:, None] * both
+    weighted = precision[:, None] * np.column_stack([innovation, common])
     solved = weighted - precision[:, None] * (gain @ np.linalg.solve(matrix, gain.T @ weighted))
-    total, information = float(solved[:, 0].sum()), float(solved[:, 1].sum())
-    if information <= 0 or total**2 / information < ALARM:
-        return 0.0
-    return (total / information) ** 2 - 1 / information
+    total = common.T @ solved[:, 0]
+    information = np.maximum((common * solved[:, 1:]).sum(axis=0), 1e-300)
+    excess: Float64 = np.where(
+        total**2 >= ALARM * information, (total / information) ** 2 - 1 / information, 0.0
+    )
+    return excess
 
 
 def add_noise(root: Float64, diagonal: Float64, *columns: Float64) -> Float64:

@@ -115,14 +115,39 @@ def score_asked(
 
 @compiled
 def score_strata(
-    logit: Float64, variance: Float64, worth: Float64, p_star: float, by_mean: bool, scores: Float64
-) -> None:
-    """The same for one task of each stratum that was never observed: float64 (S,)."""
+    strata: Rows,
+    free: Rows,
+    logit: Float64,
+    extra: Float64,
+    worth: Float64,
+    residual: float,
+    p_star: float,
+    by_mean: bool,
+    scores: Float64,
+    found: Rows,
+) -> int:
+    """The same for one task of each stratum with free tasks, in the given order; returns how many strata."""
+    count = 0
     ceiling = max(p_star, 1.0 - p_star) ** 2
-    for s in range(len(logit)):
-        scores[s] = loss(logit[s], variance[s], p_star, by_mean)
+    for s in strata:
+        if free[s] <= 0:
+            continue
+        scores[count] = loss(logit[s], extra[s] + residual, p_star, by_mean)
         if not by_mean:
-            scores[s] = worth[s] * (scores[s] - ceiling)
+            scores[count] = worth[s] * (scores[count] - ceiling)
+        found[count] = s
+        count += 1
+    return count
+
+
+@compiled
+def add_traits(logit: Float64, traits: Float64, coefficients: Float64, domain: Rows) -> None:
+    """Add traits(s)·coefficients(domain(s)) to each stratum's logit; the last row is for domains without their own."""
+    last = len(coefficients) - 1
+    for s in range(len(logit)):
+        own = min(domain[s], last)
+        for f in range(traits.shape[1]):
+            logit[s] += traits[s, f] * coefficients[own, f]
 
 
 @compiled

@@ -29,12 +29,15 @@ class Picker:
     from the one stratum that it favors; with a draw a part, strata come up as often as they are likely to be the best.
     """
 
-    def __init__(self, belief: Belief, states: States, tasks: Tasks, clock: int, domain: int) -> None:
+    def __init__(
+        self, belief: Belief, states: States, tasks: Tasks, clock: int, domain: int, rng: np.random.Generator
+    ) -> None:
         self.belief, self.states, self.tasks, self.clock = belief, states, tasks, clock
         self.free = tasks.free(belief.blocked_rows)
         self.inside = np.ones(len(tasks.asked), bool) if domain < 0 else states.book.domain == domain
         self.free[~self.inside] = 0
-        self.strata = np.arange(len(tasks.asked))
+        # Equal strata come in random order.
+        self.strata = rng.permutation(len(tasks.asked))
 
     def by_draws(self, batch: int, p_star: float, rng: np.random.Generator) -> Rows:
         """Thompson sampling; see the class."""
@@ -56,7 +59,7 @@ class Picker:
 
     def by_means(self, batch: int, p_star: float, rng: np.random.Generator) -> Rows:
         """The tasks whose expected success probability is nearest to p*."""
-        logit, extra = self.states.marginals(self.strata, np.zeros(len(self.strata)))
+        logit, extra = self.states.marginals(np.arange(len(self.strata)), np.zeros(len(self.strata)))
         coefficient = float(self.states.mean[-1])
         rows = self._best(batch, p_star, logit, extra, np.ones(len(logit)), coefficient, rng, True)
         self.belief.blocked[rows] &= 0xFF - kernels.PICKED
@@ -102,19 +105,12 @@ class Picker:
         )
         known = _least(scores[:count], batch)
         known_scores, known_rows = scores[known], rows[known]
-        open_strata = np.flatnonzero(self.free > 0)
-        fresh = np.empty(len(open_strata))
-        kernels.score_strata(
-            logit[open_strata],
-            extra[open_strata] + tasks.residual,
-            worth[open_strata],
-            p_star,
-            by_mean,
-            fresh,
+        fresh, open_strata = np.empty(len(self.strata)), np.empty(len(self.strata), np.int64)
+        count = kernels.score_strata(
+            self.strata, self.free, logit, extra, worth, tasks.residual, p_star, by_mean, fresh, open_strata
         )
-        # Equal strata, as at the start without columns, come in random order.
-        tie = rng.permutation(len(open_strata))
-        places = tie[_least(fresh[tie], batch)]
+        fresh = fresh[:count]
+        places = _least(fresh, batch)
         out = np.empty(batch, np.int64)
         found, i = 0, 0
         for place in places.tolist():

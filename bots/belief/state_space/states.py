@@ -9,7 +9,8 @@ import numpy as np
 from bots.belief.prior import Prior
 from bots.belief.state_space.cells import Cells
 from bots.belief.state_space.codebook import Codebook
-from bots.belief.state_space.filter import Posterior, add_noise, condition, shift
+from bots.belief.state_space.filter import Posterior, add_noise, condition, shifts
+from bots.belief.state_space.kernels import add_traits
 from bots.belief.state_space.logits import digamma, trigamma
 from bots.belief.state_space.options import Options
 from bots.belief.state_space.tasks import Residuals
@@ -28,6 +29,8 @@ MOST_DOMAINS = 8
 """Domains up to which each feature has a coefficient of each domain's own beside the shared one."""
 SHOCK_GROUPS = 4
 """Groups that a shift must be common to before it counts as a shock."""
+LARGEST_SHOCK = 25.0
+"""Most variance that one shock adds."""
 
 
 class Snapshot(dict[str, Float64]):
@@ -118,12 +121,9 @@ class States:
             cells = self.base + self.cells.loadings @ states[:size] + deviation
         logit: Float64 = cells[self.book.cell]
         if width:
-            shared = states[size : size + width]
-            logit += self.traits @ shared
-            for domain in range(self._domains):
-                rows = np.flatnonzero(self.book.domain == domain)
-                start = size + width * (1 + domain)
-                logit[rows] += self.traits[rows] @ states[start : start + width]
+            coefficients = states[size : size + width * (1 + self._domains)].reshape(-1, width)
+            each = np.concatenate([coefficients[0] + coefficients[1:], coefficients[:1]])
+            add_traits(logit, self.traits, each, self.book.domain)
         return logit
 
     def draw(self, rng: np.random.Generator, temper: float) -> tuple[Float64, Float64]:
@@ -188,26 +188,22 @@ class States:
         offset: Float64,
     ) -> list[Float64]:
         """Directions in which the whole pool, or else single domains, moved beyond what was believed possible."""
+        domain, domains = self.book.domain[strata], self.book.cells[:, 0]
+        present, sizes = np.unique(domain, return_counts=True)
+        present = present[sizes >= SHOCK_GROUPS]
+        if len(strata) < SHOCK_GROUPS:
+            return []
+        # First everything, then each domain.
+        common = np.column_stack([np.ones(len(strata)), domain[:, None] == present])
+        cells = np.column_stack([np.ones(len(domains)), domains[:, None] == present])
         start = design @ mean + offset
-        domain = self.book.domain[strata]
-        domains = self.book.cells[:, 0]
-        everything = (np.ones(len(strata), bool), np.ones(len(domains)))
-        single = [(domain == d, (domains == d).astype(np.float64)) for d in np.unique(domain).tolist()]
-        for candidates in ([everything], single):
-            found = []
-            for common, cells in candidates:
-                if common.sum() < SHOCK_GROUPS:
-                    continue
-                excess = shift(
-                    root, design, own.variance, common, posterior, start, batch.successes, batch.rollouts
-                )
-                if excess > 0:
-                    direction = np.zeros(len(mean))
-                    direction[: self.cells.size] = self.cells.onto_states(cells[:, None])[:, 0]
-                    found.append(direction * np.sqrt(min(excess, 25.0)))
-            if found:
-                return found
-        return []
+        excess = shifts(root, design, own.variance, common, posterior, start, batch.successes, batch.rollouts)
+        found = [0] if excess[0] > 0 else np.flatnonzero(excess).tolist()
+        if not found:
+            return []
+        directions = np.zeros((len(mean), len(found)))
+        directions[: self.cells.size] = self.cells.onto_states(cells[:, found])
+        return list((directions * np.sqrt(np.minimum(excess[found], LARGEST_SHOCK))).T)
 
     def move(self, strata: Rows, signal: Float64) -> None:
         """One step of training on groups of these strata. signal: 4·variance of their rewards, float64 (B,)."""
@@ -217,7 +213,7 @@ class States:
         active = np.flatnonzero(at)
         domains = self.book.cells[:, 0]
         movement = np.zeros((count, 4))
-        movement[:, 1] = cells.nearness(np.arange(count), active) @ at[active]
+        movement[:, 1] = cells.near(active) @ at[active]
         movement[:, 2] = np.bincount(domains, at)[domains]
         movement[:, 3] = at.sum()
         onto = cells.onto_states(movement)
