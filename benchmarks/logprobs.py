@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import resource
 import statistics
 import time
 
 import torch
 
+from benchmarks import peak as memory
 from bots.learning.logprobs import completion_logprobs
 from bots.learning.losses import token_logprobs
 
@@ -73,9 +73,10 @@ def _peak(form: str, options: argparse.Namespace, tokens: int, width: int) -> fl
         before = torch.cuda.memory_allocated()
         once(form, given)
         return (torch.cuda.max_memory_allocated() - before - gradients) / 2**20
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = memory.resident()
+    memory.begin()
     once(form, given)
-    return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 2**10 - gradients / 2**20
+    return memory.peak() - before - gradients / 2**20
 
 
 def main() -> None:

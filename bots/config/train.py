@@ -331,6 +331,8 @@ class RunConfig(Section):
     """Steps between checkpoints; 0 keeps none, and the run cannot be resumed."""
     trackers: tuple[Literal["wandb", "mlflow"], ...] = ()
     """Where figures go besides the run's folder, TensorBoard and Prometheus; needs `bots-rft[trackers]`."""
+    gpu_memory_gib: Positive | None = None
+    """Memory of one GPU, GiB: a run whose memory plan does not fit is refused before anything starts. None: unchecked."""
     wait_for_nodes_s: Annotated[float, Field(ge=0)] = 0.0
     """How long an autoscaler may take to bring the nodes that the plan needs; 0 refuses at once."""
     checkpoints_kept: Count = 2

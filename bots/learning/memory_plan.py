@@ -1,0 +1,208 @@
+"""How much memory a run needs, before anything starts: of a learner rank, of an engine, of the host and on disk."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from bots.config.train import TrainConfig
+from bots.learning.footprint import Footprint
+from bots.learning.forward import PLAIN_BYTES
+from bots.learning.logprobs import LogprobHead
+
+GIB = 2**30
+ITEM = {"float32": 4, "float16": 2, "bfloat16": 2, "auto": 2}
+SYNC_BYTES = 64 * 2**20
+REDUCE_ELEMENTS = 5 * 10**8
+"""DeepSpeed's buckets for reducing gradients, in elements."""
+LIVE_ELEMENTS = 10**9
+"""Parameters that DeepSpeed keeps whole at a time under ZeRO-3."""
+ENGINE_RESERVE_GIB = 2.0
+"""Left to an engine's activations and CUDA graphs."""
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One use of memory. lower: the keys that make it smaller, with the direction."""
+
+    name: str
+    bytes: float
+    lower: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Need:
+    """What one process, or one place, needs at its peak. where: "GPU", "memory" or "disk"."""
+
+    what: str
+    where: str
+    parts: tuple[Part, ...]
+
+    @property
+    def bytes(self) -> float:
+        """All of it."""
+        return sum(part.bytes for part in self.parts)
+
+
+def learner_rank(config: TrainConfig, model: Footprint, packed: bool) -> Need:
+    """The peak of one rank: ZeRO's states (arXiv 1910.02054, section 3.1), activations, logits and buckets."""
+    learner = config.learner
+    item, stage, ranks = ITEM[config.model.dtype], learner.zero_stage, learner.ranks
+    half = config.model.dtype != "float32"
+    trained = model.parameters if learner.lora is None else _adapters(config, model)
+    share = trained / (ranks if stage >= 1 else 1)
+    weights = item * model.parameters / (ranks if stage == 3 else 1)
+    if config.learner.kl_coefficient > 0 and learner.lora is None:
+        weights += item * model.parameters
+    # Master weights wherever DeepSpeed keeps some: in half precision, and from stage 1 on.
+    optimizer = (12 if half or stage else 8) * share
+    gradients = _gradients(stage, half, item, trained, share)
+    tokens = learner.tokens_per_micro_batch
+    live = min(LIVE_ELEMENTS, model.parameters) * item if stage == 3 and ranks > 1 else 0
+    return Need(
+        "learner rank",
+        "GPU" if learner.gpus else "memory",
+        (
+            Part("weights", weights, "learner.zero_stage=3, more learner.ranks"),
+            Part("gradients", gradients, "learner.zero_stage=2, learner.lora={}"),
+            Part("optimizer", optimizer, "learner.zero_stage=1, more learner.ranks, learner.lora={}"),
+            *_activations(config, model, tokens, packed),
+            Part("gathered", live + 2 * max(SYNC_BYTES, item * model.largest), "learner.zero_stage=2"),
+        ),
+    )
+
+
+def _gradients(stage: int, half: bool, item: int, trained: float, share: float) -> float:
+    bucket = min(REDUCE_ELEMENTS, trained)
+    if stage == 0:
+        # In half precision DeepSpeed sums up a float32 copy at the step.
+        return (item + (4 if half else 0)) * trained
+    summed = 4 * (trained if stage == 1 else share)
+    return summed + item * bucket
+
+
+def _activations(config: TrainConfig, model: Footprint, tokens: int, packed: bool) -> tuple[Part, Part]:
+    item = ITEM[config.model.dtype]
+    layer, other = model.layer_bytes * tokens, model.other_bytes * tokens
+    if config.model.gradient_checkpointing:
+        # One layer at a time is computed again; its gradients are as large as the largest of what it keeps.
+        kept, again = model.layers * model.width * item * tokens + other, layer
+    else:
+        kept, again = model.layers * layer + other, 0.0
+    logits = logits_bytes(config, model, packed)
+    fewer = f"learner.tokens_per_micro_batch (at least {config.rollout.max_model_len})"
+    more = fewer if config.model.gradient_checkpointing else f"model.gradient_checkpointing=true, {fewer}"
+    # A layer is computed again only when the logits are gone.
+    return Part("activations", kept + max(0.0, again - logits), more), Part("logits", logits, fewer)
+
+
+def logits_bytes(config: TrainConfig, model: Footprint, packed: bool) -> float:
+    """The peak of the output head: the plain form's four float32 copies, or blocks of the vocabulary."""
+    tokens = config.learner.tokens_per_micro_batch
+    whole = 4.0 * tokens * model.vocabulary
+    if not packed and whole <= PLAIN_BYTES:
+        return 4.1 * whole
+    item = ITEM[config.model.dtype]
+    kept = min(LogprobHead.kept_bytes, item * tokens * model.vocabulary)
+    blocks = 3 * min(LogprobHead.block_bytes, whole)
+    return kept + blocks + (8 + item) * tokens * model.width
+
+
+def _adapters(config: TrainConfig, model: Footprint) -> float:
+    """Parameters of LoRA's adapters, as if on every linear layer: 2 · rank · width for each, seven a layer."""
+    assert config.learner.lora is not None
+    wide = model.parameters / (model.layers * 7 * model.width)
+    return model.layers * 7 * config.learner.lora.rank * (model.width + wide)
+
+
+@dataclass(frozen=True, slots=True)
+class EngineNeed:
+    """An engine: its need, and how many completions of full length its key-value cache holds; None if not known."""
+
+    need: Need
+    full_length: float | None
+
+
+def engine(config: TrainConfig, model: Footprint) -> EngineNeed:
+    """What one GPU of an engine needs, or an engine's process on a CPU. A GPU's size is `run.gpu_memory_gib`."""
+    rollout = config.rollout
+    item = ITEM[config.model.dtype if rollout.dtype == "auto" else rollout.dtype]
+    gpus = max(1, int(rollout.gpus))
+    weights = Part("weights", item * model.parameters / gpus, "more rollout.gpus")
+    token = model.kv_values * item / gpus
+    if not rollout.gpus:
+        cache = rollout.kv_cache_gib * GIB
+        parts = (weights, Part("key-value cache", cache, "rollout.kv_cache_gib"))
+        return EngineNeed(Need("rollout engine", "memory", parts), cache / token / rollout.max_model_len)
+    reserve = Part("graphs and activations", ENGINE_RESERVE_GIB * GIB)
+    one = Part("key-value cache, one completion", token * rollout.max_model_len, "rollout.max_model_len")
+    need = Need("GPU of an engine", "GPU", (weights, reserve, one))
+    if config.run.gpu_memory_gib is None:
+        return EngineNeed(need, None)
+    left = rollout.gpu_memory_utilization * config.run.gpu_memory_gib * GIB - weights.bytes - reserve.bytes
+    return EngineNeed(need, max(0.0, left / token / rollout.max_model_len))
+
+
+def host(config: TrainConfig, model: Footprint) -> Need:
+    """The driver's node: the object store holds up to two and a half times the weights while they change."""
+    return Need(
+        "driver's node", "memory", (Part("weights in the object store", 2.5 * _published(config, model)),)
+    )
+
+
+def checkpoint(config: TrainConfig, model: Footprint) -> Need:
+    """A checkpoint on disk: weights, and optimizer states of what is trained; `run.checkpoints_kept` and one more."""
+    trained = model.parameters if config.learner.lora is None else _adapters(config, model)
+    master = config.model.dtype != "float32" or config.learner.zero_stage >= 1
+    one = _published(config, model) + (12 if master else 8) * trained
+    return Need(
+        "checkpoints",
+        "disk",
+        (Part(f"{config.run.checkpoints_kept + 1} checkpoints", (config.run.checkpoints_kept + 1) * one),),
+    )
+
+
+def _published(config: TrainConfig, model: Footprint) -> float:
+    return float(ITEM[config.model.dtype] * model.parameters)
+
+
+def too_large(config: TrainConfig, model: Footprint, packed: bool) -> str | None:
+    """Why the run can't fit on GPUs of `run.gpu_memory_gib`, with the arithmetic and keys to turn; None if it can."""
+    gib = config.run.gpu_memory_gib
+    if gib is None:
+        return None
+    rank, of_engine = learner_rank(config, model, packed), engine(config, model).need
+    if rank.where == "GPU" and rank.bytes > gib * GIB:
+        most = max(rank.parts, key=lambda part: part.bytes)
+        return f"{_sum(rank)}; run.gpu_memory_gib is {gib:g}. Turn {most.lower or 'to smaller models'}"
+    limit = gib * config.rollout.gpu_memory_utilization
+    if of_engine.where == "GPU" and of_engine.bytes > limit * GIB:
+        most = max(of_engine.parts, key=lambda part: part.bytes)
+        return (
+            f"{_sum(of_engine)}; rollout.gpu_memory_utilization x run.gpu_memory_gib = {limit:.1f}. "
+            f"Turn {most.lower or 'rollout.gpu_memory_utilization'}"
+        )
+    return None
+
+
+def _sum(need: Need) -> str:
+    parts = " + ".join(f"{part.bytes / GIB:.1f} ({part.name})" for part in need.parts if part.bytes)
+    return f"a {need.what} needs {need.bytes / GIB:.1f} GiB = {parts}"
+
+
+def table(config: TrainConfig, model: Footprint, packed: bool) -> list[str]:
+    """The whole plan as lines of a table, GiB."""
+    of_engine = engine(config, model)
+    needs = [learner_rank(config, model, packed), of_engine.need, host(config, model)]
+    if config.run.checkpoint_every:
+        needs.append(checkpoint(config, model))
+    lines = [f"memory plan, GiB ({model.parameters / 1e6:,.0f} M parameters, {config.model.dtype}):"]
+    for need in needs:
+        lines.append(f"  {need.what:<16} {need.where:<7}{need.bytes / GIB:9.2f}")
+        lines += [f"    {part.name:<31}{part.bytes / GIB:7.2f}" for part in need.parts if len(need.parts) > 1]
+    if of_engine.full_length is not None:
+        fit = math.floor(of_engine.full_length)
+        lines.append(
+            f"  {fit} completions of full length ({config.rollout.max_model_len} tokens) fit an engine's cache"
+        )
+    return lines
