@@ -197,7 +197,8 @@ class EnginePool:
                 self._last_reason = f"{engine.name}: {_first_line(error)}"
                 await asyncio.sleep(_RETRY_SECONDS)
         engine.turn = f"{self._name}-{next(self._turns)}"
-        limit = self.config.timeout_s * 2**engine.slow_starts
+        least, key = self.config.starting_s
+        limit = least * 2**engine.slow_starts
         engine.starting = True
         try:
             await within(limit, engine.actor.ready.remote())
@@ -205,7 +206,7 @@ class EnginePool:
             times = f" x {2**engine.slow_starts}" if engine.slow_starts else ""
             engine.slow_starts += 1
             raise TimeoutError(
-                f"its start takes longer than rollout.timeout_s = {self.config.timeout_s:g} s{times}; it may take "
+                f"its start takes longer than {key} = {least:g} s{times}; it may take "
                 f"{2 * limit:g} s next time. If it only needs longer, set more"
             ) from None
         finally:
@@ -316,10 +317,13 @@ class EnginePool:
     def _patience(self) -> float:
         """Seconds without any engine before the run ends: more while an engine that was slow starts once more."""
         starts = [engine.slow_starts for engine in self._engines if engine.starting or engine.slow_starts]
-        return self.config.timeout_s * (2 ** (max(starts) + 1) if starts else 1)
+        least = max(self.config.timeout_s, self.config.starting_s[0])
+        return least * (2 ** (max(starts) + 1) if starts else 1)
 
     async def _watch(self) -> None:
         """Give up if there has been no engine for too long."""
+        starting_s, starting_key = self.config.starting_s
+        limit, key = max((self.config.timeout_s, "rollout.timeout_s"), (starting_s, starting_key))
         while True:
             await asyncio.sleep(_RETRY_SECONDS)
             alone = time.monotonic() - self._last_of_use
@@ -331,7 +335,7 @@ class EnginePool:
                 last = self._last_reason or "none has started yet; if they only need longer, set more"
                 self._failed(
                     EngineError(
-                        f"no rollout engine for rollout.timeout_s = {self.config.timeout_s:g} s, "
+                        f"no rollout engine for {key} = {limit:g} s, "
                         f"none of {len(self._engines)}; last: {last}"
                     )
                 )

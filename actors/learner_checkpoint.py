@@ -10,6 +10,7 @@ import socket
 import tempfile
 from argparse import Namespace
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch.distributed as dist
 
 from actors.lean_deepspeed import deepspeed
 
+CONVERSION_POLL_S = 30.0
 _TAG = "learner"
 _NOTE = "learner.json"
 
@@ -70,17 +72,22 @@ def _universal(folder: Path) -> Iterator[Path]:
     nodes: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(nodes, socket.gethostname())
     first = nodes.index(nodes[dist.get_rank()]) == dist.get_rank()
-    made, failure = None, None
+    made, conversion = None, None
     if first:
         made = Path(tempfile.mkdtemp(prefix="universal-"))
-        try:
-            _convert(folder / _TAG, made / _TAG)
-        except Exception as error:  # noqa: BLE001 (told to all ranks, which raise it together)
-            failure = f"{type(error).__name__}: {error}"
+        conversion = ThreadPoolExecutor(1).submit(_convert, folder / _TAG, made / _TAG)
+    # Minutes for a large model: the ranks that wait hear every now and then that it goes on, since a collective that
+    # one of them enters late would break off.
     answers: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(answers, (str(made), failure))
+    while True:
+        done = conversion is None or bool(wait([conversion], CONVERSION_POLL_S).done)
+        error = conversion.exception() if conversion is not None and done else None
+        failure = f"{type(error).__name__}: {error}" if error else None
+        dist.all_gather_object(answers, (str(made), failure, done))
+        if all(done for *_, done in answers):
+            break
     try:
-        failed = [answer for _, answer in answers if answer]
+        failed = [failure for _, failure, _ in answers if failure]
         if failed:
             raise RuntimeError(
                 f"checkpoint {folder} cannot be re-sharded for {len(nodes)} ranks: {failed[0]}"

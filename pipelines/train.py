@@ -134,7 +134,7 @@ def _fit(inputs: RunInputs, handles: ActorHandles, folder: Path, console: Consol
         torch_config=TorchConfig(
             backend="cpu:gloo,cuda:nccl" if on_gpu else "gloo",
             # The limit of a collective. Waiting with rank 0 has none (`ranks.wait_with_rank_0`).
-            timeout_s=int(1800 + 2 * config.rollout.timeout_s),
+            timeout_s=int(learner.collective_timeout_s),
         ),
         run_config=RunConfig(
             name="checkpoints",

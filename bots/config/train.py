@@ -177,8 +177,10 @@ class RolloutConfig(Section):
     seeded: bool = True
     """Seed every request from (run seed, step, task): answers do not depend on batching or placement."""
     timeout_s: Positive = 600.0
-    """An engine that starts or stands still for so long is restarted; a run without any engine for so long ends.
-    After a start that took too long the next may take twice as long."""
+    """An engine that stands still for so long is restarted; a run without any engine for so long ends."""
+    start_timeout_s: Positive | None = None
+    """An engine that takes longer to start is restarted, and may take twice as long the next time; None: `timeout_s`.
+    Loading a large model from a shared folder, compilation and CUDA graphs take minutes."""
 
     @model_validator(mode="after")
     def _fewer_to_start(self) -> RolloutConfig:
@@ -198,6 +200,13 @@ class RolloutConfig(Section):
                 f"engines that share a GPU would not fit on it; lower gpu_memory_utilization to at most {self.gpus}"
             )
         return self
+
+    @property
+    def starting_s(self) -> tuple[float, str]:
+        """How long an engine may take to start, and the key that says so."""
+        if self.start_timeout_s is None:
+            return self.timeout_s, "rollout.timeout_s"
+        return self.start_timeout_s, "rollout.start_timeout_s"
 
     @property
     def engines_to_start(self) -> int:
@@ -269,6 +278,9 @@ class LearnerConfig(Section):
     timeout_s: Positive = 300.0
     """Longest silence of a rank, and longest wait for one and for the weight broker; the group then restarts from
     the last checkpoint, and the message names who was waited for."""
+    collective_timeout_s: Positive = 900.0
+    """Longest that ranks may wait for each other in one collective operation, also where all live: a GPU that hangs
+    ends the group after this, and it restarts from the last checkpoint."""
     weight_sync: Annotated[str, plug_in("weight_sync")] = "object_store"
     """How engines get new weights. broadcast: NCCL from GPU to GPU (gloo between CPUs) to all that are up."""
     weight_sync_options: dict[str, Any] = Field(default_factory=dict)
@@ -332,7 +344,7 @@ class RunConfig(Section):
     trackers: tuple[Literal["wandb", "mlflow"], ...] = ()
     """Where figures go besides the run's folder, TensorBoard and Prometheus; needs `bots-rft[trackers]`."""
     gpu_memory_gib: Positive | None = None
-    """Memory of one GPU, GiB: a run whose memory plan does not fit is refused before anything starts. None: unchecked."""
+    """Memory of one GPU, GiB: a run whose memory plan exceeds it is refused before anything starts. None: unchecked."""
     wait_for_nodes_s: Annotated[float, Field(ge=0)] = 0.0
     """How long an autoscaler may take to bring the nodes that the plan needs; 0 refuses at once."""
     checkpoints_kept: Count = 2
@@ -408,6 +420,12 @@ class TrainConfig(Section):
                     f"learner.weight_sync is broadcast, which reaches engines of one GPU; rollout.gpus is "
                     f"{rollout.gpus:g}; use object_store"
                 )
+        if rollout.top_p < 1:
+            raise ValueError(
+                f"rollout.top_p is {rollout.top_p:g}: tokens would be drawn from another distribution than the one the "
+                "learner computes, and its importance weights would be wrong; set it to 1 "
+                "(evaluation.temperature makes evaluation narrower)"
+            )
         if 0 < learner.gpus != 1:
             raise ValueError(f"learner.gpus is {learner.gpus}; a rank uses 0 or 1 GPU, more by learner.ranks")
         if learner.gpus == 0 and self.model.attention == "flash_attention_2":

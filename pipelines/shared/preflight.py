@@ -25,6 +25,7 @@ from bots.rollouts.templates import PromptEncoder
 from bots.selection import preset_of
 from pipelines.pools.golds import look_at_golds
 from pipelines.shared.command import warn
+from pipelines.shared.memory import plan_memory
 from pipelines.shared.pool import build_pool
 from pipelines.shared.prompts import encode
 from pipelines.shared.selection_check import check_selection
@@ -44,10 +45,13 @@ class RunInputs:
     evaluation: EncodedPool | None
     warnings: tuple[str, ...] = ()
     """Settings that run, but probably not as intended."""
+    memory: tuple[str, ...] = ()
+    """The memory plan, as lines of a table."""
 
     def summary_lines(self) -> list[str]:
         """Lines that a dry run prints."""
-        return [f"pool: {len(self.train.pool)} tasks", *(f"warning: {warning}" for warning in self.warnings)]
+        warnings = (f"warning: {warning}" for warning in self.warnings)
+        return [f"pool: {len(self.train.pool)} tasks", *warnings, *self.memory]
 
     def warn(self, console: Console) -> None:
         """Print the warnings."""
@@ -63,6 +67,7 @@ def load_inputs(config: TrainConfig) -> RunInputs:
     require(config.run.trackers)
     model, architecture, tokenizer = load_config_and_tokenizer(config.model.path)
     check_policy(model, config.learner.lora)
+    memory = tuple(plan_memory(config, model))
     try:
         make_loss(config.learner.loss, config.learner.loss_options, config.learner.updates_per_batch)
     except ValueError as error:
@@ -88,7 +93,7 @@ def load_inputs(config: TrainConfig) -> RunInputs:
     told = (*without_effect(config), *_anchor_warnings(config, pool), *look_at_golds(pool))
     warnings = (*told, *_endings(config, tokenizer, train))
     if config.evaluation.pool is None:
-        return RunInputs(config, model, train, None, warnings)
+        return RunInputs(config, model, train, None, warnings, memory)
     held_out = build_pool(config.evaluation.pool, tokenizer)
     held_out.require("prompt", "answer", "grader")
     shared = np.intersect1d(pool.ids(), held_out.ids())
@@ -98,7 +103,7 @@ def load_inputs(config: TrainConfig) -> RunInputs:
             "a held-out score needs different tasks"
         )
     evaluation = encode(held_out, tokenizer, config.evaluation.pool.template, longest, ends)
-    return RunInputs(config, model, train, evaluation, warnings)
+    return RunInputs(config, model, train, evaluation, warnings, memory)
 
 
 def engine_ends(model: str, tokenizer: Any) -> set[int]:

@@ -12,9 +12,14 @@ from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
 from bots.config.train import TrainConfig
+from pipelines.shared.autoscaler import hopeless
 
 RELEASE_SECONDS = 15.0
 """How long to wait for resources that other jobs still hold."""
+
+
+SURE_SECONDS = 3.0
+"""How long an autoscaler must keep saying that no node will come: a cluster that has just started knows few nodes."""
 
 
 class ResourceError(RuntimeError):
@@ -123,7 +128,7 @@ def wait_for_resources(
     """
     if seconds:
         request_resources(bundles=[d.bundle for d in demands for _ in range(d.count)])
-    _retry(lambda: check(demands, ray.cluster_resources()), seconds)
+    _retry(lambda: check(demands, ray.cluster_resources()), seconds, give_up=hopeless)
     free = "other jobs run on the cluster, which has free only"
     _retry(lambda: check(demands, ray.available_resources(), free), max(seconds, release_seconds))
 
@@ -133,14 +138,23 @@ def cancel_request() -> None:
     request_resources(bundles=[])
 
 
-def _retry(attempt: Callable[[], None], seconds: float) -> None:
+def _retry(
+    attempt: Callable[[], None], seconds: float, give_up: Callable[[], str | None] = lambda: None
+) -> None:
+    """give_up: why trying on is in vain, if it is; believed when it says so twice, `SURE_SECONDS` apart."""
     deadline = time.monotonic() + seconds
+    in_vain_since: float | None = None
     while True:
         try:
             return attempt()
-        except ResourceError:
-            if time.monotonic() >= deadline:
+        except ResourceError as error:
+            now = time.monotonic()
+            if now >= deadline:
                 raise
+            reason = give_up()
+            in_vain_since = (in_vain_since or now) if reason else None
+            if in_vain_since is not None and now - in_vain_since >= SURE_SECONDS:
+                raise ResourceError(f"{error}; waiting would be in vain: {reason}") from None
             time.sleep(0.5)
 
 

@@ -1,0 +1,90 @@
+"""The memory plan's arithmetic; `python -m benchmarks.memory` holds it against real steps."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, Qwen2Config
+
+from bots.config.train import load_config
+from bots.learning.footprint import footprint
+from bots.learning.memory_plan import GIB, checkpoint, engine, learner_rank, logits_bytes, table, too_large
+
+ONE_NODE = Path(__file__).parents[3] / "configs" / "guru_math_7b_one_node.yaml"
+SMALL = {
+    "vocab_size": 500, "hidden_size": 64, "intermediate_size": 160, "num_hidden_layers": 3, "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def qwen_7b(tmp_path_factory):
+    """The shape of Qwen2.5-7B, without weights."""
+    folder = tmp_path_factory.mktemp("7b")
+    Qwen2Config(
+        vocab_size=152_064, hidden_size=3584, intermediate_size=18_944, num_hidden_layers=28, num_attention_heads=28,
+        num_key_value_heads=4, tie_word_embeddings=False,
+    ).save_pretrained(folder)  # fmt: skip
+    return footprint(str(folder), torch.bfloat16)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_what_is_counted_on_the_meta_device_is_what_a_real_forward_pass_keeps(tmp_path, tied):
+    config = Qwen2Config(**SMALL, tie_word_embeddings=tied)
+    config.save_pretrained(tmp_path)
+    found = footprint(str(tmp_path), torch.float32)
+    model = AutoModelForCausalLM.from_config(config)
+    assert found.parameters == sum(p.numel() for p in model.parameters())
+    assert found.largest == 500 * 64
+    assert found.kv_values == 2 * 3 * 2 * 16
+
+    kept, parameters = {}, {p.data_ptr() for p in model.parameters()}
+
+    def pack(tensor):
+        if (start := tensor.untyped_storage().data_ptr()) not in parameters:
+            kept[start] = tensor.untyped_storage().nbytes(), tensor
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        model.model(input_ids=torch.zeros(1, 100, dtype=torch.long), use_cache=False)
+    measured = sum(size for size, _ in kept.values())
+    assert 100 * (3 * found.layer_bytes + found.other_bytes) == pytest.approx(measured, rel=0.15)
+
+
+def test_7b_fits_one_node_of_80_gb_and_not_without_sharding(qwen_7b):
+    config = load_config(ONE_NODE)
+    assert qwen_7b.parameters == pytest.approx(7.6e9, rel=0.01)
+    assert too_large(config, qwen_7b, packed=True) is None
+    for stage, key in ((0, "learner.zero_stage=1"), (1, "learner.zero_stage")):
+        refused = too_large(load_config(ONE_NODE, [f"learner.zero_stage={stage}"]), qwen_7b, packed=True)
+        assert "a learner rank needs" in refused
+        assert "run.gpu_memory_gib is 79" in refused
+        assert key in refused
+    long = ["learner.tokens_per_micro_batch=400000"]
+    assert "tokens_per_micro_batch (at least 12288)" in too_large(load_config(ONE_NODE, long), qwen_7b, True)
+
+
+def test_an_engine_that_can_not_hold_the_weights_is_refused(qwen_7b):
+    small = ["run.gpu_memory_gib=16", "learner.ranks=64", "selection.tasks=64"]
+    assert "more rollout.gpus" in too_large(load_config(ONE_NODE, small), qwen_7b, packed=True)
+    assert engine(load_config(ONE_NODE), qwen_7b).full_length == pytest.approx(80, rel=0.2)
+
+
+def test_logits_of_16k_tokens_take_less_than_2_gib_where_the_plain_form_takes_41_gb(qwen_7b):
+    config = load_config(ONE_NODE, ["learner.tokens_per_micro_batch=16384"])
+    assert logits_bytes(config, qwen_7b, packed=True) < 2 * GIB
+
+
+def test_a_checkpoint_takes_14_bytes_a_parameter(qwen_7b):
+    config = load_config(ONE_NODE)
+    assert checkpoint(config, qwen_7b).bytes == 3 * 14 * qwen_7b.parameters
+
+
+def test_more_ranks_and_checkpointing_make_a_rank_smaller(qwen_7b):
+    base = learner_rank(load_config(ONE_NODE), qwen_7b, True).bytes
+    changes = ["learner.ranks=8"], ["model.gradient_checkpointing=false"], ["learner.lora={}"]
+    more, kept, adapters = (learner_rank(load_config(ONE_NODE, c), qwen_7b, True).bytes for c in changes)
+    assert adapters < more < base < kept
+    lines = "\n".join(table(load_config(ONE_NODE), qwen_7b, True))
+    assert "learner rank" in lines
+    assert "completions of full length (12288 tokens)" in lines

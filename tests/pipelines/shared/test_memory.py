@@ -1,0 +1,39 @@
+"""A run that can't fit is refused before Ray starts."""
+
+import pytest
+
+from bots.config.tree import ConfigError
+from pipelines.shared import memory
+from pipelines.shared.preflight import load_inputs
+
+
+def test_a_dry_run_shows_the_plan(small_job):
+    lines = load_inputs(small_job()).summary_lines()
+    assert any(line.startswith("memory plan, GiB (0 M parameters, float32)") for line in lines)
+    assert any("learner rank" in line for line in lines)
+
+
+def test_a_machine_with_too_little_memory_is_told_the_sum_and_the_key(small_job, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(memory, "host_bytes", lambda: 2**30)
+    with pytest.raises(
+        ConfigError, match=r"needs .* = 1 x .*this machine has 1.0.*turn rollout.kv_cache_gib"
+    ):
+        load_inputs(small_job("rollout.kv_cache_gib=3"))
+    monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
+    load_inputs(small_job("rollout.kv_cache_gib=3"))
+
+
+def test_a_gpu_that_is_too_small_is_refused(small_job):
+    gpus = ["learner.gpus=1", "rollout.gpus=1", "run.gpu_memory_gib=0.25"]
+    with pytest.raises(ConfigError, match=r"a GPU of an engine needs .*gpu_memory_utilization"):
+        load_inputs(small_job(*gpus, "learner.tokens_per_micro_batch=128", "rollout.max_model_len=128"))
+
+
+def test_the_memory_of_a_container_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(memory, "CGROUP", tmp_path / "memory.max")
+    whole = memory.host_bytes()
+    (tmp_path / "memory.max").write_text("1000\n")
+    assert memory.host_bytes() == 1000
+    (tmp_path / "memory.max").write_text("max\n")
+    assert memory.host_bytes() == whole > 2**30
