@@ -207,26 +207,28 @@ class Engine:
             engine=self.name,
         )
 
-    def load(self, buckets: Iterable[Bucket], version: int) -> str:
+    def load(self, buckets: Iterable[Bucket], version: int, known: str | None = None) -> str:
         """Replace all weights and drop the prefix cache; returns the checksum of what was loaded.
 
         Called between two steps. Answers that are under way keep their tokens and the log-probabilities under
         the policy that sampled each; the keys and values of all their tokens are computed anew under the new
         weights before the next token is sampled, so that every token is of one policy alone.
 
-        buckets: parameters in checkpoint names and shapes, taken one after the other as they come.
+        buckets: parameters in checkpoint names and shapes, taken one after the other as they come. known: their
+        checksum, if it was taken before: no answer then waits for it.
         Raises RuntimeError if the prefix cache, which holds keys of the old weights, can't be dropped.
         """
         self.llm.start_weight_update()
         checksum = Checksum()
         for bucket in buckets:
-            checksum.add(bucket)
+            if known is None:
+                checksum.add(bucket)
             self.llm.update_weights({"update_info": {"weights": list(bucket)}})
         self.llm.finish_weight_update(str(version))
         if not self.llm.reset_prefix_cache(reset_running_requests=True):
             raise RuntimeError(f"vLLM refused to drop its prefix cache before policy version {version}")
         self.version = version
-        self.checksum = checksum.hexdigest()
+        self.checksum = checksum.hexdigest() if known is None else known
         self._checksums[version] = self.checksum
         return self.checksum
 

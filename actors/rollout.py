@@ -22,6 +22,7 @@ import ray
 from actors.loading import loading
 from actors.weights.broadcast import receive
 from actors.weights.channel import Channel
+from actors.weights.format import checksum_of
 from bots.config.train import RolloutConfig
 from bots.rollouts.request import RefusedError, Request, RequestKey
 from bots.rollouts.rollout import Rollout
@@ -171,7 +172,9 @@ class RolloutActor:
         """Load a policy version from the object store: the actor's name, the checksum and the seconds."""
         started = time.perf_counter()
         weights = ray.get(buckets)
-        checksum = self._between_steps(lambda engine: engine.load(weights, version))
+        # In this thread: meanwhile the engine goes on with its answers.
+        known = checksum_of(weights)
+        checksum = self._between_steps(lambda engine: engine.load(weights, version, known))
         return self.name, checksum, time.perf_counter() - started
 
     def receive(self, channel: Channel, version: int) -> tuple[str, str, float]:

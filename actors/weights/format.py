@@ -46,3 +46,11 @@ class Checksum:
     def hexdigest(self) -> str:
         """The checksum so far."""
         return self._digest.hexdigest()
+
+
+def checksum_of(buckets: Iterable[Iterable[tuple[str, torch.Tensor]]]) -> str:
+    """The checksum of buckets in their order."""
+    checksum = Checksum()
+    for bucket in buckets:
+        checksum.add(bucket)
+    return checksum.hexdigest()

@@ -40,6 +40,16 @@ def load_policy(path: str, model: ModelConfig, lora: LoraConfig | None, packed: 
     return policy if lora is None else _with_adapters(policy, lora)
 
 
+def check_attention(model: ModelConfig) -> None:
+    """Raise ConfigError where `model.attention` needs a package that is not here."""
+    wanted = model.attention == "flash_attention_2"
+    if wanted and not any(importlib.util.find_spec(name) for name in ("flash_attn", "kernels")):
+        raise ConfigError(
+            "model.attention is flash_attention_2, which needs the package flash-attn or kernels; sdpa needs neither, "
+            "and packs samples by PyTorch's own variable-length FlashAttention"
+        )
+
+
 def packs(path: str, model: ModelConfig, learner: LearnerConfig) -> bool:
     """Whether micro-batches of the model at `path` are packed. Raises ConfigError if they are to be and can't."""
     wanted = learner.gpus > 0 if learner.packing is None else learner.packing

@@ -17,7 +17,7 @@ from bots.config.train import SelectionConfig, TrainConfig
 from bots.config.tree import ConfigError
 from bots.evidence import FROM_ANCHORS
 from bots.learning.losses import make_loss
-from bots.learning.policy import check_policy
+from bots.learning.policy import check_attention, check_policy
 from bots.pool import PoolError, TaskPool
 from bots.rollouts.encoded_pool import EncodedPool
 from bots.rollouts.stops import end_of_turn, ending_tokens
@@ -67,6 +67,7 @@ def load_inputs(config: TrainConfig) -> RunInputs:
     require(config.run.trackers)
     model, architecture, tokenizer = load_config_and_tokenizer(config.model.path)
     check_policy(model, config.learner.lora)
+    check_attention(config.model)
     memory = tuple(plan_memory(config, model))
     try:
         make_loss(config.learner.loss, config.learner.loss_options, config.learner.updates_per_batch)

@@ -37,3 +37,13 @@ def test_the_memory_of_a_container_counts(tmp_path, monkeypatch):
     assert memory.host_bytes() == 1000
     (tmp_path / "memory.max").write_text("max\n")
     assert memory.host_bytes() == whole > 2**30
+
+
+def test_flash_attention_without_its_package_is_refused_with_the_way_out(small_job):
+    with pytest.raises(ConfigError, match=r"flash_attention_2.*flash-attn or kernels; sdpa needs neither"):
+        load_inputs(small_job("model.attention=flash_attention_2", "learner.gpus=1", "rollout.gpus=1"))
+
+
+def test_nucleus_sampling_of_training_rollouts_is_refused(small_job):
+    with pytest.raises(ConfigError, match=r"rollout.top_p is 0.9.*set it to 1"):
+        small_job("rollout.top_p=0.9")
