@@ -266,6 +266,8 @@ def _deepspeed_settings(config: LearnerConfig, dtype: str) -> dict[str, object]:
         "zero_allow_untested_optimizer": True,
         "gradient_clipping": config.grad_clip,
         "bf16": {"enabled": half},
+        # Ranks add up what they exchange; in bfloat16 the sum of many would lose what each adds.
+        **({"communication_data_type": "fp32"} if half else {}),
         # Summed over many micro-batches in bfloat16, small gradients would vanish. DeepSpeed can't at stage 0.
         "data_types": {"grad_accum_dtype": "fp32" if half and config.zero_stage else None},
         "steps_per_print": 2**31,

@@ -5,7 +5,7 @@
     python -m benchmarks.gpu_smoke --model Qwen/Qwen2.5-0.5B-Instruct     # a real model in place of random weights
 
 Every part is a process of its own, so that one that fails takes nothing with it: the page then has its last
-words. It goes to standard output and to `gpu_smoke.md`, ready to be pasted into a report.
+words. It goes to standard output and to `runs/gpu_smoke.md`, ready to be pasted into a report.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from bots.rollouts.rollout import Group, Rollout
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "B200": 2250e12}
 """Dense bfloat16 operations a second, of the vendor's data sheets."""
 LIMIT_S = 1200
-PAGE = Path("gpu_smoke.md")
+PAGE = Path("runs") / "gpu_smoke.md"
 
 
 def environment(options: argparse.Namespace) -> dict[str, Any]:
@@ -311,6 +311,7 @@ def main() -> int:
             *(f"| {key} | {value} |" for key, value in found.items()),
         ]
         print("\n".join(lines[-len(found) - 5 :]), flush=True)
+    PAGE.parent.mkdir(exist_ok=True)
     PAGE.write_text("\n".join(lines) + "\n")
     if made:
         made.cleanup()

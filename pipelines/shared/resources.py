@@ -112,8 +112,11 @@ def check(demands: list[Demand], resources: Mapping[str, float], where: str = "t
             parts = " + ".join(f"{d.count} x {d.each(kind):g} ({d.what})" for d in asking)
             key = {"CPU": "cpus", "GPU": "gpus"}.get(kind, "resources")
             keys = "; ".join(d.keys.replace("cpus", key) for d in asking)
+            apart = (
+                " (a learner rank and an engine can't share one, see docs/gpu.md)" if kind == "GPU" else ""
+            )
             raise ResourceError(
-                f"the run asks for {asked:g} {kind} = {parts}; {where} {there:g}. Lower {keys}, "
+                f"the run asks for {asked:g} {kind} = {parts}; {where} {there:g}{apart}. Lower {keys}, "
                 "or start it on more nodes (run.wait_for_nodes_s waits for an autoscaler)"
             )
 
