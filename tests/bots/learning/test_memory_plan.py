@@ -55,11 +55,10 @@ def test_7b_fits_one_node_of_80_gb_and_not_without_sharding(qwen_7b):
     config = load_config(ONE_NODE)
     assert qwen_7b.parameters == pytest.approx(7.6e9, rel=0.01)
     assert too_large(config, qwen_7b, packed=True) is None
-    for stage, key in ((0, "learner.zero_stage=1"), (1, "learner.zero_stage")):
-        refused = too_large(load_config(ONE_NODE, [f"learner.zero_stage={stage}"]), qwen_7b, packed=True)
-        assert "a learner rank needs" in refused
-        assert "run.gpu_memory_gib is 79" in refused
-        assert key in refused
+    refused = too_large(load_config(ONE_NODE, ["learner.zero_stage=0"]), qwen_7b, packed=True)
+    assert "a learner rank needs" in refused
+    assert "run.gpu_memory_gib is 79" in refused
+    assert "learner.zero_stage=1" in refused
     long = ["learner.tokens_per_micro_batch=400000"]
     assert "tokens_per_micro_batch (at least 12288)" in too_large(load_config(ONE_NODE, long), qwen_7b, True)
 
