@@ -40,6 +40,7 @@ class Crew:
         engines=4,
         staleness=STALENESS,
         timeout_s=20.0,
+        start_timeout_s=None,
         pool_size=500,
         evaluation_size=0,
         engine=FakeEngineActor,
@@ -56,7 +57,7 @@ class Crew:
                 "selection": {"tasks": TASKS, "evidence": "none", **selection},
                 "rollout": {
                     "samples": SAMPLES, "max_tokens": 200, "max_staleness": staleness, "timeout_s": timeout_s,
-                    "max_num_seqs": 32, "engines": engines,
+                    "start_timeout_s": start_timeout_s, "max_num_seqs": 32, "engines": engines,
                 },
                 "grading": {"actors": len(graders)},
             },

@@ -161,6 +161,28 @@ def test_an_engine_whose_start_takes_too_long_is_told_from_one_that_hangs(cluste
     assert "its start takes longer than rollout.timeout_s = 3 s" in event["reason"]
 
 
+@ray.remote(num_cpus=0, max_restarts=-1)
+class SlowToStart(FakeEngine):
+    """The second of two takes five seconds to start."""
+
+    def __init__(self, name, law):
+        super().__init__(name, law, start_seconds=5.0 if name == "rollout-1" else 0.0)
+
+
+def test_an_engine_may_take_longer_to_start_than_to_stand_still(cluster, tmp_path):
+    graders = [Grader.options(num_cpus=0).remote(1, graders=["exact"])]
+    crew = Crew(tmp_path, graders, engines=2, engine=SlowToStart, timeout_s=2.0, start_timeout_s=60.0)
+    crew.restore()
+    crew.publish(0)
+    for step in range(1, 1000):
+        _, figures, _ = ray.get(crew.coordinator.next_batch.remote(step), timeout=60)
+        crew.publish(step)
+        if figures["engines"] == 2:
+            break
+    crew.dismiss()
+    assert figures["engine_losses"] == 0
+
+
 def test_without_any_engine_the_run_ends_and_says_why(cluster, tmp_path):
     crew = Crew(tmp_path, [Fragile.remote()], engines=1, timeout_s=3.0)
     crew.restore()
