@@ -78,7 +78,8 @@ def _gradients(stage: int, half: bool, item: int, trained: float, share: float) 
         # In half precision DeepSpeed sums up a float32 copy at the step.
         return (item + (4 if half else 0)) * trained
     summed = 4 * (trained if stage == 1 else share)
-    return summed + item * bucket
+    # What ranks exchange is float32, whatever the bucket is.
+    return summed + (item + (4 if half else 0)) * bucket
 
 
 def _activations(config: TrainConfig, model: Footprint, tokens: int, packed: bool) -> tuple[Part, Part]:
@@ -196,7 +197,7 @@ def table(config: TrainConfig, model: Footprint, packed: bool) -> list[str]:
     needs = [learner_rank(config, model, packed), of_engine.need, host(config, model)]
     if config.run.checkpoint_every:
         needs.append(checkpoint(config, model))
-    lines = [f"memory plan, GiB ({model.parameters / 1e6:,.0f} M parameters, {config.model.dtype}):"]
+    lines = [f"memory plan, GiB ({model.parameters / 1e6:,.1f} M parameters, {config.model.dtype}):"]
     for need in needs:
         lines.append(f"  {need.what:<16} {need.where:<7}{need.bytes / GIB:9.2f}")
         lines += [f"    {part.name:<31}{part.bytes / GIB:7.2f}" for part in need.parts if len(need.parts) > 1]

@@ -133,7 +133,7 @@ def packed_steps(rank):
         results["packed", kind] = (figures, weights_of(learner))
     for packing in (False, True):
         half = {"dtype": "bfloat16", "gradient_checkpointing": True}
-        learner = learner_of(2, 3, True, half, packing=packing, kl_coefficient=0.1, updates_per_batch=2)
+        learner = learner_of(2, 3, True, half, packing=packing, kl_coefficient=0.1)
         figures = learner.update(shards_for(2, packing)[rank], step=1)
         results["half", packing] = (figures, weights_of(learner))
     return results

@@ -9,7 +9,7 @@ from pipelines.shared.preflight import load_inputs
 
 def test_a_dry_run_shows_the_plan(small_job):
     lines = load_inputs(small_job()).summary_lines()
-    assert any(line.startswith("memory plan, GiB (0 M parameters, float32)") for line in lines)
+    assert any(line.startswith("memory plan, GiB (0.3 M parameters, float32)") for line in lines)
     assert any("learner rank" in line for line in lines)
 
 
