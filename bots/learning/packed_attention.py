@@ -18,6 +18,8 @@ from bots.config.tree import ConfigError
 NAME = "bots_packed"
 """The `attn_implementation` under which transformers knows it."""
 _KNOWN_LAYERS = {"full_attention", "sliding_attention"}
+_PLACES = {"position_ids", "cache_position", "cu_seq_lens_k"}
+"""Tensors that attention is handed and needs no more here."""
 
 
 def packed_attention(
@@ -32,7 +34,7 @@ def packed_attention(
     cu_seq_lens_q: Tensor | None = None,
     max_length_q: int | None = None,
     softcap: float | None = None,
-    **_: Any,
+    **others: Any,
 ) -> tuple[Tensor, None]:
     """Causal attention within each sample; the signature is that of transformers' attention functions.
 
@@ -47,6 +49,13 @@ def packed_attention(
     if softcap is not None or dropout:
         raise ValueError(
             f"{type(module).__name__} asks for soft-capped scores or dropout in attention, which packing can't do; "
+            "set learner.packing=false"
+        )
+    unknown = [name for name, value in others.items() if isinstance(value, Tensor) and name not in _PLACES]
+    if unknown:
+        # Attention sinks, for example: left out, they would make the result another one.
+        raise ValueError(
+            f"{type(module).__name__} gives its attention {', '.join(unknown)}, which packing doesn't know; "
             "set learner.packing=false"
         )
     if query.is_cuda and query.dtype in (torch.bfloat16, torch.float16):
@@ -114,6 +123,12 @@ def check_packable(config: Any, attention: str, path: str) -> None:
             "learner.packing is true, but model.attention is eager, which sees across samples; "
             "set model.attention=sdpa or learner.packing=false"
         )
+    for key in ("attn_logit_softcapping", "attention_dropout"):
+        if getattr(text, key, None):
+            raise ConfigError(
+                f"learner.packing is true, but the model {path!r} has {key} = {getattr(text, key)}, which packed attention "
+                "can't do; set learner.packing=false"
+            )
     others = sorted(set(getattr(text, "layer_types", None) or ()) - _KNOWN_LAYERS)
     if others:
         raise ConfigError(

@@ -5,7 +5,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from transformers import AutoModelForCausalLM, MistralConfig, Qwen2Config, Qwen3NextConfig
+from transformers import AutoModelForCausalLM, Gemma2Config, MistralConfig, Qwen2Config, Qwen3NextConfig
 
 from bots.config.train import LearnerConfig, ModelConfig
 from bots.config.tree import ConfigError
@@ -124,6 +124,11 @@ def test_a_model_that_does_not_say_where_samples_begin_is_refused():
     query = torch.zeros(1, 2, 4, 8)
     with pytest.raises(ValueError, match=r"learner\.packing=false"):
         packed_attention.packed_attention(torch.nn.Identity(), query, query, query, None)
+    bounds = torch.tensor([0, 4], dtype=torch.int32)
+    with pytest.raises(ValueError, match=r"s_aux.*learner\.packing=false"):
+        packed_attention.packed_attention(
+            torch.nn.Identity(), query, query, query, None, cu_seq_lens_q=bounds, max_length_q=4, s_aux=query
+        )
 
 
 def test_packing_is_for_gpus_unless_it_is_said_and_for_models_that_allow_it(tmp_path):
@@ -136,6 +141,8 @@ def test_packing_is_for_gpus_unless_it_is_said_and_for_models_that_allow_it(tmp_
     assert packs(dense, model, LearnerConfig(packing=True))
     assert not packs(dense, model, gpu.model_copy(update={"packing": False}))
     assert not packs(linear, model, gpu)
+    Gemma2Config(**SMALL, head_dim=8).save_pretrained(tmp_path / "capped")
+    assert not packs(str(tmp_path / "capped"), model, gpu), "it caps its attention scores"
     with pytest.raises(ConfigError, match=r"linear_attention.*learner\.packing=false"):
         packs(linear, model, LearnerConfig(packing=True))
     with pytest.raises(ConfigError, match=r"eager.*learner\.packing=false"):
