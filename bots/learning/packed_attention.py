@@ -126,8 +126,8 @@ def check_packable(config: Any, attention: str, path: str) -> None:
     for key in ("attn_logit_softcapping", "attention_dropout"):
         if getattr(text, key, None):
             raise ConfigError(
-                f"learner.packing is true, but the model {path!r} has {key} = {getattr(text, key)}, which packed attention "
-                "can't do; set learner.packing=false"
+                f"learner.packing is true, but the model {path!r} has {key} = {getattr(text, key)}, which packed "
+                "attention can't do; set learner.packing=false"
             )
     others = sorted(set(getattr(text, "layer_types", None) or ()) - _KNOWN_LAYERS)
     if others:
