@@ -191,15 +191,19 @@ def engine(options: argparse.Namespace) -> dict[str, Any]:
     policy = load_policy(options.model, config.model, None).to(options.device)
     groups = [Group(i, p, a, np.arange(4.0)) for i, (p, a) in enumerate(zip(prompts, answers, strict=True))]
     (batch,) = make_rank_batches(groups, "grpo", 1, options.tokens, config.rollout.max_tokens)
-    sums = {"tokens": 0.0, "kl": 0.0}
+    sums, apart = {"tokens": 0.0, "kl": 0.0}, 0.0
     for part in batch.micro_batches:
         with torch.no_grad():
             mine = micro_batch_logprobs(policy, None, part, 1.0, torch.device(options.device)).cpu()
         mask = torch.from_numpy(part.mask)
         theirs = torch.where(mask > 0, torch.from_numpy(part.sampler_logprobs), mine)
+        apart += float(((mine - theirs).abs() * mask).sum())
         told = mismatch_sums(mine, theirs, mask, 2.0)
         sums = {key: sums[key] + float(told[key]) for key in sums}
-    found["mismatch with the learner"] = f"KL {sums['kl'] / max(1.0, sums['tokens']):.1e} a token"
+    tokens = max(1.0, sums["tokens"])
+    found["mismatch with the learner"] = (
+        f"KL {sums['kl'] / tokens:.1e} a token, mean difference {apart / tokens:.1e}"
+    )
     sizes = footprint(options.model, getattr(torch, _dtype(options)))
     plan = engine_plan(config, sizes)
     found["planned"] = f"{plan.need.bytes / 2**30:.2f} GiB at least"
