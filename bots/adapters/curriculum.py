@@ -89,12 +89,15 @@ class Curriculum:
                 taken.append((self._queued, self._queue.pop(0)))
             return taken
 
-    def observe(self, rows: npt.ArrayLike, rewards: npt.ArrayLike, wave: int | None = None) -> int:
+    def observe(
+        self, rows: npt.ArrayLike, rewards: npt.ArrayLike, wave: int | None = None, *, complete: bool = False
+    ) -> int:
         """Take the rewards of completions; returns how many groups they completed.
 
         rows: (N,), the task of each completion, in any order. rewards: (N,); NaN for a completion that was not graded:
         it fills its place in the group and is no evidence.
         wave: number of the wave they were selected in; None: for each row the oldest wave that awaits it.
+        complete: whether these groups are complete however many rewards they have.
         A group that was counted before is left alone (metric `repeated`), and so is one of a wave that is too old
         (`expired`). Raises ValueError, before anything changes, for a row that was not selected and for rewards that
         `scale` does not bring into [0, 1].
@@ -121,7 +124,7 @@ class Curriculum:
             for row, value in zip(tasks.tolist(), values.tolist(), strict=True):
                 if row in numbers:
                     self._group(numbers[row], row).append(value)
-            full = self.bots.settings["rollouts"]
+            full = 1 if complete else self.bots.settings["rollouts"]
             return self._count([(w, r) for r, w in numbers.items() if len(self._group(w, r)) >= full])
 
     def flush(self, wave: int | None = None) -> int:
@@ -142,6 +145,11 @@ class Curriculum:
         """Rows that were selected and whose group is not complete, sorted, int64."""
         with self._lock:
             return np.unique(np.array([row for _, row, _ in self._open()], np.int64))
+
+    def handed_out(self) -> Rows:
+        """Rows in flight that `take` has handed out, sorted, int64."""
+        with self._lock:
+            return np.setdiff1d(self.in_flight(), np.array(self._queue, np.int64))
 
     def metrics(self) -> dict[str, float]:
         """`BOTS.metrics`, the mean belief of the pool, the tasks in flight, and what was left out so far."""
