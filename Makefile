@@ -5,18 +5,19 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
+PEERS := $(VENV)/.peers
 # Without byte-code files every Ray worker would compile vLLM and torch again (13 s instead of 5 s each).
 unexport PYTHONDONTWRITEBYTECODE
 # torch must be its CPU build. uv finds it in PyTorch's CPU index by itself; a machine that keeps the
 # wheel in a folder says so with PIP_FIND_LINKS.
 TORCH_FROM := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
 
-.PHONY: demo test check sandbox browser setup lock format docs study clean
+.PHONY: demo test check sandbox browser setup peers lock format docs study clean
 
 demo: $(READY)
 	$(BIN)/bots demo
 
-test: check sandbox browser
+test: check sandbox browser peers
 	$(BIN)/python -m pytest
 
 check: $(READY)
@@ -46,9 +47,18 @@ $(READY): requirements/cpu.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
+# Other people's trainers, for the tests of bots/adapters; without them these are skipped.
+peers: $(PEERS)
+
+$(PEERS): $(READY) requirements/peers.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r requirements/peers.txt
+	touch $@
+
 lock: $(READY)
 	$(BIN)/uv pip compile requirements/cpu.in --override requirements/override.txt --python-version 3.11 \
 		$(TORCH_FROM) --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements/cpu.txt
+	$(BIN)/uv pip compile requirements/peers.in --no-deps --python-version 3.11 \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements/peers.txt
 	$(BIN)/uv pip compile pyproject.toml --extra gpu --extra tune --python-version 3.11 \
 		--python-platform x86_64-manylinux_2_28 --no-header --no-annotate --no-emit-index-url \
 		--no-emit-find-links -o requirements/gpu.txt

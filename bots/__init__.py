@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from importlib import import_module
+from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    __version__: str
     from bots.belief.prior import AnchorPrior
     from bots.belief.snapshot import SnapshotError
     from bots.core import BOTS
@@ -25,6 +27,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return version("bots-rft")
     # Imported on first use: a process that needs one part (an engine its settings, say) must not load numba, whose
     # libraries break vLLM if they are loaded first.
     if name not in _HOMES:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from importlib import import_module
 
+import bots
 from actors.loading import loading
+from pipelines.shared.shipped import with_paths
 
 JOBS = {
     "train": ("pipelines.train", "finetune a model on tasks selected by the posterior"),
@@ -20,12 +22,26 @@ JOBS = {
 }
 
 
+EXTRAS = {
+    "ray": "ray deepspeed transformers pydantic yaml rich matplotlib tensorboard safetensors filelock torch",
+    "gpu": "vllm",
+    "data": "math_verify reasoning_gym datasets",
+    "tune": "optuna",
+    "lora": "peft",
+    "trackers": "wandb mlflow alembic",
+}
+"""Packages of each extra, by the names under which they are imported."""
+
+
 def main(arguments: list[str] | None = None) -> int:
     """Run a job with the rest of the arguments; returns its exit status.
 
     0: done. 1: failed. 2: refused, with a message that says why. 130: interrupted.
     """
     given = sys.argv[1:] if arguments is None else arguments
+    if given[:1] == ["--version"]:
+        print(f"bots-rft {bots.__version__}")
+        return 0
     if not given or given[0] not in JOBS:
         asked_for_help = given[:1] in ([], ["-h"], ["--help"])
         if not asked_for_help:
@@ -35,10 +51,28 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"  {name:10}{what}")
         return 0 if asked_for_help else 2
     module, _ = JOBS[given[0]]
-    # Here because Ray, torch and transformers take seconds to import.
-    with loading():
-        job = import_module(module)
-    status: int = job.main(given[1:])
+    try:
+        rest = with_paths(given[0], given[1:])
+    except ValueError as error:
+        print(f"bots {given[0]}: {error}", file=sys.stderr)
+        return 2
+    try:
+        # Here because Ray, torch and transformers take seconds to import.
+        with loading():
+            job = import_module(module)
+        status: int = job.main(rest)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        extra = next((extra for extra, packages in EXTRAS.items() if package in packages.split()), None)
+        if extra is None:
+            raise
+        print(
+            f"bots {given[0]}: {package} is not installed. It comes with pip install 'bots-rft[{extra}]'; "
+            "'bots-rft[gpu]' brings all that training needs on a GPU machine, and `make setup` in the repository the "
+            "CPU builds",
+            file=sys.stderr,
+        )
+        return 2
     return status
 
 

@@ -28,8 +28,8 @@ class SelectingLoader:
         tasks = len(curriculum.bots.pool)
         if len(dataset) != tasks:
             raise PoolError(
-                f"the trainer's data set has {len(dataset)} rows, and the pool {tasks} tasks; trainers leave out prompts "
-                "that are too long: make the pool from what is left"
+                f"the trainer's data set has {len(dataset)} rows, and the pool {tasks} tasks; trainers leave out "
+                "prompts that are too long: make the pool from what is left"
             )
         if not 1 <= batch <= tasks:
             raise ValueError(f"a batch of {batch} tasks cannot be selected from {tasks}")
@@ -57,8 +57,8 @@ class SelectingLoader:
         """Restore what `state_dict` gave. Raises ValueError for a checkpoint that another loader wrote."""
         if "bots" not in state:
             raise ValueError(
-                "the checkpoint's data loader is not of BOTS: it holds no posterior. Resume without the loader's state, "
-                "or without the adapter"
+                "the checkpoint's data loader is not of BOTS: it holds no posterior. Resume without the "
+                "loader's state, or without the adapter"
             )
         self.curriculum.load_state_dict(state["bots"])
         self._at = state["at"]

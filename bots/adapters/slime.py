@@ -20,7 +20,7 @@ from bots.pool import PoolError, TaskPool
 COLUMNS = ("id", "weak", "strong", "level", "domain")
 
 
-class BOTSDataSource(RolloutDataSourceWithBuffer):  # type: ignore[misc]
+class BOTSDataSource(RolloutDataSourceWithBuffer):
     """slime's data source with a buffer; new groups are of the tasks that BOTS selects.
 
     The rewards come back in the very samples that were handed out: slime's rollout writes into them. They are read when

@@ -14,7 +14,7 @@ from typing import Any
 
 from bots.adapters.peers import require
 
-VERSION = require("trinity-rft", "0.6", "0.7")
+VERSION = require("trinity-rft", "0.6", "0.7", extra="trinity")
 
 import numpy as np
 from trinity.buffer.selector import BaseSelector

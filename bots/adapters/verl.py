@@ -9,7 +9,7 @@ from typing import Any
 
 from bots.adapters.peers import require
 
-VERSION = require("verl", "0.9", "0.10")
+VERSION = require("verl", "0.9", "0.10", extra="verl")
 
 from bots.adapters.curriculum import Curriculum
 from bots.adapters.loader import SelectingLoader

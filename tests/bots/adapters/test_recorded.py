@@ -1,0 +1,264 @@
+"""prime-rl, slime, SkyRL, OpenRLHF and verl do not install beside the CPU set: these drive their recorded interfaces.
+
+Each stand-in has the methods, attributes and order of calls of the version that docs/adapters.md names, and no more.
+"""
+
+import asyncio
+import json
+import sys
+from types import ModuleType, SimpleNamespace
+
+import numpy as np
+import pytest
+
+from bots import BOTS, PoolError, TaskPool
+from bots.adapters import openrlhf, skyrl
+from bots.adapters.curriculum import Curriculum
+from bots.adapters.loader import SelectingLoader
+from bots.adapters.prime_rl import BOTSSampler
+from bots.lab.pool import lab_table
+
+N, TASKS = 4, 40
+TABLE = lab_table(TASKS, seed=3, anchors=True)
+ROWS = TABLE.to_pylist()
+
+
+def bots_of_the_lab():
+    return BOTS(TaskPool.from_arrow(TABLE, "weak", "strong"), rollouts=N, seed=0)
+
+
+def rewards_of(row):
+    return [float(reward) for reward in np.random.default_rng(row).integers(0, 2, N)]
+
+
+def observed(curriculum):
+    return np.flatnonzero(curriculum.bots.table()["observations"].to_numpy()).tolist()
+
+
+# prime-rl 559b447: orchestrator/curriculum/base.py calls next(), observe(group of episodes), state_dict, metrics.
+
+
+def tasks():
+    return [SimpleNamespace(key=row["id"], data=SimpleNamespace(**row)) for row in ROWS]
+
+
+def episodes(task, rewards, trainable=True):
+    def trace(reward):
+        error = reward is None
+        return SimpleNamespace(has_error=error, reward=reward, agent=SimpleNamespace(trainable=trainable))
+
+    return [SimpleNamespace(task=task, traces=[trace(reward)]) for reward in rewards]
+
+
+def sampler():
+    return BOTSSampler(
+        tasks(), wave=5, weak="weak", strong="strong", domain="domain", settings={"rollouts": N, "seed": 0}
+    )
+
+
+def test_prime_rl_samples_and_observes_groups_in_another_order():
+    one, other = sampler(), sampler()
+    for _ in range(2):
+        drawn = [next(one) for _ in range(5)]
+        for task in reversed(drawn):
+            one.observe(episodes(task, rewards_of(ROWS.index(vars(task.data)))))
+    assert len(observed(one.curriculum)) == 10
+    other.load_state_dict(json.loads(json.dumps(one.state_dict())))
+    assert [next(one).key for _ in range(12)] == [next(other).key for _ in range(12)]
+    assert one.metrics()["batch/etr"] >= 0
+
+
+def test_prime_rl_errors_are_no_evidence_and_a_judge_teaches_nothing():
+    one = sampler()
+    first, second = next(one), next(one)
+    one.observe(episodes(first, [None] * N))
+    one.observe(episodes(second, rewards_of(0), trainable=False))
+    assert observed(one.curriculum) == []
+    assert one.metrics()["in_flight"] == 3
+    with pytest.raises(PoolError, match="an iterator"):
+        BOTSSampler(iter(tasks()), wave=5)
+    with pytest.raises(PoolError, match="no field 'pass_rate'"):
+        BOTSSampler(tasks(), wave=5, level="pass_rate")
+
+
+# slime 624b824: rollout/data_source.py; the rollout writes rewards into the samples it was given.
+
+
+class Sample(SimpleNamespace):
+    def get_reward_value(self, args):
+        return self.reward
+
+
+class RolloutDataSourceWithBuffer:
+    def __init__(self, args):
+        self.args, self.sample_group_index, self.sample_index, self.buffer = args, 0, 0, []
+        metadata = [{name: row[name] for name in ("id", "weak", "strong")} for row in ROWS]
+        samples = [
+            Sample(prompt=r["prompt"], label=r["answer"], metadata=m, reward=None)
+            for r, m in zip(ROWS, metadata, strict=True)
+        ]
+        self.dataset = SimpleNamespace(origin_samples=samples, samples=samples[::-1])
+
+    def _get_samples_from_buffer(self, count):
+        taken, self.buffer = self.buffer[:count], self.buffer[count:]
+        return taken
+
+    def add_samples(self, samples):
+        self.buffer += samples
+
+    def save(self, rollout_id):
+        pass
+
+    def load(self, rollout_id=None):
+        pass
+
+
+@pytest.fixture
+def slime(monkeypatch):
+    for name in ("slime", "slime.rollout", "slime.rollout.data_source"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name))
+    sys.modules["slime.rollout.data_source"].RolloutDataSourceWithBuffer = RolloutDataSourceWithBuffer
+    monkeypatch.delitem(sys.modules, "bots.adapters.slime", raising=False)
+    from bots.adapters.slime import BOTSDataSource
+
+    return BOTSDataSource
+
+
+def slime_args(folder):
+    names = {"id": "id", "weak": "weak", "strong": "strong"}
+    return SimpleNamespace(
+        n_samples_per_prompt=N, rollout_batch_size=5, save=str(folder), load=str(folder), bots=names
+    )
+
+
+def test_slime_reads_rewards_from_the_samples_it_gave(slime, tmp_path):
+    one = slime(slime_args(tmp_path))
+    groups = one.get_samples(5)
+    for group in groups[1:]:
+        for sample, reward in zip(group, [1.0, 0.0, 0.0, 1.0], strict=True):
+            sample.reward = reward
+    one.add_samples(groups[:1])  # aborted
+    again = one.get_samples(5)
+    assert again[0] is groups[0]
+    assert len(observed(one.curriculum)) == 4
+    assert {sample.index for group in groups + again[1:] for sample in group} == set(range(36))
+    one.save(3)
+    other = slime(slime_args(tmp_path))
+    other.load(3)
+    np.testing.assert_array_equal(other.curriculum.bots.alpha, one.curriculum.bots.alpha)
+    assert [g[0].prompt for g in other.get_samples(5)]
+
+
+# SkyRL 0.3.0: train/trainer.py iterates its train_dataloader, then generates; ids of trajectories are rows.
+
+
+class Prompts(list):
+    def collate_fn(self, items):
+        return [{"prompt": row["prompt"], "uid": str(ROWS.index(row))} for row in items]
+
+
+class RayPPOTrainer:
+    def __init__(self, per_token):
+        self.cfg = SimpleNamespace(trainer=SimpleNamespace(train_batch_size=5))
+        self.train_dataset, self.per_token, self.all_metrics = Prompts(ROWS), per_token, {}
+        self._build_train_dataloader_and_compute_training_steps()
+
+    def _build_train_dataloader_and_compute_training_steps(self):
+        self.train_dataloader = [None] * (TASKS // 5)
+
+    async def generate(self, input_batch):
+        rewards = [r for row in map(int, input_batch["uids"]) for r in rewards_of(row)]
+        ids = [SimpleNamespace(instance_id=uid) for uid in input_batch["uids"] for _ in range(N)]
+        return {"trajectory_ids": ids, "rewards": [[0.0, r] for r in rewards] if self.per_token else rewards}
+
+    def step(self, batch, phase="train"):
+        given = {
+            "uids": [one["uid"] for one in batch],
+            "batch_metadata": SimpleNamespace(training_phase=phase),
+        }
+        return asyncio.run(self.generate(given))
+
+
+class SkyTrainer(skyrl.BOTSMixin, RayPPOTrainer):
+    pass
+
+
+@pytest.mark.parametrize("per_token", [False, True])
+def test_skyrl_trains_on_waves_and_keeps_them_with_its_loader(per_token):
+    one = SkyTrainer(per_token, bots=bots_of_the_lab())
+    batches = iter(one.train_dataloader)
+    for _ in range(3):
+        batch = next(batches)
+        one.step(batch)
+        one.step(batch, phase="eval")
+    assert len(observed(one.curriculum)) == 15
+    assert one.all_metrics["bots/step"] == 2
+    other = SkyTrainer(per_token, bots=bots_of_the_lab())
+    other.train_dataloader.load_state_dict(json.loads(json.dumps(one.train_dataloader.state_dict())))
+    rest = list(other.train_dataloader)
+    assert len(rest) == TASKS // 5 - 3
+    assert rest[0] == next(batches)
+
+
+def test_skyrl_counts_the_last_of_several_steps():
+    ids = [SimpleNamespace(instance_id=str(row)) for row in (3, 3, 7)]
+    output = {"trajectory_ids": ids, "rewards": [0.0, 1.0, 0.5], "is_last_step": [False, True, True]}
+    assert skyrl.rewards_of(output) == ([3, 7], [1.0, 0.5])
+
+
+def test_a_loader_is_refused_where_the_data_set_is_not_the_pool():
+    curriculum = Curriculum(bots_of_the_lab(), wave=5)
+    with pytest.raises(PoolError, match="has 39 rows, and the pool 40 tasks; trainers leave out"):
+        SelectingLoader(ROWS[:-1], curriculum, 5, list)
+    with pytest.raises(ValueError, match="a batch of 41"):
+        SelectingLoader(ROWS, curriculum, 41, list)
+    with pytest.raises(ValueError, match="holds no posterior"):
+        SelectingLoader(ROWS, curriculum, 5, list).load_state_dict({"_sampler_iter_yielded": 3})
+
+
+# OpenRLHF 0.11.2: trainer/ppo_utils/samples_generator.py draws prompts one by one and processes each response.
+
+
+class SamplesGenerator:
+    def __init__(self, strategy, prompts_dataloader):
+        self.args, self.prompts_dataloader = strategy.args, prompts_dataloader
+
+    def _process_response_into_experience(self, response, **how):
+        return SimpleNamespace(prompts=[response["prompt"]], **how)
+
+
+class Generator(openrlhf.BOTSMixin, SamplesGenerator):
+    pass
+
+
+class PromptDataset(list):
+    @property
+    def prompts(self):
+        return [prompt for _, prompt, _, _ in self]
+
+    def collate_fn(self, items):
+        return tuple(map(list, zip(*items, strict=True)))
+
+
+def generator(rows=ROWS):
+    dataset = PromptDataset([("lab", row["prompt"], row["answer"], None) for row in rows])
+    strategy = SimpleNamespace(args=SimpleNamespace(rollout=SimpleNamespace(batch_size=5)))
+    return Generator(strategy, SimpleNamespace(dataset=dataset), bots=bots_of_the_lab())
+
+
+def test_openrlhf_learns_from_each_response_before_any_filter():
+    one = generator()
+    drawn = [next(iter(one.prompts_dataloader))[1][0] for _ in range(5)]
+    assert len(set(drawn)) == 5
+    for nth in range(N):
+        for prompt in drawn:
+            one._process_response_into_experience({"prompt": prompt, "reward": float(nth % 2)})
+    one._process_response_into_experience({"prompt": "of the evaluation", "reward": 1.0})
+    assert sorted(one.prompts_dataloader.dataset.prompts[row] for row in observed(one.curriculum)) == sorted(
+        drawn
+    )
+    (late,) = next(iter(one.prompts_dataloader))[1]
+    with pytest.raises(ValueError, match="without a reward"):
+        one._process_response_into_experience({"prompt": late})
+    with pytest.raises(ValueError, match=r"rows \[0, 39\] .* have the same prompt"):
+        generator([*ROWS[:-1], ROWS[0]])
