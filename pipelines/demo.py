@@ -16,6 +16,7 @@ from bots.support.files import replace_text
 from pipelines.report.comparison import RunCurves, compare, table
 from pipelines.report.comparison_plot import draw
 from pipelines.shared.command import run_job
+from pipelines.shared.shipped import shipped
 from pipelines.train import train
 
 LAB = Path("configs") / "lab.yaml"
@@ -57,13 +58,8 @@ def demo(overrides: list[str], console: Console) -> None:
 
 
 def _lab() -> Path:
-    """The lab's configuration, from the clone with this package or the current folder. Wheels don't contain it."""
-    for root in (Path(__file__).parents[1], Path()):
-        if (root / LAB).is_file():
-            return root / LAB
-    raise ConfigError(
-        f"there is no {LAB} here, and an installed package does not contain it; run the demo in a clone of BOTS"
-    )
+    """The lab's configuration: of the current folder, or the one that comes with the package."""
+    return LAB if LAB.is_file() else shipped("train")["lab"]
 
 
 def _arm(lab: Path, overrides: list[str], folder: Path, selector: str) -> TrainConfig:

@@ -8,6 +8,7 @@ from pathlib import Path
 FOLDERS = {
     "train": "configs",
     "anchors": "configs",
+    "pool": "configs",
     "simulate": "configs",
     "study": "configs",
     "tune": "tune_configs",

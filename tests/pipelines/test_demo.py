@@ -35,14 +35,13 @@ def test_a_ratio_is_in_the_table_and_the_summary():
     assert dict(zip(out["a"], out["d"], strict=True))["best score"] == "1.50"
 
 
-def test_an_installed_demo_looks_for_the_lab_where_one_is(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(demo, "__file__", str(tmp_path / "site-packages" / "pipelines" / "demo.py"))
-    # Refused one step later: the lab of the clone that this test runs in was found.
+def test_an_installed_demo_finds_the_lab_that_came_with_it(tmp_path, capsys, monkeypatch):
+    # Refused one step later: a lab was found, in the clone that this test runs in and in a folder without one.
     assert demo.main(["evaluation.pool=null"]) == 2
     assert "evaluation.pool" in capsys.readouterr().err
     monkeypatch.chdir(tmp_path)
-    assert demo.main([]) == 2
-    assert "there is no configs/lab.yaml here" in capsys.readouterr().err
+    assert demo.main(["evaluation.pool=null"]) == 2
+    assert "evaluation.pool is not set" in capsys.readouterr().err
 
 
 def test_a_demonstration_without_evaluation_is_refused_before_it_trains(tmp_path, capsys):

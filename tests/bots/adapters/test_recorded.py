@@ -51,9 +51,8 @@ def episodes(task, rewards, trainable=True):
 
 
 def sampler():
-    return BOTSSampler(
-        tasks(), wave=5, weak="weak", strong="strong", domain="domain", settings={"rollouts": N, "seed": 0}
-    )
+    settings = {"rollouts": N, "seed": 0}
+    return BOTSSampler(tasks(), wave=5, weak="weak", strong="strong", domain="domain", settings=settings)
 
 
 def test_prime_rl_samples_and_observes_groups_in_another_order():
@@ -92,11 +91,10 @@ class Sample(SimpleNamespace):
 class RolloutDataSourceWithBuffer:
     def __init__(self, args):
         self.args, self.sample_group_index, self.sample_index, self.buffer = args, 0, 0, []
-        metadata = [{name: row[name] for name in ("id", "weak", "strong")} for row in ROWS]
-        samples = [
-            Sample(prompt=r["prompt"], label=r["answer"], metadata=m, reward=None)
-            for r, m in zip(ROWS, metadata, strict=True)
-        ]
+        samples = []
+        for row in ROWS:
+            metadata = {name: row[name] for name in ("id", "weak", "strong")}
+            samples.append(Sample(prompt=row["prompt"], label=row["answer"], metadata=metadata, reward=None))
         self.dataset = SimpleNamespace(origin_samples=samples, samples=samples[::-1])
 
     def _get_samples_from_buffer(self, count):

@@ -1,0 +1,194 @@
+"""TRL with and without BOTS, on the lab's model and tasks, paired by seed.
+
+    python -m benchmarks.trl_selection --seeds 3 --steps 60 --out runs/trl_selection.jsonl
+
+Trains `trl.GRPOTrainer` and `BOTSGRPOTrainer` one after the other for each seed, with the same data, settings and
+evaluations, and appends a line to `--out` for each run that is not there yet; started again, it goes on. Then
+prints what BOTS spends until it reaches the best held-out score of TRL's own order, over what TRL spends: steps, tokens
+(prompts included, as TRL counts) and seconds of training (evaluation left out), and the effective task ratio.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import datasets
+import numpy as np
+import torch
+from transformers import TrainerCallback
+from trl import GRPOConfig, GRPOTrainer
+
+from bots import BOTS, TaskPool
+from bots.adapters.trl import BOTSGRPOTrainer
+from bots.lab.checkpoints import checkpoint_path, load
+from bots.lab.graders import GRADERS
+from bots.lab.pool import lab_table
+from bots.metrics import Curve, time_to_best
+
+ARMS = ("random", "bots")
+
+
+def right(
+    prompts: list[str], completions: list[str], answer: list[str], grader: list[str], **_: Any
+) -> list[float]:
+    """The lab's graders."""
+    graded = zip(grader, prompts, answer, completions, strict=True)
+    return [GRADERS[name](prompt, gold, said).reward for name, prompt, gold, said in graded]
+
+
+class HeldOut(TrainerCallback):
+    """Samples one completion for each held-out task every `every` steps, with a generator of its own."""
+
+    def __init__(self, table: dict[str, list[str]], every: int, tokenizer: Any, max_tokens: int) -> None:
+        self.table, self.every, self.tokenizer = table, every, tokenizer
+        self.sampling = {"do_sample": True, "max_new_tokens": max_tokens}
+        self.points: list[dict[str, float]] = []
+        self.etr: list[float] = []
+        self.evaluating, self.started = 0.0, 0.0
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        self.started = time.perf_counter()
+        self.measure(model, state)
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        if state.global_step % self.every == 0:
+            self.measure(model, state)
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
+        if "frac_reward_zero_std" in (logs or {}):
+            self.etr.append(1 - float(logs["frac_reward_zero_std"]))
+
+    @torch.no_grad()
+    def measure(self, model: Any, state: Any) -> None:
+        """One point of the learning curve."""
+        before = time.perf_counter()
+        training = model.training
+        model.eval()
+        rewards: list[float] = []
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(123)
+            for first in range(0, len(self.table["prompt"]), 300):
+                part = {name: values[first : first + 300] for name, values in self.table.items()}
+                asked = self.tokenizer(part["prompt"], return_tensors="pt", padding=True, padding_side="left")
+                ids, mask = asked["input_ids"], asked["attention_mask"]
+                said = model.generate(
+                    input_ids=ids, attention_mask=mask, do_sample=True, max_new_tokens=self.max_tokens
+                )
+                texts = self.tokenizer.batch_decode(said[:, ids.shape[1] :], skip_special_tokens=True)
+                rewards += right(part["prompt"], texts, part["answer"], part["grader"])
+        model.train(training)
+        self.evaluating += time.perf_counter() - before
+        seconds = time.perf_counter() - self.started - self.evaluating
+        point = {"step": state.global_step, "seconds": max(seconds, 0.0), "score": float(np.mean(rewards))}
+        self.points.append(point | {"tokens": float(state.num_input_tokens_seen)})
+
+
+def train(arm: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """One run; its learning curve and effective task ratio."""
+    torch.manual_seed(seed)
+    dataset = datasets.Dataset(lab_table(4000, seed=7, anchors=True))
+    held_out = (
+        lab_table(arguments.held_out, seed=999, split="eval")
+        .select(["prompt", "answer", "grader"])
+        .to_pydict()
+    )
+    model, tokenizer = load(checkpoint_path("base"))
+    callback = HeldOut(held_out, arguments.every, tokenizer, 64)
+    args = GRPOConfig(
+        output_dir=str(arguments.out.with_suffix("") / f"{arm}-{seed}"),
+        per_device_train_batch_size=arguments.tasks * arguments.samples,
+        num_generations=arguments.samples,
+        max_completion_length=64,
+        max_steps=arguments.steps,
+        learning_rate=1e-4,
+        lr_scheduler_type="constant_with_warmup",
+        warmup_steps=10,
+        loss_type="dapo",
+        beta=0.0,
+        logging_steps=1,
+        save_strategy="no",
+        report_to=[],
+        use_cpu=True,
+        bf16=False,
+        disable_tqdm=True,
+        seed=seed,
+    )
+    parts: dict[str, Any] = dict(
+        model=model,
+        reward_funcs=right,
+        args=args,
+        train_dataset=dataset,
+        processing_class=tokenizer,
+        callbacks=[callback],
+    )
+    if arm == "bots":
+        pool = TaskPool.from_dataset(dataset, weak="weak", strong="strong")
+        trainer = BOTSGRPOTrainer(bots=BOTS(pool, rollouts=arguments.samples, seed=seed), **parts)
+    else:
+        trainer = GRPOTrainer(**parts)
+    trainer.train()
+    return {
+        "arm": arm,
+        "seed": seed,
+        "steps": arguments.steps,
+        "points": callback.points,
+        "etr": callback.etr,
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--every", type=int, default=10, help="steps between two evaluations")
+    parser.add_argument("--tasks", type=int, default=32)
+    parser.add_argument("--samples", type=int, default=8)
+    parser.add_argument("--held-out", type=int, default=600, help="held-out tasks")
+    parser.add_argument("--out", type=Path, default=Path("runs/trl_selection.jsonl"))
+    arguments = parser.parse_args()
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    done = (
+        [json.loads(line) for line in arguments.out.read_text().splitlines()]
+        if arguments.out.is_file()
+        else []
+    )
+    for seed in range(arguments.seeds):
+        # Which arm comes first alternates, so that a machine that slows down favours neither.
+        for arm in ARMS if seed % 2 == 0 else ARMS[::-1]:
+            if not any(
+                (run["arm"], run["seed"], run["steps"]) == (arm, seed, arguments.steps) for run in done
+            ):
+                done.append(train(arm, seed, arguments))
+                with open(arguments.out, "a") as file:
+                    file.write(json.dumps(done[-1]) + "\n")
+    show([run for run in done if run["steps"] == arguments.steps], arguments.seeds)
+
+
+def show(runs: list[dict[str, Any]], seeds: int) -> None:
+    """The table."""
+    print("seed  arm     best   last   ETR   |  BOTS over TRL: steps tokens seconds to TRL's best")
+    for seed in range(seeds):
+        pair = {run["arm"]: run for run in runs if run["seed"] == seed}
+        ratios = []
+        for unit in ("step", "tokens", "seconds"):
+            curves = {arm: _curve(run, unit) for arm, run in pair.items()}
+            ratios.append(time_to_best(curves["bots"], curves["random"]))
+        for arm in ARMS:
+            scores = [point["score"] for point in pair[arm]["points"]]
+            line = f"{seed:4}  {arm:7} {max(scores):.3f}  {scores[-1]:.3f}  {np.mean(pair[arm]['etr']):.2f}"
+            print(line + ("" if arm == "random" else "  |  " + " ".join(f"{ratio:.2f}" for ratio in ratios)))
+
+
+def _curve(run: dict[str, Any], unit: str) -> Curve:
+    points = run["points"]
+    return Curve(np.array([point[unit] for point in points]), np.array([point["score"] for point in points]))
+
+
+if __name__ == "__main__":
+    main()
