@@ -14,6 +14,7 @@ import pytest
 
 from bots.config.train import load_config
 from pipelines.cli import main
+from pipelines.shared.shipped import with_paths
 from pipelines.sweeps.config import load_sweep
 
 ROOT = Path(__file__).parents[1]
@@ -65,6 +66,7 @@ STARTED = [param for param in commands("bots") if param.values[0][1] in JOBS and
 @pytest.mark.parametrize("words", STARTED)
 def test_a_job_would_start(words, checkout, capsys):
     words = [word for word in words[1:] if word not in ("--dry-run", "--resume")]
+    words = [words[0], *with_paths(words[0], words[1:])]
     if "--fit" in words:
         assert main(words) == 2
         assert re.search(r"runs/(one|lab_fit_random)", capsys.readouterr().err), (

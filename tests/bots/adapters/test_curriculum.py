@@ -1,6 +1,8 @@
 """What all adapters share: waves out, rewards in any order, in pieces, late and twice; save and load."""
 
 import json
+import textwrap
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -244,3 +246,17 @@ def test_versions_of_a_trainer():
         require("no-such-trainer", "1", "2", extra="trl")
     with pytest.raises(UnsupportedPeerError, match="has no get_indices"):
         require_hooks(dict, ["get", "get_indices"])
+
+
+def test_the_page_s_example_runs(tmp_path, monkeypatch):
+    page = (Path(__file__).parents[3] / "docs/adapters.md").read_text().split("## TRL")[0]
+    code = textwrap.dedent("\n".join(line for line in page.splitlines() if line.startswith("    ")))
+    monkeypatch.chdir(tmp_path)
+    bots = curriculum(size=80).bots
+    rows = np.repeat(curriculum(size=80).select(32).rows, N)
+    exec(
+        compile(code, "docs/adapters.md", "exec"),
+        {"bots": bots, "rows": rows, "rewards": np.full(len(rows), -1.0)},
+    )
+    assert bots.step == 0
+    assert (tmp_path / "checkpoint/bots/posterior.arrow").is_file()

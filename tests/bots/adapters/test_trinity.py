@@ -2,14 +2,17 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 pytest.importorskip("trinity", reason="Trinity-RFT is not installed; `make peers` installs it")
 
 import pyarrow.parquet as pq
 from trinity.buffer.buffer import get_buffer_reader
+from trinity.buffer.operators import EXPERIENCE_OPERATORS
 from trinity.buffer.operators.mappers.pass_rate_calculator import PassRateCalculator
 from trinity.buffer.selector import SELECTORS
 from trinity.common.config import DataSelectorConfig, FormatConfig, TasksetConfig
@@ -92,6 +95,21 @@ def test_a_resumed_explorer_keeps_its_posterior(tmp_path):
     assert run(fresh, 2) == run(straight, 2)
     with pytest.raises(ValueError, match="of another selector"):
         fresh.load_state_dict({"current_index": 12})
+
+
+def test_the_page_names_what_is_there():
+    page = (
+        (Path(__file__).parents[3] / "docs/adapters.md")
+        .read_text()
+        .split("## Trinity-RFT")[1]
+        .split("## ")[0]
+    )
+    tree = yaml.safe_load("\n".join(line[4:] for line in page.splitlines() if line.startswith("    ")))
+    (taskset,) = tree["buffer"]["explorer_input"]["tasksets"]
+    selector = DataSelectorConfig(**taskset["data_selector"])
+    assert SELECTORS.get(selector.selector_type) is BOTSSelector
+    (operator,) = tree["data_processor"]["experience_pipeline"]["operators"]
+    assert EXPERIENCE_OPERATORS.get(operator["name"]) is PassRateCalculator
 
 
 def test_configurations_that_cannot_be_meant(tmp_path):

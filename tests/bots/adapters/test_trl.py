@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,8 @@ from trl import GRPOTrainer, RLOOConfig
 
 from bots import BOTS, PoolError, SnapshotError, TaskPool
 from bots.adapters.trl import BOTSGRPOTrainer, BOTSMixin, BOTSRLOOTrainer
-from tests.bots.adapters.trl_run import N, lab_dataset, posterior, right, trainer
+from bots.lab.checkpoints import checkpoint_path, load
+from tests.bots.adapters.trl_run import N, config, lab_dataset, posterior, right, trainer
 
 REPO = Path(__file__).parents[3]
 
@@ -137,8 +139,8 @@ def test_a_checkpoint_of_other_tasks_or_without_a_posterior_is_refused(tmp_path)
 
 def test_two_processes_train_one_selection(tmp_path):
     # 6 completions a process, groups of 4: the second group lies in both.
-    launched = [sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"]
-    launched += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
+    # By what `accelerate launch` starts for several processes; on CPUs it starts them only through MPI.
+    launched = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
     script = [str(REPO / "tests/bots/adapters/trl_run.py"), str(tmp_path)]
     environment = {
         **os.environ,
@@ -146,13 +148,7 @@ def test_two_processes_train_one_selection(tmp_path):
         "OMP_NUM_THREADS": "1",
         "ACCELERATE_USE_CPU": "true",
     }
-    done = subprocess.run(
-        [*launched, "--main_process_port", "0", *script],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=900,
-    )
+    done = subprocess.run([*launched, *script], env=environment, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-4000:]
     first, second = (json.loads((tmp_path / f"rank_{rank}.json").read_text()) for rank in (0, 1))
     assert first["weights"] == second["weights"]
@@ -250,3 +246,15 @@ def test_the_rows_of_a_data_set_in_another_order_are_found_by_id(tmp_path):
     observed = np.flatnonzero(bots.table()["observations"].to_numpy())
     assert set(bots.pool.ids(observed)) == set(seen.calls[0])
     assert BOTSGRPOTrainer in type(one).__mro__
+
+
+def test_the_page_s_example_runs(tmp_path):
+    page = (REPO / "docs/adapters.md").read_text().split("## TRL")[1].split("## ")[0]
+    code = textwrap.dedent("\n".join(line for line in page.splitlines() if line.startswith("    ")))
+    model, tokenizer = load(checkpoint_path("base"))
+    tokenizer.save_pretrained(tmp_path / "model")
+    model.save_pretrained(tmp_path / "model")
+    args = config(tmp_path, per_device_train_batch_size=8, num_generations=8, max_steps=1)
+    known = {"model": str(tmp_path / "model"), "reward": right, "args": args, "train_dataset": lab_dataset()}
+    exec(compile(code, "docs/adapters.md", "exec"), known)
+    assert known["bots"].step == 0
