@@ -8,11 +8,13 @@ import json
 import sys
 from types import ModuleType, SimpleNamespace
 
+import datasets
 import numpy as np
 import pytest
+import torch
 
 from bots import BOTS, PoolError, TaskPool
-from bots.adapters import openrlhf, skyrl
+from bots.adapters import openrlhf, peers, skyrl
 from bots.adapters.curriculum import Curriculum
 from bots.adapters.loader import SelectingLoader
 from bots.adapters.prime_rl import BOTSSampler
@@ -260,3 +262,71 @@ def test_openrlhf_learns_from_each_response_before_any_filter():
         one._process_response_into_experience({"prompt": late})
     with pytest.raises(ValueError, match=r"rows \[0, 39\] .* have the same prompt"):
         generator([*ROWS[:-1], ROWS[0]])
+
+
+# verl 0.9.1: trainer/ppo/v1/trainer_base.py draws a batch, gives it uids, and reads rewards from the transfer queue.
+
+
+class Rows(list):
+    dataframe = datasets.Dataset(TABLE)
+
+
+class Loader(SimpleNamespace):
+    def __len__(self):
+        return TASKS // 5
+
+
+class Settings(dict):
+    __getattr__ = dict.__getitem__
+
+
+class PPOTrainer:
+    def __init__(self, filters=False):
+        self.config = Settings(
+            algorithm=Settings(filter_groups=Settings(enable=filters)),
+            actor_rollout_ref=Settings(rollout=Settings(n=N)),
+            data=Settings(train_batch_size=5),
+            bots={"weak": "weak", "strong": "strong", "seed": 0},
+        )
+        self._init_dataloader()
+        self.batches = iter(self.train_dataloader)
+
+    def _init_dataloader(self):
+        self.train_dataset = Rows(ROWS)
+        self.train_dataloader = Loader(batch_size=5, collate_fn=list)
+
+    def _fetch_one_gen_batch(self):
+        rows = next(self.batches)
+        return {"uid": np.array([f"uid of {row['id']}" for row in rows], object), "rows": rows}
+
+    def _compute_advantage(self, batch, metrics):
+        return batch
+
+
+def test_verl_reads_rewards_by_uid_and_leaves_padding_out(monkeypatch):
+    queue = ModuleType("transfer_queue")
+    monkeypatch.setitem(sys.modules, "transfer_queue", queue)
+    monkeypatch.setattr(peers, "version", lambda package: "0.9.1")
+    monkeypatch.delitem(sys.modules, "bots.adapters.verl", raising=False)
+    from bots.adapters.verl import BOTSMixin
+
+    class Trainer(BOTSMixin, PPOTrainer):
+        pass
+
+    one, metrics = Trainer(), {}
+    for _ in range(2):
+        drawn = one._fetch_one_gen_batch()
+        uids = [*np.repeat(drawn["uid"], N).tolist(), drawn["uid"][0]]
+        scores = [[0.0, reward] for row in drawn["rows"] for reward in rewards_of(ROWS.index(row))] + [
+            [9.0, 9.0]
+        ]
+        data = {"uid": np.array(uids, object), "rm_scores": torch.tensor(scores)}
+        queue.kv_batch_get = lambda keys, partition_id, select_fields, data=data: data
+        tags = [{} for _ in uids[:-1]] + [{"is_padding": True}]
+        batch = SimpleNamespace(keys=uids, partition_id="train", tags=tags)
+        assert one._compute_advantage(batch, metrics) is batch
+    assert len(observed(one.curriculum)) == 10
+    assert metrics["bots/step"] == 1
+    assert metrics["bots/in_flight"] == 0
+    with pytest.raises(ValueError, match="filter_groups drops groups"):
+        Trainer(filters=True)
