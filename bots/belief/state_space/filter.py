@@ -11,7 +11,7 @@ from bots.support.arrays import Float64
 ITERATIONS = 30
 FLOOR = 0.002
 """Least p(1-p) by which a group's rewards are taken to be informative."""
-ALARM = 9.0
+ALARM = 16.0
 """A shift common to many groups is a shock where its square is so many times its variance."""
 
 

@@ -28,7 +28,7 @@ class Options:
     """Variance that a cell's logit gains in a step, whatever is trained."""
     signal_noise: float = 0.04
     """Variance that it gains where the whole batch is of the cell and of full signal."""
-    widening: float = 0.002
+    widening: float = 0.001
     """Share of what is known of a task's residual that is lost in a step."""
     temper: float = 0.25
     """Factor of the shared uncertainty in Thompson draws; 1 draws from the belief itself."""
