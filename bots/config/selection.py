@@ -1,0 +1,108 @@
+"""Section `selection`: which tasks come next."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, ModelWrapValidatorHandler, model_validator
+
+from bots.config.tree import (
+    Count,
+    Positive,
+    Section,
+    Share,
+)
+from bots.selection.presets import Preset, preset_of
+from bots.settings import HISTORY, own_adaptor, resolve
+
+
+class DynamicConfig(Section):
+    """Dynamic sampling (DAPO, arXiv 2503.14476): groups without signal are left out of a batch and made up for."""
+
+    oversample: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.5
+    """First request, as a multiple of `selection.tasks`."""
+    least_deviation: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
+    """A group is trained on if its rewards' standard deviation is greater."""
+    rounds: Count = 4
+    """After so many requests the batch goes out as it is."""
+
+
+class SelectionConfig(Section):
+    """Which tasks come next. Symbols as in the BOTS paper (arXiv 2510.26374); see `bots.BOTS`.
+
+    λ, ρ, the evidence and the adaptor default to what the selector is defined by, and are written out when resolved.
+    """
+
+    selector: str = "bots"
+    """A name listed in `bots.support.registry` (bots is the paper's), or `module:Class`."""
+    selector_options: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the selector's class."""
+    tasks: Count = 32
+    """B: tasks selected a step."""
+    p_star: Annotated[float, Field(gt=0, lt=1)] = 0.5
+    """p*: the success probability that selection aims at."""
+    lam: Share = 0.1
+    """λ, forgetting: 0 never forgets, 1 keeps only the prior and the newest evidence."""
+    rho: Share = 0.1
+    """ρ: share of the evidence that is implicit; 0 explicit only, 1 implicit only."""
+    evidence: str = "auto"
+    """Implicit evidence: a name listed in `bots.support.registry`, or `module:Class`. auto:
+    interpolation for tasks whose reference pass rates are known; for others the means of their domain and level, if
+    the pool has levels, and none else."""
+    evidence_options: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the evidence plug-in, for example `gamma: 0.9`."""
+    forgetting: Literal["step", "observation"] = "step"
+    """Whether λ counts at every step, as in the paper, or at a task's own observations (MoPPS's retention)."""
+    prior: tuple[Positive, Positive] | Literal["anchors"] = (1.0, 1.0)
+    """α0, β0: pseudo-counts of the prior; `anchors` takes them from the reference pass rates."""
+    adaptor: str | None = None
+    """Self-tuning of λ, ρ and on request p*: predictive, or `module:Class`; none keeps them. Left out: predictive for
+    selector bots where neither `lam` nor `rho` is set, else none."""
+    adaptor_options: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the adaptor's class."""
+    belief: str = "beta"
+    """What is believed of a task's pass rate: beta, the paper's update with λ, ρ and evidence; state_space, a filter
+    that follows how training moves cells of tasks, with options instead; or `module:Class`."""
+    belief_options: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the belief's class, for example `features: [length]`; beta has none."""
+    domain_shares: dict[str, float] | Literal["weights"] | None = None
+    """Share of every batch for each domain; `weights`: by the sources' weights and sizes; none: no quotas."""
+    cooldown: Annotated[int, Field(ge=0)] | None = None
+    """Steps for which a selected task is not selected again, or fewer where more than half of the pool, or of a domain
+    with a share of its own, would rest. 0: off; none: 15 with an adaptor, else 0."""
+    retire_above: Annotated[float, Field(gt=0, le=1)] | None = None
+    """Tasks believed this easy rest for `recheck` steps; none: off."""
+    recheck: Count = 50
+    """How long a retired task rests."""
+    dynamic: DynamicConfig | None = None
+    """Leave groups whose rewards are all alike out of the batch and select others; with any selector. `{}` for
+    the defaults; none: off. Needs `rollout.max_staleness: 0`."""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _fill_in_preset(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        if not isinstance(given, dict):
+            return validate(given)
+        preset = preset_of(given.get("selector", "bots"), given.get("forgetting", "step"))
+        if given.get("belief", "beta") != "beta":
+            preset = Preset(lam=0.0, rho=0.0, evidence="none")
+        own = {"lam": preset.lam, "rho": preset.rho, "evidence": preset.evidence}
+        if given.get("adaptor", "default") == "default":
+            given = {key: value for key, value in given.items() if key != "adaptor"}
+            own["adaptor"] = own_adaptor(preset, given)
+        filled = validate(own | given)
+        # What another selector would fill in otherwise is not set: arms of a simulation are laid over what is.
+        filled.__pydantic_fields_set__ = set(given)
+        return filled
+
+    @model_validator(mode="after")
+    def _possible_together(self) -> SelectionConfig:
+        resolve(rollouts=1, seed=0, history=HISTORY, threads=None, **self._of_bots())
+        return self
+
+    def settings(self, rollouts: int, seed: int) -> dict[str, Any]:
+        """The keyword arguments of `bots.BOTS`."""
+        return {**self._of_bots(), "prior": self.prior, "rollouts": rollouts, "seed": seed}
+
+    def _of_bots(self) -> dict[str, Any]:
+        return self.model_dump(exclude={"tasks", "prior", "dynamic"})
