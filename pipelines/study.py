@@ -1,7 +1,7 @@
-"""The study: paired, multi-seed runs of the train job, resumable, and the page of what they show.
+"""The study: paired runs of the train job over many seeds, and a page with their results. Resumable.
 
-`bots study configs/study.yaml` runs what is missing, one run after the other, and writes the page after each. Start it
-again beside itself, here or on machines that share the results' folder, and they divide the runs among them.
+`bots study configs/study.yaml` runs what is missing, one run at a time, and writes the page after each. Several
+processes, also on machines that share the results' folder, divide the runs among them.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ def run_study(
     only: Only = ALL,
     retime: bool = False,
 ) -> None:
-    """Run what has no result yet and no other process is running, in order.
+    """Run, in order, everything that has no result yet and is not running in another process.
 
-    only: the share of the study that is run; the page has the whole.
-    minutes: no new run is started after so long. timed: False keeps no seconds, for a machine that does other work at
-    the same time. retime: what was not timed here in this sitting counts as missing; made again, it adds its seconds
-    to those of earlier sittings. A run whose configuration is no longer the study's is made anew.
-    Each finished run is on disk before the next begins; an interrupted one begins again the next time.
+    only: the part of the study to run; the page always shows all of it.
+    minutes: start no new run after this long. timed: False records no seconds, for a machine that does other work at
+    the same time. retime: runs that were not timed on this machine in this sitting count as missing; repeating one adds
+    its seconds to those of earlier sittings. A run whose configuration differs from the study's is repeated.
+    Each finished run is on disk before the next one starts; an interrupted run starts over next time.
     """
     started = time.monotonic()
-    console.print(f"{len(missing_runs(study, only, retime))} runs to go", highlight=False)
+    console.print(f"{len(missing_runs(study, only, retime))} runs left", highlight=False)
     for key in study.plan(only):
         if minutes is not None and time.monotonic() - started > 60 * minutes:
             return
-        with _claimed(study, key, retime) as ours:
+        with _run_lock(study, key, retime) as ours:
             if not ours:
                 continue
             pool, arm, seed = key
@@ -60,11 +60,11 @@ def run_study(
             _run(study, key, console, timed)
         with FileLock(study.results / "page.lock"):
             write_page(study, name, page)
-        console.print(f"{len(missing_runs(study, only, retime))} runs to go", highlight=False)
+        console.print(f"{len(missing_runs(study, only, retime))} runs left", highlight=False)
 
 
 def missing_runs(study: StudyConfig, only: Only = ALL, retime: bool = False) -> list[Key]:
-    """What has no result with the study's present configuration, in the order of the plan."""
+    """Runs without a result for the study's current configuration, in the order of the plan."""
     results = StudyResults(study.results)
     return [key for key in study.plan(only) if _is_missing(study, results, key, retime)]
 
@@ -74,21 +74,21 @@ def _is_missing(study: StudyConfig, results: StudyResults, key: Key, retime: boo
 
 
 @contextmanager
-def _claimed(study: StudyConfig, key: Key, retime: bool = False) -> Iterator[bool]:
-    """Whether the run is this process's to make. The claim of a process that dies falls with it."""
+def _run_lock(study: StudyConfig, key: Key, retime: bool = False) -> Iterator[bool]:
+    """Lock a run; yields whether this process should make it. The lock of a dead process is released."""
     study.results.mkdir(parents=True, exist_ok=True)
-    claim = FileLock(study.results / f"{study.run(key).run.name}.lock", blocking=False)
+    lock = FileLock(study.results / f"{study.run(key).run.name}.lock", blocking=False)
     try:
-        claim.acquire()
+        lock.acquire()
     except Timeout:
         yield False
         return
     try:
-        # Looked up under the claim: another process may have finished the run a moment ago.
+        # Checked under the lock: another process may have just finished the run.
         yield _is_missing(study, StudyResults(study.results), key, retime)
     finally:
-        Path(claim.lock_file).unlink(missing_ok=True)
-        claim.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
+        lock.release()
 
 
 def _run(study: StudyConfig, key: Key, console: Console, timed: bool) -> None:
@@ -105,7 +105,7 @@ def _run(study: StudyConfig, key: Key, console: Console, timed: bool) -> None:
         "wall_seconds": time.time() - began if timed else None,
     }
     StudyResults.add(study.results, key, folder, about, timed)
-    # What the study needs of it is in the results now.
+    # The results have everything the study needs.
     shutil.rmtree(folder)
 
 
@@ -115,13 +115,13 @@ def _machine() -> str:
 
 
 def _sitting() -> str:
-    """The same for all runs on this machine until it is started anew; says nothing else of it."""
+    """An anonymous id of this machine's current boot."""
     boot = Path("/proc/sys/kernel/random/boot_id").read_bytes()
     return hashlib.sha256(boot).hexdigest()[:10]
 
 
 def _commit() -> str:
-    """The commit that ran, marked where the code differed from it; "unknown" outside a clone."""
+    """The current commit, marked if the code differs from it; "unknown" outside a clone."""
     root = Path(__file__).parents[1]
 
     def git(*arguments: str) -> str:
@@ -136,22 +136,24 @@ def _commit() -> str:
 def main(arguments: list[str] | None = None) -> int:
     """The command line of the job."""
     parser = argparse.ArgumentParser(prog="bots study", description=__doc__.splitlines()[0])
-    parser.add_argument("config", help="a YAML file, see configs/study.yaml")
-    parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="laid over the file")
-    parser.add_argument("--page", type=Path, default=Path("docs/study.md"), help="where the tables go")
-    parser.add_argument("--part", action="append", default=[], help="run this part alone; may be repeated")
-    parser.add_argument("--arm", action="append", default=[], help="run this arm alone; may be repeated")
-    parser.add_argument("--minutes", type=float, help="start no new run after so long")
+    parser.add_argument("config", help="a YAML file, for example configs/study.yaml")
+    parser.add_argument(
+        "overrides", nargs="*", metavar="section.key=value", help="overrides a key of the file"
+    )
+    parser.add_argument("--page", type=Path, default=Path("docs/study.md"), help="the page to write")
+    parser.add_argument("--part", action="append", default=[], help="run only this part; may be repeated")
+    parser.add_argument("--arm", action="append", default=[], help="run only this arm; may be repeated")
+    parser.add_argument("--minutes", type=float, help="start no new run after this many minutes")
     seconds = parser.add_mutually_exclusive_group()
     seconds.add_argument(
-        "--untimed", action="store_true", help="keep no seconds: the machine does other work meanwhile"
+        "--untimed", action="store_true", help="record no seconds, for a machine that does other work"
     )
     seconds.add_argument(
         "--retime",
         action="store_true",
-        help="run also what was not timed on this machine since its start: seconds are compared only between such",
+        help="repeat runs not timed since this machine booted: seconds are compared only within a boot",
     )
-    parser.add_argument("--page-only", action="store_true", help="make the page from what is there")
+    parser.add_argument("--page-only", action="store_true", help="write the page from existing results")
     options = parser.parse_intermixed_args(arguments)
 
     def job(console: Console) -> None:
@@ -171,7 +173,7 @@ def main(arguments: list[str] | None = None) -> int:
             )
         write_page(study, options.config, options.page)
         left = len(missing_runs(study))
-        console.print(f"{left} runs are left; see {options.page}", highlight=False, soft_wrap=True)
+        console.print(f"{left} runs left; see {options.page}", highlight=False, soft_wrap=True)
 
     return run_job("study", job)
 

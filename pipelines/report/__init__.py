@@ -1,4 +1,4 @@
-"""The report of one or several runs: `bots report RUN…` writes one self-contained HTML file."""
+"""Report of one or several runs: `bots report RUN…` writes one self-contained HTML file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.shared.command import run_job
 def report(folders: Sequence[Path], output: Path) -> None:
     """Write the report of the runs in `folders`.
 
-    Raises ReportError for folders that hold no run, runs that cannot be read or compared, and no place to write to.
+    Raises ReportError for folders that are not runs, runs that cannot be read or compared, and an unwritable output.
     """
     from pipelines.report.page import render, write
     from pipelines.report.run import ReportError
@@ -26,7 +26,7 @@ def report(folders: Sequence[Path], output: Path) -> None:
         what = "is a folder" if output.is_dir() else f"cannot be written: there is no folder {output.parent}"
         raise ReportError(f"the output {output} {what}; name a file")
     try:
-        # Before the page is made, which can take a minute.
+        # Before the page is built, which can take a minute.
         with TemporaryFile(dir=output.parent):
             pass
     except OSError as error:
@@ -45,7 +45,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--output",
         type=Path,
-        help="the file to write; default: report.html in the run's folder, or here for several",
+        help="the file to write; default: report.html in the run's folder, or in the current one for several runs",
     )
     options = parser.parse_intermixed_args(arguments)
     alone = options.runs[0] if len(options.runs) == 1 and options.runs[0].is_dir() else Path()

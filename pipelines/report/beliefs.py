@@ -1,4 +1,4 @@
-"""Beliefs over time and their calibration, from what a run wrote down or from a replay."""
+"""Beliefs over time and their calibration, from a run's records or a replay."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Z = 1.96
 
 
 def over_time(records: Sequence[dict[str, Any]], p_star: tuple[Floats, Floats]) -> dict[str, Any] | None:
-    """The heat map: pool and selected tasks by bin of the posterior mean, at the steps where the pool was counted.
+    """The heat map: pool and selected tasks by bin of the posterior mean, at the steps that recorded the pool.
 
-    A column's selected tasks are those of the steps since the column before. quantiles: 10, 50 and 90 % of their
-    predicted means. p_star: steps and values of p*. None where nothing was written down.
+    A column's selected tasks are those of the steps since the previous column. quantiles: 10, 50 and 90 % of their
+    predicted means. p_star: steps and values of p*. None if nothing was recorded.
     """
     counted = [r for r in records if "beliefs/pool" in r]
     if not counted:
@@ -49,10 +49,10 @@ def over_time(records: Sequence[dict[str, Any]], p_star: tuple[Floats, Floats]) 
 
 
 def diagram(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
-    """Predicted against observed pass rates of the selected tasks, in all and in the run's second half.
+    """Predicted against observed pass rates of the selected tasks, for the whole run and its second half.
 
-    The interval of a point is Wilson's for so many tasks with that rate: conservative, as a pass rate over several
-    answers varies less than a single answer.
+    A point's interval is Wilson's for that many tasks with that rate. It is conservative, because a pass rate over
+    several completions varies less than a single reward.
     """
     batches = [r for r in records if _selected(r)]
     if not batches:
@@ -63,7 +63,7 @@ def diagram(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 
 
 def quality(replayed: Replay) -> dict[str, float | None]:
-    """Brier score, log loss, correlation and AUC of all predictions; None where one is undefined."""
+    """Brier score, log loss, correlation and AUC of all predictions; None if undefined."""
     found = calibration(replayed.predicted, replayed.observed, replayed.rollouts)
     metrics = {"Brier score": found.brier, "log loss": found.log_loss}
     metrics |= {"correlation": found.correlation, "AUC": found.auc}
@@ -96,7 +96,7 @@ def _wilson(rate: float, n: float) -> tuple[float, float]:
 
 
 def _quantiles(counts: Floats) -> list[float]:
-    """10, 50 and 90 % points, as if the tasks of a bin were spread evenly over it."""
+    """10, 50 and 90 % quantiles, assuming tasks are uniform within a bin."""
     edges = np.linspace(0, 1, BINS + 1)
     shares = np.concatenate([[0.0], np.cumsum(counts) / counts.sum()])
     return [float(np.interp(share, shares, edges)) for share in (0.1, 0.5, 0.9)]

@@ -1,4 +1,4 @@
-"""Learning curves of settings, with bands over seeds, and their ratios to the random baseline."""
+"""Learning curves of settings with bands over seeds, and their ratios to random selection."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SHARES = {"TTB": (time_to_best, (0.5, 0.75, 1.0)), "BSF": (best_so_far, (0.25, 0
 
 
 def curve(run: Run, cost: str, key: str = "score") -> Curve | None:
-    """A run's held-out scores against what they had cost; None where it has none."""
+    """A run's held-out scores against a cost; None if it has none."""
     at, scores = run.series(key)
     finite = np.isfinite(scores)
     if not finite.any():
         return None
-    # A run may have skipped steps in its journal, so the place is looked up.
+    # Looked up, because a journal may lack some steps.
     place = np.searchsorted(run.spent["steps"], at[finite])
     return Curve(run.spent[cost][place], scores[finite])
 
@@ -31,7 +31,7 @@ def curve(run: Run, cost: str, key: str = "score") -> Curve | None:
 def learning_curves(settings: Sequence[Setting]) -> list[dict[str, Any]]:
     """For each score (all tasks, each domain), cost and setting: every seed's curve, and mean and 95 % band.
 
-    The band is Student's t interval of the mean over the seeds, where at least two were measured.
+    The band is Student's t interval of the mean over seeds, if there are at least two.
     """
     runs = [run for setting in settings for run in setting.runs]
     keys = sorted(
@@ -54,7 +54,7 @@ def _points(one: Curve) -> dict[str, Any]:
 
 
 def _band(curves: list[Curve]) -> dict[str, Any]:
-    """Mean, low and high on the points that all seeds share, else on a grid over what all cover."""
+    """Mean, low and high at the points all seeds have in common, else on a grid over their common range."""
     if len(curves) == 1:
         return {"x": curves[0].at, "mean": curves[0].scores, "low": None, "high": None}
     common: Floats = reduce(np.intersect1d, [one.at for one in curves])
@@ -71,10 +71,9 @@ def _band(curves: list[Curve]) -> dict[str, Any]:
 
 
 def against_random(settings: Sequence[Setting]) -> dict[str, Any] | None:
-    """TTB and BSF of each setting against random selection, paired by seed; None where that makes no sense.
+    """TTB and BSF of each setting against random selection, paired by seed; None if there is nothing to compare.
 
-    A cell is the mean over seeds with its 95 % interval. TTB is "never" for seeds that did not get there, which
-    makes the mean infinite.
+    A cell is the mean over seeds with its 95 % interval. If a seed never reached the target, TTB is "never".
     """
     baselines = [s for s in settings if s.runs[0].config.get("selection", {}).get("selector") == "random"]
     others = [s for s in settings if s not in baselines]
@@ -102,7 +101,7 @@ def _ratio(ratio: Any, ours: Curve, theirs: Curve, share: float) -> float:
     try:
         return float(ratio(ours, theirs, share))
     except ValueError:
-        return float("nan")  # nothing had been measured by then
+        return float("nan")  # no score by then
 
 
 def _cell(values: list[float]) -> dict[str, Any]:

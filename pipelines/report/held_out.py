@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from pipelines.report.run import Run, reading
-from pipelines.report.texts import commonest, read_texts, visible
+from pipelines.report.texts import most_frequent, read_texts, visible
 
 SHOWN = 6
 """Tasks shown of each kind."""
@@ -50,8 +50,8 @@ def held_out(run: Run) -> dict[str, Any] | str:
                 "id": visible(task),
                 "prompt": text and text.prompt,
                 "truth": text and text.truth,
-                "before": commonest(first.filter(pc.equal(first["task"], task)), int(files[0].stem)),
-                "after": commonest(last.filter(pc.equal(last["task"], task)), int(files[-1].stem)),
+                "before": most_frequent(first.filter(pc.equal(first["task"], task)), int(files[0].stem)),
+                "after": most_frequent(last.filter(pc.equal(last["task"], task)), int(files[-1].stem)),
             }
         )
     places = iter(range(len(cards)))

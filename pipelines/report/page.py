@@ -1,4 +1,4 @@
-"""The page: one file of markup, style, script and data that asks for nothing else."""
+"""The page: one self-contained file with markup, style, script and data."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ SCRIPTS = ("elements.js", "charts.js", "answers.js", "report.js")
 def render(data: Mapping[str, Any]) -> str:
     """The page as HTML.
 
-    Text of models and tasks is hostile: it lies in a JSON block in which no tag can open or close, the script
-    writes it as text only, and the page's policy lets no script run but this one, by its hash, and no request out.
+    Text from models and tasks is untrusted. It is in a JSON block that cannot open or close a tag, the script inserts
+    it as text only, and the content security policy allows no other script (by hash) and no requests.
     """
     script = "\n".join((ASSETS / name).read_text() for name in SCRIPTS)
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -33,14 +33,14 @@ def render(data: Mapping[str, Any]) -> str:
         "SCRIPT": script,
     }
     page = (ASSETS / "report.html").read_text()
-    # Split before anything is filled in: a place holder in somebody's answer is text.
+    # Split before anything is inserted, so that a placeholder in a completion stays text.
     for name in parts:
         page = page.replace(f"@{name}@", f"\x00{name}\x00")
     return "".join(parts.get(piece, piece) for piece in page.split("\x00"))
 
 
 def to_json(data: Any) -> str:
-    """Strict JSON in which no HTML parser sees markup; numbers that are not finite are null."""
+    """Strict JSON without characters that HTML parsers take for markup; non-finite numbers are null."""
     text = json.dumps(_plain(data), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":
         text = text.replace(character, f"\\u{ord(character):04x}")
@@ -48,7 +48,7 @@ def to_json(data: Any) -> str:
 
 
 def write(page: str, path: Path) -> None:
-    """Write the page; an old one stays whole until the new one is."""
+    """Write the page atomically."""
     with replacing(path) as partial:
         partial.write_text(page, encoding="utf-8", errors="replace")
 

@@ -1,4 +1,4 @@
-"""The beliefs of a past run, computed again from the rewards that it kept."""
+"""The beliefs of a past run, recomputed from its recorded rewards."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from pipelines.report.run import Floats, Run
 
 TRACKED_POINTS = 60
 LARGEST = 3_000_000_000
-"""Task updates (tasks x steps) up to which a replay takes about a minute."""
+"""Largest number of task updates (tasks x steps) of a replay; it takes about a minute."""
 
 
 @dataclass(frozen=True)
 class Replay:
-    """What was believed at each step.
+    """The beliefs at each step.
 
-    records: as `bots.belief.bins` writes them, by step. predicted, observed, rollouts: (G,), of every group before
-    it was observed. at: (T,), steps at which the tracked tasks' beliefs were taken. mean, deviation: (tasks, T).
+    records: as written by `bots.belief.bins`, by step. predicted, observed, rollouts: (G,), per group, predicted before
+    it was observed. at: (T,), steps at which the tracked tasks' beliefs were read. mean, deviation: (tasks, T).
     """
 
     records: list[dict[str, object]]
@@ -38,21 +38,21 @@ class Replay:
     beta: Floats
 
     def differs(self, beliefs: pa.Table) -> float:
-        """Largest relative difference of α or β to the beliefs that the run itself wrote at its end."""
+        """Largest relative difference of α or β from the run's own final beliefs."""
         pairs = ((self.alpha, beliefs["alpha"].to_numpy()), (self.beta, beliefs["beta"].to_numpy()))
         return max(float(np.max(np.abs(ours - theirs) / theirs)) for ours, theirs in pairs)
 
 
 def replay(run: Run, pool: TaskPool, groups: Groups, tracked: npt.NDArray[np.int64]) -> Replay:
-    """Tell a fresh posterior with the run's settings what the run observed, step by step.
+    """Feed a new posterior with the run's settings what the run observed, step by step.
 
-    Selection draws random numbers, the update none, so the beliefs come out as they were. Raises ValueError for
-    settings that `bots.BOTS` refuses, and for a pool and a run so large that this would take long.
+    Only selection is random, the update is not, so the beliefs are reproduced. Raises ValueError for settings that
+    `bots.BOTS` refuses, and for runs that are too large.
     """
     told = list(groups.observations())
     steps = len({step for step, *_ in told})
     if len(pool) * steps > LARGEST:
-        raise ValueError(f"{len(pool):,} tasks x {steps:,} steps would take long to compute again")
+        raise ValueError(f"{len(pool):,} tasks x {steps:,} steps are too many to recompute")
     settings = SelectionConfig.model_validate(run.config.get("selection", {}))
     samples = int(run.config.get("rollout", {}).get("samples", 16))
     bots = BOTS(pool, **settings.settings(samples, run.seed))

@@ -1,4 +1,4 @@
-"""A run's folder as it lies on disk: finished, still growing, or cut off."""
+"""A run's folder on disk: finished, still growing, or interrupted."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ import yaml
 Floats = npt.NDArray[np.float64]
 State = Literal["finished", "ended early", "still going"]
 OUTSIDE_TRAINING = ("seconds/evaluate", "seconds/checkpoint")
-"""Phases that are no part of the method's price (as in `pipelines.report.comparison`)."""
+"""Phases that are not part of the method's cost (as in `pipelines.report.comparison`)."""
 
 
 class ReportError(ValueError):
-    """A run that cannot be reported, naming the folder and the way out."""
+    """A run that cannot be reported; the message names the folder and the fix."""
 
 
 @dataclass(frozen=True)
 class Run:
     """One run.
 
-    label: its name, or its path where several runs have that name. config: the resolved configuration's tree.
-    records: the journal's lines, one a step; step 0 holds the first score. summary: what the run wrote when it
-    ended, None before. quiet_seconds: since the last line was written.
+    label: its name, or its path if several runs have that name. config: the resolved configuration as a tree. records:
+    the journal's lines, one per step; step 0 has the initial score. summary: the run's summary, None until it ends.
+    quiet_seconds: seconds since the last line was written.
     """
 
     label: str
@@ -64,14 +64,14 @@ class Run:
 
     @property
     def last_step(self) -> int:
-        """The latest step written, 0 before the first."""
+        """The newest step; 0 before the first."""
         return int(self.steps[-1]["step"]) if self.steps else 0
 
     @property
     def state(self) -> State:
-        """Whether it reached its last step, ended before, or may still be going.
+        """Whether it reached its last step, ended early, or may still be running.
 
-        A run writes its summary when it ends, by itself or by an interrupt; one that was killed writes none.
+        A run writes its summary when it finishes, fails or is interrupted, but not when it is killed.
         """
         if self.last_step >= self.planned_steps:
             return "finished"
@@ -80,20 +80,20 @@ class Run:
         return "still going"
 
     def series(self, key: str) -> tuple[Floats, Floats]:
-        """Steps and values of the records that hold a number under `key`."""
+        """Steps and values of the records with a number under `key`."""
         pairs = [(r["step"], r[key]) for r in self.records if isinstance(r.get(key), int | float)]
         table = np.array(pairs, np.float64).reshape(-1, 2)
         return table[:, 0], table[:, 1]
 
     def keys(self, prefix: str) -> list[str]:
-        """Sorted names of the figures that begin with `prefix`."""
+        """Sorted names of the metrics that start with `prefix`."""
         return sorted({key for record in self.records for key in record if key.startswith(prefix)})
 
     @cached_property
     def spent(self) -> dict[str, Floats]:
-        """Steps, generated tokens and training seconds after each training step, each beginning with 0.
+        """Cumulative steps, generated tokens and training seconds after each training step, starting with 0.
 
-        Seconds are those of the training steps without evaluation and checkpoints.
+        Seconds exclude evaluation and checkpoints.
         """
         seconds = [r["seconds"] - sum(r.get(phase, 0.0) for phase in OUTSIDE_TRAINING) for r in self.steps]
         return {
@@ -105,7 +105,7 @@ class Run:
 
 @contextmanager
 def reading(path: Path) -> Iterator[None]:
-    """Around the reading of a run's file: one that is damaged or may not be read is a ReportError with its name."""
+    """Turn errors of reading a run's file into a ReportError that names it."""
     try:
         yield
     except (OSError, UnicodeDecodeError, yaml.YAMLError, pa.ArrowException) as error:
@@ -113,14 +113,14 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def read_run(folder: Path) -> Run:
-    """Read a run's folder. Raises ReportError for what is none, and for files that cannot be read."""
+    """Read a run's folder. Raises ReportError if it is not one or a file cannot be read."""
     with reading(folder):
         if not folder.exists():
             raise ReportError(f"there is no run at {folder}")
         if not (folder / "config.yaml").is_file():
             inside = sorted(str(path.parent) for path in folder.glob("*/config.yaml"))
-            hint = f"; runs lie in it: {' '.join(inside)}" if inside else ""
-            raise ReportError(f"{folder} is not a run's folder: it holds no config.yaml{hint}")
+            hint = f"; it contains runs: {' '.join(inside)}" if inside else ""
+            raise ReportError(f"{folder} is not a run's folder: it has no config.yaml{hint}")
     config = _config(folder / "config.yaml")
     metrics = folder / "metrics.jsonl"
     written = metrics if metrics.exists() else folder / "config.yaml"
@@ -145,7 +145,7 @@ def _config(path: Path) -> dict[str, Any]:
         )
     if empty := [name for name, section in known.items() if not isinstance(section, dict)]:
         raise ReportError(
-            f"{path} is not a train job's configuration: {empty[0]} is {known[empty[0]]!r}, no section"
+            f"{path} is not a train job's configuration: {empty[0]} is {known[empty[0]]!r}, not a section"
         )
     return known
 
@@ -158,7 +158,7 @@ def _records(path: Path) -> list[dict[str, Any]]:
         text = path.read_text(encoding="utf-8")
     for number, line in enumerate(text.splitlines(keepends=True), 1):
         if not line.endswith("\n"):
-            break  # half a line: the run is writing it now, or was killed while it did
+            break  # incomplete: the run is writing it, or was killed while writing
         try:
             record = json.loads(line)
         except json.JSONDecodeError as error:

@@ -1,4 +1,4 @@
-"""Which runs belong together: seeds of one setting, and settings that can be compared."""
+"""Grouping of runs: seeds of one setting, and settings that can be compared."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 from pipelines.report.run import ReportError, Run, read_run
 
 MEASURE = ("evaluation.pool", "evaluation.samples", "evaluation.temperature")
-"""What the held-out score is a score of."""
+"""Keys that define the held-out score."""
 
 
 @dataclass(frozen=True)
 class Setting:
-    """Runs that differ in nothing but `run` (name, folder, seed, steps …), in the order given.
+    """Runs that differ only in `run` (name, folder, seed, steps …), in the order given.
 
-    differences: the values of the keys in which the settings differ, as text.
+    differences: the values, as text, of the keys in which the settings differ.
     """
 
     label: str
@@ -29,9 +29,9 @@ class Setting:
 
 
 def read_runs(folders: Sequence[Path]) -> list[Run]:
-    """Read every folder; labels are unique.
+    """Read every folder and give the runs unique labels.
 
-    Raises ReportError for a folder that is no run's or is given twice, and for runs with different scores.
+    Raises ReportError if a folder is not a run's or is given twice, or if the runs measure different scores.
     """
     twice = [str(path) for path, count in Counter(p.resolve() for p in folders).items() if count > 1]
     if twice:
@@ -44,7 +44,7 @@ def read_runs(folders: Sequence[Path]) -> list[Run]:
 
 
 def group(runs: Sequence[Run]) -> list[Setting]:
-    """The settings, in the order of their first run."""
+    """Group runs into settings, in the order of their first run."""
     flat = [_method(run) for run in runs]
     keys = sorted({key for one in flat for key in one}, key=lambda key: (key != "selection.selector", key))
     differing = [key for key in keys if len({one.get(key, "unset") for one in flat}) > 1]
@@ -59,7 +59,7 @@ def group(runs: Sequence[Run]) -> list[Setting]:
 
 
 def _labels(keys: list[str], values: list[tuple[str, ...]], runs: Sequence[Run]) -> list[str]:
-    """The fewest differences, the selector first, that tell the settings apart."""
+    """Labels from the fewest differences, the selector first, that tell the settings apart."""
     if len(values) == 1:
         return [str(runs[0].config.get("selection", {}).get("selector", runs[0].label))]
     shown = [i for i, key in enumerate(keys) if key == "selection.selector"]
@@ -91,7 +91,7 @@ def _same_measure(runs: Sequence[Run]) -> None:
         if len(found) > 1:
             (one, first), (other, second) = list(found.items())[:2]
             raise ReportError(
-                f"{first.folder} and {second.folder} cannot be compared, their scores measure different things: "
+                f"{first.folder} and {second.folder} cannot be compared because their scores measure different things: "
                 f"{key} is {_short(one)} and {_short(other)}"
             )
 
@@ -101,7 +101,7 @@ def _short(text: str) -> str:
 
 
 def _method(run: Run) -> dict[str, str]:
-    """The configuration without `run`, flat."""
+    """The flattened configuration without `run`."""
     return _flat({key: value for key, value in run.config.items() if key != "run"})
 
 
@@ -112,5 +112,5 @@ def _flat(tree: Any, path: str = "") -> dict[str, str]:
             for key, value in tree.items()
             for k, v in _flat(value, f"{path}.{key}" if path else key).items()
         }
-    # As it is written on the command line: null, true.
+    # As on the command line: null, true.
     return {path: tree if isinstance(tree, str) else json.dumps(tree, ensure_ascii=False)}

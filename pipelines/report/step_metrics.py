@@ -1,4 +1,4 @@
-"""A run's figures by step, as the page draws them."""
+"""A run's metrics by step, as the page plots them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ METRICS = (
 
 
 def step_metrics(run: Run) -> dict[str, dict[str, Any]]:
-    """Series by name, without step 0; long ones as means of at most POINTS equal stretches."""
+    """Series by name, without step 0; long ones as means over POINTS intervals."""
     out = {}
     for key in (*METRICS, *run.keys("posterior/evidence/capability"), *run.keys("posterior/adaptor/")):
         steps, values = run.series(key)

@@ -1,4 +1,4 @@
-"""The tasks: a table of all that were selected, and a few of them with the model's answers before and after."""
+"""Tasks: a table of all selected ones, and a few with the model's completions before and after."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import pyarrow.dataset as ds
 from bots.pool import TaskPool
 from pipelines.report.answers import Groups
 from pipelines.report.run import Run, reading
-from pipelines.report.texts import commonest, read_texts, visible
+from pipelines.report.texts import most_frequent, read_texts, visible
 
 SHOWN = 4
-"""Tasks of each kind that are shown with answers."""
+"""Tasks of each kind that are shown with completions."""
 
 
 class Tried:
-    """Per task, what its selections showed. All columns have a row for each task that was selected.
+    """The selected tasks. All columns have one row per task.
 
-    row: row of the pool. first, last: place of its first and last group in `groups`.
-    learnt: z statistic of the pass rates of its later half of groups against its earlier half; NaN for one group.
+    row: row of the pool. first, last: index of its first and last group in `groups`. learnt: z statistic of the pass
+    rates in the later half of its groups against the earlier half; NaN for a single group.
     """
 
     def __init__(self, groups: Groups) -> None:
@@ -42,7 +42,7 @@ def _learnt(groups: Groups, places: npt.NDArray[np.intp]) -> float:
         for half in (places[: len(places) // 2], places[-(len(places) // 2) :])
     )
     pooled = np.concatenate([early, late]).mean()
-    # With one answer's worth of prior variance: a group of equal rewards has none of its own.
+    # A floor on the variance: a group of equal rewards has none.
     variance = max(pooled * (1 - pooled), 1e-3) * (1 / len(early) + 1 / len(late))
     return float((late.mean() - early.mean()) / np.sqrt(variance))
 
@@ -50,9 +50,9 @@ def _learnt(groups: Groups, places: npt.NDArray[np.intp]) -> float:
 def table(
     pool: TaskPool, groups: Groups, tried: Tried, mean: npt.NDArray[np.float64], limit: int
 ) -> dict[str, Any]:
-    """Columns of the task table, the most often selected first, at most `limit` rows.
+    """Columns of the task table, most often selected tasks first, at most `limit` rows.
 
-    mean: float64 (K,), final posterior means. left_out: how many selected tasks are not in it.
+    mean: float64 (K,), final posterior means. left_out: number of selected tasks beyond `limit`.
     """
     order = np.lexsort((tried.row, -tried.times))[:limit]
     rows, rate = tried.row[order], groups.rate
@@ -79,7 +79,7 @@ def table(
 
 
 def choose(tried: Tried, mean: npt.NDArray[np.float64]) -> dict[str, npt.NDArray[np.intp]]:
-    """Places in `tried` of the tasks to show: learnt most, easiest and hardest by the final belief."""
+    """Indices in `tried` of the tasks to show: learned most, and easiest and hardest by the final belief."""
     by_belief = np.lexsort((-tried.times, mean[tried.row]))
     gained = np.flatnonzero(tried.learnt > 0)
     most = gained[np.argsort(-tried.learnt[gained], kind="stable")][:SHOWN]
@@ -90,9 +90,9 @@ def choose(tried: Tried, mean: npt.NDArray[np.float64]) -> dict[str, npt.NDArray
 def cards(
     run: Run, pool: TaskPool, kept: ds.Dataset, groups: Groups, tried: Tried, chosen: npt.NDArray[np.intp]
 ) -> tuple[list[dict[str, Any]], str | None]:
-    """The chosen tasks with their prompts and their answers at the first and the last selection.
+    """The chosen tasks with their prompts and their completions at the first and last selection.
 
-    The second value says why prompts are missing, where they are.
+    The second value says why prompts are missing, if they are.
     """
     ids = pool.ids(tried.row[chosen])
     texts, missing = read_texts(run.config["pool"], ids)
@@ -116,8 +116,8 @@ def cards(
                 "truth": text and text.truth,
                 "steps": groups.step[places].tolist(),
                 "rates": _rounded(rate[places]),
-                "before": commonest(of_task, first),
-                "after": commonest(of_task, last) if last > first else None,
+                "before": most_frequent(of_task, first),
+                "after": most_frequent(of_task, last) if last > first else None,
             }
         )
     return out, missing

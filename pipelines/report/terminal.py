@@ -1,4 +1,4 @@
-"""Figures of a run drawn with characters: a curve, spark lines, a histogram, a stacked bar."""
+"""A run in the terminal: a curve, sparklines, a histogram and a stacked bar, drawn with characters."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pipelines.report.timing import phases
 
 BLOCKS = " ▁▂▃▄▅▆▇█"
 RECENT = 10
-"""Steps that the latest figures are means of."""
+"""Number of steps over which the latest metrics are averaged."""
 COLOURS = {
     "generate": "blue",
     "learn": "dark_orange3",
@@ -31,8 +31,8 @@ COLOURS = {
 METRICS = (
     ("etr", "effective task ratio", "{:.2f}"),
     ("reward", "mean reward", "{:.2f}"),
-    ("tokens", "tokens a step", "{:,.0f}"),
-    ("staleness", "staleness, oldest", "{:.1f}"),
+    ("tokens", "tokens per step", "{:,.0f}"),
+    ("staleness", "staleness (oldest)", "{:.1f}"),
     ("engine_busy_share", "engines busy", "{:.0%}"),
     ("loss", "loss", "{:.4f}"),
     ("posterior/batch/brier", "Brier score", "{:.3f}"),
@@ -42,11 +42,11 @@ METRICS = (
 
 
 def view(run: Run, width: int) -> RenderableType:
-    """Everything that is known of the run, `width` columns wide."""
+    """The whole view of a run, `width` columns wide."""
     inside = max(30, min(width, 110) - 4)
     parts: list[RenderableType] = [_head(run, inside)]
     if not run.steps:
-        parts.append(Text("No step has ended yet: engines and learner are starting.", style="dim"))
+        parts.append(Text("No step is finished yet: engines and learner are starting.", style="dim"))
     else:
         parts += [_score(run, inside), Text(), _metrics(run, inside), Text(), *_selected(run, inside), Text()]
         parts.append(_phases(run, inside))
@@ -55,7 +55,7 @@ def view(run: Run, width: int) -> RenderableType:
 
 
 def curve(x: Floats, y: Floats, width: int, height: int) -> list[str]:
-    """`height` lines of `width` Braille characters, each 2 x 4 dots, through the points."""
+    """A curve through the points, as `height` lines of `width` Braille characters (2 x 4 dots each)."""
     dots = np.zeros((height * 4, width * 2), bool)
     span = x[-1] - x[0] or 1.0
     low, high = float(y.min()), float(y.max())
@@ -63,7 +63,7 @@ def curve(x: Floats, y: Floats, width: int, height: int) -> list[str]:
     values = np.interp(columns, (x - x[0]) / span * (width * 2 - 1), y)
     rows = np.rint((high - values) / (high - low or 1.0) * (height * 4 - 1)).astype(int)
     for column, row in enumerate(rows):
-        # From the dot before to this one, so that a steep line has no gaps.
+        # From the previous dot to this one, so that steep lines have no gaps.
         before = rows[max(column - 1, 0)]
         dots[min(row, before) : max(row, before) + 1, column] = True
     weights = np.array([[0x01, 0x08], [0x02, 0x10], [0x04, 0x20], [0x40, 0x80]])
@@ -72,7 +72,7 @@ def curve(x: Floats, y: Floats, width: int, height: int) -> list[str]:
 
 
 def spark(values: Sequence[float] | Floats, width: int) -> str:
-    """The values as at most `width` blocks, each the mean of a stretch, from the lowest to the highest."""
+    """The values as at most `width` blocks, each the mean of an interval, scaled from lowest to highest."""
     parts = np.array_split(np.asarray(values, np.float64), min(width, len(values)))
     means = np.array([part.mean() for part in parts])
     low, high = means.min(), means.max()
@@ -83,7 +83,7 @@ def spark(values: Sequence[float] | Floats, width: int) -> str:
 
 
 def histogram(counts: Sequence[float], wide: int) -> str:
-    """Counts as one line of blocks, `wide` characters a bin; an empty bin is a space."""
+    """Counts as one line of blocks, `wide` characters per bin; an empty bin is a space."""
     top = max(counts) or 1
     return "".join(BLOCKS[int(np.ceil(count / top * 8))] * wide for count in counts)
 
@@ -111,7 +111,7 @@ def _head(run: Run, width: int) -> Text:
         text.append(f"about {seconds(left)} left")
     silent = 3 * max([60.0, *recent])
     if run.quiet_seconds > silent:
-        text.append(f"  nothing written for {seconds(run.quiet_seconds)}", style="bold red")
+        text.append(f"  no update for {seconds(run.quiet_seconds)}", style="bold red")
     return text
 
 
@@ -156,11 +156,11 @@ def _metrics(run: Run, width: int) -> Table:
 def _selected(run: Run, width: int) -> list[RenderableType]:
     batches = [r["beliefs/selected"] for r in run.steps[-RECENT:] if "beliefs/selected" in r]
     if not batches:
-        return [Text("difficulty of the selected tasks: not written by this run", style="dim")]
+        return [Text("difficulty of the selected tasks: not recorded by this run", style="dim")]
     counts = np.sum(batches, axis=0)
     wide = 2 if width >= 2 * len(counts) + 22 else 1
     lines = [
-        Text(f"posterior means of the tasks selected in the last {len(batches)} steps, and of the pool"),
+        Text(f"posterior means of the tasks selected in the last {len(batches)} steps and of the pool"),
         Text.assemble(("selected  ", "dim"), (histogram(counts, wide), "dark_orange3")),
     ]
     pools = [r["beliefs/pool"] for r in run.records if "beliefs/pool" in r]
@@ -176,7 +176,7 @@ def _selected(run: Run, width: int) -> list[RenderableType]:
 
 def _phases(run: Run, width: int) -> RenderableType:
     found = phases(run)
-    assert found is not None  # there is a step
+    assert found is not None  # the caller checked that there is a step
     totals = {name: value for name, value in found["totals"].items() if value > 0}
     whole = sum(totals.values())
     bar, legend, drawn = Text(), Text(), 0.0

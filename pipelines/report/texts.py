@@ -1,4 +1,4 @@
-"""Prompts, right answers and the model's answers as the page shows them: cut, and with nothing that can't be seen."""
+"""Prompts, reference answers and completions as the page shows them: truncated, with invisible characters escaped."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from bots.sources.open import plan_parts
 
 ANSWERS = 3
 LONGEST = 2000
-"""Characters of a prompt or an answer that are shown."""
+"""Number of characters shown of a prompt or completion."""
 UNSEEN = ("Cc", "Cf", "Co", "Cn", "Zl", "Zp")
-"""Unicode categories of characters that are shown by their code points: control, format, line separators …"""
+"""Unicode categories shown as code points: control, format, line separators …"""
 
 
 class TaskText(NamedTuple):
-    """What a task says. truth: its right answer."""
+    """A task's texts. truth: its reference answer."""
 
     prompt: str
     truth: str
 
 
-def commonest(of_task: pa.Table, step: int) -> dict[str, Any]:
-    """The commonest of a task's answers at a step, each with how often it came."""
+def most_frequent(of_task: pa.Table, step: int) -> dict[str, Any]:
+    """The most frequent completions of a task at a step, with their counts."""
     rows = of_task.filter(pc.equal(of_task["step"], step)).to_pylist()
     counts = Counter((r["answer"], r["reward"], r["reason"]) for r in rows)
     return {
@@ -44,9 +44,9 @@ def commonest(of_task: pa.Table, step: int) -> dict[str, Any]:
 
 
 def read_texts(pool: Mapping[str, Any], ids: Sequence[str]) -> tuple[dict[str, TaskText], str | None]:
-    """The tasks' texts by id, read again from the pool that a configuration's section names.
+    """The tasks' texts by id, read again from the configured pool.
 
-    The second value says why some are missing, where they are.
+    The second value says why some are missing, if they are.
     """
     wanted = pa.array(ids, pa.string())
     found: dict[str, TaskText] = {}
@@ -60,11 +60,11 @@ def read_texts(pool: Mapping[str, Any], ids: Sequence[str]) -> tuple[dict[str, T
             if len(found) == len(ids):
                 return found, None
     except (ValueError, LookupError, OSError, ImportError) as error:
-        return found, f"The prompts are not shown, as the pool cannot be read again: {visible(str(error))}"
+        return found, f"Prompts are not shown because the pool cannot be read: {visible(str(error))}"
     lost = len(ids) - len(found)
     return (
         found,
-        f"{lost} of the tasks are no longer in the pool that config.yaml names, so their prompts are not shown.",
+        f"{lost} of the tasks are no longer in the configured pool, so their prompts are not shown.",
     )
 
 
@@ -77,7 +77,7 @@ def _text(prompt: Any) -> str:
 
 
 def visible(text: str) -> str:
-    """The text with control and direction characters shown by their code points, cut to LONGEST characters."""
+    """The text with control and direction characters as code points, truncated to LONGEST characters."""
     shown = "".join(
         f"⟨U+{ord(c):04X}⟩" if unicodedata.category(c) in UNSEEN and c not in "\n\t" else c
         for c in text[:LONGEST]

@@ -1,4 +1,4 @@
-"""Where a run's time went: phases that add up to the wall-clock, and the figures of the engines."""
+"""Where a run's time went: phases that add up to the wall-clock time."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from pipelines.report.run import Run
 PREFIX = "seconds/"
 ORDER = ("select", "wait", "generate", "grade", "batch", "learn", "sync", "evaluate", "checkpoint", "write")
 SLACK = 0.01
-"""Share by which phases may exceed the steps' time before the report says that they do not add up."""
+"""Relative excess of the phases over the steps' time above which the report notes it."""
 
 
 def phases(run: Run) -> dict[str, Any] | None:
-    """Seconds by phase, of the whole run and of stretches of it; None before the first step.
+    """Seconds by phase, of the whole run and of intervals; None before the first step.
 
-    `other` is what a step took beyond its phases; `outside` the wall-clock outside the steps (starting the
-    actors, the first evaluation, the end). notes: where they don't add up.
+    `other` is time within steps outside any phase; `outside` is wall-clock time outside the steps (starting the actors,
+    the first evaluation, shutdown). notes: discrepancies, in words.
     """
     if not run.steps:
         return None
@@ -31,7 +31,7 @@ def phases(run: Run) -> dict[str, Any] | None:
     if other.sum() < -SLACK * whole.sum():
         notes.append(
             f"The phases add up to {whole.sum() - other.sum():,.1f} s, more than the steps' {whole.sum():,.1f} s: "
-            "some ran side by side, so the bar is longer than the time."
+            "some ran concurrently, so the bar is longer than the time."
         )
     totals = {name: float(seconds.sum()) for name, seconds in each.items()}
     totals["other"] = max(0.0, float(other.sum()))
@@ -40,12 +40,12 @@ def phases(run: Run) -> dict[str, Any] | None:
         totals["outside"] = float(wall - whole.sum())
     elif wall is not None:
         notes.append(
-            f"The summary's wall-clock, {wall:,.1f} s, is less than the steps' {whole.sum():,.1f} s: the run was "
-            "resumed, and its summary counts the last part only."
+            f"The summary's wall-clock time, {wall:,.1f} s, is less than the steps' {whole.sum():,.1f} s: the run was "
+            "resumed, and its summary covers only the last part."
         )
         wall = None
     else:
-        notes.append("The run has not written its summary, so the time outside its steps is not known.")
+        notes.append("The run has not written its summary, so the time outside its steps is unknown.")
     parts = np.array_split(np.arange(len(run.steps)), min(len(run.steps), 50))
     stretches = {name: [float(seconds[part].mean()) for part in parts] for name, seconds in each.items()}
     stretches["other"] = [max(0.0, float(other[part].mean())) for part in parts]

@@ -1,1 +1,1 @@
-"""The parts of a study: configuration, results, metrics, page. The job itself is `pipelines.study`."""
+"""Parts of the job `bots study`: configuration, results, comparison, plots, page."""

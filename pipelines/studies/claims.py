@@ -1,4 +1,4 @@
-"""What a comparison shows and what it does not, in words."""
+"""Verdicts of a comparison in words."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ FEW = "Too few seeds for a verdict in"
 
 
 def claims(comparison: Comparison, baseline: str) -> Iterator[str]:
-    """A line for each arm but the baseline: the ratios in which it is better or worse beyond chance, or neither."""
+    """One line per arm except the baseline: on which ratios it is significantly better, worse, or neither."""
     least = least_seeds(len(comparison.metrics) - 1)
     for arm, metrics in comparison.metrics.items():
         if arm == baseline:
@@ -32,7 +32,7 @@ def claims(comparison: Comparison, baseline: str) -> Iterator[str]:
 
 
 def least_seeds(arms: int) -> int:
-    """Seeds S with which equal signs throughout are beyond chance, corrected for so many arms: 2·arms / 2^S < 5 %."""
+    """Least number of seeds S for a significant result if all signs agree: 2·arms / 2^S < 5 %."""
     seeds = 1
     while 2 * arms / 2**seeds >= LEVEL:
         seeds += 1
@@ -47,7 +47,7 @@ def _verdict(name: str, metric: Metric) -> str:
 
 
 def _listed(names: Iterable[str]) -> str:
-    """ "TTB50/steps", "TTB75/steps" … → "TTB50, TTB75 on steps"; without costs where it is on all of them."""
+    """ "TTB50/steps", "TTB75/steps" … → "TTB50, TTB75 on steps"; without costs if it holds for all of them."""
     by_metric: dict[str, list[str]] = {}
     for name in names:
         metric, cost = name.split("/")

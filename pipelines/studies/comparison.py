@@ -1,4 +1,4 @@
-"""A study's metrics: each arm against the baseline on the same seeds, with interval and corrected test."""
+"""Comparison of arms: each against the baseline on the same seeds, with intervals and corrected tests."""
 
 from __future__ import annotations
 
@@ -17,19 +17,18 @@ LEVEL = 0.05
 LAST = "last/"
 """Prefix of the last scores by domain."""
 NOTHING = Interval(math.nan, math.nan, math.nan, 0, 0)
-"""Of metrics that no seed has."""
+"""The interval of a metric that no seed has."""
 FEWEST = 3
-"""Seeds that an interval takes. With two, Student's factor is 12.7: it would say next to nothing, at length."""
+"""Least number of seeds for an interval. With two, Student's factor is 12.7 and the interval is useless."""
 
 
 @dataclass(frozen=True)
 class Metric:
     """One metric of one arm.
 
-    values: (S,), one a seed. interval: of their mean; for a ratio of costs (TTB) of their geometric mean, which a
-    ratio and its inverse share. p: of the signed-rank test against the baseline, corrected for the number of arms;
-    nan for a metric that is not tested. infinite: what an infinite value means: of a TTB that the run never got there,
-    of a BSF that the baseline's best is 0.
+    values: (S,), one per seed. interval: of their mean; for cost ratios (TTB) of their geometric mean, which is
+    symmetric under inversion. p: signed-rank test against the baseline, corrected for the number of arms; nan if not tested.
+    infinite: how an infinite value reads: a TTB that was never reached, a BSF over a baseline at 0.
     """
 
     values: np.ndarray
@@ -39,17 +38,17 @@ class Metric:
 
     @property
     def holds(self) -> bool:
-        """Whether the difference from the baseline holds beyond chance."""
+        """Whether the difference from the baseline is significant."""
         return self.p < LEVEL
 
     @property
     def middle(self) -> float:
-        """The mean, or the median where some runs never got there: one infinity would hide the others in a mean."""
+        """The mean; the median if some values are infinite, because one would make the mean infinite."""
         return float(np.median(self.values)) if self.interval.never else self.interval.mean
 
     @property
     def bounds(self) -> tuple[float, float] | None:
-        """The interval's, to be shown; None of fewer than `FEWEST` seeds, or where some runs never got there."""
+        """Bounds of the interval; None with fewer than `FEWEST` seeds or infinite values."""
         if len(self.values) < FEWEST or self.interval.never:
             return None
         return self.interval.low, self.interval.high
@@ -64,20 +63,20 @@ class Comparison:
     metrics: dict[str, dict[str, Metric]]
 
     def compared_on(self, arm: str, cost: str) -> bool:
-        """Whether any of an arm's runs can be compared with the baseline's on a cost: seconds often cannot."""
+        """Whether any run of the arm is comparable with the baseline on a cost; seconds often are not."""
         return any(len(self.metrics[arm][name].values) for name in ratio_names(cost))
 
     def has_rivals_on(self, cost: str, baseline: str) -> bool:
-        """Whether any arm but the baseline can be compared with it on a cost."""
+        """Whether any arm except the baseline is comparable with it on a cost."""
         return any(self.compared_on(arm, cost) for arm in self.metrics if arm != baseline)
 
     def most_seeds(self, arms: list[str]) -> int:
-        """How many seeds the arm has that has most; the baseline may have more than any that is compared with it."""
+        """The largest number of seeds among these arms; the baseline may have more than any of them."""
         return max(self.seeds.get(arm, 0) for arm in arms)
 
 
 def compare_arms(results: StudyResults, pool: str, arms: list[str], baseline: str, seeds: int) -> Comparison:
-    """Compare what has been run; an arm and a seed without its baseline count for nothing."""
+    """Compare the finished runs; a run without a baseline run of the same seed is ignored."""
     pairs = {arm: both for arm in arms if (both := paired(results, pool, arm, baseline, seeds))}
     metrics = {arm: _metrics(both) for arm, both in pairs.items()}
     tested = [arm for arm in metrics if arm != baseline]
@@ -91,13 +90,13 @@ def compare_arms(results: StudyResults, pool: str, arms: list[str], baseline: st
 def paired(
     results: StudyResults, pool: str, arm: str, baseline: str, seeds: int
 ) -> list[tuple[StudyRun, StudyRun]]:
-    """An arm's runs, each with the baseline's of the same seed, where both are there."""
+    """Pairs of an arm's run and the baseline's run of the same seed, if both exist."""
     found = ((results.run((pool, arm, s)), results.run((pool, baseline, s))) for s in range(seeds))
     return [(run, base) for run, base in found if run is not None and base is not None]
 
 
 def ratio_names(*costs: str) -> list[str]:
-    """Of the metrics that are tested against the baseline, on these costs or all: "TTB50/steps", "BSF25/tokens" …"""
+    """Names of the metrics tested against the baseline, on these costs or on all: "TTB50/steps", "BSF25/tokens" …"""
     kinds = [("TTB", share) for share in TTB] + [("BSF", share) for share in BSF]
     return [_ratio_name(kind, share, cost) for cost in costs or COSTS for kind, share in kinds]
 
@@ -133,11 +132,11 @@ def _mean(values: list[float]) -> Metric:
 
 
 def _metric(ratios: np.ndarray, geometric: bool = False) -> Metric:
-    # Undefined where the baseline itself never rose (TTB), or both are at 0 (BSF): such a pair says nothing.
+    # Undefined if the baseline never improved (TTB) or both are at 0 (BSF): such pairs carry no information.
     ratios = ratios[~np.isnan(ratios)]
     if not len(ratios):
         return Metric(ratios, NOTHING, 1.0)
-    with np.errstate(divide="ignore"):  # a run at 0 is as far below the baseline as can be: -inf
+    with np.errstate(divide="ignore"):  # a run at 0 has log ratio -inf
         logs = np.log(ratios)
     p = signed_rank_test(logs, np.zeros(len(ratios)))
     if not geometric:

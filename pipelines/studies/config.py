@@ -1,4 +1,4 @@
-"""A study's configuration: which runs of the train job it is made of, each known by pool, arm and seed."""
+"""A study's configuration: the train jobs it consists of, each identified by pool, arm and seed."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from bots.config.tree import ConfigError, Count, Section, UserPath, parse_config
 from bots.metrics.significance import MOST_PAIRS
 
 PaperMetric = Literal["TTB50", "TTB75", "TTB100", "BSF25", "BSF50", "BSF100"]
-"""A ratio to the baseline, as the paper gives it: on steps."""
+"""A ratio to the baseline on steps, as in the paper."""
 
 Key = tuple[str, str, int]
-"""Pool, arm and seed: what a run of the study is known by."""
+"""Pool, arm and seed of a run."""
 
 
 @dataclass(frozen=True)
 class Only:
-    """A share of the study. parts, arms: their names; none given: all."""
+    """A subset of the study. parts, arms: their names; empty: all."""
 
     parts: tuple[str, ...] = ()
     arms: tuple[str, ...] = ()
@@ -47,19 +47,19 @@ class Part(Section):
     name: str
     """Heading of its tables."""
     about: str = ""
-    """What it asks, a sentence or two under the heading."""
+    """The question it answers, in a sentence or two under the heading."""
     pools: list[str] = Field(min_length=1)
     """Names of pools."""
     arms: list[str] = Field(min_length=1)
     """Names of arms."""
     seeds: Annotated[Count, AfterValidator(_testable)]
-    """Seeds 0 … seeds - 1; at most as many as the signed-rank test takes."""
+    """Seeds 0 … seeds - 1; at most as many as the signed-rank test supports."""
     overview: bool = False
-    """Whether its arms are in the table and the picture at the top of the page; of one part at most for each pool."""
+    """Whether its arms are in the overview at the top of the page; at most one part per pool."""
     rivals: list[str] = Field(default_factory=list)
-    """Arms of the part that the others are compared with too, beside the baseline."""
+    """Arms of the part that the others are also compared with, besides the baseline."""
     paper: dict[str, dict[str, dict[PaperMetric, float | str]]] = Field(default_factory=dict)
-    """What the paper has, by pool, arm and figure, to be shown beside ours."""
+    """The paper's values by pool, arm and metric, shown beside ours."""
 
 
 class StudyConfig(Section):
@@ -68,19 +68,19 @@ class StudyConfig(Section):
     base: UserPath
     """A train job's configuration, beside this file."""
     results: UserPath
-    """Where tables, pictures and Parquet files are kept."""
+    """Folder of the plots and Parquet files."""
     folder: UserPath = Path("runs/study")
-    """Where the runs lie while they run."""
+    """Folder of the runs while they run."""
     baseline: str
-    """The arm that the others are compared with; it is in every part."""
+    """The arm that the others are compared with; every part has it."""
     common: list[str] = Field(default_factory=list)
-    """Overrides of every run."""
+    """Overrides for every run."""
     pools: dict[str, list[str]] = Field(min_length=1)
     """Overrides of each pool."""
     arms: dict[str, list[str]] = Field(min_length=2)
     """Overrides of each arm."""
     parts: list[Part] = Field(min_length=1)
-    """In the order in which they are run."""
+    """Parts, in the order in which they run."""
     _runs: dict[Key, TrainConfig] = PrivateAttr(default_factory=dict)
     _fingerprints: dict[Key, str] = PrivateAttr(default_factory=dict)
 
@@ -119,7 +119,7 @@ class StudyConfig(Section):
                             yield key
 
     def check(self, only: Only) -> None:
-        """Raise ConfigError for a part or an arm that there is none of, or an arm that no part asked for has."""
+        """Raise ConfigError for an unknown part or arm, or an arm that is in none of the requested parts."""
         for kind, names, known in (
             ("part", only.parts, [part.name for part in self.parts]),
             ("arm", only.arms, list(self.arms)),
@@ -134,16 +134,16 @@ class StudyConfig(Section):
                 )
 
     def run(self, key: Key) -> TrainConfig:
-        """The configuration of one run. Raises ConfigError as the train job does, and where it would have no score.
+        """The configuration of one run. Raises ConfigError as the train job does, and if it would have no score.
 
-        The files are read once for each run: what is edited under way does not mix with what the study began with.
+        Each run's files are read once, so edits during the study have no effect on it.
         """
         if key not in self._runs:
             self._runs[key] = self._read_run(key)
         return self._runs[key]
 
     def fingerprint(self, key: Key) -> str:
-        """Of a run's configuration, as the study has it."""
+        """Fingerprint of a run's configuration."""
         if key not in self._fingerprints:
             self._fingerprints[key] = fingerprint(self.run(key))
         return self._fingerprints[key]
@@ -156,9 +156,7 @@ class StudyConfig(Section):
         source = f"{self.base} for {pool}, {arm}, seed {seed}"
         config = parse_config(TrainConfig, tree, source)
         if config.evaluation.pool is None:
-            raise ConfigError(
-                f"{source}: evaluation.pool is not set, so that the run would have no score; set it"
-            )
+            raise ConfigError(f"{source}: evaluation.pool is not set, so the run would have no score; set it")
         return config
 
 
@@ -174,12 +172,12 @@ def load_study(path: str | Path, overrides: list[str]) -> StudyConfig:
 
 
 def fingerprint(config: TrainConfig) -> str:
-    """Of what was configured, other than where the run is kept.
+    """Fingerprint of a configuration, ignoring where the run is stored.
 
-    Keys at their default don't count, so that a key added later leaves finished runs valid; the commit that is
-    kept with each run tells which defaults it had. A selector's own settings do count, though nobody wrote them.
+    Keys at their default don't count, so that adding a key later keeps finished runs valid; each run's commit tells
+    which defaults it had. Settings that a selector fills in do count.
     """
-    # Each section by itself: as a whole the selection that a selector fills in would equal its default.
+    # Section by section: as a whole, a selection filled in by its selector would equal its default.
     sections = {name: section.model_dump(mode="json", exclude_defaults=True) for name, section in config}
     tree = {name: keys for name, keys in sections.items() if keys}
     tree["run"] = {k: v for k, v in tree["run"].items() if k not in ("folder", "name")}
@@ -187,7 +185,7 @@ def fingerprint(config: TrainConfig) -> str:
 
 
 def slug(name: str) -> str:
-    """A name as part of a file's name."""
+    """A name in a form that can be part of a file name."""
     for sign, word in (("*", "star"), (".", ""), ("λ", "lam"), ("ρ", "rho")):
         name = name.replace(sign, word)
     return "".join(c if c.isascii() and c.isalnum() else "_" for c in name)

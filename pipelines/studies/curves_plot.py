@@ -1,4 +1,4 @@
-"""The learning curves of a study's part, one picture a pool."""
+"""Plot of a study's part: learning curves and effective task ratio on one pool."""
 
 from __future__ import annotations
 
@@ -22,21 +22,21 @@ from pipelines.studies.results import StudyResults
 
 
 def draw_part(results: StudyResults, comparison: Comparison, part: Part, baseline: str, path: Path) -> None:
-    """Write one part's picture: mean score over seeds against each cost, and ETR; the band is the 95 % interval.
+    """Write the PNG: mean score over seeds against each cost, and ETR; bands are 95 % intervals.
 
-    Seconds are shares of what the baseline took in the same place: they come from machines of unlike speed. What an arm
-    spends beyond twice the baseline's budget is cut off: one costly arm would leave no room for the others.
+    Seconds are relative to the baseline's in the same place, because machines differ in speed. The axis ends at twice
+    the baseline's budget, so that one costly arm does not squeeze the others.
     """
     figure, axes = plt.subplots(1, 4, figsize=(17, 4.4), layout="constrained")
     budgets: dict[str, float] = {}
-    # The baseline alone would show nothing.
+    # A baseline without another arm shows nothing.
     shown = [cost for cost in COSTS if comparison.has_rivals_on(cost, baseline)]
     for number, arm in enumerate(comparison.seeds):
         pairs = paired(results, comparison.pool, arm, baseline, part.seeds)
         colour = matplotlib.colormaps["tab10"](number % 10)
         for axis, cost in zip(axes, COSTS, strict=False):
             by_share = cost == "seconds"
-            axis.set(xlabel=f"{UNITS[cost]}, {baseline}'s being 1" if by_share else UNITS[cost])
+            axis.set(xlabel=f"{UNITS[cost]} (1 = {baseline}'s)" if by_share else UNITS[cost])
             curves = [both for run, base in pairs if (both := run.beside(base, cost))]
             if curves and cost in shown:
                 at = np.mean([mine.at / (base.at[-1] if by_share else 1) for mine, base in curves], axis=0)
@@ -79,7 +79,7 @@ def _band(
 
 
 def _smooth(values: npt.NDArray[np.float64], width: int = 10) -> npt.NDArray[np.float64]:
-    """Mean of the last `width` values at each."""
+    """Mean of the last `width` values at each position."""
     sums = np.cumsum(np.concatenate([np.zeros(1), values]))
     ends = np.arange(1, len(values) + 1)
     starts = np.maximum(0, ends - width)

@@ -1,4 +1,4 @@
-"""A forest plot of a study: every arm's time to the baseline's best score, by pool and by cost."""
+"""Forest plot of a study: every arm's time to the baseline's best score, by pool and cost."""
 
 from __future__ import annotations
 
@@ -20,16 +20,16 @@ from pipelines.studies.markdown import of_seeds
 Colour = tuple[float, float, float, float]
 TICKS = (0.1, 0.2, 0.3, 0.5, 1, 2, 3, 5, 10)
 GAP = 0.22
-"""Between the marks of one arm, in rows."""
+"""Distance between the marks of one arm, in rows."""
 EDGE = 1.25
-"""How far beyond the outermost interval the axis goes, as a factor."""
+"""Factor by which the axis extends beyond the outermost interval."""
 
 
 def draw_forest(shown: dict[str, Comparison], arms: list[str], baseline: str, path: Path) -> None:
-    """Write the picture: a panel a pool, a row an arm, a mark a cost: TTB100 with its 95 % interval on a log axis.
+    """Write the PNG: one panel per pool, row per arm, mark per cost: TTB100 with its 95 % interval on a log axis.
 
-    A mark is filled where the difference from the baseline holds, and stands at the right edge where at least half of
-    an arm's runs never reached the baseline's best score. One of fewer seeds than its panel says of how many.
+    A mark is filled if the difference from the baseline is significant, and at the right edge if at least half of the
+    arm's runs never reached the baseline's best score. A mark with fewer seeds than its panel states how many.
     """
     figure, panels = plt.subplots(
         1,
@@ -72,7 +72,7 @@ def _draw_panel(axis: Axes, comparison: Comparison, arms: list[str], low: float,
 
 
 def _bounds(shown: dict[str, Comparison]) -> tuple[float, float]:
-    """Of the axis: all finite intervals and medians lie within, and so does 1."""
+    """Bounds of the axis: they include 1 and all finite intervals and medians."""
     drawn = [1.0]
     for comparison in shown.values():
         for metrics in comparison.metrics.values():

@@ -1,4 +1,4 @@
-"""Markdown of a study's page: a table's lines, a metric as the text of a cell, a picture."""
+"""Markdown of a study's page: table lines, cells, images."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pipelines.studies.comparison import Metric
 
 
 def head(*names: str) -> list[str]:
-    """The two lines above a table's rows."""
+    """A table's header lines."""
     return [line(*names), "|---" * len(names) + "|"]
 
 
 def line(*cells: str) -> str:
-    """A row."""
+    """A table row."""
     return f"| {' | '.join(cells)} |"
 
 
 def image(alternative: str, picture: Path, beside: Path) -> str:
-    """A picture, linked from a page in the folder `beside`."""
+    """An image, linked from a page in the folder `beside`."""
     return f"![{alternative}]({Path(os.path.relpath(picture, beside)).as_posix()})\n"
 
 
@@ -30,9 +30,9 @@ def of_seeds(count: int) -> str:
 
 
 def cell(metric: Metric, digits: int = 2) -> str:
-    """A metric as text, bold where it holds.
+    """A metric as text, bold if significant.
 
-    Its mean and interval, or its median and how many runs never got there, or are ∞ times a baseline at 0.
+    Mean and interval, or, with infinite values, the median and how many values are infinite.
     """
     interval = metric.interval
     if interval.never:

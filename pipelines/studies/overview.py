@@ -1,4 +1,4 @@
-"""A study at a glance: every way of selecting on every pool, before the parts tell the details."""
+"""The overview of a study: every arm on every pool."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PICTURE = "at_a_glance.png"
 
 
 def overview(study: StudyConfig, results: StudyResults, beside: Path) -> str:
-    """The section of the parts that are marked for it, "" before any of their arms has a pair of runs."""
+    """The overview section; "" if no arm has a pair of runs yet."""
     shown = {
         pool: compare_arms(results, pool, part.arms, study.baseline, part.seeds)
         for part in study.parts
@@ -28,8 +28,8 @@ def overview(study: StudyConfig, results: StudyResults, beside: Path) -> str:
     draw_forest(shown, _arms(shown, study.baseline), study.baseline, picture)
     lines = [
         "\n## At a glance\n",
-        f"What a way of selecting spends until it reaches `{study.baseline}`'s best score, over what"
-        f" `{study.baseline}` spends (TTB100); a filled mark differs from it beyond chance.\n",
+        f"What an arm spends until it reaches `{study.baseline}`'s best score, divided by what `{study.baseline}`"
+        " spends (TTB100). Filled marks: the difference is significant.\n",
         image("time to the baseline's best score", picture, beside),
     ]
     for name, title in (
@@ -41,7 +41,7 @@ def overview(study: StudyConfig, results: StudyResults, beside: Path) -> str:
 
 
 def _by_pool(shown: dict[str, Comparison], baseline: str, name: str) -> list[str]:
-    """One metric: a line an arm, a column a pool. The number of seeds is told where an arm lacks some."""
+    """One metric: a row per arm, a column per pool, with the number of seeds if an arm lacks some."""
     lines, arms = head("arm", *shown), _arms(shown, baseline)
     for arm in arms:
         cells = []

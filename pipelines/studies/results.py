@@ -1,6 +1,6 @@
-"""What a study has found so far: one row for each run and one for each of its steps, as Parquet.
+"""Results of a study as Parquet: one row per run and one per step of a run.
 
-A run that is made again for its seconds alone is there more than once, once for each sitting.
+A run that was repeated to measure its seconds has one row per sitting.
 """
 
 from __future__ import annotations
@@ -56,17 +56,17 @@ STEPS = pa.schema(
 
 
 Place = tuple[str, str]
-"""Where seconds were taken: the kind of machine, and which one since which start of it (its sitting)."""
+"""Where seconds were measured: the kind of machine, and its sitting (which machine, since which boot)."""
 
 
 @dataclass(frozen=True)
 class StudyRun:
     """A finished run's curves.
 
-    against: scores over "steps" and generated "tokens". timed: over training seconds, by where they were taken; empty
-    for a run that was not timed. etr, brier: float64 (steps,), the latter NaN where nothing was predicted. coverage:
-    share of the pool that had been observed at the end; NaN for a run that did not count it. last: the last score by
-    domain; empty for a run that did not keep them.
+    against: scores over "steps" and generated "tokens". timed: scores over training seconds, by the place where they
+    were measured; empty if the run was not timed. etr, brier: float64 (steps,), the latter NaN where nothing was
+    predicted. coverage: share of the pool that was observed by the end; NaN if not recorded. last: the last score by
+    domain; empty if not recorded.
     """
 
     against: dict[str, Curve]
@@ -77,10 +77,10 @@ class StudyRun:
     timed: dict[Place, Curve] = field(default_factory=dict)
 
     def beside(self, other: StudyRun, cost: str) -> tuple[Curve, Curve] | None:
-        """The two runs' curves over a cost, to be compared; None for seconds that one machine has not in one sitting.
+        """Both runs' curves over a cost; None for seconds that were not measured on one machine in one sitting.
 
-        Machines of one kind were seen to differ by half in speed, from day to day, and all seeds of an arm with them:
-        more than there is to be found out, and no chance that a test over seeds could allow for.
+        Machines of the same kind differed by half in speed from day to day, and all seeds of an arm with them. That is
+        more than the effect to be measured, and a test over seeds cannot correct for it.
         """
         if cost != "seconds":
             return self.against[cost], other.against[cost]
@@ -98,12 +98,12 @@ class StudyResults:
         self._curves: dict[Key, StudyRun | None] = {}
 
     def fingerprint(self, key: Key) -> str | None:
-        """Of the configuration that a run had, None if there is no such run."""
+        """Fingerprint of a run's configuration; None if there is no such run."""
         found = self.runs.filter(_is(key))
         return found["fingerprint"][0].as_py() if found.num_rows else None
 
     def has(self, study: StudyConfig, key: Key) -> bool:
-        """Whether there is such a run with the study's present configuration."""
+        """Whether there is such a run with the study's current configuration."""
         return self.fingerprint(key) == study.fingerprint(key)
 
     def timed(self, key: Key, place: Place | None = None) -> bool:
@@ -112,7 +112,7 @@ class StudyResults:
         return bool(self.runs.filter(rows & pc.field("wall_seconds").is_valid()).num_rows)
 
     def repeats(self, keys: Iterable[Key]) -> tuple[int, int]:
-        """How many runs were made again, and how many of those came out the same: every step's tokens and scores."""
+        """Number of repeated runs, and how many of them reproduced every step's tokens and scores."""
         what = ["step", "tokens", "score", "etr"]
         again = same = 0
         for key in keys:
@@ -122,7 +122,7 @@ class StudyResults:
         return again, same
 
     def leave_out_stale(self, study: StudyConfig) -> int:
-        """Forget, here but not on disk, the study's runs of another configuration than its present one; how many."""
+        """Drop, in memory only, runs with another configuration than the study's; returns how many."""
         stale = [
             key for key in study.plan() if self.fingerprint(key) is not None and not self.has(study, key)
         ]
@@ -133,10 +133,10 @@ class StudyResults:
 
     @classmethod
     def add(cls, results: Path, key: Key, folder: Path, about: dict[str, Any], timed: bool = True) -> None:
-        """Take a finished run's folder into the tables; on disk on return. Processes that add at once wait.
+        """Add a finished run's folder to the tables on disk. Concurrent processes wait for each other.
 
-        It takes the place of earlier runs of the same key: of all that had another configuration, else of one that was
-        made in the same place. about: the columns of `RUNS` beside the key. timed: False leaves the seconds out.
+        Replaces earlier runs of the same key: all with another configuration, and one made in the same place. about:
+        the columns of `RUNS` besides the key. timed: False leaves the seconds out.
         """
         pool, arm, seed = key
         place = about["machine"], about["sitting"]
@@ -159,8 +159,8 @@ class StudyResults:
             tables = cls(results)
             same = tables.fingerprint(key) == about["fingerprint"]
             replaced = _is(key) & _in(place) if same else _is(key)
-            # What is missing is decided by the table of runs, so a run is in it only while its own steps are there:
-            # an earlier one goes first, the new one comes last. A kill in between costs a run, but mixes none.
+            # The table of runs decides what is missing, so a run is in it only while its steps are on disk: the old row
+            # is removed first, the new one added last. A kill in between loses a run but never mixes two.
             if tables.runs.filter(replaced).num_rows:
                 tables._write("runs", tables.runs.filter(pc.invert(replaced)))
             tables._write("steps", _with(tables.steps, rows, replaced))
@@ -168,7 +168,7 @@ class StudyResults:
             tables._write("runs", _with(tables.runs, [row], replaced))
 
     def run(self, key: Key) -> StudyRun | None:
-        """A run's curves, None if it has not been run: steps without a row in the table of runs are none."""
+        """A run's curves; None if it has no row in the table of runs."""
         if key not in self._curves:
             self._curves[key] = self._read_curves(key)
         return self._curves[key]
@@ -177,7 +177,7 @@ class StudyResults:
         made = self._made(key)
         if not made:
             return None
-        # The first run stands for what it cost in steps and tokens; those made again later add their seconds only.
+        # Steps and tokens are those of the first run; repeated runs only add their seconds.
         first = next(iter(made.values()))
         training = first.filter(pc.greater(first["step"], 0))
         coverage = first["coverage"].drop_null()
@@ -195,7 +195,7 @@ class StudyResults:
         )
 
     def _made(self, key: Key) -> dict[Place, pa.Table]:
-        """The steps of a run by where it was made, the first time first."""
+        """The steps of a run by place, in the order of the repetitions."""
         steps = self.steps.filter(_is(key)).sort_by("step")
         places = [(row["machine"], row["sitting"]) for row in self.runs.filter(_is(key)).to_pylist()]
         return {place: here for place in places if (here := steps.filter(_in(place))).num_rows}

@@ -145,22 +145,22 @@ def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
     path, page = str(study_file(tmp_path)), tmp_path / "pages" / "study.md"
     arguments = [path, "--page", str(page)]
     assert study.main([*arguments, "--minutes", "0"]) == 0
-    assert "4 runs are left" in capsys.readouterr().out
+    assert "4 runs left" in capsys.readouterr().out
     one_seed = [*arguments, "parts.0.seeds=1"]
     assert study.main([*one_seed, "--untimed"]) == 0
-    assert "2 runs to go" in capsys.readouterr().out
+    assert "2 runs left" in capsys.readouterr().out
     before = StudyResults(tmp_path / "results")
     assert before.runs.num_rows == 2
     assert before.steps.num_rows == 6
     assert study.main(one_seed) == 0
-    assert "0 runs to go" in capsys.readouterr().out
+    assert "0 runs left" in capsys.readouterr().out
     assert study.main([*arguments, "--page-only"]) == 0
-    assert "2 runs are left" in capsys.readouterr().out
+    assert "2 runs left" in capsys.readouterr().out
     text = page.read_text()
-    assert "2 of 4 runs are there" in text
+    assert "2 of 4 runs are finished" in text
     assert "## Selectors: mixed\n\nWhich one?\n" in text
     assert "| bots | 1 |" in text
-    assert text.count("| *bots, the paper's* |  | 0.85 |  | never |") == 1, "the paper has steps only"
+    assert text.count("| *bots, paper* |  | 0.85 |  | never |") == 1, "the paper has steps only"
     assert "## P* and ρ" not in text, "it has no arm that the first part does not show"
     assert "](../results/selectors-mixed.png)" in text
     assert (tmp_path / "results" / "selectors-mixed.png").stat().st_size > 10_000
@@ -173,7 +173,7 @@ def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
     assert "The last score by domain" in text
 
     assert study.main([*one_seed, "--retime", "--arm", "random"]) == 0
-    assert "1 runs to go" in capsys.readouterr().out
+    assert "1 runs left" in capsys.readouterr().out
     again = StudyResults(tmp_path / "results")
     besides = [name for name in before.steps.column_names if "seconds" not in name]
     order = [("arm", "ascending"), ("step", "ascending")]
@@ -215,7 +215,7 @@ def test_runs_made_again_for_their_seconds_keep_them(tmp_path, capsys):
 def test_an_empty_study_has_a_page_too(tmp_path):
     config = load_study(study_file(tmp_path), [])
     write_page(config, "study.yaml", tmp_path / "study.md")
-    assert "0 of 4 runs are there, of commits none" in (tmp_path / "study.md").read_text()
+    assert "0 of 4 runs are finished, from commits none" in (tmp_path / "study.md").read_text()
 
 
 def test_claims_say_what_holds_and_in_which_direction():

@@ -74,13 +74,13 @@ def test_runs_of_an_earlier_configuration_are_left_out_and_said_to_be(study_file
         for arm in ("random", "bots"):
             add(study, ("mixed", arm, seed), tmp_path, [0.1, 0.2, 0.3 + 0.01 * seed])
     text = page_of(study, tmp_path)
-    assert "4 of 4 runs are there" in text
+    assert "4 of 4 runs are finished" in text
     assert "Left out" not in text
     study = study_file(common=["run.steps=77"])
     add(study, RANDOM, tmp_path, [0.1, 0.2, 0.3, 0.4, 0.5])
     add(study, BOTS, tmp_path, [0.1, 0.2, 0.3, 0.4, 0.5])
     text = page_of(study, tmp_path)
-    assert "2 of 4 runs are there" in text
+    assert "2 of 4 runs are finished" in text
     assert "Left out: 2 runs of another configuration than the study's present one" in text
     assert "| bots | 1 | 0.500 |" in text
     assert StudyResults(study.results).runs.num_rows == 4, "on disk they stay"
@@ -152,7 +152,7 @@ def test_a_run_made_again_adds_its_seconds_and_changes_nothing_else(study_file, 
         np.testing.assert_array_equal(after.against[cost].scores, curve.scores)
     assert list(after.timed) == [("1 CPU core", "monday"), ("1 CPU core", "tuesday")]
     assert after.timed["1 CPU core", "tuesday"].scores[-1] == 0.9
-    said = "\nMade again for their seconds, for which alone they count: 1 run. 0 of those came out the same"
+    said = "\nRepeated to measure their seconds only: 1 run. 0 of these reproduced"
     assert said in (again := page_of(study, tmp_path))
     assert again.partition("##")[2] == text.partition("##")[2], (
         "the arms have monday's seconds in common, as before"
