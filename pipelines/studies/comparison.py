@@ -27,8 +27,8 @@ class Metric:
     """One metric of one arm.
 
     values: (S,), one per seed. interval: of their mean; for cost ratios (TTB) of their geometric mean, which is
-    symmetric under inversion. p: signed-rank test against the baseline, corrected for the number of arms; nan if not tested.
-    infinite: how an infinite value reads: a TTB that was never reached, a BSF over a baseline at 0.
+    symmetric under inversion. p: signed-rank test against the baseline, corrected for the number of arms; nan if not
+    tested. infinite: how an infinite value reads: a TTB that was never reached, a BSF over a baseline at 0.
     """
 
     values: np.ndarray
