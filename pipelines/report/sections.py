@@ -13,6 +13,7 @@ import yaml
 from pipelines.report import beliefs, tasks
 from pipelines.report.answers import Groups, read_beliefs, read_groups, read_pool, rollouts
 from pipelines.report.curves import against_random, learning_curves
+from pipelines.report.engines import engines
 from pipelines.report.held_out import held_out
 from pipelines.report.replay import Replay, replay
 from pipelines.report.run import Run
@@ -61,6 +62,7 @@ def _run(run: Run, setting: int, table_rows: int) -> dict[str, Any]:
         "key": _key_metrics(run),
         "metrics": step_metrics(run),
         "phases": phases(run) or NO_STEPS,
+        "engines": engines(run, rollouts(run)) if run.steps else None,
     }
     return shared | _posterior(run, table_rows) | {"held_out": held_out(run) if run.steps else NO_STEPS}
 

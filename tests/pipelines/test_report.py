@@ -9,6 +9,7 @@ from glob import glob
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 import pytest
@@ -384,3 +385,17 @@ def test_page_in_dark_on_a_phone_and_on_paper(page, tmp_path):
         shown.screenshot(tmp_path / "phone.png")
         assert shown.pdf(tmp_path / "page.pdf").startswith(b"%PDF")
         assert shown.complaints == []
+
+
+def test_engines_stand_side_by_side_and_an_idle_one_is_named(tmp_path):
+    folder = make_run(tmp_path, name="uneven", steps=4)
+    assert data_of(folder)["runs"][0]["engines"] is None, "engines without names are not guessed at"
+    for file in (folder / "rollouts").glob("*.parquet"):
+        table = pq.read_table(file)
+        place = table.schema.get_field_index("engine")
+        named = pa.array(["rollout-0"] * table.num_rows)
+        pq.write_table(table.set_column(place, "engine", named), file)
+    found = data_of(folder)["runs"][0]["engines"]
+    assert [row["engine"] for row in found["rows"]] == ["rollout-0", "rollout-1"]
+    assert [row["share"] for row in found["rows"]] == [1.0, 0.0]
+    assert found["notes"] == ["rollout-1 is idle: it generated 0% of the tokens; an even share is 50%."]

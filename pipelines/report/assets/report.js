@@ -161,7 +161,7 @@ function ofRun(run) {
     overSteps([["staleness", "oldest completion", "var(--c1)"], ["staleness_mean", "mean", "var(--c0)"]], { title: "Staleness", yLabel: "policy versions behind", runs: [run], yRange: [0, Math.max(1, ...(run.metrics.staleness ? run.metrics.staleness.y : [])) * 1.05], yTicks: "whole", caption: "0: strictly on-policy." }),
     overSteps([["engine_busy_share", "busy", "var(--c0)"]], { title: "Engine utilization", yLabel: "share of time", yRange: [0, 1], runs: [run], smooth: true }),
     typeof run.phases === "string" ? missing(run.phases) : phaseAreas(run.phases, phaseColours, SAID),
-    overSteps([["tokens", "tokens", "var(--c0)"]], { title: "Generated tokens per step", yLabel: "tokens", runs: [run], smooth: true }))]]);
+    overSteps([["tokens", "tokens", "var(--c0)"]], { title: "Generated tokens per step", yLabel: "tokens", runs: [run], smooth: true })), enginesTable(run.engines)]]);
   parts.push(["learner", "Learner", null, [el("div", { class: "pair" },
     overSteps([["loss", "loss", "var(--c0)"]], { title: "Policy loss", runs: [run], smooth: true }),
     overSteps([["grad_norm", "norm", "var(--c0)"]], { title: "Gradient norm before clipping", runs: [run], smooth: true }),
@@ -171,6 +171,13 @@ function ofRun(run) {
   parts.push(["held-out", "Held-out completions", "The initial model beside the trained one, on tasks outside the training pool, sampled with the same seeds. The tasks are chosen by their change over a few samples, so chance contributes to the largest changes in both directions.", heldOutCards(run)]);
   parts.push(["table", "All selected tasks", null, taskTable(run)]);
   return parts;
+}
+
+function enginesTable(engines) {
+  if (!engines) return [];
+  const rows = engines.rows.map((row) => [row.engine, whole(row.completions), whole(row.tokens), `${fixed(100 * row.share, 0)} %`]);
+  return [rows.length ? [el("h3", {}, "Engines side by side"), grid(["engine", "completions", "tokens", "share of tokens"], rows, "Engines side by side")] : null,
+    engines.notes.map((note) => el("p", { class: "note" }, note))];
 }
 
 function time() {
