@@ -226,8 +226,9 @@ def main() -> None:
     log = EventLog(folder / "kills.jsonl")
     rounds = list(log.replay())
     try:
-        for number in range(len(rounds), options.kills):
-            result = one_round(folder, number, options.seed, options.steps, expected)
+        # A round in which nothing was killed (the run did not start, or was over) is not one of them.
+        while sum(one["killed"] for one in rounds) < options.kills:
+            result = one_round(folder, len(rounds), options.seed, options.steps, expected)
             log.append(result, sync=True)
             rounds.append(result)
             print(json.dumps(result), flush=True)
