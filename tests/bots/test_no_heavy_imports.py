@@ -33,7 +33,7 @@ for name in names:
         continue
     try:
         importlib.import_module(name)
-    except ImportError as error:
+    except (ImportError, RuntimeError):  # the latter from the lazy modules of trl and transformers
         # An adapter whose trainer is not installed, or itself needs one of the three: that one, and no other module.
         if not name.startswith("bots.adapters."):
             raise
