@@ -25,14 +25,15 @@ def shipped(job: str) -> dict[str, Path]:
 
 
 def with_paths(job: str, arguments: list[str]) -> list[str]:
-    """The arguments with the path in place of the first shipped name; a file of that name comes first.
+    """The arguments with a path in place of a shipped name that is the first of them; a file of that name comes first.
 
     Raises ValueError where the first argument is the name of no file and of no configuration.
     """
     known = shipped(job)
-    for at, word in enumerate(arguments):
-        if not word.startswith("-") and word in known and not Path(word).exists():
-            return [*arguments[:at], str(known[word]), *arguments[at + 1 :]]
+    # Later words are overrides, or values of options.
+    at = next((at for at, word in enumerate(arguments) if not word.startswith("-")), None)
+    if at is not None and arguments[at] in known and not Path(arguments[at]).exists():
+        return [*arguments[:at], str(known[arguments[at]]), *arguments[at + 1 :]]
     first = arguments[0] if arguments else "-"
     named = not first.startswith("-") and "/" not in first and "=" not in first
     if known and named and not first.endswith((".yaml", ".yml")) and not Path(first).exists():

@@ -25,6 +25,7 @@ def test_shipped_configurations_have_names():
     assert with_paths("train", ["--dry-run", "lab"]) == ["--dry-run", lab]
     assert with_paths("train", ["configs/lab.yaml"]) == ["configs/lab.yaml"]
     assert with_paths("watch", ["lab"]) == ["lab"]
+    assert with_paths("study", ["mine.yaml", "--part", "lab"]) == ["mine.yaml", "--part", "lab"]
 
 
 def test_a_file_or_folder_of_that_name_comes_first(tmp_path, monkeypatch):
