@@ -18,6 +18,14 @@ class Grade:
     reason: str
 
 
+def _do_nothing() -> None:
+    pass
+
+
+on_answer_read: Callable[[], None] = _do_nothing
+"""A grader calls this when it has read the task's answer: what takes too long after it is the completion's fault."""
+
+
 Grader = Callable[[str, str, str], Grade]
 """`grader(prompt, answer, completion)`. Raises only if it is itself at fault, never for a bad completion."""
 

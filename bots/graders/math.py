@@ -14,12 +14,24 @@ import re
 from functools import lru_cache
 from typing import Any
 
+import sympy
 from math_verify import parse, verify
 
+from bots.graders import base
 from bots.graders.base import Grade
 from bots.graders.exact import plain
 from bots.graders.extract import after_thinking, final_answer
-from bots.graders.math_text import canonical, choice, is_words, same_base, same_units, too_big
+from bots.graders.math_refute import refuted
+from bots.graders.math_text import (
+    assigned_tuple,
+    canonical,
+    choice,
+    has_ellipsis,
+    is_words,
+    same_base,
+    same_units,
+    too_big,
+)
 
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it reports every unreadable answer as an error
 
@@ -28,6 +40,7 @@ _NUMBER = re.compile(
     r"(?<![\w.])[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][+-]?\d+)?(?:\s*/\s*\d+)?(?:\s*\\?%)?"
     r"|(?<!\w)[-−]?\.\d+"
 )
+_NO_CHOICE = re.compile(r",|=|\\|^\s*[a-z]\s*$")
 _TAIL = 2000  # characters in which an unmarked answer is looked for
 _LONGEST = 400  # characters of an answer, or four times the right one's
 
@@ -39,6 +52,10 @@ def grade(prompt: str, answer: str, completion: str) -> Grade:
         said = _last_formula_or_number(after_thinking(completion)[-_TAIL:])
     if not said:
         return Grade(0.0, "no answer")
+    gold = canonical(answer)
+    if not (is_words(gold) or too_big(gold)):
+        _parse(assigned_tuple(gold)[1])
+    base.on_answer_read()
     if same(answer, said):
         return Grade(1.0, "right")
     return Grade(0.0, f"answered {said[:60]!r}, expected {answer[:60]!r}")
@@ -52,12 +69,17 @@ def same(right: str, said: str) -> bool:
     if plain(right) == plain(said):
         return True
     letter = choice(right)
-    if letter is not None and len(right.strip()) <= 12:
+    # "(a,b)=(1,2)" and the imaginary unit begin as a choice does.
+    if letter is not None and len(right.strip()) <= 12 and not _NO_CHOICE.search(right):
         return choice(said) == letter
     if len(said) > max(_LONGEST, 4 * len(right)):
         return False
     right_text, said_text = canonical(right), canonical(said)
     if not said_text:
+        return False
+    right_names, right_text = assigned_tuple(right_text)
+    said_names, said_text = assigned_tuple(said_text)
+    if right_names and said_names and right_names != said_names:
         return False
     if right_text == said_text:
         return same_units(right, said)
@@ -72,13 +94,40 @@ def same(right: str, said: str) -> bool:
         bare = right_text.replace("\\%", "").replace("%", "").strip()
         if same(bare, said_text):  # asked for percent, a bare number is meant as such
             return True
+    if has_ellipsis(right_text) or has_ellipsis(said_text):
+        return "".join(right_text.split()) == "".join(said_text.split())  # what is left out can't be compared
     expected, given = _parse(right_text), _parse(said_text)
-    return bool(expected and given and verify(expected, given, timeout_seconds=None))
+    if not (expected and given and verify(expected, given, timeout_seconds=None)):
+        return False
+    percent = "%" in right_text or "%" in said_text  # there math-verify compares in a way of its own
+    return percent or not refuted(unassigned(expected[0]), unassigned(given[0]))
+
+
+def unassigned(value: Any) -> Any:
+    """The right-hand side of `x = 5`, anything else as it is."""
+    is_assignment = isinstance(value, sympy.Eq) and value.lhs.is_Symbol
+    return value.rhs if is_assignment else value
+
+
+# math-verify reads `e` and `i` now as constants, now as variables.
+_CONSTANTS = {sympy.Symbol("e"): sympy.E, sympy.Symbol("i"): sympy.I}
+
+
+def warm() -> None:
+    """Pay what the first comparison costs (parser tables, sympy's caches), so that the first graded answer doesn't."""
+    for right, said in (
+        (r"\frac{1}{2}", "0.5"),
+        (r"\sqrt{2}+x", "x+2^{1/2}"),
+        (r"\{1,2\}", "(1,2)"),
+        ("[0,1)", "0\\leq x<1"),
+    ):
+        same(right, said)
 
 
 @lru_cache(maxsize=4096)  # a task's answer is compared with every sample of its group
 def _parse(text: str) -> Any:
-    return parse(f"\\boxed{{{text}}}", parsing_timeout=None)
+    found = parse(f"\\boxed{{{text}}}", parsing_timeout=None)
+    return [one.xreplace(_CONSTANTS) if isinstance(one, sympy.Expr) else one for one in found]
 
 
 def _last_formula_or_number(text: str) -> str | None:

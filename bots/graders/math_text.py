@@ -13,6 +13,7 @@ _SYMBOLS = {
     "°": r"^\circ ", "θ": r"\theta ", "α": r"\alpha ", "∈": r"\in ", "**": "^", "<=": r"\leq ",
     ">=": r"\geq ",
     r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\left": "", r"\right": "",
+    "€": "", "£": "", "¥": "", r"\langle": "(", r"\rangle": ")",
     "~": " ", "{,}": ",", r"\displaystyle": "",
     r"\ldotp": ".", r"\$": "$",
 }  # fmt: skip
@@ -48,6 +49,17 @@ _NOTHING = {
     "no real solutions",
 }
 _INFINITY = re.compile(r"(?<![\\A-Za-z])(?:infinity|infty|inf|oo)(?![A-Za-z])")
+_UNDEFINED = {"dne", "does not exist", "undefined", "limit does not exist", "the limit does not exist"}
+_EDGES = re.compile(r"^(?:\s|~|(?<!\\)\\[,;:!]|\\q?quad(?![a-z]))+|(?:\s|~|(?<!\\)\\[,;:!]|\\q?quad)+$")
+_COLOR = re.compile(r"(?:\\(?:text)?color\s*\{[a-zA-Z]+\}|\\underline)\s*\{([^{}]*)\}")
+_UPRIGHT = re.compile(r"\\(?:mathrm|text|operatorname)\s*\{\s*([ei])\s*\}")
+_VULGAR = re.compile("[¼½¾⅐-⅞]")
+_GAP = re.compile(r"\\[,;: ]|[~ ]")
+_THOUSANDS = re.compile(r"(?<![\d.,\\])[1-9]\d{0,2}(?:(?:\\[,;: ]|~| )\d{3})+(?![\d/])")
+_REPEATING = re.compile(r"(?<!\d)(\d{1,9})\.(\d{0,9})\\overline\s*\{(\d{1,9})\}")
+_WHOLE_NUMBER = re.compile(r",\s*[a-z]\s*\\in\s*\\(?:mathbb|mathbf)\s*\{?\s*Z\s*\}?$")
+_ASSIGNED = re.compile(r"(\(\s*[A-Za-z]\w?(?:\s*,\s*[A-Za-z]\w?)+\s*\))\s*=\s*(\(.*\))")
+_ELLIPSIS = re.compile(r"\\[lcd]?dots|…|\.\.\.")
 _UNITS = {
     "mm": "millimeter millimetre", "cm": "centimeter centimetre", "m": "meter metre",
     "km": "kilometer kilometre",
@@ -61,6 +73,11 @@ _UNITS = {
 }  # fmt: skip
 _UNIT_NAMES = {name: unit for unit, names in _UNITS.items() for name in (unit, *names.split())}
 _CHOICE = re.compile(r"^\(?([A-Ja-j])\)?(?:$|[.):,]\s*|\s*\))")
+# Huge expansions, and functions of functions of functions.
+_NESTED = re.compile(
+    r"\)\s*\^\s*\{?\s*\d{3,}|(?:\\(?:tan|sin|cos|cot|exp|ln|log)[\s({]*){4}|\\d?t?binom\s*\{\s*\d{5,}"
+)
+_POWERS = re.compile(r"\^\s*[{(]*\s*(\d{1,9})\s*\^\s*[{(]*\s*(\d{1,9})")
 _TOWER = re.compile(
     r"\^\s*[{(]?\s*-?\d{5,}|\^\s*[{(]*[^{}()]*\^\s*[{(]*[^{}()]*\d\d|\^[^^]*\^[^^]*\^"
     r"|\d{4,}\s*!|!\s*\)*\s*!|!.*\^|\^.*!|\d{2000,}"
@@ -73,7 +90,13 @@ def canonical(text: str) -> str:
     one spelling for numbers, roots, functions and units.
     """
     text = unicodedata.normalize("NFC", text).strip()
-    text = _unwrap(text)
+    text = _trim(_unwrap(_trim(text)))
+    text = _COLOR.sub(r"\1", text)
+    text = _UPRIGHT.sub(r"\1", text)
+    text = _VULGAR.sub(_vulgar, text)
+    text = _THOUSANDS.sub(lambda match: _GAP.sub("", match[0]), text)
+    text = _REPEATING.sub(_repeating, text)
+    text = _WHOLE_NUMBER.sub("", text)
     text = _SPACE.sub(" ", text.replace("\\!", ""))
     for symbol, latex in _SYMBOLS.items():
         text = text.replace(symbol, latex)
@@ -82,6 +105,8 @@ def canonical(text: str) -> str:
     bare = text.lower().rstrip(".")
     if bare in _NUMBER_WORDS:
         return _NUMBER_WORDS[bare]
+    if bare in _UNDEFINED:
+        return r"\text{does not exist}"
     if bare in _NOTHING:
         return r"\emptyset"
     text = re.sub(r"\s*,?\s+(?:and|or)\s+", ", ", text)
@@ -94,6 +119,33 @@ def canonical(text: str) -> str:
     text = _INFINITY.sub(r"\\infty ", text)
     text = _FUNCTIONS.sub(r"\\\1 ", text)
     return re.sub(r" +", " ", text).strip()
+
+
+def _trim(text: str) -> str:
+    """Without LaTeX spacing at either end; a lone backslash is what a stripped `\\ ` leaves behind."""
+    return re.sub(r"(?<!\\)\\$", "", _EDGES.sub("", text)).strip()
+
+
+def _vulgar(match: re.Match[str]) -> str:
+    top, bottom = unicodedata.normalize("NFKC", match[0]).split("\u2044")
+    return f" {top}/{bottom}"
+
+
+def _repeating(match: re.Match[str]) -> str:
+    whole, fixed, period = match.groups()
+    digits = int(whole + fixed + period) - int(whole + fixed)
+    return f"\\frac{{{digits}}}{{{(10 ** len(period) - 1) * 10 ** len(fixed)}}}"
+
+
+def assigned_tuple(text: str) -> tuple[str, str]:
+    """`(a,b)=(1,2)` as its names and its values; other texts with no names."""
+    found = _ASSIGNED.fullmatch(text)
+    return ("".join(found[1].split()), found[2]) if found else ("", text)
+
+
+def has_ellipsis(text: str) -> bool:
+    """Whether something is left out in it, so that it can be compared as text only."""
+    return bool(_ELLIPSIS.search(text))
 
 
 def is_words(text: str) -> bool:
@@ -126,7 +178,9 @@ def same_base(one: str, other: str) -> bool:
 
 def too_big(text: str) -> bool:
     """Whether to evaluate this could take for ever: towers of powers, huge exponents and factorials."""
-    return bool(_TOWER.search(text))
+    if _TOWER.search(text) or _NESTED.search(text):
+        return True
+    return any(int(found[1]) ** min(int(found[2]), 64) > 10**4 for found in _POWERS.finditer(text))
 
 
 def _unwrap(text: str) -> str:

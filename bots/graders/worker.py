@@ -7,11 +7,14 @@ state the process that asked for it is in.
 from __future__ import annotations
 
 import ctypes
+import functools
 import gc
+import importlib
 import math
 import mmap
 import os
 import pickle
+import re
 import resource
 import signal
 import socket
@@ -20,11 +23,12 @@ import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from bots.graders import code
+from bots.graders import base, code
 from bots.graders.base import Grade, printable
 from bots.graders.registry import preflight, resolve
 
 PROGRESS = struct.Struct("=dq")  # when the current item was begun (monotonic), and its number
+READ = struct.Struct("=q")  # after it: the number of the last item whose answer the grader has read
 _PR_SET_PDEATHSIG = 1
 _FLUSH_SECONDS = 0.002
 
@@ -59,6 +63,10 @@ def nursery(control_fd: int) -> None:
     except Exception as error:  # noqa: BLE001 it is raised again where the pool is made
         control.send(pickle.dumps(error))
         return
+    if any(
+        part in ("math", "any_of:math") for name in setup.graders for part in re.findall(r"[\w.:]+", name)
+    ):
+        importlib.import_module("bots.graders.math").warm()  # once, for all workers that are forked from here
     control.send(pickle.dumps(None))
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a worker: the owner watches its pidfd
     gc.collect()
@@ -105,6 +113,7 @@ def _work(channel: Connection, progress: mmap.mmap, setup: Setup) -> None:
                 channel.send((answers, False))
                 answers, flushed = [], now
             PROGRESS.pack_into(progress, 0, now, number)
+            base.on_answer_read = functools.partial(READ.pack_into, progress, PROGRESS.size, number)
             reward, reason, healthy = _grade(item)
             answers.append((number, reward, reason, time.monotonic() - now))
             if not healthy:

@@ -25,11 +25,12 @@ from typing import cast
 
 from bots.graders import composite
 from bots.graders.code import CodeOptions
-from bots.graders.worker import PROGRESS, Answer, Item, Setup
+from bots.graders.worker import PROGRESS, READ, Answer, Item, Setup
 
 _BATCH_SECONDS = 0.02  # how much work a message to a worker should hold
 _FIRST_GUESS = 0.001  # seconds a grade, of a grader not seen yet
 _START_SECONDS = 120.0
+_FORK_SECONDS = 10.0
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
     "from bots.graders.worker import nursery; nursery(int(sys.argv[1]))"
@@ -87,7 +88,12 @@ class _Worker:
         started, number = PROGRESS.unpack_from(self.progress, 0)
         if number in self.open:
             return started, number
-        return self.sent, next(iter(self.open))  # nothing of this batch was begun yet
+        # Nothing of this batch was begun yet: the limit is for a grade, not for a fork on a loaded machine.
+        return self.sent + _FORK_SECONDS, next(iter(self.open))
+
+    def read(self, number: int) -> bool:
+        """Whether the grader of this item has read the task's answer, so that what it took is the completion's."""
+        return bool(READ.unpack_from(self.progress, PROGRESS.size)[0] == number)
 
     def end(self) -> None:
         with contextlib.suppress(ProcessLookupError):  # it has ended already
@@ -192,7 +198,9 @@ class Workers:
                     if time.monotonic() - started > self.time_limit:
                         reason = f"no grade within the time limit of {self.time_limit:g} s"
                         self._stats.timeouts += 1
-                        self._blame(slot, number, reason, base, results, batches)
+                        # Ungraded is for an answer or a grader at fault, not for what can't be compared with it.
+                        reward = 0.0 if worker.read(number) else None
+                        self._blame(slot, number, reason, base, results, batches, reward)
         return [result for result in results if result is not None]
 
     def _batches(self, items: Sequence[Item], base: int) -> list[dict[int, Item]]:
@@ -251,12 +259,13 @@ class Workers:
         base: int,
         results: list[Result | None],
         batches: deque[dict[int, Item]],
+        reward: float | None = None,
     ) -> None:
         """Replace a worker that hangs or died over `number`; its other items are graded again."""
         worker = self._workers[slot]
         seconds = time.monotonic() - worker.begun()[0]
         name = worker.open.pop(number)[0]
-        self._note(number - base, Result(None, f"grader {name!r}: {reason}", seconds), results)
+        self._note(number - base, Result(reward, f"grader {name!r}: {reason}", seconds), results)
         rest = worker.open
         self._replace(slot)
         if rest:
@@ -316,6 +325,7 @@ class Workers:
             os.ftruncate(page, mmap.PAGESIZE)
             progress = mmap.mmap(page, mmap.PAGESIZE)
             PROGRESS.pack_into(progress, 0, 0.0, -1)
+            READ.pack_into(progress, PROGRESS.size, -1)
             socket.send_fds(self._control, [b"fork"], [theirs.fileno(), page])
             message, fds, _, _ = socket.recv_fds(self._control, 16, 1)
         finally:

@@ -38,7 +38,7 @@ _ALLOWED: dict[str, tuple[int | None, int | None]] = {
     # a private pair of sockets (asyncio's wake-up); `socketpair` itself is filtered by its family below
     "sendto": (44, 206), "recvfrom": (45, 207), "sendmsg": (46, 211), "recvmsg": (47, 212),
     "shutdown": (48, 210),
-    "getsockopt": (55, 209), "setsockopt": (54, 208), "getsockname": (51, 204), "getpeername": (52, 205),
+    "getsockname": (51, 204), "getpeername": (52, 205),
     # memory
     "mmap": (9, 222), "mprotect": (10, 226), "munmap": (11, 215), "brk": (12, 214), "mremap": (25, 216),
     "msync": (26, 227), "mincore": (27, 232), "madvise": (28, 233),
@@ -61,6 +61,11 @@ _ALLOWED: dict[str, tuple[int | None, int | None]] = {
     "getrandom": (318, 278), "membarrier": (324, 283), "rseq": (334, 293),
 }  # fmt: skip
 _CLONE, _CLONE3, _SOCKETPAIR, _IOCTL = (56, 220), (435, 435), (53, 199), (16, 29)
+_GETSOCKOPT, _SETSOCKOPT = (55, 209), (54, 208)
+# Options of SOL_SOCKET. Not among them: SO_PEERPIDFD (a process's descriptor), SO_ATTACH_FILTER and its kin.
+_SOL_SOCKET = 1
+_READABLE_OPTIONS = (2, 3, 4, 7, 8, 9, 30, 38, 39)  # reuse, type, error, buffers, keep-alive, listening, kind
+_SETTABLE_OPTIONS = (2, 7, 8, 9, 13, 20, 21)  # reuse, buffers, keep-alive, linger, time limits
 _AUDIT_ARCH = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 _COLUMN = {"x86_64": 0, "aarch64": 1}
 
@@ -70,7 +75,13 @@ _AF_UNIX = 1
 _IOCTLS = (0x5401, 0x5413, 0x5450, 0x5451, 0x5421, 0x541B)
 
 _LOAD, _JEQ, _JGE, _JSET, _RET = 0x20, 0x15, 0x35, 0x45, 0x06
-_NR, _ARCH, _ARG0, _ARG1 = 0, 4, 16, 24  # offsets in struct seccomp_data (low words, little endian)
+_NR, _ARCH, _ARG0, _ARG1, _ARG2 = (
+    0,
+    4,
+    16,
+    24,
+    32,
+)  # offsets in struct seccomp_data (low words, little endian)
 _ALLOW, _KILL_PROCESS, _ERRNO = 0x7FFF0000, 0x80000000, 0x00050000
 _EPERM, _ENOSYS = 1, 38
 
@@ -119,6 +130,16 @@ def build(machine: str | None = None) -> bytes:
     add((_JEQ, 0, 1, _AF_UNIX))
     add((_RET, 0, 0, _ALLOW))
     add((_RET, 0, 0, _ERRNO | _EPERM))
+
+    for call, options in ((_GETSOCKOPT, _READABLE_OPTIONS), (_SETSOCKOPT, _SETTABLE_OPTIONS)):
+        add((_JEQ, 0, 4 + 2 * len(options), call[column]))
+        add((_LOAD, 0, 0, _ARG1))
+        add((_JEQ, 0, 1 + 2 * len(options), _SOL_SOCKET))
+        add((_LOAD, 0, 0, _ARG2))
+        for option in options:
+            add((_JEQ, 0, 1, option))
+            add((_RET, 0, 0, _ALLOW))
+        add((_RET, 0, 0, _ERRNO | _EPERM))
 
     add((_JEQ, 0, 1 + 2 * len(_IOCTLS), _IOCTL[column]))
     add((_LOAD, 0, 0, _ARG1))

@@ -35,7 +35,7 @@ class Zygote:
             complaints = files.enter_context(tempfile.TemporaryFile())
             if unsafe_without_isolation:
                 self._start_unsafe(theirs, complaints)
-            elif os.geteuid() == 0:
+            elif os.geteuid() == 0 and maps_nobody():
                 self._start_as_root(theirs, complaints)
             else:
                 self._spawn(bubblewrap.command(bubblewrap.find()), theirs, complaints, uid=-1)
@@ -124,6 +124,20 @@ class Zygote:
         self._scratch = tempfile.mkdtemp(prefix="bots-unsafe-")
         env = bubblewrap.environment(str(bubblewrap.INNER.parent))
         self._spawn([], theirs, complaints, uid=-1, scratch=self._scratch, namespaces=False, env=env)
+
+
+def maps_nobody(folder: str = "/proc/self") -> bool:
+    """Whether this process's user namespace knows the user that programs are to be outside.
+
+    A rootless container often maps root alone; root there can't become another user, and is an ordinary one outside.
+    """
+    return all(_is_mapped(f"{folder}/{name}") for name in ("uid_map", "gid_map"))
+
+
+def _is_mapped(path: str) -> bool:
+    with open(path) as file:
+        ranges = [tuple(map(int, line.split())) for line in file]
+    return any(first <= bubblewrap.OUTSIDE_UID < first + count for first, _, count in ranges)
 
 
 def _tasks_are_counted_per_namespace() -> bool:

@@ -6,7 +6,7 @@ import signal
 import sys
 import time
 
-from bots.graders import Grade
+from bots.graders import Grade, base
 
 
 def half(prompt: str, answer: str, completion: str) -> Grade:
@@ -52,3 +52,11 @@ def misbehave(prompt: str, answer: str, completion: str) -> Grade:
         case "nothing":
             return None  # type: ignore[return-value]
     return Grade(1.0, "well behaved")
+
+
+def slow_to_compare(prompt: str, answer: str, completion: str) -> float:
+    """Reads the task's answer unless that is "hang", then compares for ever."""
+    if answer != "hang":
+        base.on_answer_read()
+    time.sleep(3600)
+    return 1.0

@@ -163,3 +163,19 @@ def test_what_is_wrong_is_said_at_the_start(monkeypatch: pytest.MonkeyPatch) -> 
         item = ("code", "", '{"inputs": ["2"], "outputs": ["4"]}', "```python\nprint(int(input()) ** 2)\n```")
 
         assert pool.grade([item])[0].reward == 1.0
+
+
+def test_what_cant_be_compared_in_time_is_wrong_unless_the_answer_is_at_fault(workers: Workers) -> None:
+    slow = f"{OWN}:slow_to_compare"
+    results = workers.grade([(slow, "", "12", "a tower"), (slow, "", "hang", "12"), GOOD])
+    assert [result.reward for result in results] == [0.0, None, 1.0]
+
+
+def test_plain_answers_survive_their_neighbours_time_limits() -> None:
+    tower = (f"{OWN}:slow_to_compare", "", "12", "")
+    plain = [("math", "", str(number), f"\\boxed{{{number}}}") for number in range(60)]
+    with Workers(1, time_limit=1.0, graders=["math", tower[0]]) as pool:
+        results = pool.grade([*plain[:30], tower, *plain[30:45], tower, *plain[45:]])
+    rewards = [result.reward for result in results]
+    assert rewards.count(0.0) == 2
+    assert rewards.count(1.0) == 60

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bots.sandbox import Limits, Sandbox, SandboxFaultError, SandboxUnavailableError, seccomp
+from bots.sandbox.zygote import maps_nobody
 
 HONEST = {
     "reads lines": ("n = int(input())\nprint(sum(int(input()) for _ in range(n)))", "2\n3\n4\n", "7\n"),
@@ -187,3 +188,28 @@ def _sandbox(limits: Limits | None = None) -> Sandbox:
         return Sandbox(limits)
     except SandboxUnavailableError as error:
         pytest.skip(str(error))
+
+
+@pytest.mark.parametrize(("level", "option"), [(1, 77), (1, 26), (1, 50), (6, 1)])
+def test_socket_options_that_reach_outside_are_refused(level: int, option: int, sandbox: Sandbox) -> None:
+    source = f"""
+import socket
+one, other = socket.socketpair()
+for ask in (lambda: one.getsockopt({level}, {option}), lambda: one.setsockopt({level}, {option}, b'1' * 16)):
+    try:
+        ask()
+    except PermissionError:
+        print('refused')
+print(one.getsockopt(1, 3))
+"""
+    outcome = sandbox.run(source)
+    assert outcome.stdout.decode().split() == ["refused", "refused", "1"], outcome.stderr
+
+
+def test_root_of_a_one_user_map_takes_the_other_path(tmp_path: Path) -> None:
+    for name in ("uid_map", "gid_map"):
+        (tmp_path / name).write_text("         0       1000          1\n")
+    assert not maps_nobody(str(tmp_path))
+    for name in ("uid_map", "gid_map"):
+        (tmp_path / name).write_text("         0          0 4294967295\n")
+    assert maps_nobody(str(tmp_path))
