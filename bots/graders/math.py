@@ -52,6 +52,8 @@ def grade(prompt: str, answer: str, completion: str) -> Grade:
         said = _last_formula_or_number(after_thinking(completion)[-_TAIL:])
     if not said:
         return Grade(0.0, "no answer")
+    if plain(answer) == plain(said):
+        return Grade(1.0, "right")
     gold = canonical(answer)
     if not (is_words(gold) or too_big(gold)):
         _parse(assigned_tuple(gold)[1])
