@@ -1,18 +1,20 @@
 # For machines with NVIDIA GPUs: docker build -t bots . && docker run --gpus all --shm-size 16g bots train guru_math_1.5b --dry-run
-FROM nvidia/cuda:12.9.1-devel-ubuntu24.04
+# The pinned set is for CUDA 13 and Python 3.11; the compiler of `devel` is Triton's.
+FROM nvidia/cuda:13.0.1-devel-ubuntu24.04
 
 SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # hadolint ignore=DL3008
 RUN apt-get update \
-    && apt-get install --no-install-recommends -y bubblewrap ca-certificates git python3.12-dev python3.12-venv \
+    && apt-get install --no-install-recommends -y bubblewrap ca-certificates git python3-venv \
     && rm -rf /var/lib/apt/lists/*
 
-ENV VIRTUAL_ENV=/opt/bots PATH=/opt/bots/bin:$PATH
+ENV VIRTUAL_ENV=/opt/bots PATH=/opt/bots/bin:/opt/uv/bin:$PATH UV_PYTHON_INSTALL_DIR=/opt/python
 WORKDIR /src
 COPY requirements/gpu.txt requirements/gpu.txt
 # hadolint ignore=DL3013
-RUN python3.12 -m venv "$VIRTUAL_ENV" \
-    && pip install --no-cache-dir uv \
+RUN python3 -m venv /opt/uv \
+    && /opt/uv/bin/pip install --no-cache-dir uv \
+    && uv venv --python 3.11 "$VIRTUAL_ENV" \
     && uv pip install --no-cache -r requirements/gpu.txt
 COPY . .
 RUN uv pip install --no-cache --no-deps .
