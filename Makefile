@@ -6,10 +6,10 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEERS := $(VENV)/.peers
-# Without byte-code files every Ray worker would compile vLLM and torch again (13 s instead of 5 s each).
+# Without bytecode files every Ray worker would compile vLLM and torch again (13 s instead of 5 s each).
 unexport PYTHONDONTWRITEBYTECODE
-# torch must be its CPU build. uv finds it in PyTorch's CPU index by itself; a machine that keeps the
-# wheel in a folder says so with PIP_FIND_LINKS.
+# torch must be the CPU build. uv finds it in PyTorch's CPU index; if the wheel is in a local folder,
+# set PIP_FIND_LINKS to that folder.
 TORCH_FROM := $(if $(PIP_FIND_LINKS),--find-links $(PIP_FIND_LINKS),--torch-backend cpu)
 
 .PHONY: demo test check sandbox browser setup peers lock format docs study clean
@@ -25,13 +25,13 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-# The tests of the code sandbox need bubblewrap; without it they are skipped, and say so.
+# The tests of the code sandbox need bubblewrap; without it they are skipped with the reason.
 sandbox:
 	@command -v bwrap >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 		&& apt-get update -qq && apt-get install -y -qq bubblewrap >/dev/null; } \
 		|| echo "bubblewrap is not installed: tests of the code sandbox will be skipped (docs/sandbox.md)"
 
-# The tests of the report's page need Chromium; likewise.
+# The tests of the report's page need Chromium and are skipped likewise.
 browser:
 	@command -v chromium >/dev/null || { test "$$(id -u)" = 0 && command -v apt-get >/dev/null \
 		&& apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium >/dev/null; } \
@@ -47,7 +47,7 @@ $(READY): requirements/cpu.txt pyproject.toml
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
 	touch $@
 
-# Other people's trainers, for the tests of bots/adapters; without them these are skipped.
+# Third-party trainers for the tests of bots/adapters; without them these tests are skipped.
 peers: $(PEERS)
 
 $(PEERS): $(READY) requirements/peers.txt
@@ -63,12 +63,12 @@ lock: $(READY)
 		--python-platform x86_64-manylinux_2_28 --no-header --no-annotate --no-emit-index-url \
 		--no-emit-find-links -o requirements/gpu.txt
 
-# The site, in an environment of its own.
+# The site, in its own environment.
 docs: $(READY)
 	$(BIN)/uv run --no-project --with-requirements requirements/docs.txt zensical build --clean
 
-# Hours of paired runs, one after the other; it goes on where it stopped. MINUTES=60 starts no run after an hour.
-# Started twice, on two cores, it gets more done: the two divide the runs. UNTIMED=1 where the machine does other work.
+# Hours of paired runs, one after another; it resumes where it stopped. MINUTES=60 starts no run after an hour.
+# Start it twice on two cores to finish sooner: the two divide the runs. Set UNTIMED=1 if the machine does other work.
 study: $(READY)
 	$(BIN)/bots study configs/study.yaml $(if $(MINUTES),--minutes $(MINUTES)) $(if $(UNTIMED),--untimed)
 
