@@ -50,8 +50,9 @@ $(READY): requirements/cpu.txt pyproject.toml
 # Third-party trainers for the tests of bots/adapters; without them these tests are skipped.
 peers: $(PEERS)
 
-$(PEERS): $(READY) requirements/peers.txt
+$(PEERS): $(READY) requirements/peers.txt requirements/trinity.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r requirements/peers.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(VENV)/trinity -r requirements/trinity.txt
 	touch $@
 
 lock: $(READY)

@@ -2,12 +2,15 @@
 
 import asyncio
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 
+# Not beside vLLM: Trinity-RFT registers a plug-in of which every engine of ours would die (requirements/trinity.txt).
+sys.path.insert(0, str(Path(sys.prefix) / "trinity"))
 pytest.importorskip("trinity", reason="Trinity-RFT is not installed; `make peers` installs it")
 
 import pyarrow.parquet as pq
@@ -22,8 +25,15 @@ from trinity.common.experience import Experience
 from bots.adapters.trinity import BOTSSelector
 from bots.lab.pool import lab_table
 
+TRINITY = sys.path.pop(0)
 N = 4
 NAME = "bots.adapters.trinity.BOTSSelector"
+
+
+@pytest.fixture(autouse=True)
+def trinity_s_folder(monkeypatch):
+    """What it imports only when asked."""
+    monkeypatch.syspath_prepend(TRINITY)
 
 
 def taskset(folder, size=60, **options):
