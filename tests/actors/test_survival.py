@@ -241,17 +241,19 @@ class Sluggish(FakeEngine):
     """Takes longer to start than it may at first, as on a machine that is busy."""
 
     def __init__(self, name, law):
-        super().__init__(name, law, start_seconds=5.0)
+        super().__init__(name, law, start_seconds=9.0)
 
 
 def test_an_engine_that_only_needs_longer_gets_to_work(cluster, tmp_path):
     graders = [Grader.options(num_cpus=0).remote(1, graders=["exact"])]
-    crew = Crew(tmp_path, graders, engines=1, engine=Sluggish, timeout_s=3.0)
+    crew = Crew(tmp_path, graders, engines=1, engine=Sluggish, timeout_s=6.0)
     crew.restore()
     crew.publish(0)
-    ray.get(crew.coordinator.next_batch.remote(1), timeout=60)
+    ray.get(crew.coordinator.next_batch.remote(1), timeout=120)
     crew.dismiss()
     events = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
     lost = [event["reason"] for event in events if event["event"] == "lost"]
-    assert len(lost) == 1
-    assert "it may take 6 s next time" in lost[0]
+    # On a busy machine its process takes seconds before these nine begin.
+    assert lost
+    for times, reason in enumerate(lost, start=1):
+        assert f"it may take {6 * 2**times} s next time" in reason
