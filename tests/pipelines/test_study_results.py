@@ -81,7 +81,7 @@ def test_runs_of_an_earlier_configuration_are_left_out_and_said_to_be(study_file
     add(study, BOTS, tmp_path, [0.1, 0.2, 0.3, 0.4, 0.5])
     text = page_of(study, tmp_path)
     assert "2 of 4 runs are finished" in text
-    assert "Left out: 2 runs of another configuration than the study's present one" in text
+    assert "Left out: 2 runs with another configuration than the study's current one" in text
     assert "| bots | 1 | 0.500 |" in text
     assert StudyResults(study.results).runs.num_rows == 4, "on disk they stay"
     assert missing_runs(study) == [("mixed", "random", 1), ("mixed", "bots", 1)]
