@@ -170,7 +170,7 @@ def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
     last = [record for record in before.steps.to_pylist() if record["arm"] == "bots"][-1]
     assert set(dict(last["domain_scores"])) == {"logic", "math", "code"}
     assert 0 < last["coverage"] <= 2 * 8 / 200
-    assert "The last score by domain" in text
+    assert "Last score by domain" in text
 
     assert study.main([*one_seed, "--retime", "--arm", "random"]) == 0
     assert "1 runs left" in capsys.readouterr().out
@@ -196,12 +196,12 @@ def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
 def test_processes_divide_the_runs(tmp_path):
     config = load_study(study_file(tmp_path), [])
     one, other = list(config.plan())[:2]
-    with study._claimed(config, one) as first, study._claimed(config, one) as second:
+    with study._run_lock(config, one) as first, study._run_lock(config, one) as second:
         assert first
         assert not second
-        with study._claimed(config, other) as third:
+        with study._run_lock(config, other) as third:
             assert third
-    with study._claimed(config, one) as again:
+    with study._run_lock(config, one) as again:
         assert again
     assert not list((tmp_path / "results").glob("*.lock"))
 

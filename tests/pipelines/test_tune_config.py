@@ -117,7 +117,7 @@ def test_concurrency_follows_from_the_resources():
     assert demand.concurrent({"CPU": 64, "GPU": 31}, None) == 3
     assert demand.concurrent({"CPU": 64, "GPU": 32}, 2) == 2
     with pytest.raises(
-        ResourceError, match=r"8 GPU = 4 x 1 \(rollout engine\) \+ 4 x 1 \(learner rank\).* 4\."
+        ResourceError, match=r"8 GPU = 4 x 1 \(rollout engine\) \+ 4 x 1 \(learner rank\).* has 4\b"
     ):
         demand.concurrent({"CPU": 64, "GPU": 4}, None)
     # The largest trial counts, engines that would join later included.
