@@ -162,7 +162,7 @@ def test_an_interrupted_sweep_says_so_and_goes_on(cluster, tmp_path, number):
     out, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 130, err
     assert "The sweep was interrupted; --resume continues it." in out
-    assert "interrupted; everything has been ended, results so far are kept" in err
+    assert "interrupted; all processes have ended, results so far are kept" in err
     summary = json.loads((folder / "summary.json").read_text())
     assert summary["interrupted"]
     assert summary["finished"] >= 1
