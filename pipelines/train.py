@@ -75,7 +75,9 @@ def train(
     with folder_lock(config.run.path, console), ray_session():
         try:
             demands = [resources.learners(config)] if engine_bundles else resources.plan(config)
-            resources.wait_for_resources(demands, config.run.wait_for_nodes_s, release_seconds)
+            resources.wait_for_resources(
+                demands, config.run.wait_for_nodes_s, release_seconds, config.run.nodes_join_by_hand
+            )
             wait_for_previous_run(config.run.name)
             # Last, when the run can start: this may delete an earlier run.
             folder = create_folder(config, resume=resume, overwrite=overwrite, resume_from=resume_from)

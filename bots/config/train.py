@@ -177,6 +177,8 @@ class RunConfig(Section):
     """Memory of one GPU, GiB: a run whose memory plan exceeds it is refused before anything starts. None: unchecked."""
     wait_for_nodes_s: Annotated[float, Field(ge=0)] = 0.0
     """How long an autoscaler may take to bring the nodes that the plan needs; 0 refuses at once."""
+    nodes_join_by_hand: bool = False
+    """Wait as long where nothing can bring nodes either: someone adds them by `ray start --address`."""
     checkpoints_kept: Count = 2
     """How many checkpoints stay on disk; the newest is always one of them."""
     export: bool = True

@@ -122,16 +122,21 @@ def check(demands: list[Demand], resources: Mapping[str, float], where: str = "t
 
 
 def wait_for_resources(
-    demands: list[Demand], seconds: float, release_seconds: float = RELEASE_SECONDS
+    demands: list[Demand], seconds: float, release_seconds: float = RELEASE_SECONDS, by_hand: bool = False
 ) -> None:
     """Wait until the cluster has the resources, and has them free. Raises ResourceError if it does not in time.
 
-    seconds: how long an autoscaler may take to add nodes. release_seconds: the least time to wait for free resources: a
-    job that has just ended releases its resources a moment later.
+    seconds: how long an autoscaler may take to add nodes. release_seconds: the least time to wait for free
+    resources: a job that has just ended releases its resources a moment later. by_hand: wait also where no
+    autoscaler can bring what is missing, since someone adds nodes.
     """
     if seconds:
         request_resources(bundles=[d.bundle for d in demands for _ in range(d.count)])
-    _retry(lambda: check(demands, ray.cluster_resources()), seconds, give_up=hopeless)
+    _retry(
+        lambda: check(demands, ray.cluster_resources()),
+        seconds,
+        give_up=(lambda: None) if by_hand else hopeless,
+    )
     free = "other jobs run on the cluster, which has free only"
     _retry(lambda: check(demands, ray.available_resources(), free), max(seconds, release_seconds))
 
@@ -157,7 +162,10 @@ def _retry(
             reason = give_up()
             in_vain_since = (in_vain_since or now) if reason else None
             if in_vain_since is not None and now - in_vain_since >= SURE_SECONDS:
-                raise ResourceError(f"{error}; waiting would be in vain: {reason}") from None
+                raise ResourceError(
+                    f"{error}; waiting would be in vain: {reason}. If you add nodes yourself, set "
+                    "run.nodes_join_by_hand=true"
+                ) from None
             time.sleep(0.5)
 
 

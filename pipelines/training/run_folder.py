@@ -206,7 +206,8 @@ def _check_restart(config: TrainConfig) -> str | None:
 
 MAY_CHANGE = {
     "run": {
-        "steps", "checkpoint_every", "checkpoints_kept", "wait_for_nodes_s", "folder", "keep_rollouts", "trackers",
+        "steps", "checkpoint_every", "checkpoints_kept", "wait_for_nodes_s", "nodes_join_by_hand", "folder",
+        "keep_rollouts", "trackers",
     },
     "rollout": {
         "engines", "min_engines", "max_staleness", "max_num_seqs", "cpus", "threads", "kv_cache_gib",

@@ -19,6 +19,7 @@ ROOT = Path(__file__).parents[2]
 SMALL = [
     "pool.sources.0.size=200", "selection.tasks=8", "rollout.samples=4", "rollout.engines=2", "rollout.cpus=1",
     "learner.cpus=0.5", "evaluation.pool=null", "rollout.max_staleness=1", "run.wait_for_nodes_s=400",
+    "run.nodes_join_by_hand=true",
 ]  # fmt: skip
 
 

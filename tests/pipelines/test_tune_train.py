@@ -30,6 +30,7 @@ from pipelines.sweeps.trials import segment_end
 from pipelines.training.checkpoint import POSTERIOR
 from pipelines.tune import close_runs, run_sweep
 from tests.heads import started_head
+from tests.pipelines.checkpoints import make_checkpoint
 from tests.waiting import wait_for
 
 SMALL = [
@@ -259,7 +260,7 @@ def test_a_run_without_a_checkpoint_cannot_be_adopted(small_job, tmp_path):
 def left_behind(config, steps, status=None):
     """A trial's folder as a killed sweep leaves it: a checkpoint of step 2, and the journal at a later one."""
     folder = config.run.path
-    (folder / "checkpoints" / "step_000002").mkdir(parents=True)
+    make_checkpoint(folder, 2)
     (folder / "config.yaml").write_text(dump_config(config))
     lines = [json.dumps({"step": step, "score": 0.1 * step}) for step in range(steps + 1)]
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n" + '{"step": 99, "sc')
