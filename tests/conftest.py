@@ -14,6 +14,17 @@ os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put all tests that start Ray in one group.
+
+    Under `pytest -n 2 --dist loadgroup` one process runs this group in order and the other runs everything else. Two
+    clusters that start at the same moment can get in each other's way.
+    """
+    for item in items:
+        if "cluster" in getattr(item, "fixturenames", ()) or item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+
+
 @pytest.fixture(scope="session")
 def cluster():
     """A Ray with eight logical CPUs: enough for small jobs of every shape, whatever the machine has.

@@ -13,7 +13,7 @@ from bots.rollouts.ledger import audit
 from tests.heads import processes_with, started_head
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 ROOT = Path(__file__).parents[2]
 JOB = "to-be-stopped"
 

@@ -24,6 +24,8 @@ from pipelines.anchors import load_anchors_config, main, measure_anchors
 from pipelines.shared.resources import ResourceError
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.ray
+
 LAB = {"kind": "lab", "size": 24, "seed": 5, "anchors": None, "domains": ["math"]}
 ROLLOUT = {"samples": 4, "max_tokens": 64, "max_model_len": 128, "dtype": "float32", "cpus": 0.5}
 QUIET = Console(quiet=True)

@@ -9,7 +9,7 @@ from actors.grader_pool import NoGraderError
 from pipelines.train import train
 from pipelines.training import actors
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 
 def test_a_run_without_a_finite_loss_ends_once_and_says_why(small_job, cluster):

@@ -13,7 +13,7 @@ import pytest
 from tests.heads import processes_with
 from tests.waiting import wait_for
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 ROOT = Path(__file__).parents[2]
 SMALL = [
     "pool.sources.0.size=200",

@@ -29,6 +29,8 @@ from pipelines.sweeps.turns import Turns
 from pipelines.tune import run_sweep
 from tests.waiting import PATIENCE_S, wait_for
 
+pytestmark = pytest.mark.ray
+
 GRID, OPTUNA = "tune_configs/sim_grid.yaml", "tune_configs/sim_optuna.yaml"
 QUICK = ["base.run.steps=30", "base.run.seeds=3", "base.world.tasks=400", "base.run.evaluate_every=10"]
 

@@ -33,6 +33,8 @@ from tests.heads import started_head
 from tests.pipelines.checkpoints import make_checkpoint
 from tests.waiting import wait_for
 
+pytestmark = pytest.mark.ray
+
 SMALL = [
     "base.run.steps=3",
     "base.pool.sources.0.size=200",

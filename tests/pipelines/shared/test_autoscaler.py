@@ -7,6 +7,8 @@ import pytest
 
 from tests.heads import started_head
 
+pytestmark = pytest.mark.ray
+
 ASKING = """
 import time
 import ray

@@ -8,6 +8,8 @@ import pytest
 from pipelines.shared import ray_session
 from tests.heads import started_head
 
+pytestmark = pytest.mark.ray
+
 
 @pytest.mark.parametrize("address", [None, "192.0.2.1:6379"])
 def test_a_cluster_is_joined_where_it_is_named_only(address, monkeypatch):
