@@ -3,9 +3,11 @@
     python -m benchmarks.trl_selection --seeds 3 --steps 60 --out runs/trl_selection.jsonl
 
 Trains `trl.GRPOTrainer` and `BOTSGRPOTrainer` one after the other for each seed, with the same data, settings and
-evaluations, and appends a line to `--out` for each run that is not there yet; started again, it goes on. Then
-prints what BOTS spends until it reaches the best held-out score of TRL's own order, over what TRL spends: steps, tokens
-(prompts included, as TRL counts) and seconds of training (evaluation left out), and the effective task ratio.
+evaluations, and appends a line to `--out` for each run that is not there yet. Started again, it resumes from each
+run's newest checkpoint, also with more `--steps`. Then prints, for each seed, what BOTS spends until it reaches the best held-out score of TRL's own order, over what TRL
+spends: steps, generated tokens, and seconds of training (evaluation left out); and for each arm its best and last
+score, its effective task ratio and the tokens it generated. Seconds are CPU time of the process, which a shared machine
+distorts less than the wall clock; set OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations
@@ -48,11 +50,24 @@ class HeldOut(TrainerCallback):
         self.sampling = {"do_sample": True, "max_new_tokens": max_tokens}
         self.points: list[dict[str, float]] = []
         self.etr: list[float] = []
+        self.lengths: list[float] = []
         self.evaluating, self.started = 0.0, 0.0
 
     def on_train_begin(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
-        self.started = time.perf_counter()
-        self.measure(model, state)
+        self.started = time.process_time()
+        if state.global_step:
+            for name, value in json.loads(self._file(args, state).read_text()).items():
+                setattr(self, name, value)
+            self.started -= self.points[-1]["seconds"] + self.evaluating
+        else:
+            self.measure(model, state)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        kept = {name: getattr(self, name) for name in ("points", "etr", "lengths", "evaluating")}
+        self._file(args, state).write_text(json.dumps(kept))
+
+    def _file(self, args: Any, state: Any) -> Path:
+        return Path(args.output_dir) / f"checkpoint-{state.global_step}" / "curve.json"
 
     def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
         if state.global_step % self.every == 0:
@@ -61,11 +76,12 @@ class HeldOut(TrainerCallback):
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         if "frac_reward_zero_std" in (logs or {}):
             self.etr.append(1 - float(logs["frac_reward_zero_std"]))
+            self.lengths.append(float(logs["completions/mean_length"]))
 
     @torch.no_grad()
     def measure(self, model: Any, state: Any) -> None:
         """One point of the learning curve."""
-        before = time.perf_counter()
+        before = time.process_time()
         training = model.training
         model.eval()
         rewards: list[float] = []
@@ -75,16 +91,23 @@ class HeldOut(TrainerCallback):
                 part = {name: values[first : first + 300] for name, values in self.table.items()}
                 asked = self.tokenizer(part["prompt"], return_tensors="pt", padding=True, padding_side="left")
                 ids, mask = asked["input_ids"], asked["attention_mask"]
-                said = model.generate(
-                    input_ids=ids, attention_mask=mask, do_sample=True, max_new_tokens=self.max_tokens
-                )
+                said = model.generate(input_ids=ids, attention_mask=mask, **self.sampling)
                 texts = self.tokenizer.batch_decode(said[:, ids.shape[1] :], skip_special_tokens=True)
                 rewards += right(part["prompt"], texts, part["answer"], part["grader"])
         model.train(training)
-        self.evaluating += time.perf_counter() - before
-        seconds = time.perf_counter() - self.started - self.evaluating
+        self.evaluating += time.process_time() - before
+        seconds = time.process_time() - self.started - self.evaluating
         point = {"step": state.global_step, "seconds": max(seconds, 0.0), "score": float(np.mean(rewards))}
-        self.points.append(point | {"tokens": float(state.num_input_tokens_seen)})
+        self.points.append(point)
+        print(json.dumps(point), flush=True)
+
+    def curve(self, completions: int) -> list[dict[str, float]]:
+        """The points, each with the tokens generated until then, of `completions` in each step.
+
+        A step's lengths are logged after its point is taken.
+        """
+        tokens = np.concatenate([[0.0], np.cumsum(self.lengths) * completions])
+        return [point | {"tokens": float(tokens[int(point["step"])])} for point in self.points]
 
 
 def train(arm: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -110,7 +133,9 @@ def train(arm: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
         loss_type="dapo",
         beta=0.0,
         logging_steps=1,
-        save_strategy="no",
+        save_strategy="steps",
+        save_steps=arguments.every,
+        save_total_limit=1,
         report_to=[],
         use_cpu=True,
         bf16=False,
@@ -130,12 +155,12 @@ def train(arm: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
         trainer = BOTSGRPOTrainer(bots=BOTS(pool, rollouts=arguments.samples, seed=seed), **parts)
     else:
         trainer = GRPOTrainer(**parts)
-    trainer.train()
+    trainer.train(resume_from_checkpoint=_newest(Path(args.output_dir)))
     return {
         "arm": arm,
         "seed": seed,
         "steps": arguments.steps,
-        "points": callback.points,
+        "points": callback.curve(arguments.tasks * arguments.samples),
         "etr": callback.etr,
     }
 
@@ -149,7 +174,7 @@ def main() -> None:
     parser.add_argument("--every", type=int, default=10, help="steps between two evaluations")
     parser.add_argument("--tasks", type=int, default=32)
     parser.add_argument("--samples", type=int, default=8)
-    parser.add_argument("--held-out", type=int, default=600, help="held-out tasks")
+    parser.add_argument("--held-out", type=int, default=1200, help="held-out tasks")
     parser.add_argument("--out", type=Path, default=Path("runs/trl_selection.jsonl"))
     arguments = parser.parse_args()
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
@@ -171,18 +196,31 @@ def main() -> None:
 
 
 def show(runs: list[dict[str, Any]], seeds: int) -> None:
-    """The table."""
-    print("seed  arm     best   last   ETR   |  BOTS over TRL: steps tokens seconds to TRL's best")
+    """The table, in Markdown, of the seeds for which both arms are there."""
+    print(
+        "| seed | arm | best | last | effective tasks | tokens | steps, tokens, CPU s to TRL's best, over TRL's |"
+    )
+    print("|---|---|---|---|---|---|---|")
     for seed in range(seeds):
         pair = {run["arm"]: run for run in runs if run["seed"] == seed}
+        if len(pair) < len(ARMS):
+            continue
         ratios = []
         for unit in ("step", "tokens", "seconds"):
             curves = {arm: _curve(run, unit) for arm, run in pair.items()}
             ratios.append(time_to_best(curves["bots"], curves["random"]))
-        for arm in ARMS:
-            scores = [point["score"] for point in pair[arm]["points"]]
-            line = f"{seed:4}  {arm:7} {max(scores):.3f}  {scores[-1]:.3f}  {np.mean(pair[arm]['etr']):.2f}"
-            print(line + ("" if arm == "random" else "  |  " + " ".join(f"{ratio:.2f}" for ratio in ratios)))
+        for arm, run in pair.items():
+            scores = [point["score"] for point in run["points"]]
+            cells = [f"{max(scores):.3f}", f"{scores[-1]:.3f}", f"{np.mean(run['etr']):.2f}"]
+            cells += [f"{run['points'][-1]['tokens']:,.0f}"]
+            cells += ["1, 1, 1" if arm == "random" else ", ".join(f"{ratio:.2f}" for ratio in ratios)]
+            print(f"| {seed} | {arm} | {' | '.join(cells)} |")
+
+
+def _newest(folder: Path) -> str | None:
+    """The newest checkpoint that was written to its end: the curve is written last."""
+    whole = [file.parent for file in folder.glob("checkpoint-*/curve.json")]
+    return str(max(whole, key=lambda path: int(path.name.rpartition("-")[2]))) if whole else None
 
 
 def _curve(run: dict[str, Any], unit: str) -> Curve:
