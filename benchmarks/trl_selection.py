@@ -4,10 +4,10 @@
 
 Trains `trl.GRPOTrainer` and `BOTSGRPOTrainer` one after the other for each seed, with the same data, settings and
 evaluations, and appends a line to `--out` for each run that is not there yet. Started again, it resumes from each
-run's newest checkpoint, also with more `--steps`. Then prints, for each seed, what BOTS spends until it reaches the best held-out score of TRL's own order, over what TRL
-spends: steps, generated tokens, and seconds of training (evaluation left out); and for each arm its best and last
-score, its effective task ratio and the tokens it generated. Seconds are CPU time of the process, which a shared machine
-distorts less than the wall clock; set OMP_NUM_THREADS=1.
+run's newest checkpoint, also with more `--steps`. Then prints, for each seed, what BOTS spends until it reaches the
+best held-out score of TRL's own order, over what TRL spends: steps, generated tokens, and seconds of training
+(evaluation left out); and for each arm its best and last score, effective task ratio and generated tokens. Seconds are
+CPU time of the process, which a shared machine distorts less than the wall clock; set OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations
