@@ -331,7 +331,13 @@ def main() -> None:
     rounds = list(log.replay())
     try:
         while sum(len(one["kills"]) for one in rounds) < options.kills:
-            result = one_round(folder, len(rounds), options.seed, options.steps, expected)
+            result = one_round(
+                folder,
+                1 + max((one["round"] for one in rounds), default=-1),
+                options.seed,
+                options.steps,
+                expected,
+            )
             log.append(result, sync=True)
             rounds.append(result)
             print(json.dumps({name: value for name, value in result.items() if name != "kills"}), flush=True)

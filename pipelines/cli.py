@@ -23,7 +23,7 @@ JOBS = {
 
 
 EXTRAS = {
-    "ray": "ray deepspeed transformers pydantic yaml rich matplotlib tensorboard safetensors filelock torch",
+    "ray": "ray deepspeed transformers pydantic yaml rich matplotlib tensorboard safetensors filelock psutil torch",
     "gpu": "vllm",
     "data": "math_verify reasoning_gym datasets",
     "tune": "optuna",

@@ -8,20 +8,26 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
+import psutil
 import ray
 from ray.util import list_named_actors
 
 from actors.fatal import FatalError
 from bots.config.tree import ConfigError
 
+log = logging.getLogger(__name__)
+
 NAMESPACE = "bots"
 ADDRESS = "RAY_ADDRESS"
 API_SERVER = "RAY_API_SERVER_ADDRESS"
 CLOSED_PORT = "http://127.0.0.1:9"
 """The port of the discard service, which no current system serves."""
+START_ATTEMPTS = 4
+START_TIMEOUT = "timed out during startup"
+"""In Ray's error if its own processes did not start in time."""
 PREVIOUS_RUN_SECONDS = 60.0
 """How long the previous process of a job may take to end after it was killed or told to stop."""
 
@@ -81,10 +87,20 @@ class RayStartError(FatalError):
     """Ray that does not start here, or can't be reached, in one line."""
 
 
-def _init(**options: Any) -> None:
+def _init(attempts: int = START_ATTEMPTS, **options: Any) -> None:
+    before = set(psutil.Process().children())
     try:
         ray.init(namespace=NAMESPACE, logging_level=logging.ERROR, log_to_driver=False, **options)
     except Exception as error:
+        # Ray's own limit of 30 s is fixed, and a busy machine needs longer; the next attempt finds more of it cached.
+        if attempts > 1 and START_TIMEOUT in str(error):
+            ray.shutdown()
+            # Ray would end the processes of a failed start only when this process ends.
+            for process in set(psutil.Process().children()) - before:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            log.warning("Ray did not start within its 30 s: this machine is busy; trying again")
+            return _init(attempts - 1, **options)
         lines = str(error).strip().splitlines()
         if isinstance(error, ValueError) or not lines:
             raise

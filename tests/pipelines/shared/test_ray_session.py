@@ -74,3 +74,23 @@ def test_on_a_cluster_it_is_asked_itself_whatever_else_runs_on_the_machine():
     with started_head(**{ray_session.API_SERVER: ""}) as head, started_head():
         kept = {k: v for k, v in head.env.items() if k != ray_session.API_SERVER}
         assert heard_in_a_session(kept | {ray_session.ADDRESS: head.gcs}) == "ALIVE\n"
+
+
+def test_a_start_that_ray_gives_up_on_a_busy_machine_is_tried_again(monkeypatch):
+    left, timeout = [], "The current node timed out during startup. This could happen because"
+
+    def init(**options):
+        left.append(subprocess.Popen(["sleep", "600"]))
+        if len(left) < 3:
+            raise Exception(timeout)
+
+    monkeypatch.setattr(ray_session.ray, "init", init)
+    monkeypatch.setattr(ray_session.ray, "shutdown", lambda: None)
+    ray_session._init(address="local")
+    assert [process.wait(0.5) for process in left[:2]] == [-9, -9], "what a failed start left is ended"
+    assert left[2].poll() is None
+    left.clear()
+    with pytest.raises(ray_session.RayStartError, match="it may be too busy"):
+        ray_session._init(attempts=2)
+    for process in left:
+        process.kill()
