@@ -9,15 +9,14 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from decimal import MAX_EMAX, MIN_EMIN, Context, Decimal, localcontext
 
 from bots.graders.base import Grade
 from bots.graders.code_tests import BrokenTestsError, CallTests, StdioTests, parse
+from bots.graders.extract import after_thinking, fenced
 from bots.sandbox import Limits, Sandbox, SandboxUnavailableError
 
-_LANGUAGE = re.compile(r"```[ \t]*([\w+-]*)")
 _PYTHON = {"", "python", "python3", "py"}
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.(\d*))?|\.(\d+))(?:[eE][+-]?\d{1,9})?")  # one way to match, so linear
 _INTEGER = re.compile(r"[+-]?\d+")
@@ -116,25 +115,8 @@ def extract(completion: str) -> str | None:
 
     Blocks in another language (```text, ```bash) are not taken.
     """
-    text = completion.rpartition("</think>")[2]
-    blocks = [body for language, body in _fenced(text) if language.lower() in _PYTHON]
+    blocks = [body for language, body in fenced(after_thinking(completion)) if language.lower() in _PYTHON]
     return "\n".join(blocks) if any(block.strip() for block in blocks) else None
-
-
-def _fenced(text: str) -> Iterator[tuple[str, str]]:
-    """(language, body) of each fenced block that is closed. One look at each line, however many are opened."""
-    language: str | None = None
-    body: list[str] = []
-    for line in text.split("\n"):
-        words = line.lstrip(" \t")
-        if not words.startswith("```"):
-            body.append(line)
-        elif language is None:
-            found = _LANGUAGE.match(words)
-            language, body = found[1] if found else "", []
-        else:
-            yield language, "".join(f"{part}\n" for part in body)
-            language = None
 
 
 def same_output(actual: str, expected: str) -> bool:

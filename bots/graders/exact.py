@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 
 from bots.graders.base import Grade
 from bots.graders.extract import final_answer, last_line
 
 _QUOTES = "\"'`“”‘’«»"
+_SCRIPTS = re.compile("[²³¹⁰⁴-ⁿ]+|[₀-₎]+")
 _WRAPPERS = (("\\text{", "}"), ("\\mathrm{", "}"), ("\\textbf{", "}"), ("**", "**"), ("$", "$"))
 
 
@@ -26,20 +28,43 @@ def grade(prompt: str, answer: str, completion: str) -> Grade:
     return Grade(0.0, f"answered {said[:60]!r}, expected {answer[:60]!r}")
 
 
-def plain(text: str) -> str:
+def plain(text: str, *, fold: bool = True) -> str:
     """One spelling for what should be the same:
 
-    Unicode form, case, blanks, surrounding quotes, final stop.
+    Unicode form, case (unless `fold` is False), blanks, surrounding quotes, final stop.
     """
-    text = " ".join(unicodedata.normalize("NFKC", text).split()).casefold()
-    before = None
-    while before != text:
-        before = text
-        for start, end in _WRAPPERS:
-            if text.startswith(start) and text.endswith(end) and len(text) >= len(start) + len(end):
-                text = text[len(start) : len(text) - len(end)].strip()
-        if len(text) > 1 and text.endswith(".") and not text.endswith(".."):
-            text = text[:-1].rstrip()
-        if len(text) > 1 and text[0] in _QUOTES and text[-1] in _QUOTES:
-            text = text[1:-1].strip()
-    return text
+    # Raised and lowered digits keep their place: 10² is not 102.
+    text = unicodedata.normalize("NFKC", _SCRIPTS.sub(_script, text))
+    text = " ".join(text.split())
+    if fold:
+        text = text.casefold()
+    # Positions, not copies: a thousand wrappers cost one look each.
+    start, end = 0, len(text)
+    before = (-1, -1)
+    while before != (start, end):
+        before = (start, end)
+        for opening, closing in _WRAPPERS:
+            if (
+                end - start >= len(opening) + len(closing)
+                and text.startswith(opening, start, end)
+                and text.endswith(closing, start, end)
+            ):
+                start, end = _stripped(text, start + len(opening), end - len(closing))
+        if end - start > 1 and text.endswith(".", start, end) and not text.endswith("..", start, end):
+            start, end = _stripped(text, start, end - 1)
+        if end - start > 1 and text[start] in _QUOTES and text[end - 1] in _QUOTES:
+            start, end = _stripped(text, start + 1, end - 1)
+    return text[start:end]
+
+
+def _stripped(text: str, start: int, end: int) -> tuple[int, int]:
+    while start < end and text[start] == " ":
+        start += 1
+    while start < end and text[end - 1] == " ":
+        end -= 1
+    return start, end
+
+
+def _script(match: re.Match[str]) -> str:
+    mark = "_" if "\u2080" <= match[0] <= "\u208e" else "^"
+    return f"{mark}{unicodedata.normalize('NFKC', match[0])}"

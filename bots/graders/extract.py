@@ -3,14 +3,17 @@ r"""Where a completion says its final answer: in \boxed{}, in answer tags, or af
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 _TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*(?=[{\s])")
 _BOXED_BARE = re.compile(r"\\boxed\s+([^\s${}]+)")
 _PHRASE = re.compile(
-    r"(?:(?:final|correct)\s+answer|answer)\**\s*(?:is|are|:|=)\s*:?\**\s*(.+)|^####\s*(.+)",
+    # Possessive: blanks that two quantifiers may share would be tried in every split.
+    r"(?:(?:final|correct)\s++answer|answer)\**+\s*+(?:is|are|:|=)\s*+:?+\**+\s*+(.+)|^####\s*+(.+)",
     re.IGNORECASE | re.MULTILINE,
 )
+_LANGUAGE = re.compile(r"[ \t]*([\w+-]*)")
 
 # A completion of nothing but open boxes must not cost a quadratic search.
 _BOXES = 20
@@ -74,9 +77,35 @@ def last_line(completion: str) -> str | None:
     return lines[-1].strip() if lines else None
 
 
+def fenced(text: str) -> Iterator[tuple[str, str]]:
+    """(language, body) of each fenced block that is closed. One look at each line, however many are opened."""
+    language: str | None = None
+    body: list[str] = []
+    for line in text.split("\n"):
+        words = line.lstrip(" \t")
+        if not words.startswith("```"):
+            body.append(line)
+        elif language is None:
+            found = _LANGUAGE.match(words, 3)
+            language, body = found[1] if found else "", []
+        else:
+            yield language, "".join(f"{part}\n" for part in body)
+            language = None
+
+
+def last_fenced(text: str) -> str | None:
+    """The body of the last fenced block that is closed, also one within a line (```json {"a": 1}```), stripped."""
+    parts = text.split("```")
+    if len(parts) < 3:
+        return None
+    last = parts[-2 if len(parts) % 2 else -3]
+    found = _LANGUAGE.match(last)
+    return last[found.end() if found else 0 :].strip()
+
+
 def _sentence(text: str) -> str:
     """Without what closes a sentence; a decimal point stays."""
-    text = re.split(r"(?<=[^\s.])\.\s+(?=[A-Z])", text.strip())[0]
+    text = re.split(r"(?<=[^\s.])\.\s++(?=[A-Z])", text.strip(), maxsplit=1)[0]
     return text.strip().strip("*_ ").rstrip(".").strip("*_ ").strip()
 
 

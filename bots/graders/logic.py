@@ -18,7 +18,9 @@ from bots.graders.base import Grade
 from bots.graders.extract import final_answer
 
 _LONGEST = 100_000  # characters; longer answers are not parsed
-_GRID = re.compile(r"\[\s*\[.*\]\s*\]", re.DOTALL)
+_GRID_START, _GRID_END = re.compile(r"\[\s*+\["), re.compile(r"\]\s*+(?=\])")
+_BLANKS = re.compile(r"\s++")
+_NEXT = re.compile(r"[ \n]?(?:,|;|->|→|>|<)[ \n]?|\n")
 _BRACKETED = re.compile(r"\[([^\[\]]*)\]", re.DOTALL)
 _QUOTES = "\"'`“”‘’"
 
@@ -70,7 +72,8 @@ def _grade_ordering(right: list[Any], said: str) -> Grade:
     if not isinstance(value, list | tuple):
         found = _BRACKETED.findall(said)
         text = found[-1] if found else said
-        value = re.split(r"\s*(?:,|;|\n|->|→|>|<)\s*", text.strip())
+        blanks = _BLANKS.sub(lambda match: "\n" if "\n" in match[0] else " ", text.strip())
+        value = _NEXT.split(blanks)
     names, expected = [_word(str(name)) for name in value], [_word(str(name)) for name in right]
     if names == expected:
         return Grade(1.0, "right")
@@ -82,8 +85,8 @@ def _grade_ordering(right: list[Any], said: str) -> Grade:
 def _grade_zebra(right: dict[str, Any], said: str) -> Grade:
     value = _parse(said)
     if value is None:
-        inner = re.search(r"\{.*\}", said, re.DOTALL)
-        value = _parse(inner[0]) if inner else None
+        start, end = said.find("{"), said.rfind("}")
+        value = _parse(said[start : end + 1]) if 0 <= start < end else None
     if not isinstance(value, dict) or not isinstance(value.get("rows"), list):
         return Grade(0.0, "not an object with `header` and `rows`")
     expected = [[_word(str(cell)) for cell in row] for row in right["rows"]]
@@ -108,8 +111,7 @@ def _columns(right: Any, said: Any, count: int) -> list[int]:
 
 
 def _grade_grid(right: list[list[Any]], said: str) -> Grade:
-    found = _GRID.search(said)
-    value = _parse(found[0] if found else said)
+    value = _parse(_grid_text(said))
     if not isinstance(value, list):
         # A grid drawn with blanks: rows of digits.
         lines = [line.split() for line in said.strip().splitlines() if line.strip()]
@@ -124,6 +126,13 @@ def _grade_grid(right: list[list[Any]], said: str) -> Grade:
         a != b for one, other in zip(value, right, strict=True) for a, b in zip(one, other, strict=True)
     )
     return Grade(0.0, f"{wrong} cells are wrong")
+
+
+def _grid_text(said: str) -> str:
+    """From the first `[[` to the last `]]`; all of it where there are none. One look at each character."""
+    start = _GRID_START.search(said)
+    end = max((match.end() for match in _GRID_END.finditer(said)), default=-1)
+    return said[start.start() : end + 1] if start and start.start() < end else said
 
 
 def _all_digits(lines: list[list[str]]) -> bool:
