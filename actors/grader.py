@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import ray
 
 from bots.graders.code import CodeOptions
+from bots.graders.judge import JudgeOptions
 from bots.graders.worker import Item
 from bots.graders.workers import Result, Workers
 from bots.sandbox import Limits
@@ -25,7 +26,7 @@ class Grader:
         graders: names that will be used; they are imported, and what they need is checked, before this
         returns. code_limits: fields of `bots.sandbox.Limits` for each tested program. code_total_seconds:
         for all tests of one completion. unsafe_code_without_sandbox: run model-written programs without a
-        sandbox. Off unless you say so.
+        sandbox. Off unless you say so. judge: the model that the grader `judge` asks.
 
     The constructor raises what `Workers` raises: an unknown grader, an impossible limit, no sandbox on this
     node.
@@ -41,11 +42,17 @@ class Grader:
         code_limits: dict[str, float] | None = None,
         code_total_seconds: float = 20.0,
         unsafe_code_without_sandbox: bool = False,
+        judge: JudgeOptions | None = None,
     ) -> None:
         limits = Limits(**(code_limits or {}))  # type: ignore[arg-type]
         code = CodeOptions(limits, code_total_seconds, unsafe_code_without_sandbox)
         self._workers = Workers(
-            workers, time_limit=time_limit, memory_limit=memory_limit, graders=graders, code=code
+            workers,
+            time_limit=time_limit,
+            memory_limit=memory_limit,
+            graders=graders,
+            code=code,
+            judge_by=judge,
         )
 
     def grade(self, items: list[Item]) -> list[Result]:

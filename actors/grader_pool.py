@@ -164,6 +164,8 @@ class GraderPool:
         items = [item for job in jobs for item in job.items]
         # Every grade has its own limit; this one is for the actor around them.
         limit = _START_SECONDS + self.config.timeout_s * math.ceil(len(items) / self.config.workers)
+        if (judge := self.config.judge) is not None:
+            limit += 2 * judge.attempts * judge.timeout_s * math.ceil(len(items) / judge.concurrency)
         results = iter(await within(limit, actor.grade.remote(items)))
         for job in jobs:
             graded = [next(results) for _ in job.items]

@@ -135,6 +135,7 @@ class GradeBlock:
             memory_limit=int(grading.memory_gib * 2**30),
             graders=graders,
             code=CodeOptions(unsafe_code_without_sandbox=grading.unsafe_code_without_sandbox),
+            judge_by=grading.judge_options,
         )
 
     def __call__(self, block: pa.Table) -> pa.Table:

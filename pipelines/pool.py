@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +15,8 @@ from rich.progress import Progress
 
 from bots.config.train import GradingConfig, TrainConfig, load_config
 from bots.config.tree import ConfigError, Section, parse_config, read_tree
-from bots.graders.code import CodeOptions, preflight
+from bots.graders import judge
+from bots.graders.code import CodeOptions, configure, preflight
 from bots.graders.workers import Workers
 from bots.pool import TaskPool
 from bots.sandbox import SandboxUnavailableError
@@ -120,13 +122,19 @@ def _grade(
         rows = [place * len(pool) // sample for place in range(sample)]
     code = CodeOptions(unsafe_code_without_sandbox=grading.unsafe_code_without_sandbox)
     graders = pool.table["grader"].unique().to_pylist()
-    if "code" in graders and not code.unsafe_code_without_sandbox:
+    configure(code)
+    judge.configure(grading.judge_options)
+    for names, check in ((("code", "cruxeval"), preflight), (("judge",), judge.preflight)):
+        used = [name for name in graders if re.search(rf"\b({'|'.join(names)})\b", name)]
+        if not used or (check is preflight and code.unsafe_code_without_sandbox):
+            continue
         try:
-            preflight()
-        except SandboxUnavailableError as error:
+            check()
+        except (SandboxUnavailableError, judge.JudgeUnavailableError) as error:
             found.refused.append(str(error))
-            rows = [row for row in rows or range(len(pool)) if pool.table["grader"][row].as_py() != "code"]
-            graders.remove("code")
+            taken = range(len(pool)) if rows is None else rows
+            rows = [row for row in taken if pool.table["grader"][row].as_py() not in used]
+            graders = [name for name in graders if name not in used]
     with (
         Progress(console=console, transient=True, disable=not console.is_terminal) as shown,
         Workers(
@@ -135,6 +143,7 @@ def _grade(
             memory_limit=int(grading.memory_gib * 2**30),
             graders=graders,
             code=code,
+            judge_by=grading.judge_options,
         ) as workers,
     ):
         bar = shown.add_task("reference answers", total=len(pool) if rows is None else len(rows))

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from bots.config.grading import GradingConfig, JudgeConfig
 from bots.config.learner import LearnerConfig, LoraConfig, ModelConfig
 from bots.config.selection import DynamicConfig, SelectionConfig
 from bots.config.tree import (
@@ -30,6 +31,7 @@ __all__ = [
     "DynamicConfig",
     "EvaluationConfig",
     "GradingConfig",
+    "JudgeConfig",
     "LearnerConfig",
     "LoraConfig",
     "ModelConfig",
@@ -117,21 +119,6 @@ class RolloutConfig(Section):
     def engines_to_start(self) -> int:
         """Engines that must fit for the run to start."""
         return self.engines if self.min_engines is None else self.min_engines
-
-
-class GradingConfig(Section):
-    """The processes that score answers."""
-
-    actors: Count = 1
-    """Grader actors."""
-    workers: Count = 1
-    """Killable worker processes of one actor."""
-    timeout_s: Positive = 40.0
-    """Longest time for one grade; code needs longer than all its tests together."""
-    memory_gib: Positive = 2.0
-    """Largest memory of one grade, GiB."""
-    unsafe_code_without_sandbox: bool = False
-    """Run model-written programs without a sandbox where none is installed. They can then do anything."""
 
 
 class EvaluationConfig(Section):

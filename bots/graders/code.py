@@ -56,7 +56,7 @@ def preflight() -> None:
     SandboxUnavailableError says how to install what is missing.
     """
     # An import that no program has had yet: the library must be readable from inside.
-    outcome = _get().run("import pickle, zlib\nprint(6 * 7)")
+    outcome = sandbox().run("import pickle, zlib\nprint(6 * 7)")
     if outcome.stdout != b"42\n":
         raise SandboxUnavailableError(f"the sandbox starts, but does not run programs: {outcome.explain()}")
     close()
@@ -92,7 +92,7 @@ def _grade_stdio(tests: StdioTests, solution: str) -> Grade:
     for number, (given, expected) in enumerate(zip(tests.inputs, tests.outputs, strict=True), start=1):
         if time.monotonic() > deadline:
             return Grade(0.0, f"time limit exceeded after {number - 1} of {count} tests")
-        outcome = _get().run(solution, given)
+        outcome = sandbox().run(solution, given)
         if not outcome.succeeded:
             return Grade(0.0, f"test {number} of {count}: {outcome.explain()}")
         actual = outcome.stdout.decode(errors="replace")
@@ -103,7 +103,7 @@ def _grade_stdio(tests: StdioTests, solution: str) -> Grade:
 
 
 def _grade_calls(tests: CallTests, solution: str) -> Grade:
-    verdict = _get().test_calls(solution, tests.for_solution(solution), tests.prefix, tests.names)
+    verdict = sandbox().test_calls(solution, tests.for_solution(solution), tests.prefix, tests.names)
     if verdict.broken:
         raise BrokenTestsError(verdict.reason)
     return Grade(1.0 if verdict.passed else 0.0, verdict.reason)
@@ -170,7 +170,8 @@ def _short(text: str) -> str:
     return repr(text if len(text) <= 60 else text[:57] + "…")
 
 
-def _get() -> Sandbox:
+def sandbox() -> Sandbox:
+    """This process's sandbox, with the options of `configure`."""
     global _sandbox
     if _sandbox is None or _sandbox[0] != os.getpid():  # a forked process must not share its parent's
         options = _options

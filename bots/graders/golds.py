@@ -2,6 +2,7 @@ r"""A reference answer written as a completion that must be right: the quickest 
 
 from __future__ import annotations
 
+import inspect
 import json
 import sys
 from collections.abc import Callable
@@ -10,7 +11,10 @@ from bots.graders import any_of, composite
 from bots.graders.registry import resolve
 
 HOOK = "as_completion"
-"""A grader's module may have this function, from an answer to a right completion (None: there is none to be had)."""
+"""A grader's module may have this function, from an answer, or an answer and a prompt, to a right completion.
+
+None: there is none to be had.
+"""
 
 
 def _boxed(answer: str) -> str:
@@ -39,7 +43,7 @@ _FORMS: dict[str, Callable[[str], str | None]] = {
 }
 
 
-def gold_completion(grader: str, answer: str, solution: str | None = None) -> str | None:
+def gold_completion(grader: str, answer: str, solution: str | None = None, prompt: str = "") -> str | None:
     """A completion that says `answer`, as the grader wants it; None where the answer does not tell one.
 
     solution: a program that passes the tests, where the task's data set has one.
@@ -47,9 +51,9 @@ def gold_completion(grader: str, answer: str, solution: str | None = None) -> st
     """
     parts = composite.parse(grader)
     if parts is None:
-        return _of_one(grader, answer, solution)
+        return _of_one(grader, answer, solution, prompt)
     names = [name for _, name in parts]
-    said = next((one for name in names if (one := _of_one(name, answer, solution)) is not None), None)
+    said = next((one for name in names if (one := _of_one(name, answer, solution, prompt)) is not None), None)
     if said is None:
         return None
     if "format_answer_tags" in names and not said.startswith("<answer>"):
@@ -59,15 +63,18 @@ def gold_completion(grader: str, answer: str, solution: str | None = None) -> st
     return f"<think>\nSo it is.\n</think>\n{said}" if "format_think" in names else said
 
 
-def _of_one(grader: str, answer: str, solution: str | None) -> str | None:
+def _of_one(grader: str, answer: str, solution: str | None, prompt: str) -> str | None:
     if grader.startswith("format_"):
         return None
     if grader.startswith(any_of.PREFIX):
-        return _of_one(grader.removeprefix(any_of.PREFIX), any_of.accepted_answers(answer)[0], solution)
+        return _of_one(
+            grader.removeprefix(any_of.PREFIX), any_of.accepted_answers(answer)[0], solution, prompt
+        )
     if grader == "code" and solution is not None:
         return f"```python\n{solution}\n```"
     hook = getattr(sys.modules.get(resolve(grader).__module__), HOOK, None)
     if hook is not None:
-        made: str | None = hook(answer)
+        takes_prompt = len(inspect.signature(hook).parameters) > 1
+        made: str | None = hook(answer, prompt) if takes_prompt else hook(answer)
         return made
     return _FORMS.get(grader, _tagged)(answer)

@@ -23,7 +23,7 @@ import time
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
-from bots.graders import base, code
+from bots.graders import base, code, judge
 from bots.graders.base import Grade, printable
 from bots.graders.registry import preflight, resolve
 
@@ -48,6 +48,7 @@ class Setup:
     graders: tuple[str, ...]
     memory_bytes: int
     code: code.CodeOptions
+    judge: judge.JudgeOptions | None = None
 
 
 def nursery(control_fd: int) -> None:
@@ -58,6 +59,7 @@ def nursery(control_fd: int) -> None:
     control = socket.socket(fileno=control_fd)
     setup: Setup = pickle.loads(control.recv(1 << 16))
     code.configure(setup.code)
+    judge.configure(setup.judge)
     try:
         preflight(setup.graders)
     except Exception as error:  # noqa: BLE001 it is raised again where the pool is made

@@ -19,12 +19,15 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from multiprocessing.connection import Connection, wait
 from typing import cast
 
-from bots.graders import composite
+from bots.graders import composite, judge, waiting
 from bots.graders.code import CodeOptions
+from bots.graders.judge import JudgeOptions
+from bots.graders.waiting import Result
 from bots.graders.worker import PROGRESS, READ, Answer, Item, Setup
 
 _BATCH_SECONDS = 0.02  # how much work a message to a worker should hold
@@ -35,18 +38,6 @@ _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
     "from bots.graders.worker import nursery; nursery(int(sys.argv[1]))"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """reward: float in [0, 1], or None if the sample could not be graded.
-
-    seconds: time that the grade took.
-    """
-
-    reward: float | None
-    reason: str
-    seconds: float
 
 
 @dataclass
@@ -68,7 +59,7 @@ class Stats:
 
 def _uses_code(graders: Sequence[str]) -> bool:
     parts = [part for name in graders for _, part in composite.parse(name) or [(1.0, name)]]
-    return "code" in parts
+    return bool({"code", "cruxeval"} & set(parts))
 
 
 class WorkerError(RuntimeError):
@@ -114,6 +105,7 @@ class Workers:
         graders: names that will be used: imported and checked now, before anything else is started. Others
             work too, but are first imported when they are needed, within the time limit.
         code: options of the `code` grader.
+        judge_by: the model that the `judge` grader asks.
 
     Raises:
         ValueError: an impossible limit. UnknownGraderError, SandboxUnavailableError: about `graders`.
@@ -127,6 +119,7 @@ class Workers:
         memory_limit: int = 2 << 30,
         graders: Sequence[str] = (),
         code: CodeOptions | None = None,
+        judge_by: JudgeOptions | None = None,
     ) -> None:
         if count < 1:
             raise ValueError(f"grading workers: {count}; at least 1 is needed")
@@ -141,7 +134,9 @@ class Workers:
                 f"{code.limits.wall_seconds} s for the last, and the limit must be longer than both together"
             )
         self.time_limit = time_limit
-        self._setup = Setup(tuple(graders), memory_limit, code)
+        self._setup = Setup(tuple(graders), memory_limit, code, judge_by)
+        judge.configure(judge_by)
+        self._threads = ThreadPoolExecutor(judge.concurrency(), thread_name_prefix="judge")
         self._stats = Stats()
         self._seconds = {"code": 0.05}  # a grade's expected time, by grader
         self._next_number = 0
@@ -153,11 +148,17 @@ class Workers:
     def grade(self, items: Sequence[Item]) -> list[Result]:
         """A result for each (grader's name, prompt, answer, completion), in their order."""
         with self._lock:
-            return self._grade(items)
+            if not any(map(waiting.waits, {item[0] for item in items})):
+                return self._grade(items)
+            results = waiting.grade(items, self._threads, self._grade)
+            for item, result in zip(items, results, strict=True):
+                if waiting.waits(item[0]):
+                    self._count(result)
+            return results
 
     def stats(self) -> dict[str, float]:
-        """The counts of `Stats`, and the number of workers."""
-        return {**asdict(self._stats), "workers": float(len(self._workers))}
+        """The counts of `Stats`, the judge's own, if there is one, and the number of workers."""
+        return {**asdict(self._stats), **judge.counts(), "workers": float(len(self._workers))}
 
     def close(self) -> None:
         """End all processes."""
@@ -167,6 +168,7 @@ class Workers:
         self._control.close()
         self._nursery.kill()
         self._nursery.wait()
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def __enter__(self) -> Workers:
         return self
@@ -273,6 +275,9 @@ class Workers:
 
     def _note(self, index: int, result: Result, results: list[Result | None]) -> None:
         results[index] = result
+        self._count(result)
+
+    def _count(self, result: Result) -> None:
         self._stats.busy_seconds += result.seconds
         if result.reward is None:
             self._stats.failures += 1

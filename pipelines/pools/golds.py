@@ -18,7 +18,7 @@ BATCH = 256
 """Tasks that are graded together, so that progress shows."""
 SHOWN = 10
 """Failing rows that a report names for each domain."""
-CHEAP = {"math", "exact", "logic", "lab_math", "lab_logic"}
+CHEAP = {"math", "exact", "logic", "codeio", "table", "stem", "lab_math", "lab_logic"}
 """Graders of one process, of no program and no server."""
 SAMPLE = 8
 """Answers of each grader that a starting run looks at."""
@@ -168,7 +168,9 @@ def _batches(pool: TaskPool, rows: Sequence[int] | None) -> Iterator[list[_Gold]
         for row, task in zip(taken.tolist(), pool.take(taken, columns), strict=True):
             domain = pool.domains[pool.domain_codes[row]]
             try:
-                completion = gold_completion(task["grader"], task["answer"], task.get("solution"))
+                completion = gold_completion(
+                    task["grader"], task["answer"], task.get("solution"), prompt_text(task["prompt"])
+                )
             except ValueError:
                 completion = task["answer"]  # the grader will say what is wrong with it
             batch.append(

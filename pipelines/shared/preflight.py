@@ -16,6 +16,7 @@ from bots.config.no_effect import without_effect
 from bots.config.train import SelectionConfig, TrainConfig
 from bots.config.tree import ConfigError
 from bots.evidence import FROM_ANCHORS
+from bots.graders.waiting import waits
 from bots.learning.losses import make_loss
 from bots.learning.policy import check_attention, check_policy
 from bots.pool import PoolError, TaskPool
@@ -82,6 +83,7 @@ def load_inputs(config: TrainConfig) -> RunInputs:
     longest = config.rollout.max_model_len - config.rollout.max_tokens
     pool = build_pool(config.pool, tokenizer)
     pool.require("prompt", "answer", "grader")
+    _check_judge(config, pool)
     waves = config.rollout.max_staleness + 1
     if config.selection.tasks * waves > len(pool):
         times = f" x (rollout.max_staleness + 1) = {config.selection.tasks * waves}" if waves > 1 else ""
@@ -97,6 +99,7 @@ def load_inputs(config: TrainConfig) -> RunInputs:
         return RunInputs(config, model, train, None, warnings, memory)
     held_out = build_pool(config.evaluation.pool, tokenizer)
     held_out.require("prompt", "answer", "grader")
+    _check_judge(config, held_out)
     shared = np.intersect1d(pool.ids(), held_out.ids())
     if len(shared):
         raise PoolError(
@@ -105,6 +108,15 @@ def load_inputs(config: TrainConfig) -> RunInputs:
         )
     evaluation = encode(held_out, tokenizer, config.evaluation.pool.template, longest, ends)
     return RunInputs(config, model, train, evaluation, warnings, memory)
+
+
+def _check_judge(config: TrainConfig, pool: TaskPool) -> None:
+    asking = [name for name in pool.table["grader"].unique().to_pylist() if waits(name)]
+    if asking and config.grading.judge is None:
+        raise ConfigError(
+            f"grading.judge is not set, but tasks have the grader {asking[0]!r}, which asks a language model: set "
+            "`grading.judge.url` and `grading.judge.model` to an OpenAI-compatible server"
+        )
 
 
 def engine_ends(model: str, tokenizer: Any) -> set[int]:

@@ -136,5 +136,6 @@ def _grader(inputs: RunInputs, number: int) -> tuple[str, Any]:
         memory_limit=int(grading.memory_gib * 2**30),
         graders=used,
         unsafe_code_without_sandbox=grading.unsafe_code_without_sandbox,
+        judge=grading.judge_options,
     )
     return name, actor
