@@ -14,12 +14,14 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bots.adapt import make_adaptor
+from bots.allocation import EVEN
+from bots.allocation.allocator import Allocator
 from bots.belief.base import BeliefModel
 from bots.belief.history import History
 from bots.belief.models import BETA, Modelled, make_posterior
 from bots.belief.prior import Prior, PriorSpec
 from bots.belief.rewards import check_rows, merge_rewards
-from bots.belief.snapshot import first_difference, read_snapshot, write_snapshot
+from bots.belief.snapshot import check_extends, read_snapshot, write_snapshot
 from bots.belief.update import Posterior
 from bots.evidence import make_evidence
 from bots.evidence.base import checked_predict_rows
@@ -30,7 +32,7 @@ from bots.selection.base import checked_rows
 from bots.selection.domain_shares import DomainShares, Shares
 from bots.selection.eligibility import Eligibility
 from bots.settings import HISTORY, Settings, resolve, share, target, whole
-from bots.support.arrays import Float64, Rows
+from bots.support.arrays import Float64, Rows, read_only
 
 T = TypeVar("T")
 
@@ -43,10 +45,10 @@ class BOTS:
     lam: λ, forgetting, in [0, 1]; None: the selector's default, 0.1 for most.
     rho: ρ, share of implicit evidence, in [0, 1]; None: the selector's default, 0.1 for most. With selector `bots`,
         λ and ρ tune themselves if both are None.
-    rollouts: n, rollouts per task. Used only for the bound of the evidence mass, n/λ: tasks outside a batch get
-        implicit counts for the batch's mean number of rollouts.
+    rollouts: n, rollouts per task, or their mean where `allocation` varies them. Else used only for the bound of the
+        evidence mass, n/λ: tasks outside a batch get implicit counts for the batch's mean number of rollouts.
     seed: seeds all random choices.
-    selector, evidence, adaptor: a name listed in `bots.support.registry`, or "module:Class".
+    selector, evidence, adaptor, allocation: a name listed in `bots.support.registry`, or "module:Class".
     evidence: None or "none": explicit evidence only; "default": the selector's default, auto for most, which is
         interpolation where anchors are known, else the means of levels.
     prior: (α0, β0); two arrays of the pool's length; a dict from domain to (α0, β0); "anchors"; AnchorPrior.
@@ -88,6 +90,8 @@ class BOTS:
         forgetting: str = "step",
         adaptor: str | None = "default",
         adaptor_options: Mapping[str, Any] | None = None,
+        allocation: str = EVEN,
+        allocation_options: Mapping[str, Any] | None = None,
         belief: str = BETA,
         belief_options: Mapping[str, Any] | None = None,
         domain_shares: Shares = None,
@@ -114,6 +118,8 @@ class BOTS:
         self._eligibility = Eligibility(settings.cooldown, settings.retire_above, settings.recheck)
         current = settings.lam, settings.rho, settings.p_star
         self._adaptor = make_adaptor(settings.adaptor, pool, prior.at, *current, settings.adaptor_options)
+        named = settings.allocation, pool, settings.allocation_options
+        self.allocator = Allocator(*named, settings.rollouts)
         kind = settings.belief, settings.belief_options, settings.forgetting, settings.threads
         self._posterior = make_posterior(pool, prior, self._evidence, self._history, *kind)
         self._beliefs = self._posterior.beliefs
@@ -138,12 +144,12 @@ class BOTS:
     @property
     def alpha(self) -> Float64:
         """α, float64 (K,): a read-only view that reflects every update until the pool grows."""
-        return _read_only(self._beliefs.alpha)
+        return read_only(self._beliefs.alpha)
 
     @property
     def beta(self) -> Float64:
         """β, float64 (K,), like `alpha`."""
-        return _read_only(self._beliefs.beta)
+        return read_only(self._beliefs.beta)
 
     @property
     def step(self) -> int:
@@ -169,9 +175,7 @@ class BOTS:
         """
         number = whole("batch", batch, 1)
         history = self._history
-        wave = history.next_wave() if step is None else whole("step", step, 0)
-        if wave < history.oldest:
-            raise ValueError(f"step {wave} is behind the oldest step still kept, {history.oldest}")
+        wave = history.selectable(step)
         excluded = np.unique(check_rows(self.pool, exclude, "exclude"))
         if number > len(self.pool) - len(excluded):
             raise ValueError(
@@ -189,15 +193,27 @@ class BOTS:
         history.at(wave).select(rows)
         return rows
 
+    def allocate(
+        self, rows: npt.ArrayLike, budget: float | None = None, *, cost: Any = None, step: int | None = None
+    ) -> Rows:
+        """How many completions to draw of each task that `select` returned: int64 (len(rows),).
+
+        budget: completions in all, or what they may cost; None: n for each task, which allocation `even` gives each.
+        cost: (len(rows),), > 0, of one completion of each task, e.g. its expected tokens; None: all cost 1.
+        step: number of the wave; None: the latest. If `allocator.staged`, this is the first round: after each round
+            `allocator.more(rewards)` says how many more a group needs.
+        Raises ValueError for repeated rows or a budget below the least; AllocationError for unusable group sizes.
+        """
+        wave = max(0, self._history.next_wave() - 1) if step is None else whole("step", step, 0)
+        return self.allocator.allocate(self._beliefs, rows, wave, self.p_star, self._rng, budget, cost)
+
     def mark_selected(self, rows: npt.ArrayLike, step: int) -> None:
         """Record that these rows were selected elsewhere, as `select` records its own selections.
 
         step: number of the wave. While their evidence is awaited the rows get no implicit evidence of that wave, and
         cool-down applies to them. Raises ValueError for unknown rows and a step more than `history` behind.
         """
-        wave = whole("step", step, 0)
-        if wave < self._history.oldest:
-            raise ValueError(f"step {wave} is behind the oldest step still kept, {self._history.oldest}")
+        wave = self._history.selectable(step)
         self._history.at(wave).select(np.unique(check_rows(self.pool, rows)))
 
     def observe(
@@ -214,19 +230,11 @@ class BOTS:
         unknown rows, and a step that lies more than `history` behind.
         """
         merged = merge_rewards(self.pool, rows, rewards)
-        history = self._history
-        wave = history.wave_of(merged.rows) if step is None else whole("step", step, 0)
-        if wave < history.oldest:
-            raise ValueError(
-                f"evidence of step {wave} comes too late: the oldest step still taken is {history.oldest} "
-                f"(history={history.window})"
-            )
-        if wave > np.iinfo(np.int32).max:
-            raise ValueError(f"step is {wave}; at most {np.iinfo(np.int32).max} is possible")
+        wave = self._history.observable(step, merged.rows)
         observation = replace(merged, wave=wave)
         new = self._posterior.new(observation)
         self._repeated += len(observation) - len(new)
-        self._late += len(new) if wave < history.clock else 0
+        self._late += len(new) if wave < self._history.clock else 0
         if len(new) == 0:
             return 0
         self._metrics = step_metrics(new, self._beliefs.mean(new.rows))
@@ -305,12 +313,7 @@ class BOTS:
         Raises ValueError, with the state unchanged, if the pool's first rows are different tasks, or if the new ones
         lack what the prior, the shares, the selector or the evidence need.
         """
-        if not pool.begins_with(self.pool.fingerprint, len(self.pool)):
-            differing = first_difference(pool, self.pool.table["id"], self.pool.content)
-            raise ValueError(
-                f"the new pool of {len(pool)} tasks does not begin with the {len(self.pool)} tasks of the old one"
-                f": {differing}"
-            )
+        check_extends(pool, self.pool)
         grown = self._beliefs.prior.grown(pool, prior)
         model = self._copy(self._beliefs) if isinstance(self._beliefs, BeliefModel) else None
         if model is not None:
@@ -318,8 +321,9 @@ class BOTS:
         shares = DomainShares(pool, self._settings.domain_shares)
         shares.load_state_dict(self._shares.state_dict())
         selector, evidence = self._copy(self._selector), self._copy(self._evidence)
-        adaptor = self._copy(self._adaptor)
+        adaptor, allocator = self._copy(self._adaptor), self._copy(self.allocator)
         selector.grow(pool)
+        allocator.grow(pool)
         if evidence is not None:
             evidence.grow(pool)
         if adaptor is not None:
@@ -331,6 +335,7 @@ class BOTS:
             self._beliefs.grow(pool, grown)
             self._posterior.evidence = evidence
         self._selector, self._evidence, self._adaptor, self._shares = selector, evidence, adaptor, shares
+        self.allocator = allocator
         self.pool = pool
 
     def _copy(self, part: T) -> T:
@@ -375,7 +380,7 @@ class BOTS:
         self._repeated, self._late = state["counters"]["repeated"], state["counters"]["late"]
         self._metrics = state["metrics"]
         for name, part in self._parts().items():
-            part.load_state_dict(state["parts"][name])
+            part.load_state_dict(state["parts"].get(name, {}))  # older snapshots lack allocation
         if len(pool) > len(small):
             self.grow(pool, prior)
         return self
@@ -386,14 +391,9 @@ class BOTS:
             "evidence": self._evidence,
             "selector": self._selector,
             "adaptor": self._adaptor,
+            "allocation": self.allocator,
             "history": self._history,
             "shares": self._shares,
             "eligibility": self._eligibility,
         }
         return {name: part for name, part in parts.items() if part is not None}
-
-
-def _read_only(column: Float64) -> Float64:
-    view = column.view()
-    view.flags.writeable = False
-    return view

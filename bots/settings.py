@@ -41,6 +41,8 @@ class Settings:
     threads: int | None
     belief: str = "beta"
     belief_options: dict[str, Any] = field(default_factory=dict)
+    allocation: str = "even"
+    allocation_options: dict[str, Any] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         """All fields, as JSON values if the options are JSON values."""
@@ -64,7 +66,13 @@ def resolve(
     evidence, adaptor: "default" is the selector's default; the adaptor's applies only if neither λ nor ρ is given.
     Raises ValueError that names the setting, for a value out of range or ruled out by the preset.
     """
-    for name in ("selector_options", "evidence_options", "adaptor_options", "belief_options"):
+    for name in (
+        "selector_options",
+        "evidence_options",
+        "adaptor_options",
+        "belief_options",
+        "allocation_options",
+    ):
         others[name] = dict(others.get(name) or {})
     if isinstance(others["domain_shares"], Mapping):
         others["domain_shares"] = dict(others["domain_shares"])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from bots.settings import whole
 from bots.support.arrays import Rows
 
 
@@ -81,6 +82,28 @@ class History:
     def next_wave(self) -> int:
         """The wave after the latest selected or observed one."""
         return max([self.clock, *self.waves]) + 1
+
+    def selectable(self, step: Any) -> int:
+        """The wave a selection belongs to: `step`, or the next if it is None. Raises ValueError for one too old."""
+        wave = self.next_wave() if step is None else whole("step", step, 0)
+        if wave < self.oldest:
+            raise ValueError(f"step {wave} is behind the oldest step still kept, {self.oldest}")
+        return wave
+
+    def observable(self, step: Any, rows: Rows) -> int:
+        """The wave an observation of these rows belongs to: `step`, or `wave_of` if it is None.
+
+        Raises ValueError for one too old, or too large for the column `last_step`.
+        """
+        wave = self.wave_of(rows) if step is None else whole("step", step, 0)
+        if wave < self.oldest:
+            raise ValueError(
+                f"evidence of step {wave} comes too late: the oldest step still taken is {self.oldest} "
+                f"(history={self.window})"
+            )
+        if wave > np.iinfo(np.int32).max:
+            raise ValueError(f"step is {wave}; at most {np.iinfo(np.int32).max} is possible")
+        return wave
 
     def wave_of(self, rows: Rows) -> int:
         """The wave of an observation that does not name one.

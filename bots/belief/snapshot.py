@@ -121,6 +121,15 @@ def read_snapshot(path: str | Path, pool: TaskPool) -> Snapshot:
     return Snapshot(small, Prior(small, _prior_from(header["prior"], table)), header["state"], table)
 
 
+def check_extends(pool: TaskPool, old: TaskPool) -> None:
+    """Raise ValueError unless the pool has all tasks of the old one, in the same order, before any others."""
+    if not pool.begins_with(old.fingerprint, len(old)):
+        raise ValueError(
+            f"the new pool of {len(pool)} tasks does not begin with the {len(old)} tasks of the old one"
+            f": {first_difference(pool, old.table['id'], old.content)}"
+        )
+
+
 def first_difference(pool: TaskPool, ids: pa.ChunkedArray, content: npt.NDArray[np.uint64] | None) -> str:
     """In words, where a pool first departs from one with these ids and contents (None: unknown)."""
     rows = min(len(pool), len(ids))

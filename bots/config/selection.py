@@ -11,6 +11,7 @@ from bots.config.tree import (
     Positive,
     Section,
     Share,
+    plug_in,
 )
 from bots.selection.presets import Preset, preset_of
 from bots.settings import HISTORY, own_adaptor, resolve
@@ -65,6 +66,11 @@ class SelectionConfig(Section):
     that follows how training moves cells of tasks, with options instead; or `module:Class`."""
     belief_options: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the belief's class, for example `features: [length]`; beta has none."""
+    allocation: Annotated[str, plug_in("allocation")] = "even"
+    """How many rollouts each selected task gets, `rollout.samples` on average: a name listed in
+    `bots.support.registry`, or `module:Class`. even: the same for all. See docs/allocation.md."""
+    allocation_options: dict[str, Any] = Field(default_factory=dict)
+    """Arguments of the allocation's class, for example `{least: 4, most: 64}`; even has none."""
     domain_shares: dict[str, float] | Literal["weights"] | None = None
     """Share of every batch for each domain; `weights`: by the sources' weights and sizes; none: no quotas."""
     cooldown: Annotated[int, Field(ge=0)] | None = None

@@ -7,6 +7,7 @@ The interface of each kind, and the conformance suite that ships with it:
     evidence    bots.evidence.base.Evidence           bots.evidence.conformance
     adaptor     bots.adapt.interface.Adaptor          bots.adapt.conformance
     belief      bots.belief.base.BeliefModel          bots.belief.conformance
+    allocation  bots.allocation.base.Allocation       bots.allocation.conformance
     loss        bots.learning.losses.PolicyLoss       bots.learning.conformance
     grader      bots.graders.base.Grader              bots.graders.conformance
     weight_sync actors.weights.sync.WeightSync        (none: it needs a learner and engines; see tests/actors/weights)
@@ -45,6 +46,12 @@ BUILT_IN: dict[str, dict[str, str]] = {
     "belief": {
         "beta": "bots.belief.update:Posterior",
         "state_space": "bots.belief.state_space.model:StateSpace",
+    },
+    "allocation": {
+        "even": "bots.allocation.even:Even",
+        "knapsack": "bots.allocation.knapsack:Knapsack",
+        "signal": "bots.allocation.signal:Signal",
+        "until_signal": "bots.allocation.until_signal:UntilSignal",
     },
     "loss": {
         "grpo": "bots.learning.losses:GRPO",

@@ -1,0 +1,167 @@
+"""The allocation interface: from beliefs and a budget to a number of rollouts per task, and the check of the answer."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from bots.belief.base import Belief
+from bots.pool import TaskPool
+from bots.support.arrays import Float64, Rows
+
+MOST = 8
+"""Default bound of a group, as a multiple of n."""
+
+
+@dataclass(frozen=True)
+class AllocationRequest:
+    """The request to an allocation.
+
+    rows: int64 (B,), the selected tasks, distinct, in the order of selection. rollouts: n, the mean per task.
+    budget: what the wave may cost in all: completions, or the unit of `cost`.
+    least, most: bounds of a group, in completions; B·least completions never exceed the budget.
+    wave: number of the selection. p_star: target success probability.
+    cost: float64 (B,), > 0, what a completion of each task costs, e.g. its expected tokens; None: all cost 1.
+    """
+
+    rows: Rows
+    rollouts: int
+    budget: float
+    least: int
+    most: int
+    wave: int = 0
+    p_star: float = 0.5
+    cost: Float64 | None = None
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    @property
+    def costs(self) -> Float64:
+        """float64 (B,): the cost of a completion of each task."""
+        return np.ones(len(self)) if self.cost is None else self.cost
+
+
+class AllocationError(ValueError):
+    """An allocation returned group sizes that cannot be used; names the plug-in and the fault."""
+
+
+class Allocation(ABC):
+    """Decides how many rollouts each selected task gets.
+
+    A user's allocation is a subclass named "module:Class" in the configuration and constructed as
+    `cls(pool, **options)`. `bots.allocation.conformance` has the checks it must pass.
+
+    pool: the tasks. least: smallest group, ≥ 2: a single completion has no advantage. most: largest group; None: 8 n.
+    """
+
+    staged = False
+    """Whether groups are sampled in rounds, with `more` after each of them."""
+
+    def __init__(self, pool: TaskPool, least: int = 2, most: int | None = None) -> None:
+        for name, value in (("least", least), ("most", least if most is None else most)):
+            if isinstance(value, bool) or not isinstance(value, int) or value < 2:
+                raise ValueError(
+                    f"{name} is {value!r}; a group has a whole number of completions, at least 2"
+                )
+        if most is not None and most < least:
+            raise ValueError(f"most is {most}, less than least = {least}")
+        self.pool = pool
+        self.least, self.most = least, most
+
+    @abstractmethod
+    def allocate(self, beliefs: Belief, request: AllocationRequest, rng: np.random.Generator) -> Rows:
+        """int64 (B,): how many completions of each task to draw, each from `least` to `most`.
+
+        They spend the budget as far as whole completions and `most` allow. Those of a staged allocation are the first
+        round, which may cost less. All randomness comes from `rng`. The beliefs are read only.
+        """
+
+    def more(self, rewards: Float64, rollouts: int) -> int:
+        """How many further completions a group needs after a round; 0: it is complete.
+
+        rewards: float64 (m,), the group's so far, each in [0, 1]. rollouts: n, the mean per task.
+        Depends on nothing else, so that groups need not wait for each other.
+        """
+        return 0
+
+    def grow(self, pool: TaskPool) -> None:
+        """The pool gained rows at the end."""
+        self.pool = pool
+
+    def bounds(self, rollouts: int) -> tuple[int, int]:
+        """Smallest and largest group where n is `rollouts`. Raises ValueError if n is not between them."""
+        most = max(self.least, MOST * rollouts) if self.most is None else self.most
+        if not self.least <= rollouts <= most:
+            raise ValueError(
+                f"{rollouts} rollouts per task are not within the allocation's bounds, least = {self.least} and "
+                f"most = {most}; change the number of rollouts, or allocation_options"
+            )
+        return self.least, most
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything `allocate` changes, as JSON values and NumPy arrays; the beliefs are saved elsewhere."""
+        return {}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what `state_dict` returned."""
+        if state:
+            raise ValueError(f"{type(self).__name__} holds no state, but got {', '.join(state)}")
+
+    def metrics(self) -> dict[str, float]:
+        """A few numbers about the last allocation."""
+        return {}
+
+
+def checked_sizes(name: str, sizes: object, request: AllocationRequest, staged: bool) -> Rows:
+    """What the allocation called `name` returned, as int64 (B,).
+
+    Raises AllocationError unless it is one whole number for each task, within the bounds, that spends the budget:
+    exactly where completions are counted, to within one completion where they have costs, at most where it is staged.
+    """
+
+    def fault(what: str) -> AllocationError:
+        return AllocationError(f"allocation {name!r} returned {what}")
+
+    array = np.asarray(sizes)
+    if array.dtype.kind not in "iu":
+        raise fault(f"dtype {array.dtype}; numbers of completions are integers")
+    if array.shape != (len(request),):
+        raise fault(f"shape {array.shape}; one number for each of {len(request)} tasks is expected")
+    for bad, bound, what in (
+        (array < request.least, request.least, "at least"),
+        (array > request.most, request.most, "at most"),
+    ):
+        if bad.any():
+            at = int(np.argmax(bad))
+            raise fault(f"{array[at]} completions for row {request.rows[at]}; {what} {bound} are allowed")
+    costs = request.costs
+    spent = float(array @ costs)
+    slack = 1e-9 * request.budget
+    if spent > request.budget + slack:
+        raise fault(f"group sizes that cost {spent:g}; the budget is {request.budget:g}")
+    room = array < request.most
+    if not staged and room.any() and spent + costs[room].max() <= request.budget - slack:
+        raise fault(
+            f"group sizes that cost {spent:g}, although the budget of {request.budget:g} has room for more"
+        )
+    return array.astype(np.int64, copy=False)
+
+
+def checked_more(name: str, count: object, held: int, most: int) -> int:
+    """What `more` of the allocation called `name` returned for a group that holds `held` completions.
+
+    Raises AllocationError unless it is a whole number ≥ 0 that keeps the group within `most`.
+    """
+    if isinstance(count, bool) or not isinstance(count, int | np.integer) or count < 0:
+        raise AllocationError(
+            f"allocation {name!r} wants {count!r} more completions; it must be a whole number ≥ 0"
+        )
+    if held + count > most:
+        raise AllocationError(
+            f"allocation {name!r} wants {count} more completions for a group of {held}; a group has at most {most}"
+        )
+    return int(count)

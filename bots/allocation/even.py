@@ -1,0 +1,37 @@
+"""The same number of rollouts for every task."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bots.allocation.base import Allocation, AllocationRequest
+from bots.belief.base import Belief
+from bots.pool import TaskPool
+from bots.support.arrays import Rows
+
+
+class Even(Allocation):
+    """n rollouts for every task, as in GRPO and in the BOTS paper.
+
+    A budget that is not B·n completions is divided as evenly as whole completions allow, the first tasks first.
+    """
+
+    def __init__(self, pool: TaskPool) -> None:
+        super().__init__(pool)
+
+    def bounds(self, rollouts: int) -> tuple[int, int]:
+        """No bound but n."""
+        return min(self.least, rollouts), 2**31 - 1
+
+    def allocate(self, beliefs: Belief, request: AllocationRequest, rng: np.random.Generator) -> Rows:
+        """See Allocation."""
+        if request.cost is None:
+            base, rest = divmod(int(request.budget), len(request))
+            return np.full(len(request), base, np.int64) + (np.arange(len(request)) < rest)
+        sizes = np.full(len(request), int(request.budget / request.costs.sum()), np.int64)
+        left = request.budget - float(sizes @ request.costs)
+        for place, cost in enumerate(request.costs.tolist()):
+            if cost <= left:
+                sizes[place] += 1
+                left -= cost
+        return sizes
