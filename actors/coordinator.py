@@ -31,12 +31,16 @@ from actors.partners import Partners
 from actors.pooled_engine import Weights
 from actors.posterior import together
 from actors.weights.channel import Channel
+from bots.allocation import EVEN
+from bots.allocation.allocator import Allocator
+from bots.belief.rewards import as_batch
 from bots.config.train import TrainConfig
 from bots.rollouts.encoded_pool import EncodedPool
 from bots.rollouts.ledger import EMPTY, Key, Ledger
 from bots.rollouts.request import Request, RequestKey, Sampling, request_seed
-from bots.rollouts.rollout import Group, Rollout, batch_figures, rollout_table
+from bots.rollouts.rollout import Group, Rollout, batch_figures, joined, rollout_table
 from bots.selection import DynamicFilter
+from bots.support.arrays import Rows
 
 TRAIN = "train"
 
@@ -79,11 +83,14 @@ class Coordinator:
         if not self._started:
             self.train, self.evaluation = train, evaluation
             self._sampling = replace(self._sampling, stop_ids=train.stop_ids)
+            selection, n = self.config.selection, self._sampling.samples
+            self._allocator = Allocator(selection.allocation, train.pool, selection.allocation_options, n)
             self._start(partners)
         self.chores.abandon()
         self.engines.clear()
         self.graders.clear()
         self._groups: dict[Key, Group] = {}
+        self._rounds: dict[Key, Group] = {}
         self._ungraded: list[Group] = []
         self._evaluation: Evaluation | None = None
         self._observed: asyncio.Task[dict[str, float]] | None = None
@@ -225,7 +232,7 @@ class Coordinator:
         wave = self.ledger.wave
         rows, seconds = await self.posterior.select.remote(wave, wanted, used, number)
         self._select_seconds += seconds
-        self.ledger.refill(rows)
+        self.ledger.refill(rows, await self._allocated(wave, number))
         self._gated += [(wave, int(row)) for row in rows]
         self._open_gate()
 
@@ -278,9 +285,15 @@ class Coordinator:
                 tasks = min(self.wave_tasks, len(self.train.pool))
                 call = self.posterior.select.remote(wave, tasks, self.ledger.rows)
                 rows, self._select_seconds = await call
-                self.ledger.select(wave, rows)
+                self.ledger.select(wave, rows, await self._allocated(wave))
                 self._gated += [(wave, int(row)) for row in rows]
                 self._open_gate()
+
+    async def _allocated(self, wave: int, refill: int = 0) -> Rows | None:
+        """Completions of each task that was just selected; None: n for all."""
+        if self.config.selection.allocation == EVEN:
+            return None
+        return await self.posterior.rollouts.remote(wave, refill)
 
     async def _observe(self, keys: Sequence[Key], groups: Sequence[Group]) -> dict[str, float]:
         """Tell the posterior what a batch showed, wave by wave."""
@@ -288,7 +301,7 @@ class Coordinator:
         for wave in sorted({wave for wave, _ in keys}):
             of_wave = [group for (w, _), group in zip(keys, groups, strict=True) if w == wave]
             rows = np.array([group.row for group in of_wave], np.int64)
-            rewards = np.stack([group.rewards for group in of_wave])
+            rewards = as_batch([group.rewards for group in of_wave])
             figures = together(figures, await self.posterior.observe.remote(wave, rows, rewards))
         return figures
 
@@ -300,9 +313,13 @@ class Coordinator:
         self._gated = self._gated[len(able) :]
         self.engines.submit(self._request(*key) for key in able)
 
-    def _request(self, wave: int, row: int) -> Request:
-        seed = request_seed(self.config.run.seed, wave, row) if self.config.rollout.seeded else None
-        return Request((TRAIN, wave, row), self.train.prompts[row], self._sampling, seed)
+    def _request(self, wave: int, row: int, samples: int | None = None, held: int = 0) -> Request:
+        """A task's request. samples: completions; None: those of its first round. held: those it has already."""
+        seed = request_seed(self.config.run.seed, wave, row) + held if self.config.rollout.seeded else None
+        samples = samples or self.ledger.rollouts((wave, row)) or self._sampling.samples
+        return Request(
+            (TRAIN, wave, row), self.train.prompts[row], replace(self._sampling, samples=samples), seed
+        )
 
     def _begun(self, key: RequestKey, version: int) -> None:
         purpose, wave, row = key
@@ -349,6 +366,15 @@ class Coordinator:
         purpose, wave, row = key
         if purpose != TRAIN:
             self._evaluation.add(row, group)
+            self.chores.tell()
+            return
+        group = joined(self._rounds.pop((wave, row), None), group)
+        if group.graded and (more := self._allocator.more(group.rewards)):
+            self._rounds[wave, row] = group
+            self.ledger.another_round((wave, row))
+            request = self._request(wave, row, more, held=len(group.rollouts))
+            # Before tasks that have not begun: its batch waits for it.
+            self.engines.submit([request], first=True)
         elif group.graded:
             self.ledger.graded((wave, row))
             self._groups[wave, row] = group
@@ -360,6 +386,7 @@ class Coordinator:
         self.chores.tell()
 
     def _drop(self, key: Key, reason: str) -> None:
+        self._rounds.pop(key, None)
         self.ledger.drop(key, reason)
         self.chores.tell()
 

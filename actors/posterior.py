@@ -16,6 +16,7 @@ import ray
 
 from bots import BOTS, TaskPool
 from bots.belief.bins import batch_bins, pool_bins
+from bots.belief.rewards import as_batch
 from bots.pool import CONTENT
 from bots.support.arrays import Rows
 from bots.support.event_log import EventLog
@@ -96,14 +97,29 @@ class PosteriorActor:
             self._record(event | ({"refill": refill} if refill else {}))
         return self.selected[wave, refill], time.perf_counter() - started
 
-    def observe(self, wave: int, rows: Rows, rewards: npt.NDArray[np.float64]) -> dict[str, Any]:
+    def rollouts(self, wave: int, refill: int = 0) -> Rows:
+        """How many completions to draw of each row that `select` gave for this wave, int64 (rows,)."""
+        return self.allocated[wave, refill]
+
+    def observe(
+        self, wave: int, rows: Rows, rewards: npt.NDArray[np.float64] | Sequence[npt.NDArray[np.float64]]
+    ) -> dict[str, Any]:
         """Update every belief with the rewards of a wave, or of a part of it, (len(rows), n) in [0, 1].
+
+        rewards: or a list of arrays (n,) where group sizes differ.
 
         Returns `BOTS.metrics` (how well the pass rates were predicted, μ̃ …), the batch's beliefs against its pass
         rates (`bots.belief.bins`) and the seconds.
         """
         started = time.perf_counter()
-        self._record({"do": "observe", WAVE: wave, "rows": rows.tolist(), "rewards": rewards.tolist()})
+        self._record(
+            {
+                "do": "observe",
+                WAVE: wave,
+                "rows": rows.tolist(),
+                "rewards": [group.tolist() for group in rewards],
+            }
+        )
         figures = {f"posterior/{name}": value for name, value in self.bots.metrics().items()}
         expected = self.expected[wave, tuple(rows.tolist())]
         return figures | expected | {"observe_seconds": time.perf_counter() - started}
@@ -153,6 +169,7 @@ class PosteriorActor:
         snapshot = self.folder / "snapshot.arrow"
         self.bots = BOTS.load(snapshot, self.pool) if snapshot.exists() else BOTS(self.pool, **self.settings)
         self.selected: dict[tuple[int, int], Rows] = {}
+        self.allocated: dict[tuple[int, int], Rows] = {}
         self.expected: dict[tuple[int, tuple[int, ...]], dict[str, list[int] | list[float]]] = {}
 
     def _restart_log(self, selected: dict[int, list[int]]) -> None:
@@ -173,13 +190,14 @@ class PosteriorActor:
                 exclude = event.get("exclude", [])
                 rows = self.bots.select(event["tasks"], step=wave, exclude=exclude)
                 self.selected = {(wave, event.get("refill", 0)): rows}
+                self.allocated = {(wave, event.get("refill", 0)): self.bots.allocate(rows, step=wave)}
             case "selected":
                 self.selected = {(wave, 0): np.array(event["rows"], np.int64)}
             case "observe":
-                rows, rewards = np.array(event["rows"], np.int64), np.array(event["rewards"])
+                rows, rewards = np.array(event["rows"], np.int64), as_batch(event["rewards"])
                 # A repeated call finds what the first one expected: by now the beliefs know the outcome.
                 batch = wave, tuple(event["rows"])
                 if batch not in self.expected:
                     before = self.bots.predict_mean(rows)
-                    self.expected = {batch: batch_bins(before, rewards.mean(axis=1))}
+                    self.expected = {batch: batch_bins(before, np.array([group.mean() for group in rewards]))}
                 self.bots.observe(rows, rewards, step=wave)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bots.adapters.scale import Scale, to_unit
+from bots.allocation import EVEN
 from bots.belief.rewards import check_rows
 from bots.core import BOTS
 from bots.settings import whole
@@ -29,10 +30,11 @@ _FREE = ("p_star", "lam", "rho", "threads")
 
 @dataclass(frozen=True, slots=True)
 class Wave:
-    """One selection. number: of the wave. rows: int64 (B,), distinct."""
+    """One selection. number: of the wave. rows: int64 (B,), distinct. rollouts: int64 (B,), completions of each."""
 
     number: int
     rows: Rows
+    rollouts: Rows
 
 
 class Curriculum:
@@ -42,24 +44,32 @@ class Curriculum:
     scale: how a reward becomes a number in [0, 1]; see `bots.adapters.scale`. None: it is one already.
     wave: tasks drawn at a time by `take`, for trainers that ask for one task after the other; one optimizer step's
         worth, since the posterior forgets once a wave.
+    ragged: whether the trainer takes groups of different sizes. If it does not, `bots` must have allocation `even`.
 
-    A group is complete when as many rewards arrived as `bots` has rollouts; only then is it counted, once. Groups may
-    arrive in pieces, in any order and late, up to `history` waves behind.
+    A group is complete when as many rewards arrived as the wave has rollouts for it (n, with allocation `even`); only
+    then is it counted, once. Groups may arrive in pieces, in any order and late, up to `history` waves behind. With a
+    staged allocation, such as `until_signal`, `wanted` says what is missing after each round.
 
     Threads and processes: all methods take a lock, so threads may share a Curriculum. BOTS itself has no lock: leave
     the calls to the Curriculum while it is in use. Processes cannot share one: keep it in the process that feeds the
     data, and send it rows and rewards.
     """
 
-    def __init__(self, bots: BOTS, *, scale: Scale = None, wave: int | None = None) -> None:
+    def __init__(
+        self, bots: BOTS, *, scale: Scale = None, wave: int | None = None, ragged: bool = False
+    ) -> None:
         if not isinstance(bots, BOTS):
             raise TypeError(f"bots is a {type(bots).__name__}; it must be a bots.BOTS")
-        self.bots = bots
+        if not ragged:
+            _require_even(bots)
+        self.bots, self._ragged = bots, ragged
         self.scale = scale
         self._size = None if wave is None else whole("wave", wave, 1)
         self._lock = RLock()
         # Rewards that arrived for each row of each wave; None once the group was counted or dropped.
         self._waves: dict[int, dict[int, list[float] | None]] = {}
+        # Completions of each group, where sizes may differ.
+        self._sizes: dict[int, dict[int, int]] = {}
         self._queue: list[int] = []
         self._queued = -1
         self._counts = {"repeated": 0, "expired": 0, "ungraded": 0, "dropped": 0}
@@ -74,7 +84,15 @@ class Curriculum:
             number = max([self.bots.step, *self._waves]) + 1
             rows = self.bots.select(batch, step=number, exclude=flying)
             self._waves[number] = {row: [] for row in rows.tolist()}
-            return Wave(number, rows)
+            rollouts = self.bots.allocate(rows, step=number)
+            if self._ragged:
+                self._sizes[number] = dict(zip(rows.tolist(), rollouts.tolist(), strict=True))
+            return Wave(number, rows, rollouts)
+
+    def wanted(self) -> dict[tuple[int, int], int]:
+        """How many rewards each open group still awaits, by wave number and row: what is left to generate."""
+        with self._lock:
+            return {(n, row): self._size_of(n, row) - len(group) for n, row, group in self._open()}
 
     def take(self, tasks: int) -> list[tuple[int, int]]:
         """The next tasks as pairs of wave number and row; a wave of `wave` tasks is drawn whenever one is used up."""
@@ -124,8 +142,7 @@ class Curriculum:
             for row, value in zip(tasks.tolist(), values.tolist(), strict=True):
                 if row in numbers:
                     self._group(numbers[row], row).append(value)
-            full = 1 if complete else self.bots.settings["rollouts"]
-            return self._count([(w, r) for r, w in numbers.items() if len(self._group(w, r)) >= full])
+            return self._count([(w, r) for r, w in numbers.items() if complete or self._complete(w, r)])
 
     def flush(self, wave: int | None = None) -> int:
         """Count the groups of a wave (None: of all waves) as far as they arrived; returns how many."""
@@ -179,6 +196,8 @@ class Curriculum:
         """
         with self._lock:
             loaded = BOTS.load(Path(folder) / POSTERIOR, self.bots.pool)
+            if not self._ragged:
+                _require_even(loaded)
             state = json.loads((Path(folder) / WAVES).read_text())
             before = self.bots.settings
             changed = {
@@ -211,11 +230,19 @@ class Curriculum:
         waves = {
             str(number): [[row, group] for row, group in wave.items()] for number, wave in self._waves.items()
         }
-        return {"waves": waves, "queue": self._queue, "queued": self._queued, "counts": self._counts}
+        state = {"waves": waves, "queue": self._queue, "queued": self._queued, "counts": self._counts}
+        if self._ragged:
+            state["sizes"] = {
+                str(number): [[row, size] for row, size in wave.items()]
+                for number, wave in self._sizes.items()
+            }
+        return state
 
     def _restore(self, state: dict[str, Any]) -> None:
         self._waves = {int(n): {row: group for row, group in wave} for n, wave in state["waves"].items()}
         self._queue, self._queued, self._counts = state["queue"], state["queued"], state["counts"]
+        sizes = state.get("sizes", {})
+        self._sizes = {int(n): {row: size for row, size in wave} for n, wave in sizes.items()}
 
     def _count(self, groups: list[tuple[int, int]]) -> int:
         """Give these groups to the posterior, oldest wave first; returns how many had a graded completion."""
@@ -234,6 +261,20 @@ class Curriculum:
             counted += len(rows)
             self._waves[number].update((row, None) for wave, row in groups if wave == number)
         return counted
+
+    def _size_of(self, number: int, row: int) -> int:
+        return self._sizes.get(number, {}).get(row, int(self.bots.settings["rollouts"]))
+
+    def _complete(self, number: int, row: int) -> bool:
+        """Whether the group has all of its rewards, also by the allocation, which may ask for another round."""
+        group = self._group(number, row)
+        if len(group) < self._size_of(number, row):
+            return False
+        graded = [reward for reward in group if reward == reward]
+        more = self.bots.allocator.more(graded) if graded else 0
+        if more:
+            self._sizes[number][row] = len(group) + more
+        return not more
 
     def _group(self, number: int, row: int) -> list[float]:
         group = self._waves[number][row]
@@ -261,6 +302,17 @@ class Curriculum:
     def _prune(self) -> None:
         for number in [number for number in self._waves if number < self._oldest()]:
             self._counts["expired"] += sum(group is not None for group in self._waves.pop(number).values())
+            self._sizes.pop(number, None)
 
     def _named(self, row: int) -> str:
         return f"row {row} (id {self.bots.pool.ids([row])[0]})"
+
+
+def _require_even(bots: BOTS) -> None:
+    allocation = bots.settings["allocation"]
+    if allocation != EVEN:
+        raise ValueError(
+            f"bots has allocation {allocation!r}, which gives tasks different numbers of rollouts, but this trainer "
+            f"takes groups of one size; make it BOTS(pool, allocation={EVEN!r}), or, for a loop that takes groups of "
+            "any size, Curriculum(bots, ragged=True)"
+        )

@@ -139,15 +139,16 @@ def checked_sizes(name: str, sizes: object, request: AllocationRequest, staged: 
             at = int(np.argmax(bad))
             raise fault(f"{array[at]} completions for row {request.rows[at]}; {what} {bound} are allowed")
     costs = request.costs
-    spent = float(array @ costs)
-    slack = 1e-9 * request.budget
+    spent, slack = float(array @ costs), 1e-9 * request.budget
     if spent > request.budget + slack:
         raise fault(f"group sizes that cost {spent:g}; the budget is {request.budget:g}")
     room = array < request.most
-    if not staged and room.any() and spent + costs[room].max() <= request.budget - slack:
-        raise fault(
-            f"group sizes that cost {spent:g}, although the budget of {request.budget:g} has room for more"
-        )
+    if not staged and room.any():
+        rest = 0 if request.cost is None else costs[room].max()
+        if request.budget - spent > rest + slack:
+            raise fault(
+                f"group sizes that cost {spent:g}, although the budget of {request.budget:g} has room for more"
+            )
     return array.astype(np.int64, copy=False)
 
 

@@ -145,7 +145,9 @@ def check_state_restores_exactly(make: Factory) -> None:
     expected = _several(original, beliefs, first=4)
     restored.load_state_dict(state)
     if _several(restored, beliefs, first=4) != expected:
-        raise AssertionError("after loading its state an allocation gives other sizes than the one that saved it")
+        raise AssertionError(
+            "after loading its state an allocation gives other sizes than the one that saved it"
+        )
 
 
 def check_growing(make: Factory) -> None:

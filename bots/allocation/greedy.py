@@ -21,8 +21,9 @@ def spend(gains: Float64, request: AllocationRequest) -> Rows:
     left = request.budget - request.least * float(costs.sum())
     room = request.most - request.least
     gains = gains[:, :room]
-    if room > gains.shape[1]:
-        gains = np.pad(gains, ((0, 0), (0, min(room, int(left / costs.min()) + 1) - gains.shape[1])))
+    # Completions that gain nothing still spend the budget.
+    without = min(room, int(left / costs.min()) + 1) - gains.shape[1]
+    gains = np.pad(gains, ((0, 0), (0, max(0, without))))
     # Rounding must not let a later completion overtake an earlier one.
     worth = np.minimum.accumulate(gains, axis=1) / costs[:, None]
     task = np.repeat(np.arange(tasks), gains.shape[1])

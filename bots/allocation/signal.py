@@ -28,8 +28,8 @@ class Signal(Allocation):
         ratio.
 
     All three are concave in n, so taking the largest gains first is optimal. The expectation is exact for the Beta
-    posterior; another belief counts by the Beta with the same mean and variance. What is uncertain counts with its
-    uncertainty: a task believed hard after little evidence keeps a chance of signal that the mean alone would deny it.
+    posterior; another belief counts by the Beta with the same mean and variance. S is concave in p as well: of two
+    tasks with the same mean the one that is known less well has less signal to expect; it may be hopeless or mastered.
     """
 
     def __init__(

@@ -57,6 +57,8 @@ class LearnerConfig(Section):
     """Policy loss: a name listed in `bots.support.registry`, or `module:function`."""
     loss_options: dict[str, Any] = Field(default_factory=dict)
     """Further keyword arguments of the loss."""
+    group_weights: Literal["task", "completion"] = "task"
+    """How groups of different sizes (`selection.allocation`) count in the loss: each task alike, or by completions."""
     lr: Positive = 1e-6
     """AdamW's learning rate."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)

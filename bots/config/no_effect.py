@@ -10,6 +10,8 @@ from bots.config.train import SelectionConfig, TrainConfig
 
 BLIND = ("random", "offline")
 """Selectors that do not look at the beliefs."""
+BLIND_ALLOCATIONS = ("even", "until_signal")
+"""Allocations that do not either."""
 BELIEFS = (
     "p_star",
     "lam",
@@ -44,7 +46,8 @@ def _given(section: BaseModel, name: str, *keys: str) -> list[str]:
 def _selection(config: TrainConfig) -> Iterator[tuple[str, str]]:
     selection = config.selection
     if selection.selector in BLIND and selection.retire_above is None:
-        for key in _given(selection, "selection", *BELIEFS):
+        blind = selection.allocation in BLIND_ALLOCATIONS
+        for key in _given(selection, "selection", *(BELIEFS if blind else ("p_star",))):
             yield key, f"selector {selection.selector} does not look at the beliefs"
     else:
         yield from _beliefs(selection)
@@ -87,6 +90,9 @@ def _learner(config: TrainConfig) -> Iterator[tuple[str, str]]:
     if learner.loss == "rloo":
         for key in _given(learner, "learner", "clip_low", "clip_high"):
             yield key, "loss rloo does not clip"
+    if config.selection.allocation == "even":
+        for key in _given(learner, "learner", "group_weights"):
+            yield key, "with selection.allocation even all groups have the same size"
 
 
 def _run(config: TrainConfig) -> Iterator[tuple[str, str]]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from bots.learning.losses import LossScale, PolicyLoss, make_loss
 from bots.rollouts.rollout import Group
+
+GroupWeights = Literal["task", "completion"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +72,7 @@ def make_rank_batches(
     max_tokens: int,
     penalised: bool = False,
     packed: bool = False,
+    group_weights: GroupWeights = "task",
 ) -> list[RankBatch]:
     """Split a batch over the ranks.
 
@@ -77,14 +81,18 @@ def make_rank_batches(
     Groups with equal rewards have no advantage and skip the model, but count in the loss's denominators, so that
     the gradient is exactly that of the full batch.
     penalised: every completion has a penalty besides its advantage, such as the KL divergence: none is left out.
+    group_weights: how groups of different sizes count. task: each alike, as if all had the batch's mean size n̄ (the
+        advantages of a group of n are multiplied by n̄/n, in which every loss is linear); completion: by its size.
     packed: samples lie end to end, and the token budget counts real tokens; otherwise padding counts as well.
     Every rank gets the same number of micro-batches, which collective operations require; a rank with
     fewer samples gets a copy of one with weight 0.
     """
     advantages = (make_loss(loss) if isinstance(loss, str) else loss).advantages
+    mean_size = sum(len(group.rollouts) for group in groups) / max(1, len(groups))
+    weights = [mean_size / len(group.rollouts) if group_weights == "task" else 1.0 for group in groups]
     samples = [
-        _Sample(group.prompt_ids, rollout.token_ids, rollout.logprobs, float(a))
-        for group in groups
+        _Sample(group.prompt_ids, rollout.token_ids, rollout.logprobs, float(a) * weight)
+        for group, weight in zip(groups, weights, strict=True)
         for rollout, a in zip(group.rollouts, advantages(group.rewards), strict=True)
     ]
     scale = LossScale(len(samples), sum(len(sample.completion) for sample in samples), max_tokens)

@@ -6,6 +6,8 @@ Every entry is at exactly one of these places:
     waiting → generating → grading → ready → trained (at a step)
        ↑__________|___________|        or dropped (with a reason)
 
+A group that is sampled in rounds (`bots.allocation`) goes back from grading to waiting for each further one.
+
 A task that is selected again later is a new entry: the key is (wave, row), and the wave is the number of the
 selection. Bounded staleness follows AReaL (arXiv 2505.24298, section 5.1, equation 3): at most (k + 1) · B tasks are
 selected and not yet trained, k = `max_staleness`, B = `tasks`.
@@ -37,12 +39,16 @@ class Entry:
 
     order: its position among all selected tasks. version: the oldest policy version that may have sampled a token of
     its completions; None while it waits. done: its position among all completed tasks; 0 until then.
+    rollouts: completions of its group, or of its first round; None: the run's n. held: `version` of the completions
+    from earlier rounds; None: there are none.
     """
 
     order: int
     place: Place = "waiting"
     version: int | None = None
     done: int = 0
+    rollouts: int | None = None
+    held: int | None = None
 
 
 class Ledger:
@@ -63,7 +69,8 @@ class Ledger:
         self._entries: dict[Key, Entry] = {}
         self._selected = self._completed = 0
         self._counts: dict[Place, int] = dict.fromkeys(PLACES, 0)
-        self._dropped: dict[Key, tuple[int, str]] = {}
+        # Order, rollouts and reason of each.
+        self._dropped: dict[Key, tuple[int, int | None, str]] = {}
         self._log = EventLog(path) if path is not None else None
 
     def __len__(self) -> int:
@@ -82,19 +89,26 @@ class Ledger:
         """Whether the next wave may be selected: at most k waves ahead of the next step."""
         return self.wave < self.step + 1 + self.max_staleness
 
-    def select(self, wave: int, rows: Iterable[int]) -> None:
-        """Add a wave. Raises LedgerError for a wave out of turn or a row in flight."""
+    def select(self, wave: int, rows: Iterable[int], rollouts: Iterable[int] | None = None) -> None:
+        """Add a wave. rollouts: completions of each group, or of its first round; None: the run's n.
+
+        Raises LedgerError for a wave out of turn or a row in flight.
+        """
         if wave != self.wave + 1:
             raise LedgerError(f"wave {wave} was selected after wave {self.wave}")
-        self._draw(wave, rows)
+        self._draw(wave, rows, rollouts)
         self.wave = wave
 
-    def refill(self, rows: Iterable[int]) -> None:
-        """Add more tasks to the newest wave.
+    def refill(self, rows: Iterable[int], rollouts: Iterable[int] | None = None) -> None:
+        """Add more tasks to the newest wave; rollouts as in `select`.
 
         Raises LedgerError for a row that is in flight or was dropped from this wave.
         """
-        self._draw(self.wave, rows)
+        self._draw(self.wave, rows, rollouts)
+
+    def rollouts(self, key: Key) -> int | None:
+        """Completions of a task's group, or of its first round; None: the run's n."""
+        return self._entries[key].rollouts
 
     def may_begin(self, key: Key, version: int) -> bool:
         """Whether an engine with this policy version may start the task."""
@@ -110,11 +124,16 @@ class Ledger:
 
     def generate(self, key: Key, version: int) -> None:
         """An engine with policy version `version` started the task."""
-        self._move(key, "waiting", "generating").version = version
+        self._sampled(self._move(key, "waiting", "generating"), version)
 
     def answered(self, key: Key, version: int) -> None:
-        """All completions are there; `version` is that of their oldest token."""
-        self._move(key, "generating", "grading").version = version
+        """All completions of the round are there; `version` is that of their oldest token."""
+        self._sampled(self._move(key, "generating", "grading"), version)
+
+    def another_round(self, key: Key) -> None:
+        """The group keeps its completions and needs more of them: it waits again, at the age that it has."""
+        entry = self._move(key, "grading", "waiting")
+        entry.held = entry.version
 
     def graded(self, key: Key) -> None:
         """All completions have rewards."""
@@ -122,9 +141,9 @@ class Ledger:
         self._move(key, "grading", "ready").done = self._completed
 
     def again(self, key: Key) -> None:
-        """The engine that had the task was lost: the task waits again."""
+        """The engine that had the task was lost: the task waits again, with what it has from earlier rounds."""
         entry = self._move(key, "generating", "waiting")
-        entry.version = None
+        entry.version = entry.held
 
     def drop(self, key: Key, reason: str) -> None:
         """Drop a task for this reason."""
@@ -133,7 +152,7 @@ class Ledger:
         self._note("dropped", wave=key[0], row=key[1], step=self.step + 1, reason=reason)
         entry = self._entries.pop(key)
         self._counts[entry.place] -= 1
-        self._dropped[key] = entry.order, reason
+        self._dropped[key] = entry.order, entry.rollouts, reason
 
     def leave_out(self, keys: Sequence[Key], reason: str) -> None:
         """Leave ready tasks out of the last step's batch: their evidence counts, but they are not trained on."""
@@ -146,7 +165,7 @@ class Ledger:
     @property
     def dropped(self) -> list[str]:
         """Reasons of the drops since the last step."""
-        return [reason for _, reason in self._dropped.values()]
+        return [reason for *_, reason in self._dropped.values()]
 
     @property
     def dropped_rows(self) -> list[int]:
@@ -213,9 +232,13 @@ class Ledger:
 
         Tasks dropped since the last step are included: going back to that step gives them another chance.
         """
-        orders = {key: entry.order for key, entry in self._entries.items()}
-        orders |= {key: order for key, (order, _) in self._dropped.items()}
-        return {"step": self.step, "wave": self.wave, "under_way": sorted(orders, key=orders.__getitem__)}
+        entries = {key: (entry.order, entry.rollouts) for key, entry in self._entries.items()}
+        entries |= {key: (order, rollouts) for key, (order, rollouts, _) in self._dropped.items()}
+        keys = sorted(entries, key=entries.__getitem__)
+        state = {"step": self.step, "wave": self.wave, "under_way": keys}
+        if any(rollouts is not None for _, rollouts in entries.values()):
+            state["rollouts"] = [entries[key][1] for key in keys]
+        return state
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go back to `state()`; every task in flight then waits for an engine."""
@@ -225,8 +248,9 @@ class Ledger:
         self._counts = dict.fromkeys(PLACES, 0)
         self._dropped = {}
         self._entries = {}
-        for wave, row in state["under_way"]:
-            self._enter((wave, row))
+        keys = state["under_way"]
+        for (wave, row), rollouts in zip(keys, state.get("rollouts", [None] * len(keys)), strict=True):
+            self._enter((wave, row), rollouts)
 
     def sync(self) -> None:
         """Flush the file to the disk, so that it outlives the machine."""
@@ -241,16 +265,17 @@ class Ledger:
         """Record that an engine is ready; seconds: since it was lost or added."""
         self._note("joined", actor=actor, step=self.step, seconds=round(seconds, 3))
 
-    def _draw(self, wave: int, rows: Iterable[int]) -> None:
+    def _draw(self, wave: int, rows: Iterable[int], rollouts: Iterable[int] | None) -> None:
         rows = [int(row) for row in rows]
         if known := set(self.rows) & set(rows):
             raise LedgerError(f"row {min(known)} was selected in wave {wave} while it is in flight")
         if again := {(wave, row) for row in rows} & self._dropped.keys():
             row = min(again)[1]
             raise LedgerError(f"row {row} was selected again in wave {wave}, which dropped it")
-        self._note("selected", wave=wave, rows=rows)
-        for row in rows:
-            self._enter((wave, row))
+        sizes: list[int] | None = None if rollouts is None else [int(count) for count in rollouts]
+        self._note("selected", wave=wave, rows=rows, **({} if sizes is None else {"rollouts": sizes}))
+        for place, row in enumerate(rows):
+            self._enter((wave, row), None if sizes is None else sizes[place])
 
     def _entry(self, key: Key, place: Place) -> Entry:
         entry = self._entries.get(key)
@@ -266,9 +291,12 @@ class Ledger:
         self._counts[to] += 1
         return entry
 
-    def _enter(self, key: Key) -> None:
+    def _sampled(self, entry: Entry, version: int) -> None:
+        entry.version = version if entry.held is None else min(version, entry.held)
+
+    def _enter(self, key: Key, rollouts: int | None) -> None:
         self._selected += 1
-        self._entries[key] = Entry(self._selected)
+        self._entries[key] = Entry(self._selected, rollouts=rollouts)
         self._counts["waiting"] += 1
 
     def _note(self, event: str, **what: Any) -> None:

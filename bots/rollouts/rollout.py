@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from bots.belief.rewards import as_batch
 from bots.metrics import effective_task_ratio
 
 
@@ -47,7 +48,7 @@ class Group:
 
     row: the task's row in the pool.
     prompt_ids: int32 (P,).
-    rollouts: the n completions.
+    rollouts: its completions, n of them unless an allocation decides otherwise.
     rewards: float64 (n,) in [0, 1] once graded; NaN where a grader failed.
     reasons: the graders' reasons, one per completion.
     wave: number of the selection that the task came from; 0 at an evaluation.
@@ -64,6 +65,18 @@ class Group:
     def graded(self) -> bool:
         """Whether every completion has a reward; a partial group would bias the advantage."""
         return len(self.rewards) == len(self.rollouts) and not np.isnan(self.rewards).any()
+
+
+def joined(earlier: Group | None, group: Group) -> Group:
+    """A group of two rounds, the earlier completions first; `group` itself where there was no earlier round."""
+    if earlier is None:
+        return group
+    return replace(
+        group,
+        rollouts=earlier.rollouts + group.rollouts,
+        rewards=np.concatenate([earlier.rewards, group.rewards]),
+        reasons=earlier.reasons + group.reasons,
+    )
 
 
 def rollout_table(step: int, ids: Sequence[str], groups: Sequence[Group]) -> pa.Table:
@@ -98,12 +111,21 @@ def rollout_table(step: int, ids: Sequence[str], groups: Sequence[Group]) -> pa.
 
 
 def batch_figures(groups: Sequence[Group]) -> dict[str, float]:
-    """Metrics of a batch of graded groups: ETR, mean reward, tokens, share of finished completions."""
-    rewards = np.stack([group.rewards for group in groups])
+    """Metrics of a batch of graded groups: ETR, mean reward, tokens, share of finished completions.
+
+    ETR and reward are means over tasks, whatever the sizes of their groups. Where sizes differ, so do `group_size_min`
+    and `group_size_max`.
+    """
+    rewards = as_batch([group.rewards for group in groups])
     rollouts = [rollout for group in groups for rollout in group.rollouts]
+    sizes = [len(group.rollouts) for group in groups]
+    ragged = isinstance(rewards, list)
+    reward = np.mean([group.mean() for group in rewards]) if isinstance(rewards, list) else rewards.mean()
     return {
         "etr": effective_task_ratio(rewards),
-        "reward": float(rewards.mean()),
+        "reward": float(reward),
+        "completions": sum(sizes),
+        **({"group_size_min": min(sizes), "group_size_max": max(sizes)} if ragged else {}),
         "tokens": sum(len(rollout.token_ids) for rollout in rollouts),
         "finished_share": float(np.mean([rollout.finished for rollout in rollouts])),
     }

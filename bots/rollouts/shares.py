@@ -2,8 +2,8 @@
 
 The rule, wave by wave (a wave is one selection, or one evaluation):
 
-- Alike engines get the same number of a wave's requests, give or take one. Engines that are still loading weights, or
-  that are full, count: their share is kept for them.
+- Alike engines get the same number of a wave's completions, give or take one request. Engines that are still loading
+  weights, or that are full, count: their share is kept for them.
 - An engine that has more, or less, of earlier waves to do than the others gets one request less, or one more.
 - An engine that runs dry also takes its part of what is kept for others.
 - A request goes to an engine that can begin it at once before one where it would have to wait.
@@ -15,7 +15,7 @@ import heapq
 from collections import Counter, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from math import ceil, inf
+from math import inf
 from typing import Protocol, TypeVar
 
 from bots.rollouts.request import Request
@@ -39,15 +39,31 @@ E = TypeVar("E", bound=Engine)
 
 @dataclass
 class _Wave:
-    """A wave that is not complete. given: requests by engine, also those answered; to_do: answers by engine.
+    """A wave that is not complete. given: completions by engine, also those generated; to_do: those that are not.
 
-    incomplete: requests that wait or that an engine has.
+    incomplete: requests that wait or that an engine has. completions: of the requests that wait.
     """
 
     waiting: deque[Request] = field(default_factory=deque)
     given: Counter[int] = field(default_factory=Counter)
     to_do: Counter[int] = field(default_factory=Counter)
     incomplete: int = 0
+    completions: int = 0
+
+    def put(self, requests: Sequence[Request], first: bool) -> None:
+        """Queue requests, `first` before those that wait."""
+        self.incomplete += len(requests)
+        self.completions += sum(request.sampling.samples for request in requests)
+        if first:
+            self.waiting.extendleft(reversed(requests))
+        else:
+            self.waiting.extend(requests)
+
+    def take(self) -> Request:
+        """The next request that waits."""
+        request = self.waiting.popleft()
+        self.completions -= request.sampling.samples
+        return request
 
 
 class Shares:
@@ -73,12 +89,7 @@ class Shares:
         for request in requests:
             found.setdefault(request.key[:2], []).append(request)
         for key, of_wave in found.items():
-            wave = self._waves.setdefault(key, _Wave())
-            wave.incomplete += len(of_wave)
-            if first:
-                wave.waiting.extendleft(reversed(of_wave))
-            else:
-                wave.waiting.extend(of_wave)
+            self._waves.setdefault(key, _Wave()).put(of_wave, first)
         if first:
             self._waves = {key: self._waves[key] for key in found} | self._waves
 
@@ -93,7 +104,7 @@ class Shares:
 
     def take_back(self, engine: Engine, request: Request) -> None:
         """The engine has not answered it and will not: it counts as never given. `put` it to have it answered."""
-        self._waves[request.key[:2]].given[engine.number] -= 1
+        self._waves[request.key[:2]].given[engine.number] -= request.sampling.samples
         self._leave(engine, request)
 
     def _leave(self, engine: Engine, request: Request) -> None:
@@ -136,49 +147,50 @@ class Shares:
         loads: dict[int, int],
     ) -> list[tuple[E, Request]]:
         later = [*full, *loading]
-        samples = wave.waiting[0].sampling.samples
+        samples = wave.completions / len(wave.waiting)
         if not all(loads[engine.number] for engine in free):
             # Where one has nothing to do, none gets what it could not begin at once.
             free = [e for e in free if not loads[e.number] or loads[e.number] + samples <= self.slots]
-        level = _level([wave.given[engine.number] for engine in (*free, *later)], len(wave.waiting))
-        kept = sum(max(0, int(level) - wave.given[engine.number]) for engine in later)
-        handed = self._hand_out(wave, free, loads, len(wave.waiting) - kept, ceil(level))
+        level = _level([wave.given[engine.number] for engine in (*free, *later)], wave.completions)
+        # In whole requests: the rest of one is no use to anybody.
+        kept = sum(max(0, int((level - wave.given[engine.number]) / samples)) * samples for engine in later)
+        handed = self._hand_out(wave, free, loads, wave.completions - kept, level)
         # Weights are loaded in a moment; a full engine may take long to come to what is kept for it.
         most = 0 if loading else self.slots // 8
         idle = [engine for engine in free if loads[engine.number] <= most]
         if idle and wave.waiting:
-            rest = ceil(len(wave.waiting) * len(idle) / (len(idle) + len(later)))
+            rest = wave.completions * len(idle) / (len(idle) + len(later))
             handed += self._hand_out(wave, idle, loads, rest)
         return handed
 
     def _hand_out(
-        self, wave: _Wave, engines: Sequence[E], loads: dict[int, int], count: int, most: float = inf
+        self, wave: _Wave, engines: Sequence[E], loads: dict[int, int], count: float, most: float = inf
     ) -> list[tuple[E, Request]]:
-        """Give at most `count` requests, and no engine more than `most` of the wave in all."""
+        """Give requests of `count` completions; none to an engine that has `most` of the wave already."""
         if count <= 0 or not wave.waiting:
             return []
-        samples = wave.waiting[0].sampling.samples
+        samples = wave.completions / len(wave.waiting)
         earlier = [self._to_do[engine.number] - wave.to_do[engine.number] for engine in engines]
         mean = sum(earlier) / len(earlier)
         leans = [(load >= mean + samples) - (load <= mean - samples) for load in earlier]
 
-        def rank(place: int) -> tuple[bool, int, int, int, int]:
+        def rank(place: int) -> tuple[bool, float, int, int, int]:
             number = engines[place].number
             load = loads[number]
             waits = load > 0 and load + samples > self.slots
-            return waits, wave.given[number] + leans[place], -leans[place], load, place
+            return waits, wave.given[number] + leans[place] * samples, -leans[place], load, place
 
         handed: list[tuple[E, Request]] = []
         order = [rank(place) for place in range(len(engines))]
         heapq.heapify(order)
-        while order and len(handed) < count and wave.waiting:
+        while order and count > 0 and wave.waiting:
             place = order[0][-1]
             engine, request = engines[place], wave.waiting[0]
             load = loads[engine.number] + request.sampling.samples
             if wave.given[engine.number] >= most or (loads[engine.number] and load > self.limit):
                 heapq.heappop(order)
                 continue
-            wave.waiting.popleft()
+            count -= wave.take().sampling.samples
             loads[engine.number] = load
             self._count(wave, engine, request)
             handed.append((engine, request))
@@ -186,13 +198,13 @@ class Shares:
         return handed
 
     def _count(self, wave: _Wave, engine: Engine, request: Request) -> None:
-        wave.given[engine.number] += 1
+        wave.given[engine.number] += request.sampling.samples
         wave.to_do[engine.number] += request.sampling.samples
         self._to_do[engine.number] += request.sampling.samples
 
 
 def _level(given: Sequence[int], more: int) -> float:
-    """How many requests each engine has once `more` have gone, one by one, to those that have fewest."""
+    """How many completions each engine has once `more` have gone to those that have fewest."""
     ordered = sorted(given)
     total = more
     for count, number in enumerate(ordered, start=1):

@@ -11,9 +11,10 @@ from bots.simulation.run import Trace
 def comparison_metrics(trace: Trace, random: Curve) -> dict[str, float]:
     """The comparison metrics of one run, by name; TTB is inf if the run never got there.
 
-    etr, signal: means over the steps. score: the last, best_score: the best, mean_score: the learning curve's
-    mean, held out. gain, ttb50, ttb100, bsf25, bsf100: against `random`, the baseline's learning curve; gain is the
-    difference of the means. brier, log_loss, correlation, auc, overconfidence: of the one-step-ahead predictions.
+    etr, signal, completions: means over the steps. score: the last, best_score: the best, mean_score: the mean of the
+    learning curve, held out. gain, ttb50, ttb100, bsf25, bsf100: against `random`, the baseline's learning curve; gain
+    is the difference of the means. brier, log_loss, correlation, auc, overconfidence: of the predictions one
+    step ahead.
     lam, rho, p_star: means over the second half, which an adaptor may have moved.
     """
     fit = trace.calibration()
@@ -21,6 +22,7 @@ def comparison_metrics(trace: Trace, random: Curve) -> dict[str, float]:
     return {
         "etr": float(trace.etr.mean()),
         "signal": float(trace.signal.mean()),
+        "completions": float(trace.rollouts.sum(axis=1).mean()),
         "score": float(trace.curve.scores[-1]),
         "best_score": float(trace.curve.scores.max()),
         "mean_score": float(trace.curve.scores.mean()),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from bots.belief.rewards import as_batch
 from bots.simulation.world import Items, World, sigmoid
 from bots.support.arrays import Float64, Rows
 
@@ -109,19 +111,25 @@ class SimulatedLearner:
         ability = self.base + self.ability[items.domain[rows], nearest]
         return sigmoid(items.discrimination[rows] * (ability - difficulty) + extra)
 
-    def answer(self, rows: Rows, rollouts: int) -> Float64:
-        """Rewards (B, n) of new completions of the tasks."""
-        p = self.pass_rates(rows)[:, None]
+    def answer(self, rows: Rows, rollouts: int | Rows) -> Float64 | list[Float64]:
+        """Rewards of new completions of the tasks: (B, n), or a list of arrays where `rollouts` (B,) differ."""
+        counts = np.broadcast_to(np.asarray(rollouts, np.int64), rows.shape)
+        p = np.repeat(self.pass_rates(rows), counts)
         if c := self.law.reward_concentration:
             p = np.clip(p, 1e-9, 1 - 1e-9)  # Beta's parameters must be positive
-            return self.rng.beta(c * p, c * (1 - p), (len(rows), rollouts))
-        return (self.rng.random((len(rows), rollouts)) < p).astype(np.float64)
+            rewards = self.rng.beta(c * p, c * (1 - p))
+        else:
+            rewards = (self.rng.random(len(p)) < p).astype(np.float64)
+        return as_batch(np.split(rewards, np.cumsum(counts)[:-1]))
 
-    def learn(self, rows: Rows, rewards: Float64) -> None:
-        """One training step on the groups (B, n), n ≥ 2, with the drift of one step."""
+    def learn(self, rows: Rows, rewards: Float64 | Sequence[Float64]) -> None:
+        """One training step on the groups, (B, n) or a list of arrays, n ≥ 2, with the drift of one step.
+
+        Every group counts alike, whatever its size, as in the learner with `group_weights: task`.
+        """
         law, items = self.law, self.train
         heat = min(1.0, (self.step + 1) / law.warmup) if law.warmup else 1.0
-        signal = heat * items.discrimination[rows] * rewards.var(axis=1, ddof=1)
+        signal = heat * items.discrimination[rows] * np.array([group.var(ddof=1) for group in rewards])
         distance = (self.bins[None, :] - items.difficulty[rows, None]) / law.transfer
         reach: npt.NDArray[np.float64] = np.exp(-0.5 * distance**2) * (signal * law.rate / len(rows))[:, None]
         self.ability *= 1 - law.forgetting

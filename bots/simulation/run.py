@@ -8,12 +8,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from bots.belief.rewards import as_batch
 from bots.core import BOTS
 from bots.metrics import Calibration, Curve, calibration
 from bots.simulation.learner import Law, SimulatedLearner
 from bots.simulation.world import World, WorldSpec
-from bots.support.arrays import Float64
+from bots.support.arrays import Float64, Rows
 
 
 @dataclass(frozen=True)
@@ -53,7 +55,8 @@ class Trace:
     curve: held-out score at the evaluated steps, the first at 0. etr: (S,) effective task ratio.
     signal: (S,) mean of 4·p(1−p) over the batch, with the true p: 1 is a perfect batch.
     predicted, observed: (S, B) the beliefs' means when the batch was selected, and the pass rates found.
-    rollouts: n. lam, rho, p_star: (S,) as used. belief_sd: (S,) mean standard deviation of the selected tasks' beliefs.
+    rollouts: int64 (S, B), sizes of the groups. lam, rho, p_star: (S,) as used. belief_sd: (S,) mean standard
+    deviation of the selected tasks' beliefs.
     """
 
     curve: Curve
@@ -65,7 +68,7 @@ class Trace:
     lam: Float64
     rho: Float64
     p_star: Float64
-    rollouts: int
+    rollouts: npt.NDArray[np.int64]
 
     def calibration(self, start: int = 0) -> Calibration:
         """Of the one-step-ahead predictions from step `start` on."""
@@ -87,19 +90,20 @@ def simulate(simulation: Simulation, seed: int) -> Trace:
     learner = SimulatedLearner(world, simulation.law, seed)
     bots = BOTS(world.pool, rollouts=simulation.rollouts, seed=seed, **simulation.options)
     size = (simulation.steps, simulation.batch)
-    predicted, observed = np.empty(size), np.empty(size)
+    predicted, observed, sizes = np.empty(size), np.empty(size), np.empty(size, np.int64)
     etr, signal, sd, lam, rho, p_star = np.empty((6, simulation.steps))
     at, scores = [0], [learner.score()]
-    waiting: deque[tuple[int, Any, Float64]] = deque()
+    waiting: deque[tuple[int, Rows, Float64 | list[Float64]]] = deque()
     for step in range(simulation.steps):
         rows = bots.select(simulation.batch)
         predicted[step] = bots.predict_mean(rows)
         sd[step] = bots.predict_deviation(rows).mean()
         p = learner.pass_rates(rows)
         signal[step] = 4 * np.mean(p * (1 - p))
-        rewards = learner.answer(rows, simulation.rollouts)
-        observed[step] = rewards.mean(axis=1)
-        etr[step] = np.mean(rewards.min(axis=1) < rewards.max(axis=1))
+        rewards = _sample(learner, bots, rows)
+        sizes[step] = [len(group) for group in rewards]
+        observed[step] = [group.mean() for group in rewards]
+        etr[step] = np.mean([group.min() < group.max() for group in rewards])
         learner.learn(rows, rewards)
         waiting.append((step, rows, rewards))
         if len(waiting) > simulation.delay:
@@ -110,4 +114,20 @@ def simulate(simulation: Simulation, seed: int) -> Trace:
             at.append(step + 1)
             scores.append(learner.score())
     curve = Curve(np.array(at, np.float64), np.array(scores))
-    return Trace(curve, etr, signal, predicted, observed, sd, lam, rho, p_star, simulation.rollouts)
+    return Trace(curve, etr, signal, predicted, observed, sd, lam, rho, p_star, sizes)
+
+
+def _sample(learner: SimulatedLearner, bots: BOTS, rows: Rows) -> Float64 | list[Float64]:
+    """The wave's rewards, with as many completions of each task as the allocation wants."""
+    rewards = learner.answer(rows, bots.allocate(rows))
+    if not bots.allocator.staged:
+        return rewards
+    groups, more = list(rewards), np.ones(len(rows), np.int64)
+    while more.any():
+        more = np.array(
+            [bots.allocator.more(group) if m else 0 for group, m in zip(groups, more, strict=True)]
+        )
+        further = np.flatnonzero(more)
+        for place, group in zip(further, learner.answer(rows[further], more[further]), strict=True):
+            groups[place] = np.append(groups[place], group)
+    return as_batch(groups)

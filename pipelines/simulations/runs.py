@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.ipc as ipc
 import pyarrow.parquet as pq
 
+from bots.allocation import EVEN
 from bots.config.train import TrainConfig, load_config
 from bots.config.tree import ConfigError
 from bots.metrics import Curve
@@ -91,6 +92,10 @@ def _read(folder: Path, ids: Sequence[str]) -> RealRun:
         raise ConfigError(f"{folder} kept no rollouts (run.keep_rollouts); the fit needs them")
     table = pa.concat_tables([pq.read_table(file, columns=["step", "task", "reward"]) for file in files])
     n = config.rollout.samples
+    if config.selection.allocation != EVEN:
+        raise ConfigError(
+            f"{folder} has selection.allocation {config.selection.allocation}; the fit needs groups of one size"
+        )
     row = {task: number for number, task in enumerate(ids)}
     task = np.array([row[name] for name in table["task"].to_pylist()], np.int64).reshape(-1, n)
     rewards = table["reward"].to_numpy(zero_copy_only=False).astype(np.float64).reshape(-1, n)

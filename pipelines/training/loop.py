@@ -175,6 +175,7 @@ def split_batch(
             config.rollout.max_tokens,
             penalised=config.learner.kl_coefficient > 0,
             packed=packed,
+            group_weights=config.learner.group_weights,
         )
     # Time spent waiting for selection, engines and graders is not the batch's own.
     for phase, seconds in waited.items():

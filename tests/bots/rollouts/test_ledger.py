@@ -197,3 +197,48 @@ def test_impossible_moves_are_refused():
         ledger.graded((1, 1))
     with pytest.raises(LedgerError, match="should be ready, but is waiting"):
         ledger.train([(1, 1)])
+
+
+def test_a_group_sampled_in_rounds_keeps_its_age_and_what_it_has(tmp_path):
+    ledger = Ledger(2, 1, tmp_path / "ledger.jsonl")
+    ledger.select(1, [1, 2], [4, 6])
+    assert [ledger.rollouts((1, row)) for row in (1, 2)] == [4, 6]
+    ledger.select(2, [3, 4], [5, 5])
+    bring(ledger, (1, 1), 0)
+    bring(ledger, (2, 3), 0)
+    ledger.generate((1, 2), 0)
+    ledger.answered((1, 2), 0)
+    ledger.another_round((1, 2))
+    assert ledger.at("waiting") == [(1, 2), (2, 4)]
+    ledger.train(ledger.due())
+    ledger.select(3, [5, 6], [4, 4])
+    for key in [(3, 5), (3, 6)]:
+        bring(ledger, key, 1)
+    assert ledger.due() is None, (
+        "the group of version 0 would be too old a step later, although it only waits"
+    )
+    ledger.generate((1, 2), 1)
+    ledger.again((1, 2))
+    assert ledger.due() is None, "also after an engine was lost in its second round"
+    ledger.generate((1, 2), 1)
+    ledger.answered((1, 2), 1)
+    ledger.graded((1, 2))
+    due = ledger.due()
+    assert due == [(1, 2), (3, 5)], "it goes first, with the version of its first round"
+    ledger.train(due)
+    audit(tmp_path / "ledger.jsonl")
+
+
+def test_sizes_of_groups_in_flight_are_saved():
+    ledger = Ledger(3, 0)
+    ledger.select(1, [7, 8, 9], [2, 3, 7])
+    ledger.drop((1, 8), "its grader broke")
+    state = ledger.state()
+    assert state["rollouts"] == [2, 3, 7]
+    restored = Ledger(3, 0)
+    restored.restore(json.loads(json.dumps(state)) | {"under_way": state["under_way"]})
+    assert [restored.rollouts((1, row)) for row in (7, 8, 9)] == [2, 3, 7]
+    even = Ledger(3, 0)
+    even.select(1, [7, 8, 9])
+    assert "rollouts" not in even.state()
+    assert even.rollouts((1, 7)) is None
