@@ -155,7 +155,12 @@ def test_until_signal_goes_on_until_there_is_some(until, rewards, more):
 
 
 def test_a_snapshot_continues_with_the_same_sizes(tmp_path):
-    options = {"allocation": "signal", "allocation_options": {"measure": "mixed"}, "lam": 0.0, "selector": "random"}
+    options = {
+        "allocation": "signal",
+        "allocation_options": {"measure": "mixed"},
+        "lam": 0.0,
+        "selector": "random",
+    }
     bots = BOTS(pool_of(12), rollouts=6, seed=2, **options)
     rng = np.random.default_rng(0)
 
