@@ -15,6 +15,7 @@ from vllm.exceptions import VLLMClientError
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.request import RequestStatus
 
+from actors import cpu_shortcuts
 from actors.weights import transfer
 from actors.weights.format import Bucket, Checksum
 from bots.config.train import RolloutConfig
@@ -59,6 +60,8 @@ class Engine:
             disable_log_stats=True,
             **device,
         )
+        if not on_gpu:
+            cpu_shortcuts.install(self.llm)
         self.tokenizer = AutoTokenizer.from_pretrained(model)
         self.name = ""
         self.version = -1

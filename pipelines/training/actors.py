@@ -88,6 +88,8 @@ def start_more_engines(inputs: RunInputs, handles: ActorHandles) -> None:
     regularly: a coordinator that restarts after a crash has to be told about them again.
     """
     rollout = inputs.config.rollout
+    if rollout.engines == rollout.engines_to_start:
+        return
     try:
         driven = ray.get(handles.coordinator.drives.remote())
     except RayActorError:

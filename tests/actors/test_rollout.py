@@ -182,3 +182,42 @@ def test_a_completion_ends_at_a_stop_token_too(engine, prompts):
         assert rollout.finished
         assert (rollout.token_ids == comma).nonzero()[0].tolist() == [len(rollout.token_ids) - 1]
         assert len(rollout.logprobs) == len(rollout.token_ids), "the learner learns to write it"
+
+
+def without_shortcuts(actor):
+    """vLLM's own code in a running engine. (Imported in its process: here it would load vLLM.)"""
+    from actors import cpu_shortcuts
+
+    actor._between_steps(lambda engine: cpu_shortcuts.remove(engine.llm))
+
+
+def with_shortcuts(actor):
+    from actors import cpu_shortcuts
+
+    actor._between_steps(lambda engine: cpu_shortcuts.install(engine.llm))
+
+
+def test_shortcuts_on_a_cpu_change_no_token(engine, prompts):
+    # Longer than the seeds that are drawn at a time, and than several KV blocks.
+    def completions():
+        ray.get(engine.begin.remote("turn"))
+        # Every third without a seed of its own, so that the default generator counts too.
+        asked = [
+            Request(("train", 1, i), prompt, Sampling(4, 100), None if i % 3 == 0 else 100 + i)
+            for i, prompt in enumerate(prompts)
+        ]
+        ray.get(engine.submit.remote("turn", asked))
+        return collect(engine, "turn", len(prompts))
+
+    shortened = completions()
+    ray.get(engine.__ray_call__.remote(without_shortcuts))
+    try:
+        plain = completions()
+    finally:
+        ray.get(engine.__ray_call__.remote(with_shortcuts))
+    seeded = [i for i in range(len(prompts)) if i % 3]
+    for i in seeded:
+        for ours, theirs in zip(shortened[i], plain[i], strict=True):
+            assert ours.token_ids.tolist() == theirs.token_ids.tolist()
+            assert ours.logprobs.tolist() == theirs.logprobs.tolist()
+    assert max(len(r.token_ids) for i in seeded for r in plain[i]) > 40

@@ -1,0 +1,110 @@
+"""Shortcuts in a vLLM engine on a CPU: the same tokens in less Python, which is half of a small model's step.
+
+On a GPU the step's Python runs while the device works; on a CPU it takes time from the model. Each shortcut gives bit
+for bit what vLLM's own code gives (`tests/actors/test_rollout.py`) and is left out where vLLM is set up otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from vllm import LLM
+from vllm.v1.core.single_type_kv_cache_manager import FullAttentionManager
+from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler, apply_top_k_top_p
+
+SEEDS_AHEAD = 32
+"""Seeds drawn at a time for a seeded completion; it takes one for each token."""
+
+
+def install(llm: LLM) -> None:
+    """Install the shortcuts in an engine that lives in this process."""
+    manager, sampler = _parts(llm)
+    skip_needless_allocation(manager)
+    batch_seeds(sampler)
+
+
+def remove(llm: LLM) -> None:
+    """Give an engine vLLM's own code back, to compare the two."""
+    manager, sampler = _parts(llm)
+    vars(manager).pop("allocate_slots", None)
+    sampler.forward = sampler.forward_cpu  # type: ignore[method-assign]
+
+
+def _parts(llm: LLM) -> tuple[Any, TopKTopPSampler]:
+    """vLLM's `KVCacheManager` and its sampler."""
+    core: Any = llm.llm_engine.engine_core
+    core = core.engine_core
+    runner = core.model_executor.driver_worker.worker.model_runner
+    return core.scheduler.kv_cache_manager, runner.sampler.topk_topp_sampler
+
+
+def skip_needless_allocation(manager: Any) -> None:
+    """Don't ask for a new KV block for a token that has its place in the completion's last block.
+
+    vLLM goes through all layers of its allocator for every token of every completion; one in `block_size` needs a block
+    or completes one, which is then put into the prefix cache. manager: vLLM's `KVCacheManager`.
+    """
+    managers = manager.coordinator.single_type_managers
+    if [type(one) for one in managers] != [FullAttentionManager]:
+        return
+    (only,) = managers
+    blocks, size, full, none = (
+        only.req_to_blocks,
+        only.block_size,
+        manager.allocate_slots,
+        manager.empty_kv_cache_blocks,
+    )
+
+    def allocate_slots(
+        request: Any, num_new_tokens: int, *args: Any, num_lookahead_tokens: int = 0, **options: Any
+    ) -> Any:
+        if num_new_tokens == 1 and not args and not options and not num_lookahead_tokens:
+            end = request.num_computed_tokens + 1
+            if end % size and end < size * len(blocks.get(request.request_id, ())):
+                return none
+        return full(request, num_new_tokens, *args, num_lookahead_tokens=num_lookahead_tokens, **options)
+
+    manager.allocate_slots = allocate_slots
+
+
+def batch_seeds(sampler: TopKTopPSampler) -> None:
+    """Draw the noise seeds of a completion's next tokens at once.
+
+    vLLM draws one from each completion's generator at every step: three calls of torch for each token. Drawn together
+    they are the same numbers.
+    """
+    if sampler.forward != sampler.forward_cpu or sampler.use_fp64_gumbel:
+        return
+    drawn: WeakKeyDictionary[torch.Generator, Iterator[int]] = WeakKeyDictionary()
+
+    def seed(generator: torch.Generator) -> int:
+        ahead = drawn.get(generator)
+        found = next(ahead, None) if ahead is not None else None
+        if found is not None:
+            return found
+        more = torch.randint(0, 2**31, (SEEDS_AHEAD,), generator=generator, dtype=torch.long).tolist()
+        drawn[generator] = ahead = iter(more)
+        return next(ahead)
+
+    def forward(
+        logits: torch.Tensor,
+        generators: dict[int, torch.Generator],
+        k: torch.Tensor | None,
+        p: torch.Tensor | None,
+    ) -> tuple[torch.Tensor, torch.Tensor | None]:
+        logits = apply_top_k_top_p(logits, k, p)
+        returned = None
+        if sampler.logprobs_mode == "processed_logits":
+            returned = logits
+        elif sampler.logprobs_mode == "processed_logprobs":
+            returned = logits.log_softmax(dim=-1, dtype=torch.float32)
+        # Also where every completion has a seed: the default generator's numbers are others' too.
+        seeds = torch.randint(0, 2**31, (logits.shape[0],), dtype=torch.long)
+        if generators:
+            seeds[list(generators)] = torch.tensor([seed(generator) for generator in generators.values()])
+        return torch.ops._C.fused_gumbel_argmax(logits.to(dtype=torch.float32), seeds), returned
+
+    sampler.forward = forward  # type: ignore[method-assign]
