@@ -1,14 +1,16 @@
-"""Background work of an asyncio actor, and the sleep of those who wait for what it brings."""
+"""Background tasks of an asyncio actor, and waiting for their results."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class Chores:
-    """Tasks that run beside an actor's calls. If one fails, so does the next call that waits or looks."""
+    """Background tasks of an actor. If one fails, the next call that waits or checks raises its error."""
 
     def __init__(self) -> None:
         self._life = 0
@@ -16,19 +18,19 @@ class Chores:
         self._tasks: set[asyncio.Task[Any]] = set()
         self._failure: BaseException | None = None
 
-    def begin(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Have something done in the background; the task bears the coroutine's name."""
-        task = asyncio.create_task(work, name=work.__name__)
+    def begin(self, work: Coroutine[Any, Any, T]) -> asyncio.Task[T]:
+        """Run a coroutine in the background; the task has the coroutine's name."""
+        task = asyncio.create_task(work, name=getattr(work, "__name__", None))
         self._tasks.add(task)
         task.add_done_callback(self._finish)
         return task
 
-    def under_way(self, *names: str) -> bool:
-        """Whether a task of one of these names has not ended."""
+    def running(self, *names: str) -> bool:
+        """Whether a task with one of these names is still running."""
         return any(task.get_name() in names for task in self._tasks)
 
     def abandon(self) -> None:
-        """Cancel every task, and end the sleep of all who wait with an error: what they waited for won't come."""
+        """Cancel every task, and raise an error in every `news` that is waiting."""
         self._life += 1
         for task in self._tasks:
             task.cancel()
@@ -36,33 +38,33 @@ class Chores:
         self.tell()
 
     def fail(self, error: BaseException) -> None:
-        """Keep the first error since `forgive` for whoever waits or looks next."""
+        """Keep the first error since `forgive` for the next call that waits or checks."""
         self._failure = self._failure or error
         self.tell()
 
     def forgive(self) -> None:
-        """Forget the error: it was of the work that has been abandoned."""
+        """Forget the error: it belongs to abandoned work."""
         self._failure = None
 
     @property
     def failure(self) -> BaseException | None:
-        """The error that was kept."""
+        """The error, if there is one."""
         return self._failure
 
     def raise_failure(self) -> None:
-        """Raise the error that was kept, if any."""
+        """Raise the error, if there is one."""
         if self._failure is not None:
             raise self._failure
 
     def tell(self) -> None:
-        """Wake whoever waits for news."""
+        """Wake every `news` that is waiting."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
     async def news(self) -> None:
-        """Sleep until something has changed. Raises what went wrong meanwhile, or before."""
+        """Sleep until something has changed. Raises the error of a task that failed before or meanwhile."""
         self.raise_failure()
         waiter, life = asyncio.get_running_loop().create_future(), self._life
         self._waiters.append(waiter)

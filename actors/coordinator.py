@@ -1,10 +1,10 @@
-"""The coordinator: the whole way from selection to graded groups, off the learner's critical path.
+"""The coordinator: everything from selection to graded groups, off the learner's critical path.
 
     select → generate → grade → ready;  a step takes B ready groups, observes them, and selects the next wave
 
-The learner asks it for batches and hands it new weights; engines and graders may come, die and come back
-meanwhile, and a learner that dies does not touch them. Which groups make up a step's batch, and how far
-generation may run ahead, is the ledger's rule (`bots.rollouts.ledger`).
+The learner asks it for batches and sends it new weights. Engines and graders may join, die and restart in the
+meantime, and do not depend on the learner. Which groups make up a step's batch, and how far generation may run
+ahead, is decided by the ledger (`bots.rollouts.ledger`).
 """
 
 from __future__ import annotations
@@ -21,32 +21,33 @@ from typing import Any
 import numpy as np
 import ray
 
+from actors.batch_metrics import QueueMetrics, batch_metrics, staleness_metrics
 from actors.chores import Chores
-from actors.engine_pool import MOST_LOSSES as MOST_LOSSES
 from actors.engine_pool import EnginePool
 from actors.evaluation import Evaluation, EvaluationError
 from actors.fatal import FatalError
 from actors.grader_pool import GraderPool, GradingError, items_of
 from actors.partners import Partners
 from actors.pooled_engine import Weights
-from actors.posterior import together
-from actors.weights.channel import Channel
+from actors.posterior import merged_metrics
+from actors.weights.channel import BroadcastChannel
 from bots.allocation import EVEN
 from bots.allocation.allocator import Allocator
 from bots.belief.rewards import as_batch
+from bots.config.selection import DynamicConfig
 from bots.config.train import TrainConfig
 from bots.rollouts.encoded_pool import EncodedPool
 from bots.rollouts.ledger import EMPTY, Key, Ledger
 from bots.rollouts.request import Request, RequestKey, Sampling, request_seed
-from bots.rollouts.rollout import Group, Rollout, batch_figures, joined, rollout_table
+from bots.rollouts.rollout import Group, Rollout, joined, rollout_table
 from bots.selection import DynamicFilter
 from bots.support.arrays import Rows
 
 TRAIN = "train"
 
 
-# Restarted after a crash, it knows nothing: the learner's next call fails, and its group comes back with it from
-# the newest checkpoint.
+# After a crash it restarts empty: the learner's next call fails, and the learner group restarts with it from the
+# newest checkpoint.
 @ray.remote(num_cpus=0, max_restarts=-1)
 class Coordinator:
     """Owns selection, generation, grading and observation of a run. One per run, on the driver's node.
@@ -74,11 +75,11 @@ class Coordinator:
         train: EncodedPool,
         evaluation: EncodedPool | None,
     ) -> None:
-        """Begin, or begin again, from what `checkpoint` gave; None: from nothing. Ends what was under way.
+        """Start, or restart, from what `checkpoint` returned; None: from nothing. Cancels all work in progress.
 
-        partners, and train and evaluation, the pools with encoded prompts, are taken at the first call. (As arguments
-        of the constructor Ray would warn of them at every start, rightly: it can't know that the driver holds them.)
-        The posterior goes back too, and from here: nothing that was under way can reach it afterwards.
+        partners, and train and evaluation, the pools with encoded prompts, are read at the first call only. (If they
+        were arguments of the constructor, Ray would warn at every start: it can't know that the driver holds them.)
+        The posterior is restored from here too, so that no work in progress can reach it afterwards.
         """
         if not self._started:
             self.train, self.evaluation = train, evaluation
@@ -114,36 +115,36 @@ class Coordinator:
         return os.getpid()
 
     def drives(self) -> int:
-        """How many engines it drives or waits for; 0 before a learner group has come."""
+        """Number of engines that it drives or waits for; 0 before the first learner group."""
         return self._engines_driven
 
     def stop(self) -> None:
-        """Have the learner group stop after the step that it is in, with a checkpoint."""
+        """Ask the learner group to stop after the current step, with a checkpoint."""
         self._stopping = True
 
     def stopping(self) -> bool:
-        """Whether the run is to stop."""
+        """Whether the run has been asked to stop."""
         return self._stopping
 
     def fatal(self) -> FatalError | None:
-        """What the run is to end with, if it is."""
+        """The error that must end the run, if there is one."""
         failure = self.chores.failure if self._started else None
         return failure if isinstance(failure, FatalError) else None
 
     def add_engines(self, engines: Sequence[tuple[str, Any]]) -> None:
-        """Take more engines into the run; each is used as soon as it is up."""
+        """Add engines to the run; each is used as soon as it is up."""
         if self._started:
             self._engines_driven += len(engines)
             self.engines.add(engines)
 
-    async def invite(self, version: int, channel: Channel) -> int:
-        """Engines that are up join a broadcast of the policy version to come; returns how many they are."""
+    async def invite(self, version: int, channel: BroadcastChannel) -> int:
+        """Have the engines that are up join the broadcast of the next policy version; returns their number."""
         return self.engines.invite(version, channel)
 
     async def new_weights(self, version: int, checksum: str) -> None:
-        """A policy version lies with the broker: engines load it between two of their steps.
+        """The broker holds a new policy version: engines load it between two engine steps.
 
-        checksum: the learner's; an engine that finds another one is taken for lost.
+        checksum: the learner's; an engine that computes a different one counts as lost.
         """
         published, buckets = await self.broker.references.remote()
         if published != version:
@@ -153,59 +154,54 @@ class Coordinator:
         self._open_gate()
 
     async def next_batch(self, step: int) -> tuple[list[Group], dict[str, float], dict[str, float]]:
-        """A step's graded groups, in the order of their selection; figures; seconds waited, by what for.
+        """A step's graded groups, in the order of their selection; metrics; seconds waited, by cause.
 
         Raises RuntimeError if no group can be graded, EngineError or NoGraderError if no engine or grader is left.
         """
         self.chores.raise_failure()
         if step != self.ledger.step + 1:
-            raise RuntimeError(f"step {step} was asked for, but the step after {self.ledger.step} is due")
+            raise RuntimeError(f"step {step} was requested, but the next step is {self.ledger.step + 1}")
         waited: dict[str, float] = {}
         trained = due = await self._due(waited)
-        if self.config.selection.dynamic:
-            trained = await self._with_signal(waited)
+        if (dynamic := self.config.selection.dynamic) is not None:
+            trained = await self._with_signal(dynamic, waited)
             due = self.ledger.due() or due
         if not due:
             raise RuntimeError(f"no group of step {step} could be graded: {self.ledger.dropped[0]}")
-        figures = self._figures()
-        figures["dropped_groups"] = len(self.ledger.dropped)
+        metrics = self._queue_metrics.since_last(self.engines, self.graders, self.ledger)
+        metrics["dropped_groups"] = len(self.ledger.dropped)
         self.ledger.train(trained)
         left_out = sorted(set(due) - set(trained))
         self.ledger.leave_out(left_out, "dynamic sampling: no signal, or beyond a full batch")
-        figures["left_out_groups"] = len(left_out)
+        metrics["left_out_groups"] = len(left_out)
         taught = [self._groups[key] for key in trained]
         groups = [self._groups.pop(key) for key in due]
-        versions = np.array([r.version for group in groups for r in group.rollouts])
-        figures |= batch_figures(groups) | {
-            "staleness": int(step - 1 - versions.min()),
-            "staleness_mean": float(step - 1 - versions.mean()),
-            "select_seconds": self._select_seconds,
-            "select_wait_seconds": waited.get("select", 0.0),
-        }
+        metrics |= batch_metrics(groups) | staleness_metrics(groups, step)
+        metrics["select_seconds"] = self._select_seconds
+        metrics["select_wait_seconds"] = waited.get("select", 0.0)
         if self.config.run.keep_rollouts:
             kept = groups + self._ungraded
             ids = self.train.pool.ids([group.row for group in kept])
             self._keeping.append(self.journal.keep.remote(step, rollout_table(step, ids, kept)))
         self._ungraded = []
         # The beliefs need the rewards, not the new weights: the next tasks are drawn while this batch trains.
-        self._observed = self.chores.begin(self._observe(due, groups))
+        self._observed = self.chores.begin(self._observe(groups))
         self.chores.begin(self._select(after=self._observed))
-        return taught, figures, waited
+        return taught, metrics, waited
 
     async def _due(self, waited: dict[str, float]) -> list[Key]:
-        """The next batch once it is there; adds what was waited for, in seconds."""
+        """The next batch once it is ready; adds the seconds waited, by cause, to `waited`."""
         while (due := self.ledger.due()) is None:
             started, blocked_by = time.perf_counter(), self._blocked_by()
             await self.chores.news()
             waited[blocked_by] = waited.get(blocked_by, 0.0) + time.perf_counter() - started
         return due
 
-    async def _with_signal(self, waited: dict[str, float]) -> list[Key]:
-        """Dynamic sampling: the groups to train on, further tasks being selected while there are too few.
+    async def _with_signal(self, settings: DynamicConfig, waited: dict[str, float]) -> list[Key]:
+        """Dynamic sampling: the groups to train on; selects more tasks while there are too few.
 
-        Where not one group has signal it is all of them: a batch without signal, as without the filter.
+        If no group has signal, returns all of them: a batch without signal, as without the filter.
         """
-        settings = self.config.selection.dynamic
         chosen = DynamicFilter(
             self.config.selection.tasks, settings.oversample, settings.least_deviation, settings.rounds
         )
@@ -237,13 +233,13 @@ class Coordinator:
         self._open_gate()
 
     async def observed(self) -> dict[str, float]:
-        """What the posterior made of the last batch: the figures of `BOTS.metrics`."""
+        """The posterior's metrics of the last batch (`BOTS.metrics`)."""
         return await asyncio.shield(self._observed) if self._observed is not None else {}
 
     async def evaluate(self, step: int) -> dict[str, float]:
         """Mean reward of the newest policy, that of `step`, on the held-out tasks, in all and by domain.
 
-        Raises EvaluationError if a task cannot be answered.
+        Raises EvaluationError if a task gets no completions.
         """
         if self.evaluation is None:
             return {}
@@ -256,11 +252,11 @@ class Coordinator:
         return evaluation.scores()
 
     async def checkpoint(self) -> tuple[bytes, dict[int, list[int]], dict[str, Any]]:
-        """The posterior's snapshot, the selections it keeps, and the ledger, all as after the last batch.
+        """The posterior's snapshot, the selections it keeps, and the ledger's state, all as of the last batch.
 
-        The ledger's file and the rollouts are on disk when it returns: a checkpoint must not run ahead of them.
+        The ledger's file and the rollouts are on disk when it returns: a checkpoint must not be ahead of them.
         """
-        while self.chores.under_way("_observe", "_select"):
+        while self.chores.running("_observe", "_select"):
             await self.chores.news()
         await self.kept()
         self.ledger.sync()
@@ -276,7 +272,7 @@ class Coordinator:
     # Selection
 
     async def _select(self, after: asyncio.Task[Any] | None = None) -> None:
-        """Draw every wave that may be drawn."""
+        """Select every wave that may be selected now."""
         if after is not None:
             await after
         async with self._selecting:
@@ -293,22 +289,23 @@ class Coordinator:
         """Completions of each task that was just selected; None: n for all."""
         if self.config.selection.allocation == EVEN:
             return None
-        return await self.posterior.rollouts.remote(wave, refill)
+        counts: Rows = await self.posterior.rollouts.remote(wave, refill)
+        return counts
 
-    async def _observe(self, keys: Sequence[Key], groups: Sequence[Group]) -> dict[str, float]:
-        """Tell the posterior what a batch showed, wave by wave."""
-        figures: dict[str, float] = {}
-        for wave in sorted({wave for wave, _ in keys}):
-            of_wave = [group for (w, _), group in zip(keys, groups, strict=True) if w == wave]
+    async def _observe(self, groups: Sequence[Group]) -> dict[str, float]:
+        """Send a batch's rewards to the posterior, wave by wave; returns its metrics."""
+        metrics: dict[str, float] = {}
+        for wave in sorted({group.wave for group in groups}):
+            of_wave = [group for group in groups if group.wave == wave]
             rows = np.array([group.row for group in of_wave], np.int64)
             rewards = as_batch([group.rewards for group in of_wave])
-            figures = together(figures, await self.posterior.observe.remote(wave, rows, rewards))
-        return figures
+            metrics = merged_metrics(metrics, await self.posterior.observe.remote(wave, rows, rewards))
+        return metrics
 
     # Generation
 
     def _open_gate(self) -> None:
-        """Hand the engines what the newest policy version allows."""
+        """Send the engines the requests that the newest policy version allows."""
         able = [key for key in self._gated if self.ledger.may_begin(key, self._version)]
         self._gated = self._gated[len(able) :]
         self.engines.submit(self._request(*key) for key in able)
@@ -328,7 +325,7 @@ class Coordinator:
 
     def _answered(self, key: RequestKey, rollouts: list[Rollout]) -> None:
         purpose, wave, row = key
-        pool = self.train if purpose == TRAIN else self.evaluation
+        pool = self._pool_of(purpose)
         group = Group(row, pool.prompts[row], rollouts, wave=wave)
         if purpose == TRAIN:
             self.ledger.answered((wave, row), min(rollout.version for rollout in rollouts))
@@ -350,8 +347,8 @@ class Coordinator:
         if purpose == TRAIN:
             self._drop((wave, row), reason)
         else:
-            (task,) = self.evaluation.pool.ids(np.array([row], np.int64))
-            self.chores.fail(EvaluationError(f"evaluation task {task} cannot be answered: {reason}"))
+            (task,) = self._pool_of(purpose).pool.ids(np.array([row], np.int64))
+            self.chores.fail(EvaluationError(f"evaluation task {task} gets no completions: {reason}"))
 
     # Grading
 
@@ -365,6 +362,7 @@ class Coordinator:
             group.reasons = [str(error)] * len(group.rollouts)
         purpose, wave, row = key
         if purpose != TRAIN:
+            assert self._evaluation is not None
             self._evaluation.add(row, group)
             self.chores.tell()
             return
@@ -379,7 +377,7 @@ class Coordinator:
             self.ledger.graded((wave, row))
             self._groups[wave, row] = group
         else:
-            # A partial group would bias its advantage, so one that could not be graded is dropped whole.
+            # A partial group would bias the advantage, so a group with an ungraded completion is dropped as a whole.
             hole = int(np.flatnonzero(np.isnan(group.rewards))[0])
             self._ungraded.append(group)
             self._drop((wave, row), group.reasons[hole])
@@ -390,13 +388,13 @@ class Coordinator:
         self.ledger.drop(key, reason)
         self.chores.tell()
 
-    # The start, and figures
+    # Start, and small lookups
 
     def _start(self, partners: Partners) -> None:
         self._started = True
         self.posterior, self.broker, self.journal = partners.posterior, partners.broker, partners.journal
         self.chores = Chores()
-        self._last_figures: tuple[float, dict[str, float]] = (time.monotonic(), {})
+        self._queue_metrics = QueueMetrics()
         self.engines = EnginePool(
             self.config.rollout,
             self._begun,
@@ -416,36 +414,12 @@ class Coordinator:
         self.engines.add(partners.engines)
         self.graders.add(partners.graders)
 
+    def _pool_of(self, purpose: str) -> EncodedPool:
+        pool = self.train if purpose == TRAIN else self.evaluation
+        assert pool is not None, f"a request for {purpose} without an evaluation pool"
+        return pool
+
     def _blocked_by(self) -> str:
         if not len(self.ledger):
             return "select"
         return "generate" if self.ledger.blocked_by() == "generating" else "grade"
-
-    def _figures(self) -> dict[str, Any]:
-        """Engines and queues since the last batch."""
-        now, busy = time.monotonic(), self.engines.busy_seconds
-        since, busy_before = self._last_figures
-        self._last_figures = now, busy
-        shares = {
-            name: (seconds - busy_before[name]) / (now - since)
-            for name, seconds in busy.items()
-            if name in busy_before
-        }
-        counts = self.ledger.counts()
-        figures: dict[str, Any] = {
-            "engines": self.engines.up,
-            "engine_busy_share": sum(shares.values()) / max(1, len(shares)),
-            "engine_losses": self.engines.losses,
-            "grader_losses": self.graders.losses,
-            "weights_load_seconds": self.engines.load_seconds,
-            **{f"queue/{place}": float(count) for place, count in counts.items()},
-        }
-        if shares:
-            idlest, busiest = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
-            figures |= {
-                "engine_busy_share_min": shares[idlest],
-                "engine_busy_share_max": shares[busiest],
-                "engine_least_busy": idlest,
-                "engine_most_busy": busiest,
-            }
-        return figures

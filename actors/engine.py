@@ -153,7 +153,7 @@ class Engine:
     @property
     def partial_answers(self) -> int:
         """Complete answers of prompts whose other answers still grow."""
-        return self._answers - sum(self._scheduler.get_request_counts())
+        return self._answers - int(sum(self._scheduler.get_request_counts()))
 
     @property
     def unbegun(self) -> int:

@@ -17,7 +17,7 @@ from ray.exceptions import RayActorError, RayError, RayTaskError
 
 from actors.pooled_engine import LOSSES_TO_BE_ALONE as _LOSSES_TO_BE_ALONE
 from actors.pooled_engine import PooledEngine, Weights
-from actors.weights.channel import Channel
+from actors.weights.channel import BroadcastChannel
 from actors.within import within
 from bots.config.train import RolloutConfig
 from bots.rollouts.request import Request, RequestKey
@@ -129,7 +129,7 @@ class EnginePool:
         for engine in self._engines:
             engine.outdated.set()
 
-    def invite(self, version: int, channel: Channel) -> int:
+    def invite(self, version: int, channel: BroadcastChannel) -> int:
         """Have the engines that are up join a broadcast of the weights to come; returns how many they are.
 
         `set_weights` of the same version must follow. An engine that is not up then loads from the object store.

@@ -1,4 +1,4 @@
-"""One evaluation: the held-out tasks, answered by the newest policy and graded."""
+"""One evaluation: the newest policy's completions of the held-out tasks, graded."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ EVALUATE = "evaluate"
 
 
 class EvaluationError(FatalError):
-    """A held-out task that cannot be answered: without it the score could not be compared with those before."""
+    """A held-out task got no completions; without it the score would not be comparable to earlier ones."""
 
 
 class Evaluation:
-    """The groups of an evaluation as they come in; each is added once, by its row of the held-out pool.
+    """Collects the groups of an evaluation; each is added once, by its row of the held-out pool.
 
     pool: the held-out tasks with encoded prompts.
     """
@@ -31,7 +31,7 @@ class Evaluation:
         self._groups: dict[int, Group] = {}
 
     def requests(self) -> list[Request]:
-        """One for each task, the same at every evaluation: what differs between two scores is the policy alone."""
+        """One request per task, the same at every evaluation: scores differ only by the policy."""
         own, rollout = self._config.evaluation, self._config.rollout
         sampling = Sampling(
             own.samples, rollout.max_tokens, own.temperature, rollout.top_p, self.pool.stop_ids
@@ -48,23 +48,23 @@ class Evaluation:
         ]
 
     def add(self, row: int, group: Group) -> None:
-        """Take a graded group."""
+        """Add a graded group."""
         self._groups[row] = group
 
     @property
     def done(self) -> bool:
-        """Whether all are there."""
+        """Whether every task has its group."""
         return len(self._groups) == len(self.pool.pool)
 
     def scores(self) -> dict[str, float]:
-        """Mean reward, in all (`score`) and by domain (`score/DOMAIN`), of the tasks that could be graded.
+        """Mean reward, overall (`score`) and by domain (`score/DOMAIN`), of the tasks that could be graded.
 
-        `evaluation_ungraded` counts the others. Raises RuntimeError where there are only such.
+        `evaluation_ungraded` counts the others. Raises RuntimeError if no task could be graded.
         """
         means = np.array([_mean_reward(self._groups[row]) for row in range(len(self.pool.pool))])
         ungraded = int(np.isnan(means).sum())
         if ungraded == len(means):
-            raise RuntimeError("not one answer to the evaluation tasks could be graded")
+            raise RuntimeError("none of the completions of the evaluation tasks could be graded")
         scores = {"score": float(np.nanmean(means)), "evaluation_ungraded": float(ungraded)}
         for code, domain in enumerate(self.pool.pool.domains):
             of_domain = means[self.pool.pool.domain_codes == code]
@@ -73,7 +73,7 @@ class Evaluation:
         return scores
 
     def table(self, step: int) -> pa.Table:
-        """The answers, as `rollout_table` has them."""
+        """The completions, as `rollout_table` writes them."""
         rows = sorted(self._groups)
         ids = self.pool.pool.ids(np.array(rows, np.int64))
         return rollout_table(step, ids, [self._groups[row] for row in rows])

@@ -1,5 +1,5 @@
-"""What ends a run at once."""
+"""Errors that end a run at once."""
 
 
 class FatalError(RuntimeError):
-    """An error that a restart of the learner group cannot mend: the run ends with it instead of trying again."""
+    """An error that restarting the learner group cannot fix: the run ends instead of retrying."""

@@ -1,14 +1,14 @@
-"""DeepSpeed without what a learner has no use for: less to load, and nothing to compile."""
+"""DeepSpeed without the parts that a learner does not use: fewer imports, and nothing to compile."""
 
 import logging
 
 from actors.loading import loading
 
-# Its autotuner would import MLflow wherever that is installed: a second of each rank's start.
+# Its autotuner imports MLflow if it is installed, which costs each rank a second.
 with loading(without=["mlflow"]):
     import deepspeed
 
-# DeepSpeed would build a shared-memory collective with a C++ compiler, 20 s and 69 MB a rank; gloo serves.
+# DeepSpeed would compile a shared-memory collective, 20 s and 69 MB per rank; gloo is enough.
 deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
 logging.getLogger("DeepSpeed").setLevel(logging.WARNING)
 

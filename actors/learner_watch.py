@@ -1,8 +1,8 @@
-"""A watch over the learner's ranks: which one is silent or has not come, by its number and node.
+"""Watches the learner's ranks: names the rank that is silent or late, with its node.
 
-A collective operation that one rank never enters keeps the others inside, in C++ or on a GPU, where no exception
-reaches them and nobody is named. So each rank tells the others, through the group's key-value store, that it lives and
-how far it has come, and works in a thread that can be left behind. That serves gloo and NCCL alike.
+If one rank never enters a collective operation, the others hang in it, in C++ or on a GPU, where no exception reaches
+them and nothing says which rank is missing. So each rank reports to the others through the group's key-value store
+that it is alive and how far it is, and does its work in a thread that can be abandoned. This works for gloo and NCCL.
 """
 
 from __future__ import annotations
@@ -12,20 +12,21 @@ import threading
 from collections.abc import Callable
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore
 
 T = TypeVar("T")
 
 
 class RankTimeout(TimeoutError):
-    """A rank that hangs or is gone, by number and node, and the phase in which it was waited for."""
+    """A rank hangs or is gone; names its number, its node and the phase."""
 
 
 @dataclass
 class _Heard:
-    """What a rank last told. quiet: this rank's pauses since."""
+    """A rank's last report. quiet: pauses of this rank since then."""
 
     beat: int = -1
     arrivals: int = 0
@@ -38,27 +39,28 @@ class _Heard:
 class RankWatch:
     """One rank's watch over the others; all ranks make one, in an initialised `torch.distributed` group.
 
-    limit_s: silence, or time to wait for one, after which a rank is taken for lost. node: this rank's, for messages.
+    limit_s: a rank counts as lost after this many seconds of silence or delay. node: this rank's, for messages.
     """
 
     def __init__(self, limit_s: float, node: str = "") -> None:
         self.limit_s = limit_s
         self._rank, self._size = dist.get_rank(), dist.get_world_size()
         self._pause = min(1.0, limit_s / 10)
-        # A connection of its own: on the group's own one, a call that waits would hold up the others.
-        self._store = dist.PrefixStore("watch", dist.distributed_c10d._get_default_store().clone())
+        # A separate connection: on the group's own, a blocking call would hold up all others.
+        store: Any = dist.distributed_c10d._get_default_store()
+        self._store = PrefixStore("watch", store.clone())
         self._mine = _Heard(node=node)
-        # All under rank 0's eyes, and rank 0 under theirs: with thousands of ranks everyone's would be too many.
+        # Rank 0 watches all, and all watch rank 0: everyone watching everyone would not scale to thousands of ranks.
         self._others = {rank: _Heard() for rank in (range(1, self._size) if self._rank == 0 else [0])}
         self._ended = threading.Event()
 
     def arrive(self, phase: str) -> None:
-        """Note that this rank has come to a place to which all come; it is in `phase` from now on."""
+        """Record that this rank has reached a meeting point of all ranks; it is in `phase` from now on."""
         self._mine.arrivals += 1
         self._mine.phase = phase
 
     def late(self) -> str:
-        """The ranks that have not come to where this one is, as far as they told; empty if none is known."""
+        """The ranks known to be behind this one; empty if none is."""
         told = {rank: self._ask(rank) for rank in range(self._size) if rank != self._rank}
         return "; ".join(
             f"rank {rank} on {other.node} has not come, it {'ended' if other.left else 'is'} in {other.phase!r}"
@@ -67,10 +69,10 @@ class RankWatch:
         )
 
     def run(self, work: Callable[[], T]) -> T:
-        """Do `work`, and return or raise as it does; the ranks run together, each its own.
+        """Run `work` and return its result or raise its error; all ranks call this together.
 
-        Raises RankTimeout as soon as another rank has been silent for the limit; `work` is then left where it is, in
-        most cases in a collective operation, and only the process's end ends it.
+        Raises RankTimeout as soon as another rank has been silent for the limit; `work` is then abandoned, mostly in a
+        collective operation, and ends only with the process.
         """
         if self._size == 1:
             return work()
@@ -91,19 +93,19 @@ class RankWatch:
                     f"{self._mine.phase}: {silent} within learner.timeout_s = {self.limit_s:g} s: it hangs, or its "
                     "node is out of reach"
                 )
-        # Whoever ends is silent from now on, and is not to be missed.
+        # This rank is silent from now on, and must not count as lost.
         self._ended.set()
         beating.join(self.limit_s)
         return done.result()
 
     def _ask(self, rank: int) -> _Heard | None:
-        """What a rank told last, if it ever did."""
+        """A rank's last report, if it made one."""
         if not self._store.check([str(rank)]):
             return None
         return _Heard(*json.loads(self._store.get(str(rank))))
 
     def _silent(self) -> str:
-        """The silent ranks. Time is counted in own pauses: to a rank that was stopped itself, all would look silent."""
+        """The silent ranks. Time is counted in own pauses: to a rank that was itself stopped, all would look silent."""
         limit = self.limit_s / self._pause
         for other in self._others.values():
             other.quiet += 1
@@ -114,7 +116,7 @@ class RankWatch:
         )
 
     def _beat(self) -> None:
-        """Tell and hear, round by round, in a thread of its own: a store whose process is stopped never returns."""
+        """Report and read reports, over and over, in a separate thread: a call to a stopped store never returns."""
         try:
             while True:
                 last = self._ended.is_set()
@@ -130,5 +132,5 @@ class RankWatch:
                     return
                 self._ended.wait(self._pause)
         except RuntimeError:
-            # The store is gone, and rank 0 with it, which is silent from now on; if Ray is not quicker, `run` names it.
+            # The store is gone, and rank 0 with it: it is silent from now on, and `run` names it unless Ray is quicker.
             return

@@ -1,4 +1,4 @@
-"""Large packages loaded in less time: most of what a job does before its first step is to import them."""
+"""Faster imports of large packages: most of a job's start-up time is imports."""
 
 from __future__ import annotations
 
@@ -7,32 +7,34 @@ import gc
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from types import ModuleType
 
 
 @contextmanager
 def loading(without: Sequence[str] = ()) -> Iterator[None]:
-    """To import in: without collecting garbage, of which an import makes next to none, and without some packages.
+    """Import inside this context: garbage collection is off, since imports leave almost no garbage.
 
-    What was loaded stays for as long as the process does, so later collections leave it out (`gc.freeze`); vLLM asks
-    for five while it starts. The lab's engine is up after two thirds of the CPU time that it took, and a learner's code
-    is there after half (`benchmarks/startup.py`). without: packages that something on the way would import where they
-    are installed, but can do without; those that are loaded already stay as they are.
+    Imported modules live as long as the process, so later collections skip them (`gc.freeze`); vLLM runs five while it
+    starts. The lab's engine then starts in two thirds of the CPU time, and a learner's imports take half
+    (`benchmarks/startup.py`). without: optional packages that must not be imported on the way; those that are already
+    loaded stay.
     """
     collects = gc.isenabled()
     loaded = len(sys.modules)
     absent = [name for name in without if name not in sys.modules]
     gc.disable()
-    # What Python takes for "there is no such package".
-    sys.modules.update(dict.fromkeys(absent))
+    # None in `sys.modules` makes an import raise ModuleNotFoundError. The stubs do not know of it.
+    modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
+    modules.update(dict.fromkeys(absent))
     try:
         yield
     finally:
         for name in absent:
             del sys.modules[name]
-        # Not where all had been loaded before: what the process has made since then may go.
+        # Not if everything was loaded before: objects made since then may be garbage.
         if len(sys.modules) > loaded:
             gc.freeze()
-            # What is still frozen when Python ends is not freed, which packages written in C++ then report as leaks.
+            # Objects still frozen at exit are never freed, and C++ packages report them as leaks.
             atexit.register(gc.unfreeze)
         if collects:
             gc.enable()

@@ -1,4 +1,4 @@
-"""Whom a coordinator works with."""
+"""Actor handles the coordinator uses."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Partners:
-    """Handles of the actors that a coordinator works with; engines and graders with their names."""
+    """Handles of the actors that the coordinator uses; engines and graders with their names."""
 
     posterior: Any
     broker: Any

@@ -25,7 +25,7 @@ class Weights:
     """A policy version in the object store."""
 
     version: int
-    buckets: list[ray.ObjectRef]
+    buckets: list[ray.ObjectRef[Any]]
     checksum: str
 
 

@@ -1,4 +1,4 @@
-"""The posterior actor: the run's only keeper of beliefs. A thin, restartable shell around `bots.BOTS`."""
+"""The posterior actor: holds a run's beliefs. A thin, restartable shell around `bots.BOTS`."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from bots.support.event_log import EventLog
 from bots.support.files import replacing
 
 WAVE = "step"
-"""Key of the wave in the log: logs of saved runs have this name."""
+"""Key of the wave in the log; the name is that of saved runs."""
 
 
 def write_pool(pool: TaskPool, path: Path) -> None:
@@ -38,32 +38,31 @@ def write_pool(pool: TaskPool, path: Path) -> None:
         writer.write_table(table)
 
 
-def together(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """The figures of two observations of one batch, made one after the other; `first` may be empty.
+def merged_metrics(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """The metrics of two consecutive observations of one batch as one; `first` may be empty.
 
-    What is of the batch is added up or averaged by tasks; of the rest the newest counts.
+    Metrics of the batch are summed or averaged over tasks; for all others the second observation's value counts.
     """
     if not first:
         return second
     out = first | second
-    tasks = [figures["posterior/batch/tasks"] for figures in (first, second)]
-    for name in second:
-        pair = first.get(name), second[name]
+    tasks = [metrics["posterior/batch/tasks"] for metrics in (first, second)]
+    for name, value in second.items():
         if name.startswith("beliefs/"):
-            out[name] = [round(a + b, 4) for a, b in zip(*pair, strict=True)]
+            out[name] = [round(a + b, 4) for a, b in zip(first[name], value, strict=True)]
         elif name in ("observe_seconds", "posterior/batch/tasks"):
-            out[name] = sum(pair)
+            out[name] = first[name] + value
         elif name.startswith("posterior/batch/"):
-            out[name] = sum(value * n for value, n in zip(pair, tasks, strict=True)) / sum(tasks)
+            out[name] = (first[name] * tasks[0] + value * tasks[1]) / sum(tasks)
     return out
 
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class PosteriorActor:
-    """Selects tasks and takes in what was observed.
+    """Selects tasks and updates the beliefs.
 
-    Every call is logged before it is acted upon, so an actor that dies comes back as it was: snapshot,
-    then the log replayed. Calls are idempotent by wave, because Ray repeats the ones that were pending.
+    Every call is logged before it takes effect, so a restarted actor restores its exact state: the snapshot, then the
+    log replayed. Calls are idempotent by wave, because Ray repeats pending calls.
 
     pool: file that `write_pool` wrote. anchors: names of its weak and strong columns. settings: keyword
     arguments of `BOTS`. folder: where snapshot and log are kept.
@@ -72,7 +71,7 @@ class PosteriorActor:
     def __init__(
         self, pool: str, anchors: tuple[str | None, str | None], settings: dict[str, Any], folder: str
     ) -> None:
-        # From a file, not from the object store: a restarted actor must find it whatever else has died.
+        # From a file, not from the object store: a restarted actor must find it after any failure.
         with pa.memory_map(pool) as file:
             self.pool = TaskPool.from_arrow(ipc.open_file(file).read_all(), *anchors)
         self.folder = Path(folder)
@@ -120,15 +119,15 @@ class PosteriorActor:
                 "rewards": [group.tolist() for group in rewards],
             }
         )
-        figures = {f"posterior/{name}": value for name, value in self.bots.metrics().items()}
+        metrics = {f"posterior/{name}": value for name, value in self.bots.metrics().items()}
         expected = self.expected[wave, tuple(rows.tolist())]
-        return figures | expected | {"observe_seconds": time.perf_counter() - started}
+        return metrics | expected | {"observe_seconds": time.perf_counter() - started}
 
     def survey(self) -> dict[str, Any]:
         """The whole pool at a glance, O(K), for evaluation steps.
 
         Returns `beliefs/pool`, how its posterior means are spread, and `coverage`, the share of its tasks that have
-        been observed at least once: a selector that turns in a circle teaches few tasks much.
+        been observed at least once: low if a selector keeps picking the same few tasks.
         """
         seen = np.count_nonzero(self.bots.table()["observations"].to_numpy())
         return pool_bins(self.bots.alpha, self.bots.beta) | {"coverage": seen / len(self.bots)}
@@ -152,7 +151,7 @@ class PosteriorActor:
             self._apply(event)
 
     def reset(self) -> None:
-        """Go back to the beginning: a learner that died before its first checkpoint starts there."""
+        """Start over, for a learner that died before its first checkpoint."""
         (self.folder / "snapshot.arrow").unlink(missing_ok=True)
         self.log.clear()
         self._load()
@@ -186,7 +185,7 @@ class PosteriorActor:
         wave = event[WAVE]
         match event["do"]:
             case "select":
-                # Only the newest matters: the coordinator never asks for an older one again.
+                # Only the newest matters: the coordinator never requests an older one again.
                 exclude = event.get("exclude", [])
                 rows = self.bots.select(event["tasks"], step=wave, exclude=exclude)
                 self.selected = {(wave, event.get("refill", 0)): rows}

@@ -15,13 +15,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray
 
 from actors.loading import loading
 from actors.weights.broadcast import receive
-from actors.weights.channel import Channel
+from actors.weights.channel import BroadcastChannel
 from actors.weights.format import checksum_of
 from bots.config.train import RolloutConfig
 from bots.rollouts.request import RefusedError, Request, RequestKey
@@ -30,7 +30,7 @@ from bots.rollouts.rollout import Rollout
 if TYPE_CHECKING:
     from actors.engine import Engine
 
-
+T = TypeVar("T")
 _LINGER_SECONDS = 0.05
 
 
@@ -54,7 +54,7 @@ class Collected:
 
 
 # Several calls at a time: one waits for groups while others hand in requests and weights.
-@ray.remote(max_concurrency=8, max_restarts=-1)
+@ray.remote(max_concurrency=8, max_restarts=-1)  # type: ignore[call-overload]  # not in Ray's annotations
 class RolloutActor:
     """Answers prompts and takes new weights. Its settings are the configuration's `rollout` section.
 
@@ -168,7 +168,7 @@ class RolloutActor:
 
         return self._between_steps(remove)
 
-    def load(self, buckets: list[ray.ObjectRef], version: int) -> tuple[str, str, float]:
+    def load(self, buckets: list[ray.ObjectRef[Any]], version: int) -> tuple[str, str, float]:
         """Load a policy version from the object store: the actor's name, the checksum and the seconds."""
         started = time.perf_counter()
         weights = ray.get(buckets)
@@ -177,21 +177,21 @@ class RolloutActor:
         checksum = self._between_steps(lambda engine: engine.load(weights, version, known))
         return self.name, checksum, time.perf_counter() - started
 
-    def receive(self, channel: Channel, version: int) -> tuple[str, str, float]:
+    def receive(self, channel: BroadcastChannel, version: int) -> tuple[str, str, float]:
         """Load a policy version from a broadcast, bucket by bucket as they come; returns as `load` does."""
         started = time.perf_counter()
         checksum = self._between_steps(lambda engine: engine.load(receive(channel), version))
         return self.name, checksum, time.perf_counter() - started
 
-    def _post(self, call: Callable[[Engine], Any]) -> Future[Any]:
-        done: Future[Any] = Future()
+    def _post(self, call: Callable[[Engine], T]) -> Future[T]:
+        done: Future[T] = Future()
         with self._changed:
             self._raise_failure()
             self._calls.append((call, done))
             self._changed.notify_all()
         return done
 
-    def _between_steps(self, call: Callable[[Engine], Any]) -> Any:
+    def _between_steps(self, call: Callable[[Engine], T]) -> T:
         return self._post(call).result()
 
     def _raise_failure(self) -> None:

@@ -1,4 +1,4 @@
-"""Waiting for an actor's answer inside an event loop, with a limit."""
+"""Waiting for an actor call inside an event loop, with a time limit."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import ray
 
 
-async def within(seconds: float, call: ray.ObjectRef) -> Any:
-    """The answer of a call. Raises TimeoutError after `seconds`, or what the call raised."""
+async def within(seconds: float, call: ray.ObjectRef[Any]) -> Any:
+    """The result of a call. Raises TimeoutError after `seconds`, or the call's own error."""
 
-    async def answer() -> Any:
+    async def result() -> Any:
         return await call
 
-    return await asyncio.wait_for(answer(), seconds)
+    return await asyncio.wait_for(result(), seconds)

@@ -41,7 +41,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config
 from actors.environment import engine_environment, learner_environment
 from actors.weights.broadcast import receive
 from actors.weights.broker import WeightBroker
-from actors.weights.channel import Channel
+from actors.weights.channel import BroadcastChannel
 from actors.weights.format import Checksum
 from actors.weights.sync import BUCKET_BYTES, BroadcastSync, ObjectStoreSync
 from bots.config.train import LearnerConfig, ModelConfig, RolloutConfig
@@ -150,7 +150,7 @@ class Announcements:
         self.newest = (-1, "")
         self.receiving: Any = None
 
-    def invite(self, version: int, channel: Channel) -> int:
+    def invite(self, version: int, channel: BroadcastChannel) -> int:
         """Have the receiver join a broadcast."""
         self.receiving = self.receiver.receive.remote(channel.for_seat(1, 2), version)
         return 1
@@ -208,7 +208,7 @@ class Receiver:
             raise RuntimeError(f"received {found}, the learner sent {expected}")
         return seconds, peak
 
-    def receive(self, channel: Channel, version: int) -> tuple[float, int, str]:
+    def receive(self, channel: BroadcastChannel, version: int) -> tuple[float, int, str]:
         """Seconds, peak bytes and checksum of a version that comes by broadcast."""
         return self._timed(lambda: receive(channel), version)
 

@@ -1,4 +1,4 @@
-"""Where a run's figures go besides its folder: Prometheus by Ray's dashboard, Weights & Biases, MLflow."""
+"""Where metrics go besides the run's folder: Prometheus through Ray's dashboard, Weights & Biases, MLflow."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from typing import Any
 
 from actors.trackers.gauges import RayGauges
 from actors.trackers.mlflow_run import MLflow
-from actors.trackers.passing_on import Tracker, Trackers
+from actors.trackers.passing_on import ExternalTracker, Tracker, Trackers
 from actors.trackers.wandb_run import WeightsAndBiases
 
-KINDS = {"wandb": WeightsAndBiases, "mlflow": MLflow}
-"""Names of `run.trackers`, which are the packages that they need."""
+KINDS: dict[str, type[ExternalTracker]] = {"wandb": WeightsAndBiases, "mlflow": MLflow}
+"""Names for `run.trackers`; each is also the package that it needs."""
 
 
 def require(names: Sequence[str]) -> None:
-    """Raise ValueError for a tracker that is unknown, not installed, not signed in to, or that does not answer."""
+    """Raise ValueError for a tracker that is unknown, not installed, not signed in to, or unreachable."""
     for name in names:
         if name not in KINDS:
             raise ValueError(f"run.trackers names {name!r}; it can hold {', '.join(KINDS)}")
@@ -33,13 +33,13 @@ def require(names: Sequence[str]) -> None:
 def open_trackers(names: Sequence[str], folder: Path, config: Mapping[str, Any]) -> Trackers:
     """Ray's gauges, and the named trackers. config: the run's resolved configuration, stored with the run.
 
-    Raises nothing for a tracker that cannot be opened now: `require` is what refuses, before a run starts.
+    Raises nothing for a tracker that cannot be opened now; `require` refuses those before a run starts.
     """
     name = str(config.get("run", {}).get("name", folder.name))
 
     def opener(kind: str) -> Callable[[], Tracker]:
         def opened() -> Tracker:
-            # Its own client would try for minutes to reach a server that is away, or ask for a key.
+            # The client itself would retry a missing server for minutes, or prompt for a key.
             require([kind])
             return KINDS[kind](name, folder, config)
 
@@ -49,5 +49,5 @@ def open_trackers(names: Sequence[str], folder: Path, config: Mapping[str, Any])
 
 
 def tracker_variables() -> dict[str, str]:
-    """What this process's environment says of the trackers: addresses, projects, keys."""
+    """This process's environment variables for the trackers: addresses, projects, keys."""
     return {name: value for name, value in os.environ.items() if name.startswith(("WANDB_", "MLFLOW_"))}

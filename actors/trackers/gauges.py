@@ -1,4 +1,4 @@
-"""The run's figures as gauges of Ray, for Prometheus and Ray's dashboard."""
+"""The run's metrics as gauges of Ray, for Prometheus and Ray's dashboard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TAGGED = (
     ("posterior/evidence/capability/", "posterior_evidence_capability", "domain"),
     ("seconds/", "phase_seconds", "phase"),
 )
-"""Prefix of a figure, its gauge, and the tag that its rest becomes."""
+"""Prefix of a metric, its gauge, and the tag that the rest of its name becomes."""
 
 
 class RayGauges:
@@ -24,9 +24,9 @@ class RayGauges:
         self._run = run
         self._gauges: dict[str, Any] = {}
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
         """Set the gauges."""
-        for name, value in {**figures, "step": float(step)}.items():
+        for name, value in {**metrics, "step": float(step)}.items():
             gauge, tags = gauge_of(name)
             self._gauge(gauge, tuple(tags)).set(value, {"run": self._run, **tags})
 
@@ -36,18 +36,18 @@ class RayGauges:
     def _gauge(self, name: str, tags: tuple[str, ...]) -> Any:
         from ray.util.metrics import Gauge
 
-        # One gauge of a name has one set of tags, so `score` of all tasks bears an empty domain.
+        # One gauge of a name has one set of tags, so the overall `score` has an empty domain.
         if name not in self._gauges:
             keys = ("run", *tags)
             self._gauges[name] = Gauge(name, description=f"BOTS: {name.removeprefix('bots_')}", tag_keys=keys)
         return self._gauges[name]
 
 
-def gauge_of(figure: str) -> tuple[str, dict[str, str]]:
-    """The gauge of a figure, and its tags besides the run."""
+def gauge_of(metric: str) -> tuple[str, dict[str, str]]:
+    """The gauge of a metric, and its tags besides the run."""
     for prefix, name, tag in TAGGED:
-        if figure == prefix.rstrip("/") and tag == "domain":
+        if metric == prefix.rstrip("/") and tag == "domain":
             return f"bots_{name}", {tag: ""}
-        if figure.startswith(prefix):
-            return f"bots_{name}", {tag: figure.removeprefix(prefix)}
-    return "bots_" + re.sub(r"[^a-zA-Z0-9_]", "_", figure), {}
+        if metric.startswith(prefix):
+            return f"bots_{name}", {tag: metric.removeprefix(prefix)}
+    return "bots_" + re.sub(r"[^a-zA-Z0-9_]", "_", metric), {}

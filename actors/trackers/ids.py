@@ -1,4 +1,4 @@
-"""Under which id a tracker knows a run: a resumed run goes on under it."""
+"""A run's id at a tracker, which a resumed run keeps."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IDS = "trackers.json"
 
 
 def id_of(folder: Path, tracker: str, make: Callable[[], str]) -> str:
-    """The run's id at a tracker, made once and kept in its folder."""
+    """The run's id at a tracker, created once and stored in its folder."""
     path, known = folder / IDS, {}
     with contextlib.suppress(FileNotFoundError):
         known = json.loads(path.read_text())

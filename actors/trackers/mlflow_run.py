@@ -1,4 +1,4 @@
-"""The run's figures in MLflow."""
+"""The run's metrics in MLflow."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from urllib.request import urlopen
 from actors.trackers.ids import id_of
 
 ANSWER_S = 10
-"""Seconds that a tracking server has to answer before the run starts."""
+"""Seconds within which a tracking server must answer before the run starts."""
 
 
 class MLflow:
@@ -31,7 +31,7 @@ class MLflow:
             with urlopen(f"{uri.rstrip('/')}/health", timeout=ANSWER_S):
                 pass
         except HTTPError:
-            # It answers. Whether it lets us in is seen when the run is opened.
+            # It answers. Whether it accepts the run shows when the run is opened.
             return
         except (OSError, HTTPException) as error:
             raise ValueError(
@@ -59,13 +59,13 @@ class MLflow:
             self._client.log_batch(run, params=parameters[start : start + 100])
         return run
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Send one step's figures."""
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Send one step's metrics."""
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        metrics = [Metric(_mlflow_name(name), value, now, step) for name, value in figures.items()]
-        self._client.log_batch(self._run, metrics=metrics)
+        entries = [Metric(_mlflow_name(name), value, now, step) for name, value in metrics.items()]
+        self._client.log_batch(self._run, metrics=entries)
 
     def close(self) -> None:
         """End the run."""

@@ -1,7 +1,6 @@
 """All trackers of a run behind one call.
 
-None of them may end a run: what they fail at, opening included, is counted, said once in the actor's log, and kept in
-the journal all the same.
+None of them may end a run: their failures are counted and logged once, and the journal keeps all metrics anyway.
 """
 
 from __future__ import annotations
@@ -10,32 +9,44 @@ import logging
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 log = logging.getLogger(__name__)
 
 
 REOPEN_SECONDS = 60.0
-"""How long a tracker that could not be opened is left alone: a server that is away may keep the run waiting."""
+"""Seconds before a tracker that failed to open is tried again: each try may keep the run waiting."""
 
 
 class Tracker(Protocol):
-    """One place that figures go to."""
+    """One destination of metrics."""
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Take one step's finite numbers; a step can come again after a resume."""
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Log one step's finite numbers; a step can repeat after a resume."""
         ...
 
     def close(self) -> None:
-        """Hand over what is buffered."""
+        """Write out what is buffered."""
+        ...
+
+
+class ExternalTracker(Tracker, Protocol):
+    """A tracker of another package, made for one run."""
+
+    def __init__(self, name: str, folder: Path, config: Mapping[str, Any]) -> None: ...
+
+    @staticmethod
+    def check() -> None:
+        """Raise ValueError if it could not be opened now: no key, no server."""
         ...
 
 
 class Trackers:
-    """All trackers of a run behind one call, with the ones that fail counted.
+    """All trackers of a run behind one call; failures are counted.
 
-    openers: what makes further trackers, by name; one that raises is asked again at a later `log`. failed: calls that
-    raised.
+    openers: factories of further trackers, by name; one that raises is tried again at a later `log`. failed: number of
+    calls that raised.
     """
 
     def __init__(
@@ -47,8 +58,8 @@ class Trackers:
         self._open()
 
     def log(self, record: Mapping[str, Any]) -> None:
-        """Pass on a record's numbers; lists, texts and numbers that are not finite stay in the journal alone."""
-        figures = {
+        """Forward a record's finite numbers; everything else is in the journal only."""
+        metrics = {
             name: float(value)
             for name, value in record.items()
             if isinstance(value, int | float) and name != "step" and math.isfinite(value)
@@ -57,8 +68,8 @@ class Trackers:
             self._open()
         for tracker in self._trackers:
             try:
-                tracker.log(record["step"], figures)
-            except Exception as error:  # noqa: BLE001 (a tracking server that is away must not end the run)
+                tracker.log(record["step"], metrics)
+            except Exception as error:  # noqa: BLE001 (an unreachable tracking server must not end the run)
                 self._count(type(tracker).__name__, error)
 
     def close(self) -> None:
@@ -80,5 +91,5 @@ class Trackers:
 
     def _count(self, name: str, error: Exception) -> None:
         if self.failed == 0:
-            log.warning("%s does not take the run's figures: %s", name, error)
+            log.warning("%s does not accept the run's metrics: %s", name, error)
         self.failed += 1

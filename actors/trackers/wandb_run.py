@@ -1,4 +1,4 @@
-"""The run's figures at Weights & Biases."""
+"""The run's metrics at Weights & Biases."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class WeightsAndBiases:
 
     @staticmethod
     def check() -> None:
-        """Raise ValueError where there is no key: it would be asked for at a prompt, which an actor does not have."""
+        """Raise ValueError if there is no key: the client would prompt for one, and an actor has no terminal."""
         if os.environ.get("WANDB_MODE", "online") in ("offline", "disabled", "dryrun"):
             return
         host = urlsplit(os.environ.get("WANDB_BASE_URL", "https://api.wandb.ai")).hostname
@@ -44,13 +44,13 @@ class WeightsAndBiases:
             resume="allow",
             settings=wandb.Settings(console="off", silent=True),
         )
-        # Steps of its own only ever grow; after a resume ours come again.
+        # Its own steps can only increase; ours repeat after a resume.
         self._run.define_metric("training_step")
         self._run.define_metric("*", step_metric="training_step")
 
-    def log(self, step: int, figures: Mapping[str, float]) -> None:
-        """Hand over one step's figures; sending is done by another process."""
-        self._run.log({**figures, "training_step": step})
+    def log(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Queue one step's metrics; another process sends them."""
+        self._run.log({**metrics, "training_step": step})
 
     def close(self) -> None:
         """End the run."""

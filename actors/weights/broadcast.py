@@ -1,7 +1,7 @@
-"""A broadcast of weights from the learner's rank 0 to all engines at once: NCCL between GPUs, gloo between CPUs.
+"""A broadcast of weights from the learner's rank 0 to all engines: NCCL between GPUs, gloo between CPUs.
 
-Each policy version has a group of its own, made of the engines that are up, so one that died is not waited
-for, and one that came back is in the next. Names and shapes travel through the group's key-value store.
+Each policy version has its own group of the engines that are up, so nobody waits for a dead engine, and a restarted
+one joins the next. Names and shapes travel through the group's key-value store.
 """
 
 from __future__ import annotations
@@ -9,42 +9,44 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from datetime import timedelta
+from typing import Any
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import PrefixStore, ProcessGroupGloo, TCPStore
 
-from actors.weights.channel import Channel
+from actors.weights.channel import BroadcastChannel
 from actors.weights.format import Bucket
 
 
-def open_store(host: str, timeout_s: float) -> dist.TCPStore:
+def open_store(host: str, timeout_s: float) -> TCPStore:
     """A key-value store on a free port of this node, for the learner's rank 0."""
     limit = timedelta(seconds=timeout_s)
-    return dist.TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=limit)
+    return TCPStore(host, 0, is_master=True, wait_for_workers=False, timeout=limit)
 
 
 class Sender:
-    """The learner's end. Raises RuntimeError where a member is missing or leaves.
+    """The learner's end. Raises RuntimeError if a member is missing or leaves.
 
-    store: of `open_store`. channel: with the seat 0.
+    store: from `open_store`. channel: with seat 0.
     """
 
-    def __init__(self, channel: Channel, store: dist.TCPStore) -> None:
+    def __init__(self, channel: BroadcastChannel, store: TCPStore) -> None:
         self._store = store
         self._group = _group(channel, store)
         self._sent = 0
 
     def send(self, bucket: Bucket) -> Sender:
-        """Give one bucket, on this end's device, to all engines; returns itself."""
+        """Send one bucket, on this end's device, to all engines; returns self."""
         self._describe([(n, str(t.dtype).removeprefix("torch."), list(t.shape)) for n, t in bucket])
         for _, tensor in bucket:
             self._group.broadcast(tensor, 0).wait()
         return self
 
     def finish(self) -> Sender:
-        """Tell that this was all, and wait until every engine has it."""
+        """Mark the end, and wait until every engine has everything."""
         self._describe([])
-        # Whoever leaves the group first cuts the others off.
+        # The first member to leave the group would cut off the others.
         self._group.barrier().wait()
         return self
 
@@ -53,10 +55,10 @@ class Sender:
         self._sent += 1
 
 
-def receive(channel: Channel) -> Iterator[Bucket]:
+def receive(channel: BroadcastChannel) -> Iterator[Bucket]:
     """The buckets, each in fresh memory: vLLM may keep a tensor until its layer is complete."""
     limit = timedelta(seconds=channel.timeout_s)
-    store = dist.TCPStore(channel.host, channel.port, is_master=False, timeout=limit)
+    store = TCPStore(channel.host, channel.port, is_master=False, timeout=limit)
     group = _group(channel, store)
     device = torch.device("cuda", torch.cuda.current_device()) if channel.on_gpu else torch.device("cpu")
     number = 0
@@ -71,11 +73,12 @@ def receive(channel: Channel) -> Iterator[Bucket]:
     group.barrier().wait()
 
 
-def _group(channel: Channel, store: dist.TCPStore) -> dist.ProcessGroup:
+def _group(channel: BroadcastChannel, store: TCPStore) -> Any:
+    """A process group. (Torch's annotations of the back-ends lack their collective operations.)"""
     limit = timedelta(seconds=channel.timeout_s)
-    within = dist.PrefixStore("weights", store)
+    within = PrefixStore("weights", store)
     if not channel.on_gpu:
-        return dist.ProcessGroupGloo(within, channel.seat, channel.size, limit)
+        return ProcessGroupGloo(within, channel.seat, channel.size, limit)
     options = dist.ProcessGroupNCCL.Options()
     options._timeout = limit
     return dist.ProcessGroupNCCL(within, channel.seat, channel.size, options)

@@ -1,4 +1,4 @@
-"""The address of a weight broadcast, for those that only pass it on: without torch, which takes a second to import."""
+"""The address of a weight broadcast. Without torch, which takes a second to import, for code that only passes it on."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
-class Channel:
+class BroadcastChannel:
     """Where a policy version is broadcast.
 
-    host, port: of rank 0's store. on_gpu: over NCCL. timeout_s: for each single step. seat, size: rank in the group,
+    host, port: of rank 0's store. on_gpu: over NCCL. timeout_s: for each operation. seat, size: rank in the group,
     the learner's rank 0 being 0, and number of its members.
     """
 
@@ -20,6 +20,6 @@ class Channel:
     seat: int = 0
     size: int = 1
 
-    def for_seat(self, seat: int, size: int) -> Channel:
+    def for_seat(self, seat: int, size: int) -> BroadcastChannel:
         """The channel as one member sees it."""
         return replace(self, seat=seat, size=size)

@@ -1,4 +1,4 @@
-"""How weights travel: named tensors in buckets, with a checksum that both ends can take."""
+"""The format in which weights travel: buckets of named tensors, and a checksum that both ends compute."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ Bucket = list[tuple[str, torch.Tensor]]
 
 
 def buckets_of(parameters: Sequence[tuple[str, torch.Tensor]], limit: int) -> Iterator[Bucket]:
-    """Cut (name, parameter) pairs into runs of at most `limit` bytes; a larger parameter stands alone.
+    """Cut (name, parameter) pairs into buckets of at most `limit` bytes; a larger parameter gets its own.
 
-    Sizes are those of the whole parameter, also where ZeRO-3 keeps only a shard in this process.
+    Sizes are those of the whole parameter, even if ZeRO-3 keeps only a shard in this process.
     """
     bucket: Bucket = []
     size = 0
@@ -38,9 +38,9 @@ class Checksum:
         self._digest = hashlib.blake2b(digest_size=6)
 
     def add(self, bucket: Iterable[tuple[str, torch.Tensor]]) -> None:
-        """Take in one bucket; tensors on a GPU are copied from it."""
+        """Add one bucket; tensors on a GPU are copied to the CPU."""
         for name, tensor in bucket:
-            content = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
+            content = zlib.crc32(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy().data)
             self._digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)} {content};".encode())
 
     def hexdigest(self) -> str:

@@ -1,4 +1,4 @@
-"""Weight sync, the learner's side: how a policy version gets from the ranks to the engines."""
+"""Weight sync, the learner's side: sends a policy version from the ranks to the engines."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import ray
 from ray.exceptions import GetTimeoutError
 
 from actors.weights.broadcast import Sender, open_store
-from actors.weights.channel import Channel
+from actors.weights.channel import BroadcastChannel
 from actors.weights.format import Bucket, Checksum
 from bots.support.registry import make
 
@@ -22,12 +22,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 BUCKET_BYTES = 64 * 2**20
-# Buckets on their way to the broker: one travels while the next is gathered.
+# Buckets on their way to the broker: one is sent while the next is gathered.
 _IN_FLIGHT = 2
 
 
 class SyncTimeout(TimeoutError):
-    """An actor that did not take its part of new weights in time, by name, with the phase."""
+    """An actor did not take new weights in time; names the actor and the phase."""
 
 
 class WeightSync(ABC):
@@ -59,8 +59,8 @@ def weight_sync_of(learner: Learner, broker: Any, coordinator: Any) -> WeightSyn
 class ObjectStoreSync(WeightSync):
     """Bucket by bucket through Ray's object store, kept by a broker that outlives the learner.
 
-    Right on CPUs and on any number of nodes: every node fetches a bucket once, whatever its engines, and an
-    engine that starts later finds the newest weights there. The learner does not wait for the engines.
+    Works on CPUs and on any number of nodes: every node fetches a bucket once, however many engines it has, and an
+    engine that starts later loads the newest weights from there. The learner does not wait for the engines.
     """
 
     def __init__(self, learner: Learner, broker: Any, coordinator: Any) -> None:
@@ -70,19 +70,19 @@ class ObjectStoreSync(WeightSync):
         self._limit = learner.config.timeout_s
 
     def send(self, version: int) -> str:
-        """As `WeightSync.send`. Raises RankTimeout or SyncTimeout with the name of who did not answer."""
+        """As `WeightSync.send`. Raises RankTimeout or SyncTimeout, which name what did not answer."""
         checksum = Checksum()
-        under_way: deque[ray.ObjectRef] = deque()
+        in_flight: deque[ray.ObjectRef[Any]] = deque()
         for bucket in self._buckets(version):
             if self._broker is None:
                 continue
             checksum.add(bucket)
-            under_way.append(self._broker.publish.remote(version, bucket))
-            if len(under_way) == _IN_FLIGHT:
-                self._await(under_way.popleft(), "weight broker", f"publishing policy version {version}")
+            in_flight.append(self._broker.publish.remote(version, bucket))
+            if len(in_flight) == _IN_FLIGHT:
+                self._await(in_flight.popleft(), "weight broker", f"publishing policy version {version}")
         if self._coordinator is None:
             return ""
-        for reference in under_way:
+        for reference in in_flight:
             self._await(reference, "weight broker", f"publishing policy version {version}")
         digest = checksum.hexdigest()
         announced = self._coordinator.new_weights.remote(version, digest)
@@ -93,7 +93,7 @@ class ObjectStoreSync(WeightSync):
         """The new weights on the CPU."""
         return self._learner.weight_buckets(BUCKET_BYTES)
 
-    def _await(self, reference: ray.ObjectRef, who: str, phase: str) -> Any:
+    def _await(self, reference: ray.ObjectRef[Any], who: str, phase: str) -> Any:
         try:
             return ray.get(reference, timeout=self._limit)
         except GetTimeoutError:
@@ -106,9 +106,9 @@ class ObjectStoreSync(WeightSync):
 class BroadcastSync(ObjectStoreSync):
     """A broadcast to all engines that are up, over NCCL between GPUs and gloo between CPUs.
 
-    The store gets the weights too: an engine that starts later loads them from there. If an engine dies or hangs
-    in the middle of a broadcast, those that were in it with half of the weights restart, and do so as well. The
-    engines stand still during a broadcast, and the learner goes on when the slowest has everything.
+    The object store gets the weights too, for engines that start later. If an engine dies or hangs during a broadcast,
+    the engines left with half of the weights restart and load from the store as well. Engines pause during a
+    broadcast, and the learner continues when the slowest has everything.
     """
 
     def _buckets(self, version: int) -> Iterator[Bucket]:
@@ -118,9 +118,9 @@ class BroadcastSync(ObjectStoreSync):
             yield from buckets
             return
         host = ray.util.get_node_ip_address()
-        # The other ranks wait meanwhile, up to the limit: a broadcast must break off before that.
+        # The other ranks wait up to the limit: a broadcast must fail before that.
         store = open_store(host, self._limit / 2)
-        channel = Channel(host, store.port, device.type == "cuda", self._limit / 2)
+        channel = BroadcastChannel(host, store.port, device.type == "cuda", self._limit / 2)
         engines = self._await(
             self._coordinator.invite.remote(version, channel),
             "coordinator",
@@ -138,9 +138,9 @@ class BroadcastSync(ObjectStoreSync):
 
 
 def _unless_broken(version: int, do: Callable[[], Sender]) -> Sender | None:
-    """What `do` returns, or None once the broadcast has broken off: the store has the weights for all engines."""
+    """What `do` returns, or None if the broadcast failed: the object store has the weights for all engines."""
     try:
         return do()
     except RuntimeError as error:
-        logger.warning("the broadcast of policy version %d broke off: %s", version, error)
+        logger.warning("the broadcast of policy version %d failed: %s", version, error)
         return None

@@ -9,9 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from bots.belief.rewards import as_batch
-from bots.metrics import effective_task_ratio
-
 
 @dataclass(frozen=True, slots=True)
 class Rollout:
@@ -108,24 +105,3 @@ def rollout_table(step: int, ids: Sequence[str], groups: Sequence[Group]) -> pa.
             "row": pa.array([group.row for _, group, _ in completions], pa.int64()),
         }
     )
-
-
-def batch_figures(groups: Sequence[Group]) -> dict[str, float]:
-    """Metrics of a batch of graded groups: ETR, mean reward, tokens, share of finished completions.
-
-    ETR and reward are means over tasks, whatever the sizes of their groups. Where sizes differ, so do `group_size_min`
-    and `group_size_max`.
-    """
-    rewards = as_batch([group.rewards for group in groups])
-    rollouts = [rollout for group in groups for rollout in group.rollouts]
-    sizes = [len(group.rollouts) for group in groups]
-    ragged = isinstance(rewards, list)
-    reward = np.mean([group.mean() for group in rewards]) if isinstance(rewards, list) else rewards.mean()
-    return {
-        "etr": effective_task_ratio(rewards),
-        "reward": float(reward),
-        "completions": sum(sizes),
-        **({"group_size_min": min(sizes), "group_size_max": max(sizes)} if ragged else {}),
-        "tokens": sum(len(rollout.token_ids) for rollout in rollouts),
-        "finished_share": float(np.mean([rollout.finished for rollout in rollouts])),
-    }

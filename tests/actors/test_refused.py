@@ -200,7 +200,7 @@ def test_an_evaluation_that_ends_engines_fails_with_the_reason(cluster, tmp_path
     crew = crew_of(tmp_path, evaluation_size=8)
     crew.restore()
     crew.publish(0)
-    said = f"evaluation task t{POISON} cannot be answered: {MOST_LOSSES} engines were lost while they answered it"
+    said = f"evaluation task t{POISON} gets no completions: {MOST_LOSSES} engines were lost while they had it"
     assert ray.get(crew.coordinator.fatal.remote()) is None
     with pytest.raises(FatalError, match=said):
         ray.get(crew.coordinator.evaluate.remote(0), timeout=120)

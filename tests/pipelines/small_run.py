@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from actors.batch_metrics import batch_metrics
 from actors.journal import Journal
-from actors.posterior import PosteriorActor, together, write_pool
+from actors.posterior import PosteriorActor, merged_metrics, write_pool
 from bots.config.train import load_config
 from bots.config.tree import dump_config
 from bots.pool import TaskPool
-from bots.rollouts.rollout import Group, Rollout, batch_figures, rollout_table
+from bots.rollouts.rollout import Group, Rollout, rollout_table
 from bots.sources.open import read_pool
 from bots.support.event_log import EventLog
 from pipelines.shared.summary import summarise
@@ -104,7 +105,7 @@ def make_run(
         if ledger:
             ledger.append({"event": "trained", "step": step, "tasks": keys})
         groups = [_answered(pool, row, step, model) for _, row in keys]
-        record = batch_figures(groups) | {"policy_version": step, "staleness": 0, "engine_busy_share": 0.9}
+        record = batch_metrics(groups) | {"policy_version": step, "staleness": 0, "engine_busy_share": 0.9}
         record |= {"select_wait_seconds": select_seconds, "loss": 0.01, "grad_norm": 0.3, "dropped_groups": 0}
         if keep:
             journal.keep(step, rollout_table(step, pool.ids([group.row for group in groups]), groups))
@@ -112,7 +113,7 @@ def make_run(
         for wave in sorted({wave for wave, _ in keys}):
             of_wave = [group for (w, _), group in zip(keys, groups, strict=True) if w == wave]
             rewards = np.stack([group.rewards for group in of_wave])
-            told = together(told, posterior.observe(wave, np.array([g.row for g in of_wave]), rewards))
+            told = merged_metrics(told, posterior.observe(wave, np.array([g.row for g in of_wave]), rewards))
         record |= told
         if step % 4 == 0:
             record |= posterior.survey()

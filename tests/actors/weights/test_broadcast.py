@@ -8,7 +8,7 @@ import torch
 import torch.multiprocessing as mp
 
 from actors.weights.broadcast import Sender, open_store, receive
-from actors.weights.channel import Channel
+from actors.weights.channel import BroadcastChannel
 from actors.weights.format import Checksum
 
 SHAPES = [[("a.weight", (300, 70)), ("a.bias", (3,))], [("b.weight", (64, 64))]]
@@ -73,7 +73,7 @@ def answers():
 )
 def test_every_engine_receives_what_was_sent(device, answers):
     store = open_store("127.0.0.1", 60)
-    channel = Channel("127.0.0.1", store.port, device == "cuda", 60)
+    channel = BroadcastChannel("127.0.0.1", store.port, device == "cuda", 60)
     processes = [start_engine([channel.for_seat(seat, 3)], answers) for seat in (1, 2)]
     sender = Sender(channel.for_seat(0, 3), store)
     for bucket in buckets(device):
@@ -90,7 +90,7 @@ def test_an_engine_that_dies_in_a_broadcast_breaks_it_off_for_all_and_the_next_o
     answers,
 ):
     stores = [open_store("127.0.0.1", 60) for _ in range(2)]
-    first, second = (Channel("127.0.0.1", store.port, False, 20) for store in stores)
+    first, second = (BroadcastChannel("127.0.0.1", store.port, False, 20) for store in stores)
     dying = start_engine([first.for_seat(1, 3)], answers, dies=True)
     survivor = start_engine([first.for_seat(2, 3), second.for_seat(1, 2)], answers)
     sender = Sender(first.for_seat(0, 3), stores[0]).send(buckets("cpu")[0])
@@ -115,6 +115,6 @@ def test_an_engine_that_dies_in_a_broadcast_breaks_it_off_for_all_and_the_next_o
 
 def test_an_engine_that_never_comes_is_not_waited_for_beyond_the_limit():
     store = open_store("127.0.0.1", 1)
-    channel = Channel("127.0.0.1", store.port, False, 1.0)
+    channel = BroadcastChannel("127.0.0.1", store.port, False, 1.0)
     with pytest.raises(RuntimeError, match="time"):
         Sender(channel.for_seat(0, 2), store)

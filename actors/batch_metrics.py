@@ -1,0 +1,81 @@
+"""Metrics of a step that the coordinator knows: of its batch, its engines and its queues."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from actors.engine_pool import EnginePool
+from actors.grader_pool import GraderPool
+from bots.belief.rewards import as_batch
+from bots.metrics import effective_task_ratio
+from bots.rollouts.ledger import Ledger
+from bots.rollouts.rollout import Group
+
+
+def batch_metrics(groups: Sequence[Group]) -> dict[str, float]:
+    """Metrics of a batch of graded groups: ETR, mean reward, completions, tokens, share of finished completions.
+
+    ETR and reward are means over tasks, whatever the sizes of their groups. Where sizes differ, so do `group_size_min`
+    and `group_size_max`.
+    """
+    rewards = as_batch([group.rewards for group in groups])
+    rollouts = [rollout for group in groups for rollout in group.rollouts]
+    sizes = [len(group.rollouts) for group in groups]
+    ragged = isinstance(rewards, list)
+    reward = np.mean([group.mean() for group in rewards]) if isinstance(rewards, list) else rewards.mean()
+    return {
+        "etr": effective_task_ratio(rewards),
+        "reward": float(reward),
+        "completions": sum(sizes),
+        **({"group_size_min": min(sizes), "group_size_max": max(sizes)} if ragged else {}),
+        "tokens": sum(len(rollout.token_ids) for rollout in rollouts),
+        "finished_share": float(np.mean([rollout.finished for rollout in rollouts])),
+    }
+
+
+def staleness_metrics(groups: Sequence[Group], step: int) -> dict[str, float]:
+    """Largest and mean staleness, in policy versions, of the completions that this step trains on."""
+    versions = np.array([rollout.version for group in groups for rollout in group.rollouts])
+    return {
+        "staleness": int(step - 1 - versions.min()),
+        "staleness_mean": float(step - 1 - versions.mean()),
+    }
+
+
+class QueueMetrics:
+    """Metrics of engines, graders and queues, each time since the last."""
+
+    def __init__(self) -> None:
+        self._last: tuple[float, dict[str, float]] = (time.monotonic(), {})
+
+    def since_last(self, engines: EnginePool, graders: GraderPool, ledger: Ledger) -> dict[str, Any]:
+        """Engines that are up and their share of time in engine steps, losses so far, tasks at each place."""
+        now, busy = time.monotonic(), engines.busy_seconds
+        since, busy_before = self._last
+        self._last = now, busy
+        shares = {
+            name: (seconds - busy_before[name]) / (now - since)
+            for name, seconds in busy.items()
+            if name in busy_before
+        }
+        metrics: dict[str, Any] = {
+            "engines": engines.up,
+            "engine_busy_share": sum(shares.values()) / max(1, len(shares)),
+            "engine_losses": engines.losses,
+            "grader_losses": graders.losses,
+            "weights_load_seconds": engines.load_seconds,
+            **{f"queue/{place}": float(count) for place, count in ledger.counts().items()},
+        }
+        if shares:
+            idlest, busiest = min(shares, key=shares.__getitem__), max(shares, key=shares.__getitem__)
+            metrics |= {
+                "engine_busy_share_min": shares[idlest],
+                "engine_busy_share_max": shares[busiest],
+                "engine_least_busy": idlest,
+                "engine_most_busy": busiest,
+            }
+        return metrics
