@@ -4,7 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from actors.posterior import PosteriorActor, together, write_pool
+from actors.posterior import PosteriorActor, merged_metrics, write_pool
 from bots import TaskPool
 
 Actor = PosteriorActor.__ray_metadata__.modified_class
@@ -47,7 +47,7 @@ def test_two_parts_of_a_wave_are_two_observations(actor):
     one = actor()
     rows, _ = one.select(1, 8)
     parts = [one.observe(1, part, np.eye(4)[: len(part)]) for part in (rows[:3], rows[3:4], rows[4:])]
-    both = together(together({}, parts[0]), together(parts[1], parts[2]))
+    both = merged_metrics(together({}, parts[0]), together(parts[1], parts[2]))
     assert sum(both["beliefs/selected"]) == 8
     assert both["posterior/batch/tasks"] == 8
     brier = [part["posterior/batch/brier"] * part["posterior/batch/tasks"] for part in parts]
