@@ -47,7 +47,7 @@ def test_two_parts_of_a_wave_are_two_observations(actor):
     one = actor()
     rows, _ = one.select(1, 8)
     parts = [one.observe(1, part, np.eye(4)[: len(part)]) for part in (rows[:3], rows[3:4], rows[4:])]
-    both = merged_metrics(together({}, parts[0]), together(parts[1], parts[2]))
+    both = merged_metrics(merged_metrics({}, parts[0]), merged_metrics(parts[1], parts[2]))
     assert sum(both["beliefs/selected"]) == 8
     assert both["posterior/batch/tasks"] == 8
     brier = [part["posterior/batch/brier"] * part["posterior/batch/tasks"] for part in parts]
