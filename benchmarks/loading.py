@@ -120,7 +120,7 @@ def main() -> None:
             write_json_lines(Path(folder))
         import ray
 
-        from bots.sources.config import PoolConfig
+        from bots.config.pool import PoolConfig
         from pipelines.shared.pool import build_pool
 
         if not arguments.in_process:

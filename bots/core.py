@@ -20,19 +20,20 @@ from bots.belief.base import BeliefModel
 from bots.belief.history import History
 from bots.belief.models import BETA, Modelled, make_posterior
 from bots.belief.prior import Prior, PriorSpec
-from bots.belief.rewards import check_rows, merge_rewards
+from bots.belief.rewards import merge_rewards
 from bots.belief.snapshot import check_extends, read_snapshot, write_snapshot
 from bots.belief.update import Posterior
 from bots.evidence import make_evidence
 from bots.evidence.base import checked_predict_rows
 from bots.metrics.step import step_metrics
-from bots.pool import TaskPool
+from bots.pool import TaskPool, check_rows
 from bots.selection import SelectionRequest, make_selector
 from bots.selection.base import checked_rows
 from bots.selection.domain_shares import DomainShares, Shares
 from bots.selection.eligibility import Eligibility
-from bots.settings import HISTORY, Settings, resolve, share, target, whole
+from bots.settings import HISTORY, Settings, resolve, share, target
 from bots.support.arrays import Float64, Rows, read_only
+from bots.support.checks import whole
 
 T = TypeVar("T")
 

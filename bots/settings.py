@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from math import nan
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
 from bots.selection.presets import Preset, preset_of
+from bots.support.checks import whole
 
 HISTORY = 256
 """Default number of waves that a BOTS remembers."""
@@ -193,10 +194,3 @@ def _number(value: Any) -> float:
 def own_adaptor(preset: Preset, given: Mapping[str, Any]) -> str | None:
     """The adaptor of a selector's preset, unless λ or ρ is given: what the user sets is not tuned."""
     return preset.adaptor if given.get("lam") is None and given.get("rho") is None else None
-
-
-def whole(name: str, value: Any, least: int) -> int:
-    """The value as an int. Raises ValueError for anything but a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
-        raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}")
-    return int(value)

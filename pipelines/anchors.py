@@ -36,11 +36,11 @@ from pipelines.anchoring.config import REFERENCES, AnchorsConfig, ReferenceConfi
 from pipelines.anchoring.results import block_file, write_results, write_table
 from pipelines.shared import resources
 from pipelines.shared.command import run_job
+from pipelines.shared.job_folder import CONFIG, kind_of
 from pipelines.shared.lock import folder_lock, unwritable_folder
 from pipelines.shared.pool import build_pool
 from pipelines.shared.preflight import load_config_and_tokenizer
 from pipelines.shared.ray_session import ray_session
-from pipelines.training.run_folder import CONFIG, kind_of
 
 FINGERPRINT = "pool.fingerprint"
 # Keys that a resumed job may change: where and how fast it runs, not what it measures.

@@ -13,6 +13,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import Progress
 
+from bots.config.pool import PoolConfig
 from bots.config.train import GradingConfig, TrainConfig, load_config
 from bots.config.tree import ConfigError, Section, parse_config, read_tree
 from bots.graders import judge
@@ -21,11 +22,10 @@ from bots.graders.workers import Workers
 from bots.pool import TaskPool
 from bots.sandbox import SandboxUnavailableError
 from bots.sources.base import SourceError
-from bots.sources.config import PoolConfig
 from pipelines.pools import page, terminal
-from pipelines.pools.golds import check_golds
 from pipelines.pools.survey import Survey, measure, survey
 from pipelines.shared.command import run_job
+from pipelines.shared.golds import check_golds
 from pipelines.shared.pool import read_reported
 from pipelines.shared.preflight import load_config_and_tokenizer
 

@@ -19,10 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from bots.adapt.interface import Adaptor, PriorCounts
-from bots.evidence.conformance import example_pool
-from bots.observation import Observation
 from bots.pool import TaskPool
+from bots.pool.example import example_pool
 from bots.support.arrays import Float32, Rows
+from bots.support.observation import Observation
 
 Factory = Callable[[TaskPool, PriorCounts, float, float, float], Adaptor]
 START = 0.1, 0.2, 0.5

@@ -9,8 +9,8 @@ import numpy.typing as npt
 from numba import njit
 
 from bots.adapt.interface import Predict, PriorCounts
-from bots.observation import Observation
 from bots.support.arrays import Float64, Rows
+from bots.support.observation import Observation
 
 _ARRAYS = ("rows", "seen", "prior_counts", "beliefs", "history", "pending_slots", "pending_counts")
 _NUMBERS: dict[str, type] = {

@@ -12,9 +12,9 @@ from numba import njit
 from bots.adapt.followed import FollowedTasks
 from bots.adapt.interface import Adaptor, Predict, PriorCounts
 from bots.adapt.parabola import SignalParabola
-from bots.observation import Observation
 from bots.pool import TaskPool
 from bots.support.arrays import Float64, Rows
+from bots.support.observation import Observation
 
 CONCENTRATIONS = (1.0, 0.5, 0.25, 0.12, 0.06, 0.03)
 

@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bots.observation import Observation
 from bots.pool import TaskPool
 from bots.support.arrays import Rows
+from bots.support.observation import Observation
 from bots.support.registry import make
 
 Predict = Callable[[Rows], npt.NDArray[np.float32]]

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bots.observation import Observation
 from bots.support.arrays import Float64
+from bots.support.observation import Observation
 
 
 class SignalParabola:

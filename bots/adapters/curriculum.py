@@ -17,10 +17,10 @@ import numpy.typing as npt
 
 from bots.adapters.scale import Scale, to_unit
 from bots.allocation import EVEN
-from bots.belief.rewards import check_rows
 from bots.core import BOTS
-from bots.settings import whole
+from bots.pool import check_rows
 from bots.support.arrays import Rows
+from bots.support.checks import whole
 from bots.support.files import replacing
 
 POSTERIOR, WAVES = "posterior.arrow", "waves.json"

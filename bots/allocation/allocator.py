@@ -11,10 +11,9 @@ import numpy.typing as npt
 from bots.allocation import make_allocation
 from bots.allocation.base import AllocationRequest, checked_more, checked_sizes
 from bots.belief.base import Belief
-from bots.belief.rewards import check_rows
-from bots.pool import TaskPool
-from bots.settings import whole
+from bots.pool import TaskPool, check_rows
 from bots.support.arrays import Float64, Rows
+from bots.support.checks import whole
 
 
 class Allocator:

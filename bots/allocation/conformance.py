@@ -21,8 +21,8 @@ import numpy as np
 from bots.allocation.base import Allocation, AllocationRequest, checked_more, checked_sizes
 from bots.belief.columns import Beliefs
 from bots.belief.prior import Prior
-from bots.evidence.conformance import example_pool
 from bots.pool import TaskPool
+from bots.pool.example import example_pool
 from bots.selection.conformance import COLUMNS, example_beliefs
 from bots.support.arrays import Float64, Rows
 

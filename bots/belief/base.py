@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bots.belief.prior import Prior
-from bots.observation import Observation
 from bots.pool import TaskPool
 from bots.support.arrays import Float64, Rows
+from bots.support.observation import Observation
 
 NOTES = ("last_step", "observations", "dispersion")
 

@@ -9,9 +9,9 @@ import numpy.typing as npt
 
 from bots.belief.base import NOTES, Belief
 from bots.belief.prior import Prior
-from bots.observation import Observation
 from bots.pool import TaskPool
 from bots.support.arrays import Float64, Rows
+from bots.support.observation import Observation
 
 BLOCK = 32768
 """Rows per block: few enough that a block's columns stay in a core's cache."""

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from bots.settings import whole
 from bots.support.arrays import Rows
+from bots.support.checks import whole
 
 
 def _none() -> Rows:

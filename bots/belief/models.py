@@ -12,9 +12,9 @@ from bots.belief.history import History
 from bots.belief.prior import Prior
 from bots.belief.update import Posterior
 from bots.evidence.base import Evidence
-from bots.observation import Observation
 from bots.pool import TaskPool
 from bots.support import registry
+from bots.support.observation import Observation
 
 BETA = "beta"
 """The paper's update, which is no `BeliefModel`: see `bots.belief.update`."""

@@ -11,8 +11,8 @@ import numpy.typing as npt
 from bots.belief.columns import BLOCK, Beliefs
 from bots.belief.history import History, Wave
 from bots.evidence.base import Evidence, checked_predict, checked_predict_rows
-from bots.observation import Observation
 from bots.support.arrays import Rows
+from bots.support.observation import Observation
 
 
 class Posterior:

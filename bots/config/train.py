@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 
 from bots.config.grading import GradingConfig, JudgeConfig
 from bots.config.learner import LearnerConfig, LoraConfig, ModelConfig
+from bots.config.pool import PoolConfig
 from bots.config.selection import DynamicConfig, SelectionConfig
 from bots.config.tree import (
     Amount,
@@ -25,7 +26,6 @@ from bots.config.tree import (
     parse_config,
     read_tree,
 )
-from bots.sources.config import PoolConfig
 
 __all__ = [
     "DynamicConfig",

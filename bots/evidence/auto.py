@@ -11,9 +11,9 @@ import numpy.typing as npt
 from bots.evidence.base import Evidence
 from bots.evidence.interpolation import Interpolation
 from bots.evidence.online import Online
-from bots.observation import Observation
 from bots.pool import TaskPool
 from bots.support.arrays import Float32, Rows
+from bots.support.observation import Observation
 
 GROUPS = ("domain", "level")
 

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from bots.observation import Observation
 from bots.pool import TaskPool
 from bots.support.arrays import Float32, Rows
+from bots.support.observation import Observation
 
 UNWRITTEN = 2.0
 """What `predict`'s output holds beforehand: no pass rate, so that an element left unwritten is noticed."""
@@ -121,7 +121,7 @@ def _unpacking(cls: type[Evidence]) -> Callable[[Evidence, Observation], None]:
     old: Callable[..., None] = cls.observe
     warnings.warn(
         f"{cls.__name__}.observe takes (step, rows, p_hat, n); make it observe(observation), "
-        "see bots.observation.Observation",
+        "see bots.support.observation.Observation",
         DeprecationWarning,
         stacklevel=3,
     )

@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 
 from bots.evidence.base import Evidence
-from bots.observation import Observation
 from bots.pool import TaskPool
 from bots.support.arrays import Float32, Float64, Rows
+from bots.support.observation import Observation
 
 
 class ItemResponse(Evidence):

@@ -9,9 +9,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bots.evidence.base import Evidence
-from bots.observation import Observation
 from bots.pool import TaskPool
 from bots.support.arrays import Float32, Float64, Rows
+from bots.support.observation import Observation
 
 TEMPERATURES = (0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 BLOCK = 4096

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from bots.evidence.base import Evidence
-from bots.observation import Observation
 from bots.support.arrays import Float32, Rows
+from bots.support.observation import Observation
 
 
 class NoEvidence(Evidence):

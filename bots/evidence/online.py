@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bots.evidence.base import Evidence
-from bots.observation import Observation
 from bots.pool import TaskPool, is_text, plain_type
 from bots.support.arrays import Float32, Rows
+from bots.support.observation import Observation
 
 MAX_GROUPS = 65_536
 

@@ -3,7 +3,7 @@
 One definition for every report (BOTS, arXiv 2510.26374, section 5 and its appendix on metrics).
 """
 
-from bots.metrics.curves import Curve, best_so_far, time_to_best
+from bots.metrics.curves import Curve, best_so_far, running_mean, time_to_best
 from bots.metrics.effective import effective_task_ratio
 from bots.metrics.intervals import Interval, mean_interval, paired_difference, student_t_quantile
 from bots.metrics.predictions import Calibration, calibration
@@ -19,6 +19,7 @@ __all__ = [
     "holm",
     "mean_interval",
     "paired_difference",
+    "running_mean",
     "signed_rank_test",
     "student_t_quantile",
     "time_to_best",

@@ -82,6 +82,15 @@ def best_so_far(run: Curve, random: Curve, fraction: float = 1.0, budget: float 
     return ours / theirs
 
 
+def running_mean(values: Float64, width: int) -> Float64:
+    """Mean of the last `width` values at each position, (S,); of all so far at the start."""
+    sums = np.concatenate([[0.0], np.cumsum(values)])
+    ends = np.arange(1, len(values) + 1)
+    starts = np.maximum(ends - width, 0)
+    means: Float64 = (sums[ends] - sums[starts]) / (ends - starts)
+    return means
+
+
 def _check_share(name: str, value: float) -> None:
     if not 0 < value <= 1:
         raise ValueError(f"{name} is {value}; it must be in (0, 1]")

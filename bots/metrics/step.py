@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bots.observation import Observation
+from bots.support.observation import Observation
 
 
 def step_metrics(observation: Observation, predicted: npt.NDArray[np.float64]) -> dict[str, float]:

@@ -19,8 +19,8 @@ import numpy as np
 
 from bots.belief.columns import Beliefs
 from bots.belief.prior import Prior
-from bots.evidence.conformance import example_pool
 from bots.pool import TaskPool
+from bots.pool.example import example_pool
 from bots.selection.base import SelectionRequest, Selector, checked_rows
 from bots.support.arrays import Rows
 

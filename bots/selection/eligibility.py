@@ -12,9 +12,9 @@ import numpy as np
 
 from bots.belief.base import Belief
 from bots.belief.history import History
-from bots.observation import Observation
 from bots.selection.domain_shares import DomainShares
 from bots.support.arrays import Rows
+from bots.support.observation import Observation
 
 
 class Eligibility:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from bots.selection.random_numbers import mix
 from bots.support.compile import compiled
+from bots.support.random_numbers import mix
 
 
 @compiled

@@ -6,9 +6,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bots.selection.nearest import push
-from bots.selection.random_numbers import beta_draw, mix, stream
 from bots.support.arrays import Float64, Rows
 from bots.support.compile import compiled
+from bots.support.random_numbers import beta_draw, mix, stream
 
 
 @compiled

@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bots.selection.nearest import push
-from bots.selection.random_numbers import beta_draw, stream, uniform
 from bots.support.arrays import Float64, Rows
 from bots.support.compile import compiled
+from bots.support.random_numbers import beta_draw, stream, uniform
 
 SKIPPED = 0.1
 """Rows are skipped where less than this share can be candidates, and examined one by one elsewhere."""

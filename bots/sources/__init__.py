@@ -7,9 +7,9 @@
 
 from __future__ import annotations
 
+from bots.config.pool import PoolConfig, SourceConfig, SourceSettings
 from bots.pool import TaskPool
 from bots.sources.base import MESSAGES, NORMAL, Piece, Shard, Source, SourceError
-from bots.sources.config import PoolConfig, SourceConfig, SourceSettings
 from bots.sources.open import open_source, read_pool
 
 __all__ = [

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from bots.config.pool import PoolConfig, SourceSettings
 from bots.pool import TaskPool
 from bots.sources.base import PROBLEM, REPEATED, SourceError
-from bots.sources.config import PoolConfig, SourceSettings
 
 log = logging.getLogger(__name__)
 TOO_LONG = "too_long"

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import pyarrow as pa
 import pyarrow.csv as pc
 
+from bots.config.pool import CsvSource
+from bots.config.source_kind import SUFFIXES
 from bots.sources.base import Piece, Shard, SourceError
-from bots.sources.config import CsvSource
 from bots.sources.files import find_files
 from bots.sources.guru import STRONG, WEAK
-from bots.sources.kind import SUFFIXES
 
 NUMBERS = ("weak", "strong", "level")
 """Normal columns of numbers."""

@@ -9,8 +9,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from bots.config.pool import HuggingFaceSource
 from bots.sources.base import PIECE_ROWS, Piece, Shard, SourceError
-from bots.sources.config import HuggingFaceSource
 
 SHARD_ROWS = 65_536
 SUBSETS = {"openai/gsm8k": "main", "gsm8k": "main"}

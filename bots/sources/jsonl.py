@@ -17,10 +17,10 @@ from typing import Any, BinaryIO
 import pyarrow as pa
 import pyarrow.json as pj
 
+from bots.config.pool import JsonLinesSource
+from bots.config.source_kind import SUFFIXES
 from bots.sources.base import Piece, Shard, SourceError
-from bots.sources.config import JsonLinesSource
 from bots.sources.files import find_files
-from bots.sources.kind import SUFFIXES
 
 GZIP = ".gz"
 BLOCK_BYTES = 4 << 20

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 import pyarrow as pa
 
+from bots.config.pool import LabSource
 from bots.lab.pool import SCHEMA, lab_table
 from bots.sources.base import Piece, Shard, SourceError
-from bots.sources.config import LabSource
 
 SHIPPED = "shipped"
 

@@ -9,10 +9,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from bots.config.pool import SourceSettings
 from bots.graders.registry import names, resolve
 from bots.sources import guru
 from bots.sources.base import NORMAL, PROBLEM, SourceError
-from bots.sources.config import SourceSettings
 from bots.sources.recipes import TURNED, Recipe, recipe_of
 
 

@@ -9,10 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from bots.pool import TaskPool
-from bots.sources.base import Shard, Source, SourceError
-from bots.sources.collect import Collector
-from bots.sources.config import (
+from bots.config.pool import (
     CsvSource,
     HuggingFaceSource,
     JsonLinesSource,
@@ -22,6 +19,9 @@ from bots.sources.config import (
     ReasoningGymSource,
     SourceConfig,
 )
+from bots.pool import TaskPool
+from bots.sources.base import Shard, Source, SourceError
+from bots.sources.collect import Collector
 from bots.sources.mapping import Mapping, map_columns
 from bots.sources.normal import normalise
 

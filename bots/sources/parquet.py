@@ -9,8 +9,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import fs
 
+from bots.config.pool import ParquetSource
 from bots.sources.base import PIECE_ROWS, Piece, Shard, SourceError
-from bots.sources.config import ParquetSource
 from bots.sources.files import find_files
 
 SHARD_ROWS = 65_536

@@ -10,8 +10,8 @@ from typing import Any
 
 import pyarrow as pa
 
+from bots.config.pool import Generator, ReasoningGymSource
 from bots.sources.base import Piece, Shard, SourceError
-from bots.sources.config import Generator, ReasoningGymSource
 
 SHARD_ROWS = 2048
 SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "prompt", "answer", "generator")])

@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import Field, model_validator
 
+from bots.config.pool import PoolConfig
 from bots.config.train import GradingConfig, RolloutConfig
 from bots.config.tree import Count, FolderName, Positive, Section, UserPath, UserPathText
-from bots.sources.config import PoolConfig
 
 REFERENCES = ("weak", "strong")
 """The two reference models: names of configuration sections and of the measured columns."""

@@ -7,8 +7,8 @@ from html import escape
 from pathlib import Path
 
 from bots.support.files import replacing
-from pipelines.pools.golds import GoldCheck
 from pipelines.pools.survey import Rates, Survey
+from pipelines.shared.golds import GoldCheck
 
 ROWS = 200
 """Failing rows that the page shows of each kind."""

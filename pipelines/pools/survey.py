@@ -15,7 +15,7 @@ from bots.rollouts.encoded_pool import PIECE
 from bots.rollouts.stops import end_of_turn
 from bots.rollouts.templates import PromptEncoder, TemplateError, prompt_text
 from bots.sources.collect import SourceReport
-from pipelines.pools.golds import GoldCheck
+from pipelines.shared.golds import GoldCheck
 from pipelines.shared.prompts import encode
 
 BINS = 10

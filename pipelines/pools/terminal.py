@@ -8,8 +8,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from pipelines.pools.golds import SHOWN, GoldCheck
 from pipelines.pools.survey import Rates, Survey
+from pipelines.shared.golds import SHOWN, GoldCheck
 
 BARS = " ▁▂▃▄▅▆▇█"
 PROMPT_CHARACTERS = 1200

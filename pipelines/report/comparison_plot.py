@@ -11,10 +11,10 @@ matplotlib.use("Agg")
 
 import matplotlib.pyplot as plt
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 
+from bots.metrics import running_mean
 from pipelines.report.comparison import RunCurves
 
 COLOURS = {"bots": "#0b6e99", "random": "#c2571a"}
@@ -35,7 +35,7 @@ def draw(curves: Sequence[RunCurves], path: Path, title: str) -> None:
     axes[0].set(ylabel="held-out score")
     axes[0].legend(frameon=False, loc="upper left")
     for curve in curves:
-        smooth = _running_mean(curve.etr, 10)
+        smooth = running_mean(curve.etr, 10)
         axes[3].plot(np.arange(1, len(smooth) + 1), smooth, color=COLOURS.get(curve.name))
     axes[3].set(xlabel="step", ylabel="effective task ratio (mean of 10)", ylim=(0, 1))
     for axis in axes:
@@ -43,15 +43,6 @@ def draw(curves: Sequence[RunCurves], path: Path, title: str) -> None:
     figure.suptitle(title)
     figure.savefig(path, dpi=110)
     plt.close(figure)
-
-
-def _running_mean(values: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float64]:
-    sums = np.cumsum(values)
-    counts = np.minimum(np.arange(1, len(values) + 1), width)
-    means: npt.NDArray[np.float64] = (
-        sums - np.concatenate([np.zeros(width), sums[:-width]])[: len(values)]
-    ) / counts
-    return means
 
 
 def _tidy(axis: Axes) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bots.sources.config import PoolConfig
+from bots.config.pool import PoolConfig
 from bots.sources.open import plan_parts
 
 ANSWERS = 3

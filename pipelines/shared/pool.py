@@ -12,10 +12,10 @@ import ray
 from ray.data import DataContext, Datasource, ReadTask
 from ray.data.block import BlockMetadata
 
+from bots.config.pool import PoolConfig
 from bots.pool import TaskPool
 from bots.sources.base import SourceError
 from bots.sources.collect import TOO_LONG, Collector, SourceReport
-from bots.sources.config import PoolConfig
 from bots.sources.open import ReadPart, plan_parts
 
 if TYPE_CHECKING:

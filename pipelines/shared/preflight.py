@@ -24,8 +24,8 @@ from bots.rollouts.encoded_pool import EncodedPool
 from bots.rollouts.stops import end_of_turn, ending_tokens
 from bots.rollouts.templates import PromptEncoder
 from bots.selection import preset_of
-from pipelines.pools.golds import look_at_golds
 from pipelines.shared.command import warn
+from pipelines.shared.golds import look_at_golds
 from pipelines.shared.memory import plan_memory
 from pipelines.shared.pool import build_pool
 from pipelines.shared.prompts import encode

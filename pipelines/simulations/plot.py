@@ -12,6 +12,7 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bots.metrics import running_mean
 from bots.simulation import Trace
 
 FEW = 6
@@ -54,15 +55,6 @@ def draw(traces: Mapping[str, Sequence[Trace]], path: Path, title: str) -> None:
     figure.legend(handles, labels, frameon=False, loc="outside right center")
     figure.suptitle(title)
     figure.savefig(path, dpi=110)
-
-
-def running_mean(values: npt.NDArray[np.float64], width: int) -> npt.NDArray[np.float64]:
-    """Mean of the last `width` values at each position; of fewer at the start."""
-    sums = np.concatenate([[0.0], np.cumsum(values)])
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(ends - width, 0)
-    means: npt.NDArray[np.float64] = (sums[ends] - sums[starts]) / (ends - starts)
-    return means
 
 
 def _band(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
-from bots.metrics import mean_interval
+from bots.metrics import mean_interval, running_mean
 from pipelines.studies.comparison import COSTS, FEWEST, UNITS, Comparison, paired
 from pipelines.studies.config import Part
 from pipelines.studies.results import StudyResults
@@ -43,7 +43,7 @@ def draw_part(results: StudyResults, comparison: Comparison, part: Part, baselin
                 _band(axis, at, np.stack([mine.scores for mine, _ in curves]), colour, arm)
                 if arm == baseline:
                     budgets[cost] = at[-1]
-        etr = np.stack([_smooth(run.etr) for run, _ in pairs])
+        etr = np.stack([running_mean(run.etr, 10) for run, _ in pairs])
         _band(axes[3], np.arange(1, etr.shape[1] + 1), etr, colour, arm)
     for axis, cost in zip(axes, COSTS, strict=False):
         if cost not in shown:
@@ -76,12 +76,3 @@ def _band(
         axis.fill_between(
             at, [i.low for i in intervals], [i.high for i in intervals], color=colour, alpha=0.15, lw=0
         )
-
-
-def _smooth(values: npt.NDArray[np.float64], width: int = 10) -> npt.NDArray[np.float64]:
-    """Mean of the last `width` values at each position."""
-    sums = np.cumsum(np.concatenate([np.zeros(1), values]))
-    ends = np.arange(1, len(values) + 1)
-    starts = np.maximum(0, ends - width)
-    means: npt.NDArray[np.float64] = (sums[ends] - sums[starts]) / (ends - starts)
-    return means

@@ -8,38 +8,22 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.ipc as ipc
-import yaml
 
 from bots.belief.snapshot import first_difference
 from bots.config.train import TrainConfig, load_config
 from bots.config.tree import ConfigError, dump_config
-from bots.config.yaml_text import read_yaml_file
 from bots.pool import CONTENT, TaskPool
 from bots.support.files import replace_text
+from pipelines.shared.job_folder import CONFIG, kind_of
 from pipelines.shared.lock import unwritable_folder
 from pipelines.shared.preflight import RunInputs
 from pipelines.shared.summary import read_metrics
 from pipelines.training.saved import committed, leftovers, restore_from
 
 METRICS = "metrics.jsonl"
-CONFIG = "config.yaml"
-"""The job's configuration. It is written first and identifies the folder."""
 POOL = "pool.arrow"
 POOLS = "pools.json"
 """Number of tasks and fingerprint of each pool of a run, by the pool's configuration key."""
-
-
-def kind_of(folder: Path) -> str | None:
-    """Which job's configuration is in a folder: "train", "anchors", or None if there is none or an unknown one."""
-    try:
-        tree = read_yaml_file(folder / CONFIG)
-    except (OSError, yaml.YAMLError):
-        return None
-    if not isinstance(tree, dict):
-        return None
-    if {"weak", "strong"} <= tree.keys():
-        return "anchors"
-    return "train" if isinstance(tree.get("run"), dict) and "steps" in tree["run"] else None
 
 
 def check_folder(

@@ -8,8 +8,8 @@ from scipy.special import betaln
 from bots import BOTS
 from bots.adapt import make_adaptor
 from bots.adapt.grid import PredictiveGrid
-from bots.observation import Observation
 from bots.pool import TaskPool
+from bots.support.observation import Observation
 
 LAMS, RHOS = (0.0, 0.1, 0.5, 1.0), (0.0, 0.1, 0.5, 1.0)
 

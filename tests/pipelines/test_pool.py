@@ -12,8 +12,8 @@ from bots.graders.golds import gold_completion
 from bots.graders.registry import resolve
 from bots.pool import TaskPool
 from pipelines.pool import load_job, look, main
-from pipelines.pools.golds import look_at_golds
 from pipelines.pools.terminal import bars
+from pipelines.shared.golds import look_at_golds
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from bots.belief.state_space.cells import Cells
 from bots.belief.state_space.states import Snapshot
 from bots.belief.state_space.tasks import Kept
-from bots.observation import Observation
+from bots.support.observation import Observation
 
 
 class Journal:

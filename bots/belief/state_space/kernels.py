@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from bots.belief.state_space.logits import sigmoid
-from bots.selection.random_numbers import normals, stream, uniform
 from bots.support.arrays import Float32, Float64, Rows
 from bots.support.compile import compiled
+from bots.support.random_numbers import normals, stream, uniform
 
 Int32 = npt.NDArray[np.int32]
 PICKED = 2

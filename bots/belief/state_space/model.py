@@ -17,9 +17,9 @@ from bots.belief.state_space.options import Options
 from bots.belief.state_space.picking import Picker
 from bots.belief.state_space.states import DRIFTS, States
 from bots.belief.state_space.tasks import Tasks
-from bots.observation import Observation
 from bots.pool import TaskPool
 from bots.support.arrays import Float64, Rows
+from bots.support.observation import Observation
 
 
 class StateSpace(BeliefModel):

@@ -14,8 +14,8 @@ from bots.belief.state_space.kernels import add_traits
 from bots.belief.state_space.logits import digamma, trigamma
 from bots.belief.state_space.options import Options
 from bots.belief.state_space.tasks import Residuals
-from bots.observation import Observation
 from bots.support.arrays import Float64, Rows
+from bots.support.observation import Observation
 
 DRIFTS = ("cell", "near", "domain", "pool", "task")
 """How many logits full signal of a whole batch moves its cell, neighbouring levels, its domain and everything; and how

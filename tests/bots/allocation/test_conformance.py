@@ -13,7 +13,7 @@ from bots.allocation.conformance import (
     check_rounds_end,
     check_state_restores_exactly,
 )
-from bots.evidence.conformance import example_pool
+from bots.pool.example import example_pool
 from bots.support.registry import names
 
 VARIANTS = [(name, {}) for name in names("allocation")] + [

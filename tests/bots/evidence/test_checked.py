@@ -6,7 +6,7 @@ import pytest
 from bots import BOTS
 from bots.evidence import Evidence
 from bots.evidence.base import EvidenceError
-from bots.evidence.conformance import example_pool
+from bots.pool.example import example_pool
 
 
 class Predicts(Evidence):

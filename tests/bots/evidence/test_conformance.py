@@ -17,7 +17,7 @@ from bots.evidence.item_response import ItemResponse
 from bots.evidence.neighbours import Neighbours
 from bots.evidence.none import NoEvidence
 from bots.evidence.online import Online
-from bots.observation import Observation
+from bots.support.observation import Observation
 
 PLUG_INS = {
     "auto": Auto,

@@ -6,14 +6,14 @@ import pytest
 
 from bots.evidence import make_evidence
 from bots.evidence.auto import Auto
-from bots.evidence.conformance import example_pool
 from bots.evidence.interpolation import Interpolation
 from bots.evidence.item_response import ItemResponse
 from bots.evidence.neighbours import Neighbours
 from bots.evidence.online import Online
 from bots.metrics import calibration
-from bots.observation import Observation
 from bots.pool import TaskPool
+from bots.pool.example import example_pool
+from bots.support.observation import Observation
 
 
 def anchored_pool(size=2000, seed=0):

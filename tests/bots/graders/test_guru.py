@@ -14,7 +14,7 @@ from bots.graders.workers import Workers
 from bots.pool import TaskPool
 from bots.sandbox import Limits
 from bots.sources import PoolConfig, read_pool
-from pipelines.pools.golds import check_golds
+from pipelines.shared.golds import check_golds
 from tests.bots.graders.guru_pairs import ROWS, Row
 
 

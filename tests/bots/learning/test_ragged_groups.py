@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
+from actors.batch_metrics import batch_metrics
 from bots.learning.batching import make_rank_batches
 from bots.learning.losses import Clip, LossBatch, make_loss
-from bots.rollouts.rollout import Group, Rollout, batch_figures, joined
+from bots.rollouts.rollout import Group, Rollout, joined
 
 REWARDS = [[1.0, 0.0], [0.0, 0.0, 1.0, 0.0, 0.0, 1.0], [1.0, 1.0, 1.0], [0.3, 0.9, 0.5]]
 """Of 2, 6, 3 and 3 completions; the third group has no signal."""
@@ -87,10 +88,10 @@ def test_groups_of_one_size_have_the_same_gradient_bit_for_bit():
 
 
 def test_metrics_of_a_ragged_batch_count_tasks_alike():
-    figures = batch_figures(groups())
-    assert figures["etr"] == 0.75
-    assert figures["reward"] == pytest.approx((1 / 2 + 1 / 3 + 1 + 1.7 / 3) / 4)
-    assert (figures["completions"], figures["group_size_min"], figures["group_size_max"]) == (14, 2, 6)
+    metrics = batch_metrics(groups())
+    assert metrics["etr"] == 0.75
+    assert metrics["reward"] == pytest.approx((1 / 2 + 1 / 3 + 1 + 1.7 / 3) / 4)
+    assert (metrics["completions"], metrics["group_size_min"], metrics["group_size_max"]) == (14, 2, 6)
 
 
 def test_rounds_of_one_group_are_joined_in_order():

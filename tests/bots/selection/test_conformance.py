@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from bots import BOTS
-from bots.evidence.conformance import example_pool
+from bots.pool.example import example_pool
 from bots.selection import Selector, SelectorError, make_selector
 from bots.selection.conformance import (
     CHECKS,

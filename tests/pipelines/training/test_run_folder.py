@@ -13,10 +13,11 @@ from bots.rollouts.encoded_pool import EncodedPool, Prompts
 from pipelines.anchoring.config import AnchorsConfig
 from pipelines.anchors import measure_anchors
 from pipelines.shared import ray_session
+from pipelines.shared.job_folder import kind_of
 from pipelines.shared.preflight import RunInputs, load_inputs
 from pipelines.shared.resources import ResourceError
 from pipelines.train import train
-from pipelines.training.run_folder import check_folder, check_pools, create_folder, kind_of, record_pools
+from pipelines.training.run_folder import check_folder, check_pools, create_folder, record_pools
 from tests.pipelines.checkpoints import make_checkpoint
 from tests.pipelines.contents import files
 

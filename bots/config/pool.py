@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator, model_validator
 
+from bots.config.source_kind import with_kind
 from bots.config.tree import Section, UserPathText
-from bots.sources.kind import with_kind
 
 NormalColumn = Literal["id", "prompt", "answer", "domain", "grader", "level", "weak", "strong"]
 """The columns of the normal schema that a source's own columns can be mapped to."""
@@ -126,7 +126,7 @@ SourceConfig = Annotated[
     LabSource | ParquetSource | JsonLinesSource | CsvSource | HuggingFaceSource | ReasoningGymSource,
     Field(discriminator="kind"),
 ]
-"""One source of tasks; `kind` says which. Left out, it follows from the path (`bots.sources.kind`)."""
+"""One source of tasks; `kind` says which. Left out, it follows from the path (`bots.config.source_kind`)."""
 
 
 class PoolConfig(Section):
