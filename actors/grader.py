@@ -9,8 +9,9 @@ import ray
 
 from bots.graders.code import CodeOptions
 from bots.graders.judge import JudgeOptions
+from bots.graders.waiting import Result
 from bots.graders.worker import Item
-from bots.graders.workers import Result, Workers
+from bots.graders.workers import Workers
 from bots.sandbox import Limits
 
 

@@ -17,8 +17,8 @@ from ray.exceptions import RayActorError, RayError
 from actors.fatal import FatalError
 from actors.within import within
 from bots.config.train import GradingConfig
+from bots.graders.waiting import Result
 from bots.graders.worker import Item
-from bots.graders.workers import Result
 from bots.rollouts.encoded_pool import EncodedPool
 from bots.rollouts.rollout import Group
 from bots.rollouts.templates import prompt_text

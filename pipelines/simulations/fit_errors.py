@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
+from bots.metrics import running_mean
 from bots.simulation import Trace
-from pipelines.simulations.plot import running_mean
 from pipelines.simulations.runs import RealRun
 
 Floats = npt.NDArray[np.float64]

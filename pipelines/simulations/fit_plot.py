@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from bots.metrics import running_mean
 from bots.simulation import Trace
 from pipelines.simulations.fit_errors import WIDTH, batch_metrics, fit_errors
-from pipelines.simulations.plot import running_mean
 from pipelines.simulations.runs import RealRun
 
 REAL, SIMULATED = "#222222", "#0b6e99"

@@ -6,7 +6,7 @@ from collections import Counter
 import pytest
 import ray
 
-from bots.graders.workers import Result
+from bots.graders.waiting import Result
 from bots.rollouts.ledger import audit
 from tests.actors.fakes import Crew
 

@@ -11,7 +11,7 @@ from actors import grader_pool
 from actors.grader import Grader
 from actors.grader_pool import GraderPool, NoGraderError
 from bots.config.train import GradingConfig
-from bots.graders.workers import Result
+from bots.graders.waiting import Result
 
 ITEM = ("exact", "", "1", "1")
 

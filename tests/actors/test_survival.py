@@ -13,7 +13,7 @@ from actors.fatal import FatalError
 from actors.grader import Grader
 from actors.grader_pool import NoGraderError
 from benchmarks.fake_engine import FakeEngine
-from bots.graders.workers import Result
+from bots.graders.waiting import Result
 from bots.rollouts.ledger import audit
 from tests.actors.fakes import SAMPLES, STALENESS, TASKS, Crew
 
