@@ -30,7 +30,7 @@ def remove(llm: LLM) -> None:
     """Give an engine vLLM's own code back, to compare the two."""
     manager, sampler = _parts(llm)
     vars(manager).pop("allocate_slots", None)
-    sampler.forward = sampler.forward_cpu  # type: ignore[method-assign]
+    sampler.forward = sampler.forward_cpu
 
 
 def _parts(llm: LLM) -> tuple[Any, TopKTopPSampler]:
@@ -107,4 +107,4 @@ def batch_seeds(sampler: TopKTopPSampler) -> None:
             seeds[list(generators)] = torch.tensor([seed(generator) for generator in generators.values()])
         return torch.ops._C.fused_gumbel_argmax(logits.to(dtype=torch.float32), seeds), returned
 
-    sampler.forward = forward  # type: ignore[method-assign]
+    sampler.forward = forward
