@@ -50,16 +50,17 @@ $(READY): requirements/cpu.txt pyproject.toml
 # Third-party trainers for the tests of bots/adapters; without them these tests are skipped.
 peers: $(PEERS)
 
-$(PEERS): $(READY) requirements/peers.txt requirements/trinity.txt
+$(PEERS): $(READY) requirements/peers.txt requirements/trinity.txt requirements/trainers.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps -r requirements/peers.txt
 	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(VENV)/trinity -r requirements/trinity.txt
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --target $(VENV)/trainers -r requirements/trainers.txt
 	touch $@
 
 lock: $(READY)
 	$(BIN)/uv pip compile requirements/cpu.in --override requirements/override.txt --python-version 3.11 \
 		$(TORCH_FROM) --no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements/cpu.txt
-	$(BIN)/uv pip compile requirements/peers.in --no-deps --python-version 3.11 \
-		--no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements/peers.txt
+	for set in peers trainers; do $(BIN)/uv pip compile requirements/$$set.in --no-deps --python-version 3.11 \
+		--no-header --no-annotate --no-emit-index-url --no-emit-find-links -o requirements/$$set.txt || exit 1; done
 	$(BIN)/uv pip compile pyproject.toml --extra gpu --extra tune --python-version 3.11 \
 		--python-platform x86_64-manylinux_2_28 --no-header --no-annotate --no-emit-index-url \
 		--no-emit-find-links -o requirements/gpu.txt

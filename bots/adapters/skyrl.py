@@ -42,7 +42,7 @@ class BOTSMixin:
         output = await super().generate(input_batch)  # type: ignore[misc]
         metadata = input_batch.get("batch_metadata")
         if metadata is not None and metadata.training_phase == "train":
-            rows, rewards = rewards_of(output)
+            rows, rewards = rewards_of(output, input_batch.get("trajectory_ids"))
             self.curriculum.observe(rows, rewards, complete=True)
             here.all_metrics.update(
                 {f"bots/{name}": value for name, value in self.curriculum.metrics().items()}
@@ -50,11 +50,16 @@ class BOTSMixin:
         return output
 
 
-def rewards_of(output: Any) -> tuple[list[int], list[float]]:
-    """Row and reward of each trajectory; rewards by token are added up, and of several steps the last one counts."""
+def rewards_of(output: Any, asked: Any = None) -> tuple[list[int], list[float]]:
+    """Row and reward of each trajectory; rewards by token are added up, and of several steps the last one counts.
+
+    asked: ids of the trajectories that were requested. An output without ids of its own is in their order: SkyRL's has
+    ids only if it is by steps.
+    """
     rows, rewards = [], []
+    ids = output.get("trajectory_ids")
     last = output.get("is_last_step") or [True] * len(output["rewards"])
-    for of, reward, counts in zip(output["trajectory_ids"], output["rewards"], last, strict=True):
+    for of, reward, counts in zip(asked if ids is None else ids, output["rewards"], last, strict=True):
         if counts:
             rows.append(int(of.instance_id))
             rewards.append(float(sum(reward)) if isinstance(reward, list) else float(reward))

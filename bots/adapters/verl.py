@@ -1,6 +1,6 @@
 """verl: a mixin for its trainers, and `BOTSTrainerSync`, which takes the place of `trainer_mode: sync`.
 
-VERL_USE_EXTERNAL_MODULES=bots.adapters.verl python -m verl.trainer.main_ppo … +bots.rollouts=16 +bots.weak=weak
+`bots.adapters.verl_sync` puts it there; docs/adapters.md has the command line.
 """
 
 from __future__ import annotations
@@ -59,12 +59,15 @@ class BOTSMixin:
         data = tq.kv_batch_get(keys=batch.keys, partition_id=batch.partition_id, select_fields=chosen)
         padding = [tag.get("is_padding", False) for tag in batch.tags]
         scores = [float(score.sum()) for score in data["rm_scores"].unbind()]
-        groups: dict[tuple[int, int], list[float]] = {}
+        waves: dict[int, tuple[list[int], list[float]]] = {}
         for uid, score, padded in zip(_plain(data["uid"]), scores, padding, strict=True):
             if not padded and str(uid) in self._tasks:
-                groups.setdefault(self._tasks[str(uid)], []).append(score)
-        for (wave, row), rewards in groups.items():
-            self.curriculum.observe([row] * len(rewards), rewards, wave)
+                wave, row = self._tasks[str(uid)]
+                rows, rewards = waves.setdefault(wave, ([], []))
+                rows.append(row)
+                rewards.append(score)
+        for wave, (rows, rewards) in sorted(waves.items()):
+            self.curriculum.observe(rows, rewards, wave)
         metrics.update({f"bots/{name}": value for name, value in self.curriculum.metrics().items()})
         flying = set(self.curriculum.in_flight().tolist())
         self._tasks = {uid: task for uid, task in self._tasks.items() if task[1] in flying}

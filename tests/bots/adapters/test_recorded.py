@@ -1,4 +1,6 @@
-"""prime-rl, slime, SkyRL, OpenRLHF and verl do not install beside the CPU set: these drive their recorded interfaces.
+"""prime-rl and slime are not on PyPI: these drive recorded interfaces, theirs and those of SkyRL, OpenRLHF and verl.
+
+The last three are driven themselves in test_trainers.py, where they are installed.
 
 Each stand-in has the methods, attributes and order of calls of the version that docs/adapters.md names, and no more.
 """
@@ -168,12 +170,13 @@ class RayPPOTrainer:
 
     async def generate(self, input_batch):
         rewards = [r for row in map(int, input_batch["uids"]) for r in rewards_of(row)]
-        ids = [SimpleNamespace(instance_id=uid) for uid in input_batch["uids"] for _ in range(N)]
-        return {"trajectory_ids": ids, "rewards": [[0.0, r] for r in rewards] if self.per_token else rewards}
+        # Its own generator gives ids only if it is by steps.
+        return {"trajectory_ids": None, "rewards": [[0.0, r] for r in rewards] if self.per_token else rewards}
 
     def step(self, batch, phase="train"):
         given = {
             "uids": [one["uid"] for one in batch],
+            "trajectory_ids": [SimpleNamespace(instance_id=one["uid"]) for one in batch for _ in range(N)],
             "batch_metadata": SimpleNamespace(training_phase=phase),
         }
         return asyncio.run(self.generate(given))
