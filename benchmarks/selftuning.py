@@ -1,10 +1,12 @@
 """Self-tuned λ and ρ against the paper's values and the best fixed ones, on drifting simulated pools.
 
-    python -m benchmarks.selftuning [--seeds 6] [--steps 300] [--kinds rising misled …] [--first-seed 100]
+    python -m benchmarks.selftuning [--seeds 6] [--steps 300] [--kinds rising misled …] [--first-seed 100] [--beliefs]
 
 For every kind of pool: the mean learning signal 4·p(1−p) of the selected batches (1 is perfect; p is the true
 pass rate) of each fixed (λ, ρ) of the grid, of the paper's (0.1, 0.1), and of self-tuning that starts from
 there. "Best fixed" is the best of the grid in hindsight, over the same seeds: slightly flattered.
+
+--beliefs compares the state-space belief with the Beta update at the library's defaults (self-tuned) instead.
 """
 
 from __future__ import annotations
@@ -102,6 +104,26 @@ def measure(
     return Row(kind, signals(selector="random")[0], paper, tuned, fixed, lam, rho)
 
 
+def compare_beliefs(kinds: Sequence[str], seeds: Sequence[int], steps: int) -> None:
+    """Print each kind's signal under both beliefs, and their difference paired by seed, a line as soon as it is there."""
+    arms: dict[str, dict[str, Any]] = {
+        "random": {"selector": "random"},
+        "beta": TUNED,
+        "state space": {"belief": "state_space", "cooldown": 0},
+        "gain": {"belief": "state_space", "cooldown": 0, "belief_options": {"gain": True}},
+    }
+    print(f"{'pool':10} {' '.join(f'{name:>11}' for name in arms)}  state space − beta (95 % interval)")
+    for kind in kinds:
+        world, law = KINDS[kind]
+        found = {}
+        for name, options in arms.items():
+            simulation = Simulation(world, law, steps, rollouts=8, evaluate_every=steps, options=options)
+            found[name] = np.array([simulate(simulation, seed).signal.mean() for seed in seeds])
+        gain = paired_difference(found["state space"], found["beta"])
+        means = " ".join(f"{values.mean():11.3f}" for values in found.values())
+        print(f"{kind:10} {means}  {gain.mean:+.4f} [{gain.low:+.4f}, {gain.high:+.4f}]", flush=True)
+
+
 def report(rows: Iterable[Row]) -> None:
     """Print the table, a line as soon as it is there."""
     print(f"{'pool':10} {'random':>7} {'paper':>7} {'tuned':>7} {'best':>7}  {'best fixed':14} ", end="")
@@ -125,8 +147,12 @@ def main() -> None:
     )
     parser.add_argument("--steps", type=int, default=300)
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
+    parser.add_argument("--beliefs", action="store_true", help="compare the beliefs, not λ and ρ")
     args = parser.parse_args()
     seeds = range(args.first_seed, args.first_seed + args.seeds)
+    if args.beliefs:
+        compare_beliefs(args.kinds, seeds, args.steps)
+        return
     report(measure(kind, seeds, args.steps) for kind in args.kinds)
 
 

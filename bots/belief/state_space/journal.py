@@ -12,6 +12,9 @@ from bots.belief.state_space.states import Snapshot
 from bots.belief.state_space.tasks import Kept
 from bots.support.observation import Observation
 
+ROLLOUTS = 8.0
+"""Rollouts a group is taken to have before one was seen."""
+
 
 class Journal:
     """What was observed at each step, and what was believed before some of them.
@@ -39,6 +42,13 @@ class Journal:
             order = np.argsort(parts[0], kind="stable")
             observation = Observation(step, *(part[order] for part in parts))
         self.batches[step] = observation
+
+    @property
+    def rollouts(self) -> float:
+        """Mean number of rollouts of the latest batch's groups; before any, `ROLLOUTS`."""
+        if not self.batches:
+            return ROLLOUTS
+        return float(self.batches[max(self.batches)].rollouts.mean())
 
     def start_of(self, step: int) -> int:
         """The moment to go back to for evidence of a step."""

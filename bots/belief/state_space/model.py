@@ -143,7 +143,8 @@ class StateSpace(BeliefModel):
         """See `BeliefModel`."""
         if domain >= 0:
             domain = self.book.domain_code(self.pool.domains[domain])
-        picker = Picker(self, self.states, self.tasks, self._now, domain, rng)
+        rollouts = self.journal.rollouts
+        picker = Picker(self, self.states, self.tasks, self._now, domain, rollouts, rng)
         return picker.by_draws(batch, p_star, rng) if draw else picker.by_means(batch, p_star, rng)
 
     def sample(self, rng: np.random.Generator) -> Float64:

@@ -30,8 +30,9 @@ class Options:
     """Variance that it gains where the whole batch is of the cell and of full signal."""
     widening: float = 0.001
     """Share of what is known of a task's residual that is lost in a step."""
-    temper: float = 0.25
-    """Factor of the shared uncertainty in Thompson draws; 1 draws from the belief itself."""
+    temper: float | None = None
+    """Factor of the shared variance in Thompson draws: 1 draws from the belief itself. None: each cell's draw has the
+    variance that one group of the cell would remove, see `Picker`."""
     draws: int = 8
     """Independent draws that divide a batch between them."""
     gain: bool = False
@@ -45,6 +46,8 @@ class Options:
                 raise ValueError(f"belief_options.{name} is {value!r}; it must be a number > 0")
         for name in ("widening", "temper"):
             value = getattr(self, name)
+            if name == "temper" and value is None:
+                continue
             if not (_is_number(value) and 0 <= value <= 1):
                 raise ValueError(f"belief_options.{name} is {value!r}; it must be a number in [0, 1]")
         if self.reach is not None and not (_is_number(self.reach) and 0 < self.reach < 1e6):

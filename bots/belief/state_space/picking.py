@@ -27,12 +27,24 @@ class Picker:
 
     A batch is divided among `draws` draws of the shared states. With one draw alone, exchangeable tasks would all come
     from the one stratum that it favors; with a draw a part, strata come up as often as they are likely to be the best.
+
+    A cell's draw has the variance that one more group of the cell would remove, V²/(V + v + 4/n) of its variance V, with
+    v a residual's and 4/n a group's at p = ½: it is a draw of what the selection could make one believe. What would
+    still be unknown is averaged over, as residuals are.
     """
 
     def __init__(
-        self, belief: Belief, states: States, tasks: Tasks, clock: int, domain: int, rng: np.random.Generator
+        self,
+        belief: Belief,
+        states: States,
+        tasks: Tasks,
+        clock: int,
+        domain: int,
+        rollouts: float,
+        rng: np.random.Generator,
     ) -> None:
         self.belief, self.states, self.tasks, self.clock = belief, states, tasks, clock
+        self.rollouts = rollouts
         self.free = tasks.free(belief.blocked_rows)
         self.inside = np.ones(len(tasks.asked), bool) if domain < 0 else states.book.domain == domain
         self.free[~self.inside] = 0
@@ -45,17 +57,27 @@ class Picker:
         parts = min(options.draws, batch)
         sizes = [batch * (part + 1) // parts - batch * part // parts for part in range(parts)]
         chosen: list[Rows] = []
+        share, extra = self._learnable()
+        expected = self.states.logits(self.states.mean, self.states.cells.deviation)
         try:
             for size in sizes:
-                x = self.states.draw(rng, options.temper)
-                logit = self.states.logits(*x)
+                x = self.states.draw(rng, 1.0)
+                logit = expected + share * (self.states.logits(*x) - expected)
                 worth = self._worth(*x) if options.gain else np.ones(len(logit))
-                extra = np.zeros(len(logit))
                 chosen.append(self._best(size, p_star, logit, extra, worth, float(x[0][-1]), rng, False))
         finally:
             for rows in chosen:
                 self.belief.blocked[rows] &= 0xFF - kernels.PICKED
         return np.concatenate(chosen)
+
+    def _learnable(self) -> tuple[Float64, Float64]:
+        """Factor of each stratum's deviation in a draw, and the variance that is averaged over: float64 (S,) each."""
+        options, cell = self.states.options, self.states.book.cell
+        if options.temper is not None:
+            return np.full(len(cell), np.sqrt(options.temper)), np.zeros(len(cell))
+        variance = self.states.cell_variance()
+        share = variance / (variance + options.residual + 4 / self.rollouts)
+        return np.sqrt(share)[cell], ((1 - share) * variance)[cell]
 
     def by_means(self, batch: int, p_star: float, rng: np.random.Generator) -> Rows:
         """The tasks whose expected success probability is nearest to p*."""

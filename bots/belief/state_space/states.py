@@ -134,6 +134,16 @@ class States:
         spread = np.sqrt(temper * self.cells.variance)
         return states, self.cells.deviation + spread * rng.standard_normal(len(spread))
 
+    def cell_variance(self) -> Float64:
+        """Variance of each cell's logit, float64 (C,). O(C·d), and O(C·d²) in the low-rank form."""
+        size = self.cells.size
+        if self.cells.dense and len(self.cells.loadings) == size:
+            spread = self.root[:size]
+        else:
+            spread = self.cells.loadings @ self.root[:size]
+        variance: Float64 = np.einsum("ij,ij->i", spread, spread) + self.cells.variance
+        return variance
+
     def marginals(self, strata: Rows, trained: Float64) -> tuple[Float64, Float64]:
         """Mean and variance of the shared part of these tasks' logits: float64 (N,) each."""
         mean, variance = np.empty(len(strata)), np.empty(len(strata))
