@@ -3,6 +3,7 @@
     python -m benchmarks.beliefs speed [--tasks 92000 1000000 10000000] [--steps 12]
     python -m benchmarks.beliefs replay --recordings FOLDER
     python -m benchmarks.beliefs cells [--seeds 8] [--first 0] [--shapes 7,4,.25 3,12,.15]
+    python -m benchmarks.beliefs figure --out FILE.png
 
 speed: select(256) and observe of one step at a time; the beliefs take turns in one process, so that other load strikes
 both. Medians over the steps after the first three, with quartiles of the paired ratios, and bytes a task.
@@ -32,6 +33,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from bots import BOTS, TaskPool
+from bots.metrics import paired_difference
 
 BATCH, ROLLOUTS, WARM_UP = 256, 16, 3
 BELIEFS: dict[str, dict[str, Any]] = {
@@ -40,6 +42,8 @@ BELIEFS: dict[str, dict[str, Any]] = {
     "state_space, gain": {"belief": "state_space", "belief_options": {"gain": True}},
 }
 Floats = npt.NDArray[np.float64]
+SHAPES = [(7, 4, 0.25), (4, 6, 0.25), (12, 3, 0.25), (3, 12, 0.15), (1, 28, 0.25), (7, 4, 0.1)]
+"""Domains, levels and rate of learning of the worlds."""
 
 
 def sigmoid(x: Floats) -> Floats:
@@ -143,12 +147,14 @@ class CellRun(NamedTuple):
     """effective: mean effective task ratio. final: the pool's mean pass rate at the end.
 
     open, asked: bool (60, C), whether a cell's mean pass rate was from .25 to .75 at a step, whether it was selected.
+    rates: (60, C), the cells' mean pass rates.
     """
 
     effective: float
     final: float
     open: npt.NDArray[np.bool_]
     asked: npt.NDArray[np.bool_]
+    rates: Floats
 
 
 def longest_waits(run: CellRun) -> npt.NDArray[np.int64]:
@@ -177,8 +183,9 @@ def train_in_cells(seed: int, shape: tuple[int, int, float], settings: dict[str,
     table = pa.table({"domain": [f"d{d}" for d in domain], "level": pa.array(level, pa.int32())})
     bots = BOTS(TaskPool.from_arrow(table), rollouts=8, seed=seed, **(settings or {}))
     effective = []
-    is_open, asked = np.zeros((60, cells), bool), np.zeros((60, cells), bool)
+    is_open, asked, rates = np.zeros((60, cells), bool), np.zeros((60, cells), bool), np.zeros((60, cells))
     for step in range(60):
+        rates[step] = sigmoid(skill)
         is_open[step] = np.abs(sigmoid(skill) - 0.5) <= 0.25
         if settings is None:
             nearest = np.argsort(np.abs(sigmoid(skill) - 0.5), kind="stable")
@@ -196,7 +203,8 @@ def train_in_cells(seed: int, shape: tuple[int, int, float], settings: dict[str,
             skill[c] += rate * signal
             skill[of == of[c]] += 0.06 * signal
             skill += 0.01 * signal
-    return CellRun(float(np.mean(effective)), float(sigmoid(skill[cell] + own).mean()), is_open, asked)
+    final = float(sigmoid(skill[cell] + own).mean())
+    return CellRun(float(np.mean(effective)), final, is_open, asked, rates)
 
 
 def cells(shapes: list[tuple[int, int, float]], seeds: range) -> None:
@@ -217,6 +225,32 @@ def cells(shapes: list[tuple[int, int, float]], seeds: range) -> None:
                 f"{np.median(waits):.0f}, 90 % {np.quantile(waits, 0.9):.0f}, most {waits.max()} steps",
                 flush=True,
             )
+        difference = paired_difference(finals["state_space, gain"], finals["state_space"])
+        print(
+            f"{shape} gain - state_space {difference.mean:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}], paired"
+        )
+
+
+def figure(path: Path) -> None:
+    """Draw the cells' true pass rates over time, and which cells were selected, under three selections of one seed."""
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    names = {"random": {"selector": "random"}, **{name: BELIEFS[name] for name in ("beta", "state_space")}}
+    picture, axes = plt.subplots(1, 3, figsize=(11, 3.6), sharey=True, constrained_layout=True)
+    for axis, (name, settings) in zip(axes, names.items(), strict=True):
+        run = train_in_cells(0, SHAPES[0], settings)
+        shown = axis.imshow(
+            run.rates.T, aspect="auto", cmap="RdYlGn", vmin=0, vmax=1, interpolation="nearest"
+        )
+        steps, at = np.nonzero(run.asked)
+        axis.plot(steps, at, ".", color="black", markersize=2.5)
+        axis.set(title=f"{name}: final pass rate {run.final:.2f}", xlabel="step")
+    axes[0].set_ylabel("cell")
+    picture.colorbar(shown, ax=axes, label="mean pass rate")
+    picture.savefig(path, dpi=110)
 
 
 def _shape(text: str) -> tuple[int, int, float]:
@@ -237,13 +271,15 @@ def main() -> None:
     world = of.add_parser("cells")
     world.add_argument("--seeds", type=int, default=8)
     world.add_argument("--first", type=int, default=0)
-    shapes = [(7, 4, 0.25), (4, 6, 0.25), (12, 3, 0.25), (3, 12, 0.15)]
-    world.add_argument("--shapes", type=_shape, nargs="+", default=shapes)
+    world.add_argument("--shapes", type=_shape, nargs="+", default=SHAPES)
+    of.add_parser("figure").add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     if options.what == "speed":
         speed(options.tasks, options.steps)
     elif options.what == "replay":
         replay(options.recordings)
+    elif options.what == "figure":
+        figure(options.out)
     else:
         cells(options.shapes, range(options.first, options.first + options.seeds))
 

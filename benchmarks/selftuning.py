@@ -105,7 +105,7 @@ def measure(
 
 
 def compare_beliefs(kinds: Sequence[str], seeds: Sequence[int], steps: int) -> None:
-    """Print each kind's signal under both beliefs, and their difference paired by seed, a line as soon as it is there."""
+    """Print the signal of each kind under both beliefs and their difference, paired by seed, line by line."""
     arms: dict[str, dict[str, Any]] = {
         "random": {"selector": "random"},
         "beta": TUNED,
