@@ -28,9 +28,9 @@ class Picker:
     A batch is divided among `draws` draws of the shared states. With one draw alone, exchangeable tasks would all come
     from the one stratum that it favors; with a draw a part, strata come up as often as they are likely to be the best.
 
-    A cell's draw has the variance that one more group of the cell would remove, V²/(V + v + 4/n) of its variance V, with
-    v a residual's and 4/n a group's at p = ½: it is a draw of what the selection could make one believe. What would
-    still be unknown is averaged over, as residuals are.
+    Of a cell's variance V a draw has what one more group of the cell would remove, V²/(V + v + 4/n), where v is a
+    residual's variance and 4/n that of a group's logit at p = ½. It is a draw of what could be believed after the
+    selection. What would still be unknown is averaged over, as residuals are.
     """
 
     def __init__(
