@@ -17,7 +17,7 @@ def _none() -> Rows:
 
 
 @dataclass
-class Wave:
+class WaveHistory:
     """One selection of tasks and what has arrived for it. All row arrays are sorted and distinct.
 
     selected: rows selected in this wave. observed: rows whose evidence for this wave has arrived.
@@ -68,16 +68,16 @@ class History:
             raise ValueError(f"history is {window}; it must be at least 1 wave")
         self.window = window
         self.clock = -1
-        self.waves: dict[int, Wave] = {}
+        self.waves: dict[int, WaveHistory] = {}
 
     @property
     def oldest(self) -> int:
         """The oldest wave whose evidence is still accepted."""
         return max(0, self.clock - self.window + 1)
 
-    def at(self, wave: int) -> Wave:
+    def at(self, wave: int) -> WaveHistory:
         """The record of a wave, created on first use."""
-        return self.waves.setdefault(wave, Wave())
+        return self.waves.setdefault(wave, WaveHistory())
 
     def next_wave(self) -> int:
         """The wave after the latest selected or observed one."""
@@ -150,4 +150,4 @@ class History:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore what `state_dict` gave."""
         self.clock = state["clock"]
-        self.waves = {int(s): Wave(**record) for s, record in state["steps"].items()}
+        self.waves = {int(s): WaveHistory(**record) for s, record in state["steps"].items()}

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bots.belief.columns import BLOCK, Beliefs
-from bots.belief.history import History, Wave
+from bots.belief.history import History, WaveHistory
 from bots.evidence.base import Evidence, checked_predict, checked_predict_rows
 from bots.support.arrays import Rows
 from bots.support.observation import Observation
@@ -82,7 +82,7 @@ class Posterior:
         beliefs.note(observation)
         history.prune()
 
-    def _first_of_wave(self, record: Wave, observation: Observation, lam: float, rho: float) -> None:
+    def _first_of_wave(self, record: WaveHistory, observation: Observation, lam: float, rho: float) -> None:
         """Forget up to a new wave, or go back to a skipped one; apply evidence to every task."""
         history, beliefs = self.history, self.beliefs
         wave, rows = observation.wave, observation.rows
@@ -110,7 +110,7 @@ class Posterior:
         beta[: len(rows)] += scale * observation.failures
         beliefs.alpha[spared], beliefs.beta[spared] = alpha, beta
 
-    def _open_share(self, record: Wave, rows: Rows) -> npt.NDArray[np.float64]:
+    def _open_share(self, record: WaveHistory, rows: Rows) -> npt.NDArray[np.float64]:
         """Share of their counts that later groups of a counted wave may still add: 1, or 1-ρ."""
         share = np.ones(len(rows))
         if record.implicit and self.evidence is not None:

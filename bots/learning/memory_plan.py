@@ -22,7 +22,7 @@ ENGINE_RESERVE_GIB = 2.0
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class MemoryUse:
     """One use of memory. lower: the keys that make it smaller, with the direction."""
 
     name: str
@@ -36,7 +36,7 @@ class Need:
 
     what: str
     where: str
-    parts: tuple[Part, ...]
+    parts: tuple[MemoryUse, ...]
 
     @property
     def bytes(self) -> float:
@@ -63,11 +63,11 @@ def learner_rank(config: TrainConfig, model: Footprint, packed: bool) -> Need:
         "learner rank",
         "GPU" if learner.gpus else "memory",
         (
-            Part("weights", weights, "learner.zero_stage=3, more learner.ranks"),
-            Part("gradients", gradients, "learner.zero_stage=2, learner.lora={}"),
-            Part("optimizer", optimizer, "learner.zero_stage=1, more learner.ranks, learner.lora={}"),
+            MemoryUse("weights", weights, "learner.zero_stage=3, more learner.ranks"),
+            MemoryUse("gradients", gradients, "learner.zero_stage=2, learner.lora={}"),
+            MemoryUse("optimizer", optimizer, "learner.zero_stage=1, more learner.ranks, learner.lora={}"),
             *_activations(config, model, tokens, packed),
-            Part("gathered", live + 2 * max(SYNC_BYTES, item * model.largest), "learner.zero_stage=2"),
+            MemoryUse("gathered", live + 2 * max(SYNC_BYTES, item * model.largest), "learner.zero_stage=2"),
         ),
     )
 
@@ -82,7 +82,9 @@ def _gradients(stage: int, half: bool, item: int, trained: float, share: float) 
     return summed + (item + (4 if half else 0)) * bucket
 
 
-def _activations(config: TrainConfig, model: Footprint, tokens: int, packed: bool) -> tuple[Part, Part]:
+def _activations(
+    config: TrainConfig, model: Footprint, tokens: int, packed: bool
+) -> tuple[MemoryUse, MemoryUse]:
     item = ITEM[config.model.dtype]
     layer, other = model.layer_bytes * tokens, model.other_bytes * tokens
     if config.model.gradient_checkpointing:
@@ -94,7 +96,7 @@ def _activations(config: TrainConfig, model: Footprint, tokens: int, packed: boo
     fewer = f"learner.tokens_per_micro_batch (at least {config.rollout.max_model_len})"
     more = fewer if config.model.gradient_checkpointing else f"model.gradient_checkpointing=true, {fewer}"
     # A layer is computed again only when the logits are gone.
-    return Part("activations", kept + max(0.0, again - logits), more), Part("logits", logits, fewer)
+    return MemoryUse("activations", kept + max(0.0, again - logits), more), MemoryUse("logits", logits, fewer)
 
 
 def logits_bytes(config: TrainConfig, model: Footprint, packed: bool) -> float:
@@ -129,14 +131,14 @@ def engine(config: TrainConfig, model: Footprint) -> EngineNeed:
     rollout = config.rollout
     item = ITEM[config.model.dtype if rollout.dtype == "auto" else rollout.dtype]
     gpus = max(1, int(rollout.gpus))
-    weights = Part("weights", item * model.parameters / gpus, "more rollout.gpus")
+    weights = MemoryUse("weights", item * model.parameters / gpus, "more rollout.gpus")
     token = model.kv_values * item / gpus
     if not rollout.gpus:
         cache = rollout.kv_cache_gib * GIB
-        parts = (weights, Part("key-value cache", cache, "rollout.kv_cache_gib"))
+        parts = (weights, MemoryUse("key-value cache", cache, "rollout.kv_cache_gib"))
         return EngineNeed(Need("rollout engine", "memory", parts), cache / token / rollout.max_model_len)
-    reserve = Part("graphs and activations", ENGINE_RESERVE_GIB * GIB)
-    one = Part("key-value cache, one completion", token * rollout.max_model_len, "rollout.max_model_len")
+    reserve = MemoryUse("graphs and activations", ENGINE_RESERVE_GIB * GIB)
+    one = MemoryUse("key-value cache, one completion", token * rollout.max_model_len, "rollout.max_model_len")
     need = Need("GPU of an engine", "GPU", (weights, reserve, one))
     if config.run.gpu_memory_gib is None:
         return EngineNeed(need, None)
@@ -147,7 +149,9 @@ def engine(config: TrainConfig, model: Footprint) -> EngineNeed:
 def host(config: TrainConfig, model: Footprint) -> Need:
     """The driver's node: the object store holds up to two and a half times the weights while they change."""
     return Need(
-        "driver's node", "memory", (Part("weights in the object store", 2.5 * _published(config, model)),)
+        "driver's node",
+        "memory",
+        (MemoryUse("weights in the object store", 2.5 * _published(config, model)),),
     )
 
 
@@ -159,7 +163,11 @@ def checkpoint(config: TrainConfig, model: Footprint) -> Need:
     return Need(
         "checkpoints",
         "disk",
-        (Part(f"{config.run.checkpoints_kept + 1} checkpoints", (config.run.checkpoints_kept + 1) * one),),
+        (
+            MemoryUse(
+                f"{config.run.checkpoints_kept + 1} checkpoints", (config.run.checkpoints_kept + 1) * one
+            ),
+        ),
     )
 
 

@@ -20,11 +20,11 @@ from typing import Protocol, TypeVar
 
 from bots.rollouts.request import Request
 
-Wave = tuple[str, int]
+WaveKey = tuple[str, int]
 """What the requests are for, and the number of the selection."""
 
 
-class Engine(Protocol):
+class SharingEngine(Protocol):
     """What the rule needs to know of an engine. number: any that identifies it. load: answers it has to generate."""
 
     @property
@@ -34,7 +34,7 @@ class Engine(Protocol):
     def load(self) -> int: ...
 
 
-E = TypeVar("E", bound=Engine)
+E = TypeVar("E", bound=SharingEngine)
 
 
 @dataclass
@@ -75,7 +75,7 @@ class Shares:
 
     def __init__(self, slots: int, limit: int) -> None:
         self.slots, self.limit = slots, limit
-        self._waves: dict[Wave, _Wave] = {}
+        self._waves: dict[WaveKey, _Wave] = {}
         # Answers that each engine has to generate, of all waves. Its load is less while a group is partly done.
         self._to_do: Counter[int] = Counter()
 
@@ -85,7 +85,7 @@ class Shares:
 
     def put(self, requests: Iterable[Request], first: bool = False) -> None:
         """Queue requests; `first`: before all that wait, in their order."""
-        found: dict[Wave, list[Request]] = {}
+        found: dict[WaveKey, list[Request]] = {}
         for request in requests:
             found.setdefault(request.key[:2], []).append(request)
         for key, of_wave in found.items():
@@ -98,16 +98,16 @@ class Shares:
         self._waves.clear()
         self._to_do.clear()
 
-    def complete(self, engine: Engine, request: Request) -> None:
+    def complete(self, engine: SharingEngine, request: Request) -> None:
         """The engine has answered the request, or refused it."""
         self._leave(engine, request)
 
-    def take_back(self, engine: Engine, request: Request) -> None:
+    def take_back(self, engine: SharingEngine, request: Request) -> None:
         """The engine has not answered it and will not: it counts as never given. `put` it to have it answered."""
         self._waves[request.key[:2]].given[engine.number] -= request.sampling.samples
         self._leave(engine, request)
 
-    def _leave(self, engine: Engine, request: Request) -> None:
+    def _leave(self, engine: SharingEngine, request: Request) -> None:
         key = request.key[:2]
         wave = self._waves[key]
         wave.to_do[engine.number] -= request.sampling.samples
@@ -116,7 +116,7 @@ class Shares:
         if not wave.incomplete:
             del self._waves[key]
 
-    def note(self, engine: Engine, request: Request) -> None:
+    def note(self, engine: SharingEngine, request: Request) -> None:
         """The engine got a request that did not wait here."""
         wave = self._waves.setdefault(request.key[:2], _Wave())
         wave.incomplete += 1
@@ -197,7 +197,7 @@ class Shares:
             heapq.heapreplace(order, rank(place))
         return handed
 
-    def _count(self, wave: _Wave, engine: Engine, request: Request) -> None:
+    def _count(self, wave: _Wave, engine: SharingEngine, request: Request) -> None:
         wave.given[engine.number] += request.sampling.samples
         wave.to_do[engine.number] += request.sampling.samples
         self._to_do[engine.number] += request.sampling.samples

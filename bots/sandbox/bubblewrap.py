@@ -1,4 +1,4 @@
-"""The outer wall: bubblewrap's command line, and what to say where there is no bubblewrap."""
+"""The outer isolation: bubblewrap's command line, and the error if bubblewrap is missing."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def command(bwrap: str, *, info_fd: int = -1, block_fd: int = -1) -> list[str]:
     else:
         arguments += ["--uid", str(PROGRAM_UID), "--gid", str(PROGRAM_UID)]
         capabilities = ["CAP_SYS_ADMIN", "CAP_SETPCAP"]
-    # For the zygote, within its own user namespace: it puts up the inner walls. Programs have none of them.
+    # For the zygote, within its own user namespace: it sets up the inner isolation. Programs get none of them.
     arguments += ["--cap-drop", "ALL", *(word for name in capabilities for word in ("--cap-add", name))]
     arguments += ["--hostname", "sandbox"]
     binds = [*_python(), *(path for path in _READABLE if os.path.exists(path))]

@@ -1,4 +1,4 @@
-"""A sandbox that runs hostile programs one after the other, each behind fresh walls. See docs/sandbox.md."""
+"""A sandbox that runs untrusted programs one after the other, each newly isolated. See docs/sandbox.md."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ class Zygote:
         pass_fds: tuple[int, ...] = (),
         env: dict[str, str] | None = None,
     ) -> None:
-        walls = {
+        isolation = {
             "scratch": scratch,
             "scratch_bytes": self._scratch_bytes,
             "namespaces": namespaces,
@@ -89,7 +89,7 @@ class Zygote:
             "filter": seccomp.build().hex(),
         }
         self._process = subprocess.Popen(
-            [*wrapper, *bubblewrap.interpreter(), str(theirs.fileno()), json.dumps(walls)],
+            [*wrapper, *bubblewrap.interpreter(), str(theirs.fileno()), json.dumps(isolation)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=complaints,

@@ -36,7 +36,7 @@ model ever passes, or always."""
 
 
 @dataclass(frozen=True)
-class Tasks:
+class FittedTasks:
     """The pool. cell: int64 (K,). domain_of_cell: int64 (C,). weak, strong: float64 (K,), NaN: not measured.
 
     domains: names. anchor_samples: answers behind each anchor pass rate.
@@ -73,7 +73,7 @@ class Fit:
     groups: int
 
 
-def fit(tasks: Tasks, runs: Sequence[RewardHistory], iterations: int = 150) -> Fit:
+def fit(tasks: FittedTasks, runs: Sequence[RewardHistory], iterations: int = 150) -> Fit:
     """Estimate from runs on one pool that started from one policy.
 
     Raises ValueError for no groups, or groups of fewer than two rewards.
@@ -111,7 +111,7 @@ def _maximise(parameters: _Parameters, likelihood: _Likelihood, iterations: int)
 class _Parameters:
     """Free parameters on unbounded scales, and the law and world they stand for."""
 
-    def __init__(self, tasks: Tasks) -> None:
+    def __init__(self, tasks: FittedTasks) -> None:
         known = torch.tensor(np.nanmean([tasks.weak, tasks.strong], axis=0))
         cells = len(tasks.domain_of_cell)
         start = torch.zeros(cells, dtype=torch.float64)
@@ -151,7 +151,7 @@ class _Parameters:
             residual=residual,
         )
 
-    def world(self, tasks: Tasks) -> WorldSpec:
+    def world(self, tasks: FittedTasks) -> WorldSpec:
         shared, _, anchor = softplus(self.sizes[:3]).tolist()
         weak, strong = (dict(zip(tasks.domains, row, strict=True)) for row in self.anchors.tolist())
         levels: Mapping[str, Sequence[float]] = {
@@ -176,7 +176,7 @@ class _Parameters:
 class _Likelihood:
     """log p(all rewards, all anchors | parameters), up to the binomial coefficients."""
 
-    def __init__(self, tasks: Tasks, runs: Sequence[RewardHistory]) -> None:
+    def __init__(self, tasks: FittedTasks, runs: Sequence[RewardHistory]) -> None:
         self.tasks, self.count = tasks, len(tasks.cell)
         self.cell = torch.tensor(tasks.cell)
         domain = torch.tensor(tasks.domain_of_cell)

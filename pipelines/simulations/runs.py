@@ -16,7 +16,7 @@ from bots.allocation import EVEN
 from bots.config.train import TrainConfig, load_config
 from bots.config.tree import ConfigError
 from bots.metrics import Curve
-from bots.simulation.fit import RewardHistory, Tasks
+from bots.simulation.fit import FittedTasks, RewardHistory
 from pipelines.shared.summary import read_metrics
 
 BANDS = 10
@@ -35,7 +35,7 @@ class RealRun:
     reward: npt.NDArray[np.float64]
 
 
-def read_runs(folders: Sequence[Path]) -> tuple[Tasks, list[RealRun]]:
+def read_runs(folders: Sequence[Path]) -> tuple[FittedTasks, list[RealRun]]:
     """The common pool and the runs, in the order of the folders.
 
     Raises ConfigError for a folder without rollouts, runs of different pools or models, or a pool without anchors.
@@ -54,7 +54,7 @@ def read_runs(folders: Sequence[Path]) -> tuple[Tasks, list[RealRun]]:
     return _tasks(pools[0], str(folders[0])), runs
 
 
-def _tasks(pool: pa.Table, source: str) -> Tasks:
+def _tasks(pool: pa.Table, source: str) -> FittedTasks:
     if not {"weak", "strong"} <= set(pool.column_names):
         raise ConfigError(f"{source}: the pool has no anchors `weak` and `strong`; the fit needs them")
     weak, strong = (pool[name].to_numpy().astype(np.float64) for name in ("weak", "strong"))
@@ -63,7 +63,7 @@ def _tasks(pool: pa.Table, source: str) -> Tasks:
     code = np.array([domains.index(name) for name in domain])
     level = pool["level"].to_numpy() if "level" in pool.column_names else _bands(code, (weak + strong) / 2)
     keys, cell = np.unique(np.stack([code, level]), axis=1, return_inverse=True)
-    return Tasks(domains, keys[0].astype(np.int64), cell.ravel(), weak, strong, _samples(weak, strong))
+    return FittedTasks(domains, keys[0].astype(np.int64), cell.ravel(), weak, strong, _samples(weak, strong))
 
 
 def _bands(code: npt.NDArray[np.int64], mean: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:

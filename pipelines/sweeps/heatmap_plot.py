@@ -19,7 +19,7 @@ MAP = "viridis"
 
 
 @dataclass(frozen=True)
-class Cells:
+class HeatmapCells:
     """A sweep's trials by λ (rows) and ρ (columns), both ascending.
 
     ended: float64 (L, R), the metric's mean over the finished trials; nan if there is none.
@@ -35,7 +35,7 @@ class Cells:
     last: np.ndarray
 
 
-def heat_cells(results: SweepResults, trials: list[Trial]) -> Cells:
+def heat_cells(results: SweepResults, trials: list[Trial]) -> HeatmapCells:
     """Assign trials to the cells of λ × ρ, averaging over all other keys."""
     lam, rho = (sorted({t.point[key] for t in trials}) for key in (LAM, RHO))
     ended, stopped, last = (np.full((len(lam), len(rho)), np.nan) for _ in range(3))
@@ -48,7 +48,7 @@ def heat_cells(results: SweepResults, trials: list[Trial]) -> Cells:
             elif found:
                 stopped[i, j] = np.mean([results.value(t) for t in found])
                 last[i, j] = max(t.metrics["step"] for t in found)
-    return Cells(lam, rho, ended, stopped, last)
+    return HeatmapCells(lam, rho, ended, stopped, last)
 
 
 def draw_heatmap(results: SweepResults, trials: list[Trial], path: Path) -> None:

@@ -1,7 +1,6 @@
-"""The walls around one program: fresh namespaces, limits, no privileges, a system call filter.
+"""Isolates one program: new namespaces, limits, no privileges, a system call filter.
 
-Called in the forked child before any of the program's code runs; everything here is irrevocable for the
-child.
+Called in the forked child before any of the program's code runs; the child cannot undo any of it.
 """
 
 from __future__ import annotations
@@ -21,8 +20,8 @@ _LAST_CAPABILITY = 40
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-class Walls(TypedDict):
-    """What the zygote is told once, at its start."""
+class Isolation(TypedDict):
+    """The zygote's settings, given once at its start."""
 
     scratch: str  # the only folder that a program can write to
     scratch_bytes: int
@@ -32,8 +31,8 @@ class Walls(TypedDict):
     filter: str  # hexadecimal
 
 
-class Limits(TypedDict):
-    """What one program may use."""
+class ProcessLimits(TypedDict):
+    """Resource limits of one program."""
 
     cpu_seconds: int
     memory_bytes: int
@@ -64,17 +63,17 @@ def unmount(target: str) -> None:
     _check(_libc.umount2(target.encode(), 2), f"umount {target}")
 
 
-def enter(walls: Walls, limits: Limits) -> None:
-    """Confine the calling process for ever."""
-    uid = walls["uid"]
-    if walls["namespaces"]:
+def enter(isolation: Isolation, limits: ProcessLimits) -> None:
+    """Isolate the calling process; this cannot be undone."""
+    uid = isolation["uid"]
+    if isolation["namespaces"]:
         _check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWIPC | _CLONE_NEWUTS), "unshare")
         _mount(b"none", "/", b"", _MS_REC | _MS_PRIVATE, "")
         # nr_inodes: a million empty files cost kernel memory that the size does not count
-        options = f"size={walls['scratch_bytes']},nr_inodes=256,mode=0700"
+        options = f"size={isolation['scratch_bytes']},nr_inodes=256,mode=0700"
         if uid >= 0:
             options += f",uid={uid},gid={uid}"
-        _mount(b"tmpfs", walls["scratch"], b"tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, options)
+        _mount(b"tmpfs", isolation["scratch"], b"tmpfs", _MS_NOSUID | _MS_NODEV | _MS_NOEXEC, options)
 
     for what, value in (
         (resource.RLIMIT_CPU, limits["cpu_seconds"]),
@@ -86,11 +85,11 @@ def enter(walls: Walls, limits: Limits) -> None:
         (resource.RLIMIT_MSGQUEUE, 0),
     ):
         resource.setrlimit(what, (value, value))
-    if walls["max_tasks"]:
-        resource.setrlimit(resource.RLIMIT_NPROC, (walls["max_tasks"], walls["max_tasks"]))
-    _drop_privileges(uid, walls["namespaces"])
-    os.chdir(walls["scratch"])  # which is the program's own: not the zygote's to enter
-    _filter_system_calls(bytes.fromhex(walls["filter"]))
+    if isolation["max_tasks"]:
+        resource.setrlimit(resource.RLIMIT_NPROC, (isolation["max_tasks"], isolation["max_tasks"]))
+    _drop_privileges(uid, isolation["namespaces"])
+    os.chdir(isolation["scratch"])  # owned by the program: the zygote may not enter
+    _filter_system_calls(bytes.fromhex(isolation["filter"]))
 
 
 def _drop_privileges(uid: int, confined: bool) -> None:

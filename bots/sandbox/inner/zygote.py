@@ -1,6 +1,6 @@
 """A warm interpreter that forks one confined child for each program. It never sees a program or a test.
 
-It gets only file descriptors: the child alone reads them, after the walls are up, so that nothing of one
+It gets only file descriptors: the child alone reads them, after the isolation is set up, so that nothing of one
 program (or of its tests) is left in the memory that the next one is forked from.
 
 Control messages (JSON, one per packet): `{"id", "role", "limits"}` with descriptors starts a program,
@@ -58,9 +58,9 @@ _ROLES: dict[str, tuple[typing.Callable[[], int], tuple[int, ...]]] = {
 def main() -> None:
     control = socket.socket(fileno=_low(int(sys.argv[1])))
     _close_others(control.fileno())
-    walls: box.Walls = json.loads(sys.argv[2])
+    isolation: box.Isolation = json.loads(sys.argv[2])
     home = -1
-    if walls["namespaces"]:
+    if isolation["namespaces"]:
         home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         box.unmount("/proc")
     # Programs end themselves with these; they come with site-packages, which is switched off.
@@ -69,7 +69,7 @@ def main() -> None:
     gc.collect()
     gc.freeze()
     control.send(b'{"ready": true}')
-    _serve(control, walls, home)
+    _serve(control, isolation, home)
 
 
 def _low(fd: int) -> int:
@@ -91,7 +91,7 @@ def _close_others(control: int) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(_MOST_FILES, hard), hard))
 
 
-def _serve(control: socket.socket, walls: box.Walls, home: int) -> None:
+def _serve(control: socket.socket, isolation: box.Isolation, home: int) -> None:
     running: dict[int, tuple[int, int]] = {}  # id → (process, its pidfd)
     poll = select.poll()
     poll.register(control, select.POLLIN)
@@ -115,7 +115,7 @@ def _serve(control: socket.socket, walls: box.Walls, home: int) -> None:
                     os.kill(running[request["kill"]][0], signal.SIGKILL)
                 continue
             try:
-                pid = _start(request, fds, walls, home)
+                pid = _start(request, fds, isolation, home)
             except OSError as error:
                 _say(control, id=request["id"], error=str(error))
             else:
@@ -131,8 +131,8 @@ def _say(control: socket.socket, **message: object) -> None:
     control.send(json.dumps(message).encode())
 
 
-def _start(request: dict[str, typing.Any], fds: list[int], walls: box.Walls, home: int) -> int:
-    """Fork the child and wait until its walls stand. OSError if they can't be put up."""
+def _start(request: dict[str, typing.Any], fds: list[int], isolation: box.Isolation, home: int) -> int:
+    """Fork the child and wait until its isolation is complete. OSError if it fails."""
     run, targets = _ROLES[request["role"]]
     told, tell = os.pipe2(os.O_CLOEXEC)
     try:
@@ -140,7 +140,7 @@ def _start(request: dict[str, typing.Any], fds: list[int], walls: box.Walls, hom
             box.unshare_pids()
         pid = os.fork()
         if pid == 0:
-            _child(run, dict(zip(targets, fds, strict=True)), walls, request["limits"], tell)
+            _child(run, dict(zip(targets, fds, strict=True)), isolation, request["limits"], tell)
         if home >= 0:
             box.return_to_pids(home)
     finally:
@@ -154,7 +154,11 @@ def _start(request: dict[str, typing.Any], fds: list[int], walls: box.Walls, hom
 
 
 def _child(
-    run: typing.Callable[[], int], fds: dict[int, int], walls: box.Walls, limits: box.Limits, tell: int
+    run: typing.Callable[[], int],
+    fds: dict[int, int],
+    isolation: box.Isolation,
+    limits: box.ProcessLimits,
+    tell: int,
 ) -> typing.NoReturn:
     status = 1
     try:
@@ -173,8 +177,8 @@ def _child(
             _close(fd)
         os.closerange(tell_high + 1, _MOST_FILES)
         try:
-            box.enter(walls, limits)
-        except BaseException as error:  # noqa: BLE001 whatever it was, the host must hear that there are no walls
+            box.enter(isolation, limits)
+        except BaseException as error:  # noqa: BLE001 whatever it was, the host must know that there is no isolation
             os.write(tell_high, f"{type(error).__name__}: {error}".encode())
             os._exit(1)
         os.close(tell_high)

@@ -5,7 +5,7 @@ import pytest
 
 from bots import BOTS
 from bots.simulation import Law, SimulatedLearner, World, WorldSpec
-from bots.simulation.fit import RewardHistory, Tasks, fit
+from bots.simulation.fit import FittedTasks, RewardHistory, fit
 
 LEVELS = {"math": list(np.linspace(-4, 4, 9)), "logic": list(np.linspace(-3, 5, 9))}
 TRUE = Law(rate=0.3, transfer=2.0, across=0.3, own=0.6, forgetting=0.004, residual=0.8, warmup=5)
@@ -40,7 +40,7 @@ def recorded(law, selector, seed=0, steps=60):
     mean = np.where(world.train.domain[:, None] == np.repeat([0, 1], 9), flat, np.inf)
     cell = np.argmin(np.abs(world.train.difficulty[:, None] - mean), axis=1)
     weak, strong = (np.asarray(column, np.float64) for column in (world.pool.weak, world.pool.strong))
-    tasks = Tasks(["math", "logic"], np.repeat([0, 1], 9), cell, weak, strong, 16)
+    tasks = FittedTasks(["math", "logic"], np.repeat([0, 1], 9), cell, weak, strong, 16)
     return tasks, RewardHistory(np.array(step), np.array(task), np.array(rewards), law.warmup)
 
 
