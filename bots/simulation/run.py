@@ -122,12 +122,13 @@ def _sample(learner: SimulatedLearner, bots: BOTS, rows: Rows) -> Float64 | list
     rewards = learner.answer(rows, bots.allocate(rows))
     if not bots.allocator.staged:
         return rewards
-    groups, more = list(rewards), np.ones(len(rows), np.int64)
-    while more.any():
-        more = np.array(
-            [bots.allocator.more(group) if m else 0 for group, m in zip(groups, more, strict=True)]
-        )
-        further = np.flatnonzero(more)
-        for place, group in zip(further, learner.answer(rows[further], more[further]), strict=True):
+    groups = list(rewards)
+    waiting = np.arange(len(rows))
+    while True:
+        more = np.array([bots.allocator.more(groups[place]) for place in waiting])
+        waiting, more = waiting[more > 0], more[more > 0]
+        if not len(waiting):
+            break
+        for place, group in zip(waiting, learner.answer(rows[waiting], more), strict=True):
             groups[place] = np.append(groups[place], group)
     return as_batch(groups)

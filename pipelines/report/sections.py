@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import yaml
 
+from bots.allocation import EVEN
 from pipelines.report import beliefs, tasks
 from pipelines.report.answers import Groups, read_beliefs, read_groups, read_pool, rollouts
 from pipelines.report.curves import against_random, learning_curves
@@ -76,6 +77,8 @@ def _key_metrics(run: Run) -> dict[str, Any]:
     config = run.config
     tasks_a_step = config.get("selection", {}).get("tasks", "?")
     samples = config.get("rollout", {}).get("samples", "?")
+    allocation = config.get("selection", {}).get("allocation", EVEN)
+    sizes = "" if allocation == EVEN else f" on average ({allocation})"
     return {
         "steps": run.last_step,
         "first_score": None if best is None else scores[0],
@@ -90,7 +93,7 @@ def _key_metrics(run: Run) -> dict[str, Any]:
         "selection_share": waited / training if training > 0 else None,
         "model": str(config.get("model", {}).get("path", "")),
         "selector": str(config.get("selection", {}).get("selector", "")),
-        "batch": f"{tasks_a_step} tasks × {samples} completions",
+        "batch": f"{tasks_a_step} tasks × {samples} completions{sizes}",
         "loss": str(config.get("learner", {}).get("loss", "")),
     }
 

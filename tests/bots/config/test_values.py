@@ -114,6 +114,18 @@ def _table():
             ["run.checkpoint_every=0", "run.checkpoints_kept=3"],
             "run.checkpoints_kept is set, but has no effect",
         ),
+        (
+            ["learner.group_weights=completion"],
+            "learner.group_weights is set, but has no effect: with selection.al",
+        ),
+        (
+            ["selection.selector=random", "selection.allocation=until_signal", "selection.lam=0.2"],
+            "selection.lam is set, but has no effect",
+        ),
+        (
+            ["selection.selector=random", "selection.allocation=knapsack", "selection.p_star=0.4"],
+            "selection.p_star is set, but has no effect",
+        ),
         (["evaluation.pool=none"], "evaluation.every is set, but has no effect: there is no evaluation.pool"),
     ],
 )
@@ -127,6 +139,11 @@ def test_a_setting_without_effect_is_told(overrides, said):
 )
 def test_shipped_configurations_set_nothing_in_vain(path):
     assert without_effect(load_config(LAB.with_name(f"{path}.yaml"))) == []
+
+
+def test_beliefs_count_where_the_allocation_looks_at_them():
+    used = ["selection.selector=random", "selection.allocation=knapsack", "selection.lam=0.2"]
+    assert without_effect(load_config(LAB, [*used, "learner.group_weights=completion"])) == []
 
 
 def test_settings_that_count_are_not_told():
