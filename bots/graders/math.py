@@ -21,17 +21,21 @@ from bots.graders import base
 from bots.graders.base import Grade
 from bots.graders.exact import plain
 from bots.graders.extract import after_thinking, final_answer
-from bots.graders.math_refute import refuted
+from bots.graders.math_forms import one_sided, same_solutions, same_time
+from bots.graders.math_refute import confirmed, refuted
 from bots.graders.math_text import (
     assigned_tuple,
+    by_case,
     canonical,
     choice,
     has_ellipsis,
     is_words,
     same_base,
-    same_units,
+    same_text,
     too_big,
+    without_gaps,
 )
+from bots.graders.math_units import same_units
 
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it reports every unreadable answer as an error
 
@@ -52,7 +56,7 @@ def grade(prompt: str, answer: str, completion: str) -> Grade:
         said = _last_formula_or_number(after_thinking(completion)[-_TAIL:])
     if not said:
         return Grade(0.0, "no answer")
-    if plain(answer) == plain(said):
+    if same_text(answer, said):
         return Grade(1.0, "right")
     gold = canonical(answer)
     if not (is_words(gold) or too_big(gold)):
@@ -68,7 +72,7 @@ def same(right: str, said: str) -> bool:
 
     `right` decides how it is read: as a choice, words, or mathematics.
     """
-    if plain(right) == plain(said):
+    if same_text(right, said):
         return True
     letter = choice(right)
     # "(a,b)=(1,2)" and the imaginary unit begin as a choice does.
@@ -76,6 +80,8 @@ def same(right: str, said: str) -> bool:
         return choice(said) == letter
     if len(said) > max(_LONGEST, 4 * len(right)):
         return False
+    if (verdict := same_time(right, said)) is not None:
+        return verdict
     right_text, said_text = canonical(right), canonical(said)
     if not said_text:
         return False
@@ -83,13 +89,25 @@ def same(right: str, said: str) -> bool:
     said_names, said_text = assigned_tuple(said_text)
     if right_names and said_names and right_names != said_names:
         return False
+    comparable = not (too_big(said_text) or too_big(right_text))
+    if (
+        comparable
+        and (verdict := same_solutions(right, said, lambda text: _parse(canonical(text)))) is not None
+    ):
+        return verdict
     if right_text == said_text:
         return same_units(right, said)
     # As formulas, words are products of letters: "listen" would equal "silent".
     if is_words(right_text) or is_words(said_text):
         return plain(right_text) == plain(said_text)
-    if too_big(said_text) or too_big(right_text):
+    if not comparable:
         return False
+    if one_sided(right_text, said_text):
+        return False
+    told_apart = by_case(right_text, said_text)
+    if told_apart is None:
+        return False
+    right_text, said_text = told_apart
     if not (same_units(right, said) and same_base(right_text, said_text)):
         return False
     if "%" in right_text and "%" not in said_text:
@@ -97,10 +115,12 @@ def same(right: str, said: str) -> bool:
         if same(bare, said_text):  # asked for percent, a bare number is meant as such
             return True
     if has_ellipsis(right_text) or has_ellipsis(said_text):
-        return "".join(right_text.split()) == "".join(said_text.split())  # what is left out can't be compared
+        return without_gaps(right_text) == without_gaps(said_text)  # what is left out can't be compared
     expected, given = _parse(right_text), _parse(said_text)
-    if not (expected and given and verify(expected, given, timeout_seconds=None)):
+    if not (expected and given):
         return False
+    if not verify(expected, given, timeout_seconds=None):
+        return confirmed(unassigned(expected[0]), unassigned(given[0]))
     percent = "%" in right_text or "%" in said_text  # there math-verify compares in a way of its own
     return percent or not refuted(unassigned(expected[0]), unassigned(given[0]))
 
@@ -111,8 +131,8 @@ def unassigned(value: Any) -> Any:
     return value.rhs if is_assignment else value
 
 
-# math-verify reads `e` and `i` now as constants, now as variables.
-_CONSTANTS = {sympy.Symbol("e"): sympy.E, sympy.Symbol("i"): sympy.I}
+# math-verify reads `e` and `i` now as constants, now as variables, real or not.
+_CONSTANTS = {"e": sympy.E, "i": sympy.I}
 
 
 def warm() -> None:
@@ -129,7 +149,12 @@ def warm() -> None:
 @lru_cache(maxsize=4096)  # a task's answer is compared with every sample of its group
 def _parse(text: str) -> Any:
     found = parse(f"\\boxed{{{text}}}", parsing_timeout=None)
-    return [one.xreplace(_CONSTANTS) if isinstance(one, sympy.Expr) else one for one in found]
+    return [_with_constants(one) if isinstance(one, sympy.Basic) else one for one in found]
+
+
+def _with_constants(value: sympy.Basic) -> sympy.Basic:
+    named = {symbol: _CONSTANTS[symbol.name] for symbol in value.free_symbols if symbol.name in _CONSTANTS}
+    return value.xreplace(named) if named else value
 
 
 def _last_formula_or_number(text: str) -> str | None:

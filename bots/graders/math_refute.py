@@ -1,7 +1,8 @@
-"""A second look at answers that math-verify calls equal, since its own tolerance is absolute: to it, 2^-99 is 2^-98.
+"""A second look at what math-verify says: its tolerance is absolute, so that to it 2^-99 is 2^-98, and its symbols are
+any complex numbers, so that √(1/n) is not 1/√n.
 
-Both are evaluated to 60 digits, symbols at fixed rational points, and must agree relatively: exact ones to 1e-40,
-decimal ones to 1e-6. What can't be evaluated is not refuted.
+Both values are evaluated to 60 digits, symbols at fixed rational points, and must agree relatively: exact ones to
+1e-40, decimal ones to 1e-6. What can't be evaluated is neither refuted nor confirmed.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 import sympy
 
 _DIGITS = 60
+_MOST_OPERATIONS = 100
 _EXACT, _DECIMAL = sympy.Float("1e-40", _DIGITS), sympy.Float("1e-6", _DIGITS)
 
 
@@ -34,15 +36,57 @@ def refuted(right: Any, said: Any) -> bool:
     return _differ(right, said)
 
 
+def confirmed(right: Any, said: Any) -> bool:
+    """Whether two sympy values are the same at every point that is tried, symbols being real numbers.
+
+    With a symbol, both must be real and equal where all symbols are positive, and equal wherever else both are real.
+    """
+    if isinstance(right, sympy.Tuple) and isinstance(said, sympy.Tuple):
+        return len(right) == len(said) and all(map(confirmed, right, said))
+    if not (isinstance(right, sympy.Expr) and isinstance(said, sympy.Expr)):
+        return False
+    if right.has(sympy.Float) or said.has(sympy.Float):
+        return False  # how near is near enough, math-verify has said
+    symbols = sorted(right.free_symbols | said.free_symbols, key=str)
+    if right.free_symbols != said.free_symbols or max(right.count_ops(), said.count_ops()) > _MOST_OPERATIONS:
+        return False
+    if not symbols:
+        return _agree(right, said, {}) is True
+    for signs in (1, 1), (1, 1), (-1, -1), (1, -1), (-1, 1):
+        at = {
+            symbol: signs[place % 2]
+            * sympy.Rational(11 * place + 17 + 5 * signs[0], 3 * place + 10 - signs[1])
+            for place, symbol in enumerate(symbols)
+        }
+        verdict = _agree(right, said, at, real=True)
+        if verdict is False or (verdict is None and signs == (1, 1)):
+            return False
+    return True
+
+
 def _differ(right: sympy.Expr, said: sympy.Expr) -> bool:
+    if right.is_Rational and said.is_Rational:
+        return bool(right != said)
     symbols = sorted(right.free_symbols | said.free_symbols, key=str)
     at = {symbol: sympy.Rational(7 * place + 13, 2 * place + 9) for place, symbol in enumerate(symbols)}
+    return _agree(right, said, at) is False
+
+
+def _agree(right: sympy.Expr, said: sympy.Expr, at: dict[Any, Any], *, real: bool = False) -> bool | None:
+    """Whether both have the same value there; None if one has none (or, if so asked, none that is real)."""
     try:
-        one, other = (value.subs(at).doit().evalf(_DIGITS) for value in (right, said))
+        one, other = (value.subs(at).doit() for value in (right, said))
+        if one.is_Rational and other.is_Rational:
+            return bool(one == other)
+        one, other = one.evalf(_DIGITS), other.evalf(_DIGITS)
         size = max(abs(one), abs(other))
-        if not (one.is_number and other.is_number and size.is_finite) or size == 0:
-            return False
+        if not (one.is_number and other.is_number and size.is_finite):
+            return None
+        if real and not (one.is_real and other.is_real):
+            return None
+        if size == 0:
+            return True
         tolerance = _DECIMAL if right.has(sympy.Float) or said.has(sympy.Float) else _EXACT
-        return bool(abs(one - other).evalf(_DIGITS) > size * tolerance)
+        return bool(abs(one - other).evalf(_DIGITS) <= size * tolerance)
     except (TypeError, ValueError, ArithmeticError, AttributeError, NotImplementedError):
-        return False
+        return None

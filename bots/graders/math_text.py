@@ -5,11 +5,14 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from bots.graders.exact import plain
+from bots.graders.math_units import TEXT, base_unit, drop_unit
+
 _SYMBOLS = {
     "−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "÷": "/", "π": r"\pi ", "∞": r"\infty ",
     "√": r"\sqrt",
     "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "±": r"\pm ", "∪": r"\cup ", "∩": r"\cap ",
-    "∅": r"\emptyset ",
+    "∅": r"\emptyset ", r"\varnothing": r"\emptyset",
     "°": r"^\circ ", "θ": r"\theta ", "α": r"\alpha ", "∈": r"\in ", "**": "^", "<=": r"\leq ",
     ">=": r"\geq ",
     r"\dfrac": r"\frac", r"\tfrac": r"\frac", r"\cfrac": r"\frac", r"\left": "", r"\right": "",
@@ -20,20 +23,18 @@ _SYMBOLS = {
 _SPACE = re.compile(r"(?<!\\)\\[,;: ]")  # but a matrix ends its rows with two backslashes
 _BASE = re.compile(r"[0-9A-F]_\{?(\d+)\}?$")
 _SCIENTIFIC = re.compile(r"(?<![A-Za-z\d.])(\d+\.?\d*|\.\d+)[eE]([+-]?\d{1,4})(?![A-Za-z\d])")
-_MIXED = re.compile(r"(?<![\d.^/{}])(-?\d+)\s+(\d+)\s*/\s*(\d+)(?![\d/])")
-_MIXED_LATEX = re.compile(r"(?<![\d.^/{}])(-?\d+)\s*\\frac\s*\{?(\d+)\}?\s*\{?(\d+)\}?")
+_MIXED = re.compile(r"(?<![\d.^/{}_])(-?\d+)\s+(\d+)\s*/\s*(\d+)(?![\d/])")
+_MIXED_LATEX = re.compile(r"(?<![\d.^/{}_])(-?\d+)\s*\\frac\s*\{?(\d+)\}?\s*\{?(\d+)\}?")
 _ROOT = re.compile(r"(?<!\\)\bsqrt\s*\(([^()]*)\)")
 _ROOT_SYMBOL = re.compile(r"\\sqrt\s*(\d+(?:\.\d+)?|\(([^()]*)\))")
 _FUNCTIONS = re.compile(
     r"(?<![\\A-Za-z])(sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|ln|log|exp|pi|theta)(?![A-Za-z])"
 )
-_TEXT = re.compile(r"\\(?:text|mathrm|textbf|mathbf|textit|mbox|operatorname)\s*\{([^{}]*)\}")
-_COUNTED = re.compile(
-    r"\$?\s*(-?(?:\d[\d,]*(?:\.\d+)?|\.\d+)(?:\s*/\s*\d+)?(?:\s+\d+/\d+)?|-?\\frac\{\d+\}\{\d+\})(\s*)"
-    r"([A-Za-z][A-Za-z .^{}23/-]*)"
+_MEASURES = {"square", "cubic", "sq", "cu", "unit", "units"}
+# Behind what is no bare number, such as 16\pi.
+_TEXT_UNIT = re.compile(
+    r"(?<=[i}\w)])(?:\\[,;: ]|~|\s)*\\(?:text|mathrm)\s*\{([A-Za-z ]{1,40})\}(?:\s*\^\s*\{?[23]\}?)?$"
 )
-_NOT_UNITS = {"or", "and", "to", "pi", "sqrt", "mod", "log", "ln", "sin", "cos", "tan", "exp", "infty"}
-_SCALES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
 _NUMBER_WORDS = {
     "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7",
     "eight": "8", "nine": "9", "ten": "10", "eleven": "11", "twelve": "12", "thirteen": "13",
@@ -49,9 +50,15 @@ _NOTHING = {
     "no real solutions",
 }
 _INFINITY = re.compile(r"(?<![\\A-Za-z])(?:infinity|infty|inf|oo)(?![A-Za-z])")
+_SHORT_WORDS = {"yes", "no", "a.m.", "p.m.", "am", "pm"}
 _UNDEFINED = {"dne", "does not exist", "undefined", "limit does not exist", "the limit does not exist"}
 _EDGES = re.compile(r"^(?:\s|~|(?<!\\)\\[,;:!]|\\q?quad(?![a-z]))+|(?:\s|~|(?<!\\)\\[,;:!]|\\q?quad)+$")
-_COLOR = re.compile(r"(?:\\(?:text)?color\s*\{[a-zA-Z]+\}|\\underline)\s*\{([^{}]*)\}")
+_COLOR = re.compile(
+    r"(?:\\(?:text)?color\s*\{[a-zA-Z]+\}|\\(?:underline|math(?:it|sf|tt|normal)|bm))\s*\{([^{}]*)\}"
+)
+_COLOR_SWITCH = re.compile(r"\\color\s*\{[a-zA-Z]+\}(?!\s*\{)")
+_ROW_GAP = re.compile(r"\\\\\s*\[\s*-?[\d.]+\s*[a-z]{2}\s*\]")
+_RAISED, _LOWERED = re.compile("[²³¹⁰⁴-ⁿ]+"), re.compile("[₀-₎]+")
 _UPRIGHT = re.compile(r"\\(?:mathrm|text|operatorname)\s*\{\s*([ei])\s*\}")
 _VULGAR = re.compile("[¼½¾⅐-⅞]")
 _GAP = re.compile(r"\\[,;: ]|[~ ]")
@@ -59,24 +66,19 @@ _THOUSANDS = re.compile(r"(?<![\d.,\\])[1-9]\d{0,2}(?:(?:\\[,;: ]|~| )\d{3})+(?!
 _REPEATING = re.compile(r"(?<!\d)(\d{1,9})\.(\d{0,9})\\overline\s*\{(\d{1,9})\}")
 _WHOLE_NUMBER = re.compile(r",\s*[a-z]\s*\\in\s*\\(?:mathbb|mathbf)\s*\{?\s*Z\s*\}?$")
 _ASSIGNED = re.compile(r"(\(\s*[A-Za-z]\w?(?:\s*,\s*[A-Za-z]\w?)+\s*\))\s*=\s*(\(.*\))")
+# The group is a letter that is no part of a command.
+_LETTER = re.compile(r"\\[A-Za-z]+|([A-Za-z])")
 _ELLIPSIS = re.compile(r"\\[lcd]?dots|…|\.\.\.")
-_UNITS = {
-    "mm": "millimeter millimetre", "cm": "centimeter centimetre", "m": "meter metre",
-    "km": "kilometer kilometre",
-    "in": "inch inche", "ft": "foot feet", "yd": "yard", "mi": "mile", "g": "gram", "kg": "kilogram",
-    "mg": "milligram",
-    "lb": "pound", "oz": "ounce", "s": "sec second", "min": "minute", "h": "hr hour", "day": "day",
-    "wk": "week",
-    "yr": "year", "l": "liter litre", "ml": "milliliter millilitre", "dollar": "usd",
-    "cent": "penny pennie", "mph": "",
-    "degree": "deg",
-}  # fmt: skip
-_UNIT_NAMES = {name: unit for unit, names in _UNITS.items() for name in (unit, *names.split())}
-_CHOICE = re.compile(r"^\(?([A-Ja-j])\)?(?:$|[.):,]\s*|\s*\))")
+_CHOICE = re.compile(
+    r"\(?([A-Ja-j])(?:\)|\s*\))?(?:[.:)]?\s*|[.:)]\s*(\S.*))|\(([A-J])\)\s+(\S.*)", re.DOTALL
+)
+# An article is no letter of a choice: "B. A circle".
+_ANOTHER = re.compile(r"\b(?:[B-J]\b|A\b(?! [a-z]{2})|or\b)")
 # Huge expansions, and functions of functions of functions.
 _NESTED = re.compile(
     r"\)\s*\^\s*\{?\s*\d{3,}|(?:\\(?:tan|sin|cos|cot|exp|ln|log)[\s({]*){4}|\\d?t?binom\s*\{\s*\d{5,}"
 )
+_DEEPEST = 24  # levels of brackets
 _POWERS = re.compile(r"\^\s*[{(]*\s*(\d{1,9})\s*\^\s*[{(]*\s*(\d{1,9})")
 _TOWER = re.compile(
     r"\^\s*[{(]?\s*-?\d{5,}|\^\s*[{(]*[^{}()]*\^\s*[{(]*[^{}()]*\d\d|\^[^^]*\^[^^]*\^"
@@ -91,7 +93,13 @@ def canonical(text: str) -> str:
     """
     text = unicodedata.normalize("NFC", text).strip()
     text = _trim(_unwrap(_trim(text)))
-    text = _COLOR.sub(r"\1", text)
+    text = _COLOR_SWITCH.sub("", _ROW_GAP.sub(r"\\\\", text))
+    text = _COLOR.sub(r"\1", _COLOR.sub(r"\1", text))
+    if text.startswith("{") and text.endswith("}") and text.count("{") == 1:
+        text = text[1:-1].strip()
+    text = _RAISED.sub(lambda match: f"^{{{_on_the_line(match[0])}}}", text)
+    text = _LOWERED.sub(lambda match: f"_{{{_on_the_line(match[0])}}}", text)
+    text = _TEXT_UNIT.sub(_drop_text_unit, text)
     text = _UPRIGHT.sub(r"\1", text)
     text = _VULGAR.sub(_vulgar, text)
     text = _THOUSANDS.sub(lambda match: _GAP.sub("", match[0]), text)
@@ -100,7 +108,7 @@ def canonical(text: str) -> str:
     text = _SPACE.sub(" ", text.replace("\\!", ""))
     for symbol, latex in _SYMBOLS.items():
         text = text.replace(symbol, latex)
-    text = _TEXT.sub(lambda match: f" {match[1].strip()} ", text).strip()
+    text = TEXT.sub(lambda match: f" {match[1].strip()} ", text).strip()
     text = _unwrap(re.sub(r"[ \t\n]+", " ", text))
     bare = text.lower().rstrip(".")
     if bare in _NUMBER_WORDS:
@@ -110,7 +118,7 @@ def canonical(text: str) -> str:
     if bare in _NOTHING:
         return r"\emptyset"
     text = re.sub(r"\s*,?\s+(?:and|or)\s+", ", ", text)
-    text = _drop_unit(text)
+    text = drop_unit(text)
     text = _SCIENTIFIC.sub(lambda m: f"{m[1]} \\times 10^{{{int(m[2])}}}", text)
     text = _MIXED.sub(_mixed, text)
     text = _MIXED_LATEX.sub(_mixed, text)
@@ -124,6 +132,16 @@ def canonical(text: str) -> str:
 def _trim(text: str) -> str:
     """Without LaTeX spacing at either end; a lone backslash is what a stripped `\\ ` leaves behind."""
     return re.sub(r"(?<!\\)\\$", "", _EDGES.sub("", text)).strip()
+
+
+def _on_the_line(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).replace("−", "-")
+
+
+def _drop_text_unit(match: re.Match[str]) -> str:
+    words = match[1].strip().split()
+    known = bool(words) and all(base_unit(word) or word in _MEASURES for word in words)
+    return "" if known else match[0]
 
 
 def _vulgar(match: re.Match[str]) -> str:
@@ -143,6 +161,33 @@ def assigned_tuple(text: str) -> tuple[str, str]:
     return ("".join(found[1].split()), found[2]) if found else ("", text)
 
 
+def by_case(one: str, other: str) -> tuple[str, str] | None:
+    """Both formulas with R and r told apart, which math-verify takes for one variable; None if their letters differ so.
+
+    A capital that stands beside its small letter becomes a letter that is in neither.
+    """
+    letters, others = _letters(one), _letters(other)
+    for letter in {letter.lower() for letter in letters} & {letter.lower() for letter in others}:
+        both = {letter, letter.upper()}
+        if letters & both != others & both:
+            return None
+        if both <= letters:
+            free = next(
+                (spare for spare in "qwzvukjhgs" if not {spare, spare.upper()} & (letters | others)), "q"
+            )
+            one, other = (_respell(text, letter.upper(), free) for text in (one, other))
+            letters, others = _letters(one), _letters(other)
+    return one, other
+
+
+def _letters(text: str) -> set[str]:
+    return set(_LETTER.findall(text)) - {""}
+
+
+def _respell(text: str, letter: str, spare: str) -> str:
+    return _LETTER.sub(lambda match: spare if match[1] == letter else match[0], text)
+
+
 def has_ellipsis(text: str) -> bool:
     """Whether something is left out in it, so that it can be compared as text only."""
     return bool(_ELLIPSIS.search(text))
@@ -159,15 +204,25 @@ def is_words(text: str) -> bool:
 
 def choice(text: str) -> str | None:
     """The letter of a multiple choice answer: B, (B), B), "B. 12"; else None."""
-    text = _TEXT.sub(r"\1", text.strip().strip("$")).strip()
-    found = _CHOICE.match(text)
-    return found[1].upper() if found else None
+    text = TEXT.sub(r"\1", text.strip().strip("$")).strip()
+    found = _CHOICE.fullmatch(text)
+    if found is None or _ANOTHER.search(found[2] or found[4] or ""):
+        return None
+    letter: str = found[1] or found[3]
+    return letter.upper()
 
 
-def same_units(one: str, other: str) -> bool:
-    """False if both name a unit of measure and not the same; a missing one is forgiven."""
-    first, second = _unit(one), _unit(other)
-    return first is None or second is None or first == second
+def same_text(right: str, said: str) -> bool:
+    """Whether two answers are the same text. Capitals count in formulas, where R and r are two things."""
+    if plain(right, fold=False) == plain(said, fold=False):
+        return True
+    folded = plain(right)
+    return folded == plain(said) and (is_words(folded) or folded in _SHORT_WORDS)
+
+
+def without_gaps(text: str) -> str:
+    """A text with an ellipsis in one spelling."""
+    return "".join(_ELLIPSIS.sub("…", text).split())
 
 
 def same_base(one: str, other: str) -> bool:
@@ -178,9 +233,25 @@ def same_base(one: str, other: str) -> bool:
 
 def too_big(text: str) -> bool:
     """Whether to evaluate this could take for ever: towers of powers, huge exponents and factorials."""
-    if _TOWER.search(text) or _NESTED.search(text):
+    if _TOWER.search(text) or _NESTED.search(text) or not _is_shallow(text):
         return True
     return any(int(found[1]) ** min(int(found[2]), 64) > 10**4 for found in _POWERS.finditer(text))
+
+
+def _is_shallow(text: str) -> bool:
+    """Whether brackets are few levels deep, and braces balanced: the parser's time grows fast with both."""
+    depth = braces = deepest = 0
+    for place, char in enumerate(text):
+        if char in "([{":
+            depth += 1
+            deepest = max(deepest, depth)
+        elif char in ")]}":
+            depth -= 1
+        if char in "{}" and text[place - 1 : place] != "\\":
+            braces += 1 if char == "{" else -1
+            if braces < 0:
+                return False
+    return braces == 0 and deepest <= _DEEPEST and text.count("|") <= _DEEPEST
 
 
 def _unwrap(text: str) -> str:
@@ -200,37 +271,6 @@ def _unwrap(text: str) -> str:
             ):
                 text = inner
     return text
-
-
-def _drop_unit(text: str) -> str:
-    """Without what is counted or measured: "18 apples", "5cm^2", "$5"; "3 million" becomes a power of ten."""
-    found = _COUNTED.fullmatch(text)
-    if found is None:
-        return text.removeprefix("$") if re.fullmatch(r"\$\s*-?[\d,.]+", text) else text
-    number, blank, words = found.groups()
-    first = re.split(r"[ /^.]", words.lower())[0]
-    if first in _SCALES:
-        return f"{number} \\times 10^{{{_SCALES[first]}}}"
-    counted = blank != "" and len(first) >= 3 and first not in _NOT_UNITS  # "7abc" is a product
-    return number if counted or _base_unit(first) else text
-
-
-def _unit(text: str) -> str | None:
-    text = _TEXT.sub(lambda match: f" {match[1].strip()} ", text.strip().strip("$"))
-    found = re.search(r"[\d})]\s*([A-Za-z]+)\.?\s*(\^?\s*\{?[23]?\}?)\s*$", text)
-    if found is None:
-        return None
-    unit = _base_unit(found[1])
-    return unit + re.sub(r"\D", "", found[2]) if unit else None
-
-
-def _base_unit(word: str) -> str | None:
-    word = word.lower()
-    return (
-        _UNIT_NAMES.get(word)
-        or _UNIT_NAMES.get(word.removesuffix("s"))
-        or _UNIT_NAMES.get(word.removesuffix("es"))
-    )
 
 
 def _mixed(match: re.Match[str]) -> str:

@@ -1,0 +1,140 @@
+"""No completion makes a grader search in vain for long: four times the text may not take much over four times as long.
+
+What is compared is processor time of this thread, so a loaded machine does not matter.
+"""
+
+import json
+import time
+
+import pytest
+
+from bots.graders import resolve
+
+SHORT, LONG = 25_000, 100_000  # characters
+MOST = 9.0  # times as long, where linear is 4 and quadratic 16
+AT_ONCE = 0.05  # seconds that are too few to measure
+PIECES = [
+    "answer is",
+    "answer is\n",
+    "answer",
+    "final ",
+    "final\n",
+    "answer: ",
+    "answer**",
+    "answer is :",
+    "#### ",
+    "####\n",
+    "\n",
+    " ",
+    ". ",
+    ".\n ",
+    "[",
+    "[ ",
+    "[[",
+    "]",
+    "] ]",
+    "{",
+    "}",
+    "{}",
+    '{"output": ',
+    '"output":',
+    '"output": [',
+    "(",
+    "\\boxed{",
+    "\\boxed ",
+    "\\boxed\n",
+    "\\boxed{}",
+    "<answer>",
+    "</answer>",
+    "<answer></answer>",
+    "</think>",
+    "<think>",
+    "```",
+    "```\n",
+    "```json\n",
+    "```python\nassert f(",
+    "```python\n",
+    "$",
+    "$ $",
+    "\\(",
+    "\\[",
+    "\\text{",
+    "}\\text{",
+    "**",
+    '"',
+    "'\"",
+    ".",
+    ",",
+    ";",
+    "->",
+    "> ",
+    "a,",
+    "1/",
+    "1 ",
+    "1,",
+    "9",
+    "|",
+    "1|",
+    "%",
+    "-",
+    "A) ",
+    "(A): x\n",
+    "½",
+    "²",
+    "\\frac{",
+]
+_TASKS = {
+    "math": "12",
+    "exact": "twelve",
+    "logic": '["a", "b"]',
+    "table": "12|a",
+    "stem": "B",
+    "codeio": '"output": {"a": 1}',
+    "judge": "a catalyst",
+    "cruxeval": json.dumps({"functional": "def f(x): return x"}),
+    "code": json.dumps({"functional": "assert f(1) == 2"}),
+    "format_boxed": "",
+    "format_think": "",
+    "format_answer_tags": "",
+    "format_code_block": "",
+    "lab_math": "12",
+    "lab_logic": "12",
+    "any_of:math": '["12", "13"]',
+    "0.9*math + 0.1*format_boxed": "12",
+}
+_OTHER_ANSWERS = [("logic", '{"header": ["a"], "rows": [["b"]]}'), ("logic", "[[1, 2]]"), ("logic", "word")]
+TASKS = [*_TASKS.items(), *_OTHER_ANSWERS]
+AROUND = [("", ""), ("<answer>", "</answer>"), ("The answer is ", "")]
+
+
+def _seconds(name: str, answer: str, completion: str) -> float:
+    grade = resolve(name)
+    best = 9e9
+    for _ in range(2):
+        started = time.thread_time()
+        try:
+            reward = grade("assert f(??) == 5", answer, completion).reward
+        except RuntimeError:  # there is no judge to ask
+            assert name == "judge"
+            reward = 0.0
+        best = min(best, time.thread_time() - started)
+        assert reward == 0.0
+        if best < AT_ONCE:
+            break
+    return best
+
+
+@pytest.mark.parametrize(("name", "answer"), TASKS, ids=[f"{name}-{i}" for i, (name, _) in enumerate(TASKS)])
+@pytest.mark.timeout(300)
+def test_time_grows_as_the_text_does(name: str, answer: str) -> None:
+    resolve(name)("assert f(??) == 5", answer, "warm")
+    slow = []
+    for piece in PIECES:
+        for before, after in AROUND:
+            long = _seconds(name, answer, before + piece * (LONG // len(piece)) + after)
+            if long < AT_ONCE:
+                continue
+            short = _seconds(name, answer, before + piece * (SHORT // len(piece)) + after)
+            if long > MOST * short:
+                slow.append((before, piece, short, long))
+    assert slow == []
