@@ -1,6 +1,6 @@
 """What an allocation gains at an equal number of completions, on a policy that really learns by policy gradients.
 
-    python -m benchmarks.allocation [seeds]
+    python -m benchmarks.allocation [seeds] [learning rate]
 
 The simulator's law moves a task by the variance of its rewards, whose expectation does not depend on n, so it cannot
 tell allocations apart. Here every completion is drawn and its gradient taken: a policy with success probability
@@ -18,6 +18,7 @@ from __future__ import annotations
 import sys
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class Result:
 class Policy:
     """Success by a logistic model of shared features, trained by Adam on the gradients of sampled completions."""
 
-    def __init__(self, features: np.ndarray, difficulty: np.ndarray, rate: float = 0.01) -> None:
+    def __init__(self, features: np.ndarray, difficulty: np.ndarray, rate: float) -> None:
         self.features, self.difficulty, self.rate = features, difficulty, rate
         self.weights = np.zeros(features.shape[1])
         self.first, self.second, self.step = np.zeros(FEATURES), np.zeros(FEATURES), 0
@@ -81,14 +82,14 @@ class Policy:
         self.weights += self.rate * first / (np.sqrt(second) + 1e-8)
 
 
-def run(selector: str, allocation: str, weights: str, seed: int) -> Result:
+def run(selector: str, allocation: str, weights: str, seed: int, rate: float = 0.01) -> Result:
     """Train until the budget is spent."""
     rng = np.random.default_rng((seed, 0))
     features = rng.normal(0, 0.15, (TASKS + HELD_OUT, FEATURES))
     for of_task in features:
         of_task[rng.choice(FEATURES, 3, replace=False)] += 3**-0.5
     difficulty = rng.normal(-2.5, 2.5, TASKS + HELD_OUT)
-    policy = Policy(features, difficulty)
+    policy = Policy(features, difficulty, rate)
     weak = rng.binomial(16, policy.success(slice(TASKS))) / 16
     policy.weights[:] = 2.0
     strong = rng.binomial(16, policy.success(slice(TASKS))) / 16
@@ -123,6 +124,7 @@ def run(selector: str, allocation: str, weights: str, seed: int) -> Result:
 def main() -> None:
     """Run every arm with every seed and print a table."""
     seeds = int(sys.argv[1]) if len(sys.argv) > 1 else 8
+    rate = float(sys.argv[2]) if len(sys.argv) > 2 else 0.01
     weighted = [("task", name) for name in ALLOCATIONS] + [("completion", name) for name in BY_COMPLETION]
     arms = [(selector, *rest) for selector in SELECTORS for rest in weighted]
     jobs = [
@@ -131,7 +133,11 @@ def main() -> None:
         for seed in range(seeds)
     ]
     with ProcessPoolExecutor(2) as workers:
-        results = dict(zip(jobs, workers.map(run, *zip(*jobs, strict=True), chunksize=4), strict=True))
+        results = dict(
+            zip(
+                jobs, workers.map(partial(run, rate=rate), *zip(*jobs, strict=True), chunksize=4), strict=True
+            )
+        )
     print(
         "| selector | weights | allocation | steps | ETR | largest group | mean score - even | last score - even |"
     )

@@ -59,6 +59,8 @@ class LearnerConfig(Section):
     """Further keyword arguments of the loss."""
     group_weights: Literal["task", "completion"] = "task"
     """How groups of different sizes (`selection.allocation`) count in the loss: each task alike, or by completions."""
+    mask_truncated: bool = False
+    """Leave completions that reached `rollout.max_tokens` out of the loss; their rewards count in their groups."""
     lr: Positive = 1e-6
     """AdamW's learning rate."""
     betas: tuple[Decay, Decay] = (0.9, 0.999)

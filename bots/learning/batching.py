@@ -73,6 +73,7 @@ def make_rank_batches(
     penalised: bool = False,
     packed: bool = False,
     group_weights: GroupWeights = "task",
+    mask_truncated: bool = False,
 ) -> list[RankBatch]:
     """Split a batch over the ranks.
 
@@ -83,6 +84,8 @@ def make_rank_batches(
     penalised: every completion has a penalty besides its advantage, such as the KL divergence: none is left out.
     group_weights: how groups of different sizes count. task: each alike, as if all had the batch's mean size n̄ (the
         advantages of a group of n are multiplied by n̄/n, in which every loss is linear); completion: by its size.
+    mask_truncated: leave completions that reached the token limit out of the loss and its denominators (overlong
+        filtering; DAPO, arXiv 2503.14476, section 3.4). Their rewards still count in their group's advantages.
     packed: samples lie end to end, and the token budget counts real tokens; otherwise padding counts as well.
     Every rank gets the same number of micro-batches, which collective operations require; a rank with
     fewer samples gets a copy of one with weight 0.
@@ -94,6 +97,7 @@ def make_rank_batches(
         _Sample(group.prompt_ids, rollout.token_ids, rollout.logprobs, float(a) * weight)
         for group, weight in zip(groups, weights, strict=True)
         for rollout, a in zip(group.rollouts, advantages(group.rewards), strict=True)
+        if rollout.finished or not mask_truncated
     ]
     scale = LossScale(len(samples), sum(len(sample.completion) for sample in samples), max_tokens)
     teaching = sorted((s for s in samples if penalised or s.advantage != 0), key=lambda sample: sample.length)

@@ -176,6 +176,7 @@ def split_batch(
             penalised=config.learner.kl_coefficient > 0,
             packed=packed,
             group_weights=config.learner.group_weights,
+            mask_truncated=config.learner.mask_truncated,
         )
     # Time spent waiting for selection, engines and graders is not the batch's own.
     for phase, seconds in waited.items():

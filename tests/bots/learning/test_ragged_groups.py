@@ -1,5 +1,7 @@
 """Groups of different sizes in one batch: the gradient is that of the loss written out group by group."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -79,6 +81,21 @@ def test_gradient_of_a_ragged_batch(name, group_weights, packed):
     }
     assert found.keys() == expected.keys(), "the group without signal costs no work"
     np.testing.assert_allclose([found[t] for t in expected], list(expected.values()), rtol=1e-5)
+
+
+def test_truncated_completions_are_left_out_of_the_loss_but_not_of_their_group():
+    batch, loss = groups(), make_loss("grpo")
+    cut = batch[1].rollouts[2]
+    batch[1].rollouts[2] = replace(cut, finished=False)
+    plain = gradients(batch, loss)
+    masked = gradients(batch, loss, mask_truncated=True)
+    assert plain.keys() - masked.keys() == set(cut.token_ids.tolist())
+    # 14 completions, 13 of them in the mean; advantages stay as they were.
+    for token, value in masked.items():
+        assert value == pytest.approx(plain[token] * 14 / 13, rel=1e-5)
+    for group in batch:
+        group.rollouts = [replace(rollout, finished=False) for rollout in group.rollouts]
+    assert gradients(batch, loss, mask_truncated=True) == {}
 
 
 def test_groups_of_one_size_have_the_same_gradient_bit_for_bit():
