@@ -15,7 +15,7 @@ import pyarrow.ipc as ipc
 import ray
 
 from bots import BOTS, TaskPool
-from bots.belief.bins import batch_bins, pool_bins
+from bots.belief.bins import age_bins, batch_bins, pool_bins
 from bots.belief.rewards import as_batch
 from bots.pool import CONTENT
 from bots.support.arrays import Rows
@@ -169,7 +169,7 @@ class PosteriorActor:
         self.bots = BOTS.load(snapshot, self.pool) if snapshot.exists() else BOTS(self.pool, **self.settings)
         self.selected: dict[tuple[int, int], Rows] = {}
         self.allocated: dict[tuple[int, int], Rows] = {}
-        self.expected: dict[tuple[int, tuple[int, ...]], dict[str, list[int] | list[float]]] = {}
+        self.expected: dict[tuple[int, tuple[int, ...]], dict[str, Any]] = {}
 
     def _restart_log(self, selected: dict[int, list[int]]) -> None:
         # A crash between snapshot and this replays events that the snapshot holds: they change nothing.
@@ -197,6 +197,7 @@ class PosteriorActor:
                 # A repeated call finds what the first one expected: by now the beliefs know the outcome.
                 batch = wave, tuple(event["rows"])
                 if batch not in self.expected:
-                    before = self.bots.predict_mean(rows)
-                    self.expected = {batch: batch_bins(before, np.array([group.mean() for group in rewards]))}
+                    before, last = self.bots.predict_mean(rows), self.bots.last_observed(rows)
+                    rates = np.array([group.mean() for group in rewards])
+                    self.expected = {batch: batch_bins(before, rates) | age_bins(last, wave, before, rates)}
                 self.bots.observe(rows, rewards, step=wave)

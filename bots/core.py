@@ -252,10 +252,7 @@ class BOTS:
         return len(new)
 
     def retune(self, lam: float, rho: float, p_star: float) -> None:
-        """Set p*, λ and ρ from now on. With an adaptor only p* changes; λ and ρ stay its own.
-
-        Raises ValueError for a value out of range.
-        """
+        """Set p*, λ, ρ from now on; with an adaptor only p* changes. Raises ValueError for a value out of range."""
         p_star = target(p_star)
         if isinstance(self._posterior, Modelled):
             if (lam, rho) != (self.lam, self.rho):
@@ -282,9 +279,12 @@ class BOTS:
         """Standard deviation of the belief about the given rows' success probability, float64 (len(rows),)."""
         return self._beliefs.deviation(check_rows(self.pool, rows))
 
+    def last_observed(self, rows: npt.ArrayLike) -> npt.NDArray[np.int32]:
+        """Latest step at which each of the given rows was observed, int32 (len(rows),); -1: never."""
+        return self._beliefs.last_step[check_rows(self.pool, rows)]
+
     def table(self) -> pa.Table:
         """The beliefs as an Arrow table on the same memory, which changes with them; copy it to keep it.
-
         Columns: id, alpha, beta, last_step (int32, -1: never), observations (int32), dispersion (float32).
         """
         return self._beliefs.table()

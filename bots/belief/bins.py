@@ -9,6 +9,8 @@ from bots.support.arrays import Float64
 
 BINS = 20
 """Bins of width 1/BINS over [0, 1]; the last one holds 1."""
+AGES = (1, 2, 4, 8, 16, 32, 64)
+"""Most steps since a task's last observation, by bin; a last bin has the older ones, and bin 0 tasks never observed."""
 
 
 def bins(means: Float64) -> npt.NDArray[np.int64]:
@@ -33,4 +35,23 @@ def batch_bins(predicted: Float64, observed: Float64) -> dict[str, list[int] | l
         "beliefs/selected": np.bincount(place, minlength=BINS).tolist(),
         "beliefs/predicted": [round(s, 4) for s in np.bincount(place, predicted, BINS).tolist()],
         "beliefs/observed": [round(s, 4) for s in np.bincount(place, observed, BINS).tolist()],
+    }
+
+
+def age_bins(
+    last: npt.NDArray[np.int32], wave: int, predicted: Float64, observed: Float64
+) -> dict[str, list[float]]:
+    """Predicted and observed pass rates of a batch, by the age of what was known of its tasks. O(B), for every step.
+
+    last: (B,), the step at which each task was last observed, -1 if it never was. wave: the batch's own.
+    predicted, observed: as in `batch_bins`.
+    Returns `beliefs/age_tasks`, the number of tasks in each bin of `AGES`, and `beliefs/age_predicted`,
+    `beliefs/age_observed` and `beliefs/age_error`, the sums of both and of the squared differences.
+    """
+    place = np.where(last < 0, 0, 1 + np.searchsorted(AGES, wave - last))
+    sums = {"predicted": predicted, "observed": observed, "error": (predicted - observed) ** 2}
+    size = len(AGES) + 2
+    return {"beliefs/age_tasks": np.bincount(place, minlength=size).tolist()} | {
+        f"beliefs/age_{name}": [round(s, 4) for s in np.bincount(place, value, size).tolist()]
+        for name, value in sums.items()
     }

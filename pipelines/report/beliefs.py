@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bots.belief.bins import BINS
+from bots.belief.bins import AGES, BINS
 from bots.metrics import calibration
 from pipelines.report.replay import Replay
 from pipelines.report.run import Floats
@@ -60,6 +60,31 @@ def diagram(records: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     middle = batches[-1]["step"] / 2
     late = [r for r in batches if r["step"] > middle]
     return {"whole run": _points(batches), "second half": _points(late)}
+
+
+def by_age(records: Sequence[dict[str, Any]]) -> list[dict[str, Any]] | None:
+    """Predicted against observed pass rates of the selected tasks, by the steps since each was last observed.
+
+    A point's interval is as in `diagram`, error is the Brier score. None if nothing was recorded.
+    """
+    batches = [r for r in records if "beliefs/age_tasks" in r]
+    if not batches:
+        return None
+    names = ("tasks", "predicted", "observed", "error")
+    sums = np.array([np.sum([r[f"beliefs/age_{name}"] for r in batches], axis=0) for name in names])
+    first = [1, *(age + 1 for age in AGES)]
+    labels = [
+        "never",
+        *(str(a) if a == b else f"{a}–{b}" for a, b in zip(first, AGES, strict=False)),
+        f"{first[-1]}+",
+    ]
+    points = []
+    for label, (n, predicted, observed, error) in zip(labels, sums.T.tolist(), strict=True):
+        if n:
+            low, high = _wilson(observed / n, n)
+            rates = {"predicted": predicted / n, "observed": observed / n, "low": low, "high": high}
+            points.append({"age": label, "tasks": int(n), **rates, "error": error / n})
+    return points or None
 
 
 def quality(replayed: Replay) -> dict[str, float | None]:

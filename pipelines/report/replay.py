@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bots import BOTS, TaskPool
-from bots.belief.bins import batch_bins, pool_bins
+from bots.belief.bins import age_bins, batch_bins, pool_bins
 from bots.config.train import SelectionConfig
 from pipelines.report.answers import Groups
 from pipelines.report.run import Floats, Run
@@ -65,11 +65,15 @@ def replay(run: Run, pool: TaskPool, groups: Groups, tracked: npt.NDArray[np.int
     _track(bots, tracked, means, deviations)
     for number, (step, wave, rows, rewards) in enumerate(told, 1):
         bots.mark_selected(groups.selected[wave], wave)
-        before = bots.predict_mean(rows)
+        before, last = bots.predict_mean(rows), bots.last_observed(rows)
         rates = np.array([reward.mean() for reward in rewards])
         predicted.append(before)
         bots.observe(rows, rewards, step=wave)
-        record: dict[str, object] = {"step": step, **batch_bins(before, rates)}
+        record: dict[str, object] = {
+            "step": step,
+            **batch_bins(before, rates),
+            **age_bins(last, wave, before, rates),
+        }
         if number % every == 0 or number == len(told):
             record |= pool_bins(bots.alpha, bots.beta)
             at.append(step)

@@ -121,6 +121,7 @@ def _posterior(run: Run, table_rows: int) -> dict[str, Any]:
     batches = run.records if written or not by_replay else by_replay.records
     out["heat"] = beliefs.over_time(source, p_star) or none
     out["calibration"] = beliefs.diagram(batches) or none
+    out["by_age"] = beliefs.by_age(run.records) or (by_replay and beliefs.by_age(by_replay.records))
     out["quality"] = beliefs.quality(by_replay) if by_replay else None
     out["beliefs_from"] = (
         "the run's own record" if recorded else "a replay of the recorded rewards" if by_replay else None

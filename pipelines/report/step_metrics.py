@@ -33,7 +33,8 @@ METRICS = (
 def step_metrics(run: Run) -> dict[str, dict[str, Any]]:
     """Series by name, without step 0; long ones as means over POINTS intervals."""
     out = {}
-    for key in (*METRICS, *run.keys("posterior/evidence/capability"), *run.keys("posterior/adaptor/")):
+    of_parts = ("posterior/evidence/capability", "posterior/adaptor/", "posterior/belief/")
+    for key in (*METRICS, *(key for prefix in of_parts for key in run.keys(prefix))):
         steps, values = run.series(key)
         keep = (steps > 0) & np.isfinite(values)
         steps, values = steps[keep], values[keep]

@@ -21,6 +21,9 @@ from bots.pool import TaskPool
 from bots.support.arrays import Float64, Rows
 from bots.support.observation import Observation
 
+SHOWN = 16
+"""Cells among the metrics."""
+
 
 class StateSpace(BeliefModel):
     """Success probabilities as logits that training moves: logit(k) = cell(k) + features(k)·w + own(k).
@@ -208,7 +211,11 @@ class StateSpace(BeliefModel):
         self._version += 1
 
     def metrics(self) -> dict[str, float]:
-        """The drifts with their standard deviations, the cells' spread, and how often a shock was found."""
+        """The drifts with their standard deviations, the cells' spread, and how often a shock was found.
+
+        Of the `SHOWN` cells with the most tasks also the mean and the standard deviation of the pass rate of a task
+        with mean features.
+        """
         states = self.states
         deviation = np.sqrt((states.root**2).sum(axis=1))
         figures = {f"drift_{name}": float(states.mean[states.drift + i]) for i, name in enumerate(DRIFTS)}
@@ -217,4 +224,12 @@ class StateSpace(BeliefModel):
         figures["cell_sd"] = float(np.sqrt(np.mean(deviation[:size] ** 2)))
         figures["cells"], figures["strata"] = float(len(self.book.cells)), float(len(self.book.cell))
         figures["shocks"] = float(states.shocks)
+        of_cell = np.bincount(self.book.cell, np.diff(self.tasks.starts), len(self.book.cells))
+        shown = np.sort(np.argsort(-of_cell, kind="stable")[:SHOWN])
+        mean, deviation = logit_normal(*states.cell_moments(shown))
+        for cell, rate, spread in zip(
+            shown.tolist(), mean.tolist(), np.sqrt(deviation).tolist(), strict=True
+        ):
+            figures[f"cell_mean/{self.book.label(cell)}"] = rate
+            figures[f"cell_sd/{self.book.label(cell)}"] = spread
         return figures

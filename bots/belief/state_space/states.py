@@ -144,6 +144,13 @@ class States:
         variance: Float64 = np.einsum("ij,ij->i", spread, spread) + self.cells.variance
         return variance
 
+    def cell_moments(self, cells: Rows) -> tuple[Float64, Float64]:
+        """Mean and variance of these cells' logits: float64 (N,) each."""
+        size, loadings = self.cells.size, self.cells.loadings[cells]
+        mean = self.base[cells] + loadings @ self.mean[:size] + self.cells.deviation[cells]
+        variance = ((loadings @ self.root[:size]) ** 2).sum(axis=1) + self.cells.variance[cells]
+        return mean, variance
+
     def marginals(self, strata: Rows, trained: Float64) -> tuple[Float64, Float64]:
         """Mean and variance of the shared part of these tasks' logits: float64 (N,) each."""
         mean, variance = np.empty(len(strata)), np.empty(len(strata))

@@ -280,6 +280,26 @@ function calibrationChart(diagram, quality) {
   });
 }
 
+/* Predicted and observed pass rates of selected tasks by the age of what was known of them. */
+function ageChart(points) {
+  return figure({
+    title: "Predictions by age",
+    caption: "Selected tasks by the steps since they were last observed. Where the dot is far above the square, training moved the tasks more than the beliefs did. Bars: conservative 95 % intervals.",
+    legend: legendOf([["predicted", "var(--c1)", true], ["observed", "var(--c0)", true]]),
+    label: `Predicted and observed pass rates by age: ${points.map((p) => `${p.age} ${fixed(p.predicted, 2)} and ${fixed(p.observed, 2)}`).join(", ")}`,
+    numbers: () => [["steps since the last observation", "tasks", "predicted", "observed", "95 % interval", "Brier score"],
+      points.map((p) => [p.age, whole(p.tasks), fixed(p.predicted, 3), fixed(p.observed, 3), `${fixed(p.low, 3)} to ${fixed(p.high, 3)}`, fixed(p.error, 4)])],
+    draw: (width) => {
+      const f = frame(width, Math.min(330, width * 0.85), [-0.5, points.length - 0.5], [0, 1], { xLabel: "steps since the last observation", yLabel: "pass rate", xTicks: points.map((_, i) => i), xFormat: (i) => points[i].age, yTicks: [0, 0.2, 0.4, 0.6, 0.8, 1] });
+      points.forEach((p, i) => f.root.append(
+        sv("line", { x1: f.px(i), x2: f.px(i), y1: f.py(p.low), y2: f.py(p.high), style: "stroke:var(--c0)", "stroke-width": 1.4 }),
+        sv("circle", { cx: f.px(i), cy: f.py(p.observed), r: 5, style: "fill:var(--c0)" }, sv("title", {}, `${p.age}: ${whole(p.tasks)} tasks, observed ${fixed(p.observed, 3)}`)),
+        sv("rect", { x: f.px(i) - 4, y: f.py(p.predicted) - 4, width: 8, height: 8, style: "fill:var(--c1)", "fill-opacity": 0.8 }, sv("title", {}, `${p.age}: predicted ${fixed(p.predicted, 3)}`))));
+      return f.root;
+    },
+  });
+}
+
 /* One bar per run: phases side by side up to the wall-clock time. rows: {label, totals}. */
 function phaseBars(rows, colours, said) {
   const names = [...new Set(rows.flatMap((row) => Object.keys(row.totals)))].filter((name) => rows.some((row) => row.totals[name] > 0));

@@ -144,6 +144,15 @@ function effective() {
       overSteps("reward", { title: "Mean reward of the batches", yLabel: "reward", yRange: [0, 1], smooth: true, caption: "Not a measure of learning: selection decides which tasks are in the mean." })));
 }
 
+const CELL_MEAN = "posterior/belief/cell_mean/", CELL_SD = "posterior/belief/cell_sd/";
+const DRIFTS = { cell: "its cell", near: "neighboring levels", domain: "its domain", pool: "the pool", task: "the task itself" };
+
+/* A line of a run's metric with the band of another, its standard deviation. */
+function banded(run, key, deviation, label, colour) {
+  const { x, y } = run.metrics[key], sd = run.metrics[deviation].y;
+  return { x, y, low: y.map((v, i) => v - sd[i]), high: y.map((v, i) => v + sd[i]), label, colour };
+}
+
 const domainOf = (key) => key.split("/").slice(3).join("/") || "all tasks";
 
 function ofRun(run) {
@@ -152,6 +161,11 @@ function ofRun(run) {
     typeof run.heat === "string" ? [missing(run.heat)] : [heatMap(run.heat), el("div", { class: "pair", style: "margin-top:1.2rem" }, beliefHistogram(run.heat),
       typeof run.calibration === "string" ? missing(run.calibration) : calibrationChart(run.calibration, run.quality))]]);
   if (typeof run.heat === "string" && typeof run.calibration !== "string") parts[0][3].push(el("div", { class: "pair" }, calibrationChart(run.calibration, run.quality)));
+  if (run.by_age) parts[0][3].push(el("div", { class: "pair" }, ageChart(run.by_age)));
+  const cells = Object.keys(run.metrics).filter((key) => key.startsWith(CELL_MEAN));
+  if (cells.length) parts.push(["cells", "Cells and drift", "The state-space belief: what it believes of the largest cells, and how far it found training to carry.", [el("div", { class: "pair" },
+    lineChart({ title: "Cells over time", xLabel: "step", yLabel: "pass rate", yRange: [0, 1], series: cells.map((key, i) => banded(run, key, CELL_SD + key.slice(CELL_MEAN.length), key.slice(CELL_MEAN.length), `var(--c${i % 8})`)), caption: "Believed pass rate of a typical task of each cell. Bands: one standard deviation." }),
+    lineChart({ title: "Drift coefficients", xLabel: "step", yLabel: "logits", refs: [{ y: 0, label: "" }], series: Object.entries(DRIFTS).map(([name, said], i) => banded(run, `posterior/belief/drift_${name}`, `posterior/belief/drift_${name}_sd`, said, `var(--c${i % 8})`)), caption: "How many logits a batch of full signal moves what it trained. Bands: one standard deviation." }))]]);
   const capabilities = Object.keys(run.metrics).filter((key) => key.startsWith("posterior/evidence/capability"));
   parts.push(["tuning", "Capability and tuning", "μ̃ places the policy between the weak reference model (0) and the strong one (1). λ is the rate of forgetting, ρ the share of implicit evidence.",
     [el("div", { class: "pair" },

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from bots.belief.bins import BINS, batch_bins, pool_bins
+from bots.belief.bins import AGES, BINS, age_bins, batch_bins, pool_bins
 
 
 def test_bins_hold_every_task_once():
@@ -21,3 +21,13 @@ def test_sums_of_a_batch_are_those_of_its_tasks():
     assert found["beliefs/observed"][0] == 0.25
     assert found["beliefs/observed"][10] == 0.75
     assert found["beliefs/selected"][-1] == 1, "a mean of one belongs to the last bin"
+
+
+def test_ages_of_a_batch():
+    last = np.array([-1, 9, 8, 7, 6, -1, 0], np.int32)
+    predicted, observed = np.full(7, 0.5), np.array([0.0, 0.5, 1.0, 0.5, 0.5, 0.25, 0.5])
+    found = age_bins(last, 10, predicted, observed)
+    assert found["beliefs/age_tasks"] == [2, 1, 1, 2, 0, 1, 0, 0, 0]
+    assert len(found["beliefs/age_tasks"]) == len(AGES) + 2
+    assert found["beliefs/age_observed"][:3] == [0.25, 0.5, 1.0]
+    assert found["beliefs/age_error"][:3] == [0.3125, 0.0, 0.25]
