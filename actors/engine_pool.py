@@ -306,7 +306,7 @@ class EnginePool:
         again = [replace(request, losses=request.losses + 1) for request in requests]
         for request in again:
             if request.losses >= MOST_LOSSES:
-                why = f"{MOST_LOSSES} engines were lost while they answered it; {engine.name} {reason}"
+                why = f"{MOST_LOSSES} engines were lost while they had it; {engine.name} {reason}"
                 self._refused(request.key, why)
         self.submit((request for request in again if request.losses < MOST_LOSSES), first=True)
         if not isinstance(error, RayActorError):

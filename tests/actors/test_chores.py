@@ -23,9 +23,9 @@ def test_the_end_of_a_chore_is_news():
     async def story():
         chores = Chores()
         chores.begin(ends())
-        assert chores.under_way("ends", "lasts")
+        assert chores.running("ends", "lasts")
         await asyncio.wait_for(chores.news(), 5)
-        assert not chores.under_way("ends")
+        assert not chores.running("ends")
 
     asyncio.run(story())
 
