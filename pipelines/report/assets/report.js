@@ -20,7 +20,13 @@ function section(id, title, lead, ...content) {
   return node;
 }
 
+const MOST_BUTTONS = 8;
+/* One of several choices: buttons, or a list where they would not fit. options: [value, text]. */
 function switcher(options, chosen, label, act) {
+  if (options.length > MOST_BUTTONS) {
+    const items = options.map(([value, text]) => el("option", { value, selected: value === chosen }, text));
+    return el("select", { "aria-label": label, onchange: (event) => act(event.target.value) }, items);
+  }
   const buttons = options.map(([value, text]) => el("button", { type: "button", "aria-pressed": String(value === chosen), onclick: (event) => {
     buttons.forEach((button) => button.setAttribute("aria-pressed", String(button === event.currentTarget)));
     act(value);
