@@ -14,7 +14,6 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
-from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -29,11 +28,9 @@ from actors.fatal import FatalError
 from actors.grader_pool import GraderPool, GradingError, items_of
 from actors.partners import Partners
 from actors.pooled_engine import Weights
-from actors.posterior import merged_metrics
+from actors.waves import Waves, wave_sizes
 from actors.weights.channel import BroadcastChannel
-from bots.allocation import EVEN
 from bots.allocation.allocator import Allocator
-from bots.belief.rewards import as_batch
 from bots.config.selection import DynamicConfig
 from bots.config.train import TrainConfig
 from bots.rollouts.encoded_pool import EncodedPool
@@ -41,7 +38,6 @@ from bots.rollouts.ledger import EMPTY, Key, Ledger
 from bots.rollouts.request import Request, RequestKey, Sampling, request_seed
 from bots.rollouts.rollout import Group, Rollout, joined, rollout_table
 from bots.selection import DynamicFilter
-from bots.support.arrays import Rows
 
 TRAIN = "train"
 
@@ -58,10 +54,7 @@ class Coordinator:
     def __init__(self, config: TrainConfig, folder: str) -> None:
         self.config = config
         rollout = config.rollout
-        self.wave_tasks = most = config.selection.tasks
-        if dynamic := config.selection.dynamic:
-            self.wave_tasks = ceil(dynamic.oversample * config.selection.tasks)
-            most = self.wave_tasks * dynamic.rounds
+        _, most = wave_sizes(config.selection)
         self.ledger = Ledger(most, rollout.max_staleness, Path(folder) / "ledger.jsonl")
         self._sampling = Sampling(rollout.samples, rollout.max_tokens, rollout.temperature, rollout.top_p)
         self._started = self._stopping = False
@@ -97,14 +90,13 @@ class Coordinator:
         self._observed: asyncio.Task[dict[str, float]] | None = None
         self._keeping: list[Any] = []
         self._version = -1
-        self._select_seconds = 0.0
         await self.broker.forget.remote()
         if checkpoint is None:
             await self.posterior.reset.remote()
         else:
             await self.posterior.restore.remote(*checkpoint[:2])
         self.ledger.restore(EMPTY if checkpoint is None else checkpoint[2])
-        self._gated = self.ledger.at("waiting")
+        self.waves.restart()
         self._selecting = asyncio.Lock()
         self.chores.forgive()
         self.graders.tell_if_none()
@@ -177,7 +169,7 @@ class Coordinator:
         taught = [self._groups[key] for key in trained]
         groups = [self._groups.pop(key) for key in due]
         metrics |= batch_metrics(groups) | staleness_metrics(groups, step)
-        metrics["select_seconds"] = self._select_seconds
+        metrics["select_seconds"] = self.waves.seconds
         metrics["select_wait_seconds"] = waited.get("select", 0.0)
         if self.config.run.keep_rollouts:
             kept = groups + self._ungraded
@@ -221,16 +213,9 @@ class Coordinator:
             if not wanted:
                 return kept or due
             started = time.perf_counter()
-            await self._refill(wanted, used, chosen.round)
+            await self.waves.refill(wanted, used, chosen.round)
+            self._open_gate()
             waited["select"] = waited.get("select", 0.0) + time.perf_counter() - started
-
-    async def _refill(self, wanted: int, used: list[int], number: int) -> None:
-        wave = self.ledger.wave
-        rows, seconds = await self.posterior.select.remote(wave, wanted, used, number)
-        self._select_seconds += seconds
-        self.ledger.refill(rows, await self._allocated(wave, number))
-        self._gated += [(wave, int(row)) for row in rows]
-        self._open_gate()
 
     async def observed(self) -> dict[str, float]:
         """The posterior's metrics of the last batch (`BOTS.metrics`)."""
@@ -277,38 +262,17 @@ class Coordinator:
             await after
         async with self._selecting:
             while self.ledger.wants_wave:
-                wave = self.ledger.wave + 1
-                tasks = min(self.wave_tasks, len(self.train.pool))
-                call = self.posterior.select.remote(wave, tasks, self.ledger.rows)
-                rows, self._select_seconds = await call
-                self.ledger.select(wave, rows, await self._allocated(wave))
-                self._gated += [(wave, int(row)) for row in rows]
+                await self.waves.select()
                 self._open_gate()
 
-    async def _allocated(self, wave: int, refill: int = 0) -> Rows | None:
-        """Completions of each task that was just selected; None: n for all."""
-        if self.config.selection.allocation == EVEN:
-            return None
-        counts: Rows = await self.posterior.rollouts.remote(wave, refill)
-        return counts
-
     async def _observe(self, groups: Sequence[Group]) -> dict[str, float]:
-        """Send a batch's rewards to the posterior, wave by wave; returns its metrics."""
-        metrics: dict[str, float] = {}
-        for wave in sorted({group.wave for group in groups}):
-            of_wave = [group for group in groups if group.wave == wave]
-            rows = np.array([group.row for group in of_wave], np.int64)
-            rewards = as_batch([group.rewards for group in of_wave])
-            metrics = merged_metrics(metrics, await self.posterior.observe.remote(wave, rows, rewards))
-        return metrics
+        return await self.waves.observe(groups)
 
     # Generation
 
     def _open_gate(self) -> None:
         """Send the engines the requests that the newest policy version allows."""
-        able = [key for key in self._gated if self.ledger.may_begin(key, self._version)]
-        self._gated = self._gated[len(able) :]
-        self.engines.submit(self._request(*key) for key in able)
+        self.engines.submit(self._request(*key) for key in self.waves.begin(self._version))
 
     def _request(self, wave: int, row: int, samples: int | None = None, held: int = 0) -> Request:
         """A task's request. samples: completions; None: those of its first round. held: those it has already."""
@@ -393,6 +357,7 @@ class Coordinator:
     def _start(self, partners: Partners) -> None:
         self._started = True
         self.posterior, self.broker, self.journal = partners.posterior, partners.broker, partners.journal
+        self.waves = Waves(self.config.selection, self.ledger, self.posterior, len(self.train.pool))
         self.chores = Chores()
         self._queue_metrics = QueueMetrics()
         self.engines = EnginePool(
