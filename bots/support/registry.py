@@ -10,7 +10,7 @@ The interface of each kind, and the conformance suite that ships with it:
     allocation  bots.allocation.base.Allocation       bots.allocation.conformance
     loss        bots.learning.losses.PolicyLoss       bots.learning.conformance
     grader      bots.graders.base.Grader              bots.graders.conformance
-    weight_sync actors.weights.sync.WeightSync        (none: it needs a learner and engines; see tests/actors/weights)
+    weight_sync actors.weights.sync.WeightSync        actors.weights.conformance
 """
 
 from __future__ import annotations

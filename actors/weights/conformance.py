@@ -1,0 +1,199 @@
+"""Checks that every weight sync must pass; the author of one runs them in a test file, with Ray running:
+
+    import pytest
+    from actors.weights.conformance import CHECKS, Stage
+
+    @pytest.fixture(scope="module")
+    def stage():
+        ray.init()
+        yield Stage()
+        ray.shutdown()
+
+    @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+    def test_my_sync(check, stage):
+        check(lambda learner, broker, coordinator: MySync(learner, broker, coordinator, my_option=3), stage)
+
+The broker is the real one. The learner is one process with two buckets of weights. The engines belong to a stand-in
+coordinator and load weights as real engines do: from a broadcast that they were invited to, or from the broker.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
+from typing import Any, cast
+
+import ray
+import torch
+
+from actors.weights.broadcast import receive
+from actors.weights.broker import WeightBroker
+from actors.weights.channel import BroadcastChannel
+from actors.weights.format import Bucket, checksum_of
+from actors.weights.sync import WeightSync
+
+Factory = Callable[[Any, Any, Any], WeightSync]
+
+
+class StandInLearner:
+    """What a weight sync uses of `actors.learner.Learner`. gathered: how often all weights were iterated."""
+
+    def __init__(self, timeout_s: float = 60.0) -> None:
+        self.config = SimpleNamespace(timeout_s=timeout_s)
+        self.engine = SimpleNamespace(device=torch.device("cpu"))
+        self.rank = 0
+        self.gathered = 0
+        self.weights = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(4, dtype=torch.bfloat16)}
+
+    def weight_buckets(self, bucket_bytes: int = 2**20, device: Any = "cpu") -> Iterator[Bucket]:
+        """The weights, a parameter per bucket; copies, as of the real learner."""
+        for name, tensor in self.weights.items():
+            yield [(name, tensor.clone())] if self.rank == 0 else []
+        self.gathered += 1
+
+    def checksum(self) -> str:
+        """Checksum of the weights as they are now."""
+        return checksum_of([[pair] for pair in self.weights.items()])
+
+
+@ray.remote(num_cpus=0)
+class StandInCoordinator:
+    """Two engines that take weights. loaded: for each announced version, the checksum that each engine computed."""
+
+    def __init__(self, broker: Any) -> None:
+        self._broker, self._pause = broker, 0.0
+        self.begin(0.0)
+
+    def begin(self, pause: float) -> None:
+        """Forget what was loaded. pause: seconds that an announcement takes from now on."""
+        self._pause = pause
+        self.announced: list[tuple[int, str]] = []
+        self.loaded: dict[int, list[str]] = {}
+        self._receiving: dict[int, list[threading.Thread]] = {}
+        self._received: dict[int, list[str]] = {}
+
+    def invite(self, version: int, channel: BroadcastChannel) -> int:
+        """Both engines join a broadcast; see `actors.coordinator.Coordinator.invite`."""
+        found = self._received.setdefault(version, [])
+        threads = [
+            threading.Thread(
+                target=lambda seat=seat: found.append(checksum_of(receive(channel.for_seat(seat, 3))))
+            )
+            for seat in (1, 2)
+        ]
+        for thread in threads:
+            thread.start()
+        self._receiving[version] = threads
+        return 2
+
+    def new_weights(self, version: int, checksum: str) -> None:
+        """A version is complete: both engines load it; see `actors.coordinator.Coordinator.new_weights`."""
+        time.sleep(self._pause)
+        published, buckets = ray.get(self._broker.references.remote())
+        if published != version:
+            raise RuntimeError(f"the weight broker holds policy version {published}, not {version}")
+        stored = checksum_of(ray.get(buckets))
+        self.announced.append((version, checksum))
+        for thread in self._receiving.pop(version, []):
+            thread.join()
+        self.loaded[version] = [stored, *self._received.pop(version, [])]
+
+    def seen(self) -> tuple[list[tuple[int, str]], dict[int, list[str]]]:
+        """Announced versions with their checksums, and for each version the checksums of what was loaded."""
+        return self.announced, self.loaded
+
+
+class Stage:
+    """A broker and a stand-in coordinator, shared by all checks: actors take seconds to start."""
+
+    def __init__(self) -> None:
+        # Ray's annotations make plain classes of actor classes.
+        broker, coordinator = cast(Any, WeightBroker), cast(Any, StandInCoordinator)
+        self.broker = broker.remote()
+        self.coordinator = coordinator.remote(self.broker)
+
+    def begin(self, pause: float = 0.0) -> None:
+        """Forget everything that was published and loaded."""
+        ray.get([self.broker.forget.remote(), self.coordinator.begin.remote(pause)])
+
+
+def check_engines_load_what_was_sent(make: Factory, stage: Stage) -> None:
+    """Every engine loads exactly the learner's weights, and their checksum is the announced one."""
+    stage.begin()
+    learner = StandInLearner()
+    sent = make(learner, stage.broker, stage.coordinator).send(0)
+    announced, loaded = ray.get(stage.coordinator.seen.remote())
+    if announced != [(0, sent)]:
+        raise AssertionError(f"version 0 was sent with checksum {sent}, but announced were {announced}")
+    if set(loaded[0]) != {sent} or sent != learner.checksum():
+        raise AssertionError(f"the learner has {learner.checksum()}, sent {sent}; engines loaded {loaded[0]}")
+
+
+def check_a_version_replaces_the_last(make: Factory, stage: Stage) -> None:
+    """Each of several versions brings its own weights."""
+    stage.begin()
+    learner = StandInLearner()
+    sync = make(learner, stage.broker, stage.coordinator)
+    sent = []
+    for version in range(3):
+        learner.weights["a"] += 1
+        sent.append((version, sync.send(version)))
+    announced, loaded = ray.get(stage.coordinator.seen.remote())
+    if announced != sent or len({checksum for _, checksum in sent}) != 3:
+        raise AssertionError(f"sent were {sent}, announced {announced}")
+    wrong = [version for version, checksum in sent if set(loaded[version]) != {checksum}]
+    if wrong:
+        raise AssertionError(f"engines loaded other weights than those of the versions {wrong}")
+
+
+def check_weights_may_change_after_send(make: Factory, stage: Stage) -> None:
+    """An engine that loads later gets what was sent, even if the learner has changed its weights since."""
+    stage.begin()
+    learner = StandInLearner()
+    sent = make(learner, stage.broker, stage.coordinator).send(5)
+    for tensor in learner.weights.values():
+        tensor += 1
+    version, buckets = ray.get(stage.broker.references.remote())
+    late = checksum_of(ray.get(buckets))
+    if (version, late) != (5, sent):
+        raise AssertionError(
+            f"an engine that starts later loads version {version} with {late}; sent was 5 with {sent}"
+        )
+
+
+def check_other_ranks_take_part(make: Factory, stage: Stage) -> None:
+    """A rank without handles takes part in the gather, once, and returns no checksum; else the other ranks hang."""
+    learner = StandInLearner()
+    learner.rank = 1
+    said = make(learner, None, None).send(0)
+    if said != "" or learner.gathered != 1:
+        raise AssertionError(
+            f"rank 1 returned {said!r} and gathered the weights {learner.gathered} times; '' and 1 are due"
+        )
+
+
+def check_a_silent_coordinator_is_named(make: Factory, stage: Stage) -> None:
+    """A coordinator that does not answer within the learner's limit raises TimeoutError that names it."""
+    stage.begin(pause=4.0)
+    learner = StandInLearner(timeout_s=2.0)
+    try:
+        make(learner, stage.broker, stage.coordinator).send(0)
+    except TimeoutError as error:
+        if "coordinator" not in str(error):
+            raise AssertionError(f"the error does not name the coordinator: {error}") from error
+    else:
+        raise AssertionError("send returned though the coordinator did not answer")
+    finally:
+        stage.begin()
+
+
+CHECKS = (
+    check_engines_load_what_was_sent,
+    check_a_version_replaces_the_last,
+    check_weights_may_change_after_send,
+    check_other_ranks_take_part,
+    check_a_silent_coordinator_is_named,
+)
+"""All checks, in order."""
