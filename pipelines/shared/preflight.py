@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +94,12 @@ def load_inputs(config: TrainConfig) -> RunInputs:
     check_selection(pool, "selection", **config.selection.settings(config.rollout.samples, config.run.seed))
     ends = engine_ends(model, tokenizer)
     train = encode(pool, tokenizer, config.pool.template, longest, ends)
-    told = (*without_effect(config), *_anchor_warnings(config, pool), *look_at_golds(pool))
+    told = (
+        *without_effect(config),
+        *_engine_warnings(config),
+        *_anchor_warnings(config, pool),
+        *look_at_golds(pool),
+    )
     warnings = (*told, *_endings(config, tokenizer, train))
     if config.evaluation.pool is None:
         return RunInputs(config, model, train, None, warnings, memory)
@@ -142,6 +148,26 @@ def _endings(config: TrainConfig, tokenizer: Any, train: EncodedPool) -> Iterato
         yield (
             f"the chat template ends an assistant's turn with the text {written.text[:20]!r}, at which engines can't "
             "stop; a completion ends only if the model writes its end-of-sequence token"
+        )
+
+
+def _engine_warnings(config: TrainConfig) -> Iterator[str]:
+    """Lines where engines will be idle, or can't generate a group's completions together."""
+    rollout, tasks = config.rollout, config.selection.tasks
+    waves = rollout.max_staleness + 1
+    if dynamic := config.selection.dynamic:
+        tasks = ceil(dynamic.oversample * tasks)
+    if rollout.engines > waves * tasks:
+        times = f" x (rollout.max_staleness + 1) = {waves * tasks}" if waves > 1 else ""
+        yield (
+            f"rollout.engines is {rollout.engines}, but a wave has only {tasks} groups{times}, and a group is one "
+            f"engine's: {rollout.engines - waves * tasks} engines are always idle. Lower rollout.engines or raise "
+            "selection.tasks"
+        )
+    if rollout.max_num_seqs < rollout.samples:
+        yield (
+            f"rollout.max_num_seqs is {rollout.max_num_seqs}, less than a group's {rollout.samples} completions "
+            "(rollout.samples): an engine generates a group in parts, one group at a time"
         )
 
 

@@ -200,3 +200,23 @@ def test_a_dry_run_prints_the_configuration_and_the_plan(capsys, tmp_path):
     assert "lam: 0.1" in out
     assert "# 2 x rollout engine: 0.5 CPU" in out
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (
+            ["rollout.engines=11"],
+            "a wave has only 8 groups, and a group is one engine's: 3 engines are always idle",
+        ),
+        (
+            ["rollout.engines=20", "rollout.max_staleness=1"],
+            r"8 groups x (rollout.max_staleness + 1) = 16, and a group is one engine's: 4 engines are always idle",
+        ),
+        (["rollout.max_num_seqs=3"], "rollout.max_num_seqs is 3, less than a group's 4 completions"),
+    ],
+)
+def test_engines_that_would_be_idle_or_too_small_are_named_in_the_plan(small_job, overrides, said):
+    inputs = load_inputs(small_job(*overrides))
+    assert any(said in line for line in inputs.summary_lines())
+    assert load_inputs(small_job("rollout.engines=8", "rollout.max_num_seqs=4")).warnings == ()
