@@ -157,11 +157,12 @@ def _engine_warnings(config: TrainConfig) -> Iterator[str]:
     waves = rollout.max_staleness + 1
     if dynamic := config.selection.dynamic:
         tasks = ceil(dynamic.oversample * tasks)
-    if rollout.engines > waves * tasks:
+    idle = rollout.engines - waves * tasks
+    if idle > 0:
         times = f" x (rollout.max_staleness + 1) = {waves * tasks}" if waves > 1 else ""
         yield (
             f"rollout.engines is {rollout.engines}, but a wave has only {tasks} groups{times}, and a group is one "
-            f"engine's: {rollout.engines - waves * tasks} engines are always idle. Lower rollout.engines or raise "
+            f"engine's: {idle} engine{'s are' if idle > 1 else ' is'} always idle. Lower rollout.engines or raise "
             "selection.tasks"
         )
     if rollout.max_num_seqs < rollout.samples:
