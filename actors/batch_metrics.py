@@ -10,10 +10,10 @@ import numpy as np
 
 from actors.engine_pool import EnginePool
 from actors.grader_pool import GraderPool
-from bots.belief.rewards import as_batch
 from bots.metrics import effective_task_ratio
 from bots.rollouts.ledger import Ledger
 from bots.rollouts.rollout import Group
+from bots.support.arrays import as_batch
 
 
 def batch_metrics(groups: Sequence[Group]) -> dict[str, float]:

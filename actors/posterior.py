@@ -16,9 +16,8 @@ import ray
 
 from bots import BOTS, TaskPool
 from bots.belief.bins import age_bins, batch_bins, pool_bins
-from bots.belief.rewards import as_batch
 from bots.pool import CONTENT
-from bots.support.arrays import Rows
+from bots.support.arrays import Rows, as_batch
 from bots.support.event_log import EventLog
 from bots.support.files import replacing
 

@@ -10,11 +10,10 @@ import numpy as np
 
 from actors.posterior import merged_metrics
 from bots.allocation import EVEN
-from bots.belief.rewards import as_batch
 from bots.config.selection import SelectionConfig
 from bots.rollouts.ledger import Key, Ledger
 from bots.rollouts.rollout import Group
-from bots.support.arrays import Rows
+from bots.support.arrays import Rows, as_batch
 
 
 def wave_sizes(config: SelectionConfig) -> tuple[int, int]:

@@ -12,12 +12,6 @@ from bots.support.arrays import Float64
 from bots.support.observation import Observation
 
 
-def as_batch(groups: Sequence[npt.ArrayLike]) -> Float64 | list[Float64]:
-    """Groups of rewards as one array (B, n), or as a list of arrays where their sizes differ."""
-    arrays = [np.asarray(group, np.float64) for group in groups]
-    return np.stack(arrays) if len({len(array) for array in arrays}) == 1 else arrays
-
-
 def merge_rewards(
     pool: TaskPool, rows: npt.ArrayLike, rewards: Sequence[npt.ArrayLike] | Float64, wave: int = 0
 ) -> Observation:

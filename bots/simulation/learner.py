@@ -8,9 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from bots.belief.rewards import as_batch
 from bots.simulation.world import Items, World, sigmoid
-from bots.support.arrays import Float64, Rows
+from bots.support.arrays import Float64, Rows, as_batch
 
 BINS = 24
 

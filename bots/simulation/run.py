@@ -10,12 +10,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from bots.belief.rewards import as_batch
 from bots.core import BOTS
 from bots.metrics import Calibration, Curve, calibration
 from bots.simulation.learner import Law, SimulatedLearner
 from bots.simulation.world import World, WorldSpec
-from bots.support.arrays import Float64, Rows
+from bots.support.arrays import Float64, Rows, as_batch
 
 
 @dataclass(frozen=True)

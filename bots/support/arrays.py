@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import numpy.typing as npt
 
@@ -16,3 +18,9 @@ def read_only(column: Float64) -> Float64:
     view = column.view()
     view.flags.writeable = False
     return view
+
+
+def as_batch(groups: Sequence[npt.ArrayLike]) -> Float64 | list[Float64]:
+    """Groups of rewards as one array (B, n), or as a list of arrays where their sizes differ."""
+    arrays = [np.asarray(group, np.float64) for group in groups]
+    return np.stack(arrays) if len({len(array) for array in arrays}) == 1 else arrays

@@ -15,7 +15,7 @@ ALARM = 16.0
 """A shift common to many groups is a shock where its square is so many times its variance."""
 
 
-class Posterior(NamedTuple):
+class Conditioned(NamedTuple):
     """After a batch. mean: (d,). root: (d, d), with covariance root·rootᵀ. mode: (B,), logits at the posterior's mode.
 
     residual, variance: (B,), of each group's residual.
@@ -42,7 +42,7 @@ def condition(
     spread: Float64,
     successes: Float64,
     rollouts: Float64,
-) -> Posterior:
+) -> Conditioned:
     """The state given a batch: Laplace's approximation at the joint mode of the state and all residuals.
 
     Group b has the logit ηᵦ = design(b)·x + offset(b) + rᵦ with rᵦ ~ N(0, spread(b)), and successes(b) of rollouts(b).
@@ -93,7 +93,7 @@ def condition(
     share = spread * precision
     behind = ((design @ half) ** 2).sum(axis=1)
     variance = spread * (1 - share) + share**2 * behind
-    return Posterior(mean + root @ states, half, residual, variance, logit)
+    return Conditioned(mean + root @ states, half, residual, variance, logit)
 
 
 def shifts(
@@ -101,7 +101,7 @@ def shifts(
     design: Float64,
     spread: Float64,
     common: Float64,
-    posterior: Posterior,
+    posterior: Conditioned,
     start: Float64,
     successes: Float64,
     rollouts: Float64,

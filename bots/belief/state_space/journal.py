@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bots.belief.state_space.cells import Cells
-from bots.belief.state_space.states import Snapshot
+from bots.belief.state_space.states import Moment
 from bots.belief.state_space.tasks import Kept
 from bots.support.observation import Observation
 
@@ -16,7 +16,7 @@ ROLLOUTS = 8.0
 """Rollouts a group is taken to have before one was seen."""
 
 
-class Journal:
+class ReplayJournal:
     """What was observed at each step, and what was believed before some of them.
 
     batches: by step. before: what tasks had before a step, by step. moments: the states just before a step's evidence,
@@ -26,12 +26,12 @@ class Journal:
     window: steps behind the latest whose evidence may still come.
     """
 
-    def __init__(self, window: int, origin: Snapshot) -> None:
+    def __init__(self, window: int, origin: Moment) -> None:
         self.window = window
         self.clock = -1
         self.batches: dict[int, Observation] = {}
         self.before: dict[int, Kept] = {}
-        self.moments: dict[int, Snapshot] = {-1: origin}
+        self.moments: dict[int, Moment] = {-1: origin}
 
     def add(self, observation: Observation) -> None:
         """Merge new groups into those of their step."""
@@ -90,7 +90,7 @@ class Journal:
         self.clock = int(state["clock"])
         self.batches = {int(s): Observation(int(s), *batch) for s, batch in state["batches"].items()}
         self.before = {int(step): Kept(*kept) for step, kept in state["before"].items()}
-        self.moments = {int(step): Snapshot(moment) for step, moment in state["moments"].items()}
+        self.moments = {int(step): Moment(moment) for step, moment in state["moments"].items()}
 
 
 def _arrays(batch: Observation) -> tuple[npt.NDArray[Any], ...]:

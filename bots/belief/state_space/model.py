@@ -11,7 +11,7 @@ from bots.belief.base import BeliefModel
 from bots.belief.prior import Prior
 from bots.belief.state_space import kernels
 from bots.belief.state_space.codebook import Codebook
-from bots.belief.state_space.journal import Journal
+from bots.belief.state_space.journal import ReplayJournal
 from bots.belief.state_space.logits import logit_normal, matching_beta
 from bots.belief.state_space.options import Options
 from bots.belief.state_space.picking import Picker
@@ -51,7 +51,7 @@ class StateSpace(BeliefModel):
         self.tasks = Tasks(
             self.book.stratum, len(self.book.cell), self.options.residual, self.options.widening
         )
-        self.journal = Journal(history, self.states.snapshot())
+        self.journal = ReplayJournal(history, self.states.snapshot())
         self._version, self._betas = 0, (-1, np.empty(0), np.empty(0))
 
     @property

@@ -9,7 +9,7 @@ import numpy as np
 from bots.belief.prior import Prior
 from bots.belief.state_space.cells import Cells
 from bots.belief.state_space.codebook import Codebook
-from bots.belief.state_space.filter import Posterior, add_noise, condition, shifts
+from bots.belief.state_space.filter import Conditioned, add_noise, condition, shifts
 from bots.belief.state_space.kernels import add_traits
 from bots.belief.state_space.logits import digamma, trigamma
 from bots.belief.state_space.options import Options
@@ -33,14 +33,14 @@ LARGEST_SHOCK = 25.0
 """Most variance that one shock adds."""
 
 
-class Snapshot(dict[str, Float64]):
+class Moment(dict[str, Float64]):
     """mean, root, deviation, variance of one moment."""
 
 
 class States:
     """x = (cells, coefficients, drifts) with mean (d,) and root (d, d), at the beginning of a step.
 
-    Arrays are replaced, never written to, so that a `Snapshot` costs nothing.
+    Arrays are replaced, never written to, so that a `Moment` costs nothing.
     """
 
     def __init__(self, book: Codebook, prior: Prior, options: Options) -> None:
@@ -88,13 +88,13 @@ class States:
         """Index of the first drift in the state."""
         return len(self.mean) - len(DRIFTS)
 
-    def snapshot(self) -> Snapshot:
+    def snapshot(self) -> Moment:
         """The present moment."""
-        return Snapshot(
+        return Moment(
             mean=self.mean, root=self.root, deviation=self.cells.deviation, variance=self.cells.variance
         )
 
-    def go_back(self, moment: Snapshot) -> None:
+    def go_back(self, moment: Moment) -> None:
         """Return to a moment."""
         self.mean, self.root = moment["mean"], moment["root"]
         self.cells.deviation, self.cells.variance = moment["deviation"], moment["variance"]
@@ -162,7 +162,7 @@ class States:
             variance[part] = ((design @ self.root) ** 2).sum(axis=1) + self.cells.variance[cells]
         return mean, variance
 
-    def learn(self, strata: Rows, batch: Observation, own: Residuals) -> Posterior:
+    def learn(self, strata: Rows, batch: Observation, own: Residuals) -> Conditioned:
         """Condition on a batch; the groups' residuals are the caller's to keep."""
         cell = self.book.cell[strata]
         loose = np.unique(cell[self.cells.variance[cell] > 0])
@@ -199,7 +199,7 @@ class States:
         root: Float64,
         design: Float64,
         strata: Rows,
-        posterior: Posterior,
+        posterior: Conditioned,
         batch: Observation,
         own: Residuals,
         offset: Float64,
@@ -285,7 +285,7 @@ class States:
         self._features = len(self.book.feature_names) + int(self._flagged.sum())
         self._coefficient_noise = state["noise"]
         self.cells.load_state_dict(state["cells"])
-        self.go_back(Snapshot({name: state[name] for name in ("mean", "root", "deviation", "variance")}))
+        self.go_back(Moment({name: state[name] for name in ("mean", "root", "deviation", "variance")}))
         self._prepare()
 
 
