@@ -27,10 +27,29 @@ from bots.graders import base, code, judge
 from bots.graders.base import Grade, printable
 from bots.graders.registry import preflight, resolve
 
-PROGRESS = struct.Struct("=dq")  # when the current item was begun (monotonic), and its number
+PROGRESS = struct.Struct(
+    "=dqq"
+)  # when the current item was begun (monotonic), its number, `waited` at that time
 READ = struct.Struct("=q")  # after it: the number of the last item whose answer the grader has read
 _PR_SET_PDEATHSIG = 1
 _FLUSH_SECONDS = 0.002
+
+
+def waited(schedstat: int) -> int:
+    """Nanoseconds for which a process had work and no core, from its open `/proc/PID/schedstat`; 0 if unknown."""
+    try:
+        return int(os.pread(schedstat, 64, 0).split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+
+
+def open_schedstat(pid: int | str) -> int:
+    """The descriptor for `waited`; -1 on a kernel that does not tell."""
+    try:
+        return os.open(f"/proc/{pid}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return -1
+
 
 Item = tuple[str, str, str, str]
 """(grader's name, prompt, answer, completion)"""
@@ -101,6 +120,7 @@ def _work(channel: Connection, progress: mmap.mmap, setup: Setup) -> None:
     # The soft limit alone: the sandbox, which is started from here, has limits of its own.
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (_address_space() + setup.memory_bytes, hard))
+    schedstat = open_schedstat("self")
     while True:
         try:
             batch: list[tuple[int, Item]] = channel.recv()
@@ -114,7 +134,7 @@ def _work(channel: Connection, progress: mmap.mmap, setup: Setup) -> None:
             if answers and now - flushed > _FLUSH_SECONDS:
                 channel.send((answers, False))
                 answers, flushed = [], now
-            PROGRESS.pack_into(progress, 0, now, number)
+            PROGRESS.pack_into(progress, 0, now, number, waited(schedstat))
             base.on_answer_read = functools.partial(READ.pack_into, progress, PROGRESS.size, number)
             reward, reason, healthy = _grade(item)
             answers.append((number, reward, reason, time.monotonic() - now))

@@ -28,12 +28,13 @@ from bots.graders import composite, judge, waiting
 from bots.graders.code import CodeOptions
 from bots.graders.judge import JudgeOptions
 from bots.graders.waiting import Result
-from bots.graders.worker import PROGRESS, READ, Answer, Item, Setup
+from bots.graders.worker import PROGRESS, READ, Answer, Item, Setup, open_schedstat, waited
 
 _BATCH_SECONDS = 0.02  # how much work a message to a worker should hold
 _FIRST_GUESS = 0.001  # seconds a grade, of a grader not seen yet
 _START_SECONDS = 120.0
 _FORK_SECONDS = 10.0
+_SHORTEST_WAIT = 0.005  # between two looks at a grade that is over its time but for what it had to wait
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
     "from bots.graders.worker import nursery; nursery(int(sys.argv[1]))"
@@ -73,14 +74,24 @@ class _Worker:
     progress: mmap.mmap
     open: dict[int, Item] = field(default_factory=dict)  # sent and not answered yet
     sent: float = 0.0
+    schedstat: int = -1
 
-    def begun(self) -> tuple[float, int]:
-        """When the item in hand was begun, and its number."""
-        started, number = PROGRESS.unpack_from(self.progress, 0)
-        if number in self.open:
-            return started, number
-        # Nothing of this batch was begun yet: the limit is for a grade, not for a fork on a loaded machine.
-        return self.sent + _FORK_SECONDS, next(iter(self.open))
+    def in_hand(self) -> int:
+        """The number of the item in hand."""
+        number: int = PROGRESS.unpack_from(self.progress, 0)[1]
+        return number if number in self.open else next(iter(self.open))
+
+    def lasted(self) -> float:
+        """Seconds that the item in hand has taken, less those for which its process had to wait for a core.
+
+        So a loaded machine takes no time from a grade.
+        """
+        started, number, waited_before = PROGRESS.unpack_from(self.progress, 0)
+        now = time.monotonic()
+        if number not in self.open:
+            # Nothing of this batch was begun yet: the limit is for a grade, not for a fork on a loaded machine.
+            return now - self.sent - _FORK_SECONDS
+        return max(0.0, now - started - (waited(self.schedstat) - waited_before) / 1e9)
 
     def read(self, number: int) -> bool:
         """Whether the grader of this item has read the task's answer, so that what it took is the completion's."""
@@ -91,6 +102,8 @@ class _Worker:
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         select.select([self.pidfd], [], [], 5.0)
         os.close(self.pidfd)
+        if self.schedstat >= 0:
+            os.close(self.schedstat)
         self.channel.close()
         self.progress.close()
 
@@ -100,7 +113,8 @@ class Workers:
 
     Args:
         count: processes.
-        time_limit: seconds for one grade; a worker that takes longer is killed and replaced.
+        time_limit: seconds for one grade, less those for which its process waits for a core; a worker that takes
+            longer is killed and replaced.
         memory_limit: bytes that grading may take beyond what a worker has at its start.
         graders: names that will be used: imported and checked now, before anything else is started. Others
             work too, but are first imported when they are needed, within the time limit.
@@ -190,14 +204,14 @@ class Workers:
             busy = [worker for worker in self._workers if worker.open]
             if not busy:
                 continue
-            latest = min(worker.begun()[0] for worker in busy) + self.time_limit
-            wait([worker.channel for worker in busy], max(0.0, latest - time.monotonic()))
+            left = self.time_limit - max(worker.lasted() for worker in busy)
+            wait([worker.channel for worker in busy], max(_SHORTEST_WAIT, left))
             for slot, worker in enumerate(self._workers):
                 if worker.open and worker.channel.poll():
                     self._receive(slot, base, results, batches)
                 elif worker.open:
-                    started, number = worker.begun()
-                    if time.monotonic() - started > self.time_limit:
+                    number = worker.in_hand()
+                    if worker.lasted() > self.time_limit:
                         reason = f"no grade within the time limit of {self.time_limit:g} s"
                         self._stats.timeouts += 1
                         # Ungraded is for an answer or a grader at fault, not for what can't be compared with it.
@@ -239,7 +253,7 @@ class Workers:
             if worker.open:
                 self._stats.deaths += 1
                 reason = "the grading process died (killed, or crashed in the grader)"
-                self._blame(slot, worker.begun()[1], reason, base, results, batches)
+                self._blame(slot, worker.in_hand(), reason, base, results, batches)
             return
         for number, reward, reason, seconds in answers:
             name = worker.open.pop(number)[0]
@@ -265,7 +279,7 @@ class Workers:
     ) -> None:
         """Replace a worker that hangs or died over `number`; its other items are graded again."""
         worker = self._workers[slot]
-        seconds = time.monotonic() - worker.begun()[0]
+        seconds = max(0.0, worker.lasted())
         name = worker.open.pop(number)[0]
         self._note(number - base, Result(reward, f"grader {name!r}: {reason}", seconds), results)
         rest = worker.open
@@ -329,7 +343,7 @@ class Workers:
         try:
             os.ftruncate(page, mmap.PAGESIZE)
             progress = mmap.mmap(page, mmap.PAGESIZE)
-            PROGRESS.pack_into(progress, 0, 0.0, -1)
+            PROGRESS.pack_into(progress, 0, 0.0, -1, 0)
             READ.pack_into(progress, PROGRESS.size, -1)
             socket.send_fds(self._control, [b"fork"], [theirs.fileno(), page])
             message, fds, _, _ = socket.recv_fds(self._control, 16, 1)
@@ -338,4 +352,9 @@ class Workers:
             os.close(page)
         if message != b"pid":
             raise WorkerError("a grading process could not be forked")
-        return _Worker(Connection(ours.detach()), fds[0], progress)
+        return _Worker(Connection(ours.detach()), fds[0], progress, schedstat=open_schedstat(_pid(fds[0])))
+
+
+def _pid(pidfd: int) -> int:
+    with open(f"/proc/self/fdinfo/{pidfd}") as lines:
+        return next(int(line.split()[1]) for line in lines if line.startswith("Pid:"))

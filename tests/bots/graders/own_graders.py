@@ -60,3 +60,11 @@ def slow_to_compare(prompt: str, answer: str, completion: str) -> float:
         base.on_answer_read()
     time.sleep(3600)
     return 1.0
+
+
+def busy(prompt: str, answer: str, completion: str) -> float:
+    """Uses so many seconds of processor time."""
+    until = time.process_time() + float(completion)
+    while time.process_time() < until:
+        pass
+    return 1.0

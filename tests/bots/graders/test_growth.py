@@ -99,8 +99,6 @@ _TASKS = {
     "format_code_block": "",
     "lab_math": "12",
     "lab_logic": "12",
-    "any_of:math": '["12", "13"]',
-    "0.9*math + 0.1*format_boxed": "12",
 }
 _OTHER_ANSWERS = [("logic", '{"header": ["a"], "rows": [["b"]]}'), ("logic", "[[1, 2]]"), ("logic", "word")]
 TASKS = [*_TASKS.items(), *_OTHER_ANSWERS]

@@ -179,3 +179,28 @@ def test_plain_answers_survive_their_neighbours_time_limits() -> None:
     rewards = [result.reward for result in results]
     assert rewards.count(0.0) == 2
     assert rewards.count(1.0) == 60
+
+
+def test_a_loaded_machine_takes_no_time_from_a_grade() -> None:
+    """Eight processes share a core with the grading one, which has then an eighth of the time on the clock."""
+    (core, *_) = os.sched_getaffinity(0)
+    spin = f"import os\nos.sched_setaffinity(0, {{{core}}})\nwhile True: pass"
+    busy = f"{OWN}:busy"
+    with Workers(1, time_limit=0.4, graders=[busy]) as pool:
+        worker = pool._workers[0]
+        with open(f"/proc/self/fdinfo/{worker.pidfd}") as lines:
+            pid = next(int(line.split()[1]) for line in lines if line.startswith("Pid:"))
+        os.sched_setaffinity(pid, {core})
+        load = [subprocess.Popen([sys.executable, "-S", "-c", spin]) for _ in range(8)]
+        try:
+            time.sleep(0.5)
+            started = time.monotonic()
+            (result,) = pool.grade([(busy, "", "", "0.15")])
+            seconds = time.monotonic() - started
+            assert result.reward == 1.0
+            assert seconds > 0.4  # longer than the limit, on the clock
+            assert pool.grade([(busy, "", "", "60")])[0].reward is None
+        finally:
+            for one in load:
+                one.kill()
+                one.wait()
