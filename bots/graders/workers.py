@@ -86,6 +86,7 @@ class _Worker:
 
         So a loaded machine takes no time from a grade.
         """
+        started: float
         started, number, waited_before = PROGRESS.unpack_from(self.progress, 0)
         now = time.monotonic()
         if number not in self.open:
