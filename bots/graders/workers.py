@@ -86,13 +86,13 @@ class _Worker:
 
         So a loaded machine takes no time from a grade.
         """
-        started: float
         started, number, waited_before = PROGRESS.unpack_from(self.progress, 0)
         now = time.monotonic()
         if number not in self.open:
             # Nothing of this batch was begun yet: the limit is for a grade, not for a fork on a loaded machine.
             return now - self.sent - _FORK_SECONDS
-        return max(0.0, now - started - (waited(self.schedstat) - waited_before) / 1e9)
+        seconds: float = now - started - (waited(self.schedstat) - waited_before) / 1e9
+        return max(0.0, seconds)
 
     def read(self, number: int) -> bool:
         """Whether the grader of this item has read the task's answer, so that what it took is the completion's."""
