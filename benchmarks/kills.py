@@ -53,7 +53,7 @@ ENDS_THE_RUN = ("raylet", "driver")
 HELD_BY = {"sync": "broker", "checkpoint": "journal", "evaluation": "grader"}
 """Moment → the process that the phase needs, which is stopped to hold the phase up."""
 MOMENTS = ("any", "start", *HELD_BY)
-TIMES = ("seconds", "share", "losses", "up", "engines", "queue/", "staleness", "tensorboard", "mismatch")
+TIMES = ("seconds", "share", "losses", "up", "engine", "queue/", "staleness", "tensorboard", "mismatch")
 """Parts of the names of metrics that depend on time, or count the losses."""
 CHECKPOINT_EVERY, EVALUATE_EVERY = 3, 4
 DUE = {"checkpoint": CHECKPOINT_EVERY, "evaluation": EVALUATE_EVERY}
