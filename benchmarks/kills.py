@@ -258,12 +258,16 @@ def one_round(
     began = time.monotonic()
     one = Round(folder, f"round-{number}", steps, random.Random(f"{seed}/{number}/moments"))
     kills = []
-    for victim, moment in plan_of(number, seed):
-        kills.append(one.kill(victim, moment))
-        print(json.dumps(kills[-1]), flush=True)
-        if not kills[-1]["killed"]:
-            break
-    status = wait_for_end(one.run)
+    try:
+        for victim, moment in plan_of(number, seed):
+            kills.append(one.kill(victim, moment))
+            print(json.dumps(kills[-1]), flush=True)
+            if not kills[-1]["killed"]:
+                break
+        status = wait_for_end(one.run)
+    except KeyboardInterrupt:
+        end(one.run)
+        raise
     result: dict[str, Any] = {
         "round": number,
         "kills": [kill for kill in kills if kill["killed"]],
