@@ -49,6 +49,7 @@ def test_the_trainers_log_has_the_figures_of_the_whole_batch(found):
 @pytest.mark.slow
 @pytest.mark.parametrize("found", ["verl"], indirect=True)
 def test_verl_makes_the_trainer_that_the_external_module_registers_and_its_advantages_follow(found):
+    assert "VERL_USE_EXTERNAL_MODULES=bots.adapters.verl_sync " in (ROOT / "docs/adapters.md").read_text()
     assert found["name"] == "BOTSTrainerSync"
     assert found["advantages"] == ["advantages", "returns"]
 

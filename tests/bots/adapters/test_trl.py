@@ -6,6 +6,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -198,6 +199,47 @@ def test_weights_of_several_rewards_and_other_trainers(tmp_path):
     rloo = trainer(tmp_path / "rloo", make=BOTSRLOOTrainer, kind=RLOOConfig, max_steps=1)
     rloo.train()
     assert rloo.curriculum.bots.table()["observations"].to_numpy().sum() == 2
+
+
+class Engine:
+    """Stands in for TRL's own wrapper of vLLM, which supports no vLLM of the pinned set; called as TRL calls that."""
+
+    def __init__(self, **how):
+        self.how, self.synced, self.prompts = how, 0, []
+        self.vllm_client = SimpleNamespace(
+            get_server_info=lambda: {"model_config": {"logprobs_mode": "processed_logprobs"}}
+        )
+        self.llm = SimpleNamespace(
+            llm_engine=SimpleNamespace(model_config=SimpleNamespace(max_model_len=128))
+        )
+
+    def sync_weights(self):
+        self.synced += 1
+
+    def generate(self, prompts, images, num_generations, profiler):
+        # A server generates once for each group: its prompts must stand in a row.
+        for first in range(0, len(prompts), num_generations):
+            assert all(one == prompts[first] for one in prompts[first : first + num_generations])
+        self.prompts.append(prompts)
+        completions = [[5 + nth % 3, 6] for nth in range(len(prompts))]
+        return prompts, completions, [[[-0.5], [-0.5]] for _ in prompts], {}
+
+
+@pytest.mark.parametrize("mode", ["server", "colocate"])
+def test_vllm_generates_for_the_selected_tasks(tmp_path, monkeypatch, mode):
+    monkeypatch.setattr("trl.trainer.grpo_trainer.VLLMGeneration", Engine)
+    seen = Seen()
+    one = trainer(tmp_path, rewards=seen, use_vllm=True, vllm_mode=mode, max_steps=2)
+    one.train()
+    engine, tasks = one.vllm_generation, one.curriculum.bots
+    assert engine.how["mode"] == mode
+    assert engine.synced == 2
+    observed = tasks.pool.ids(np.flatnonzero(tasks.table()["observations"].to_numpy()))
+    assert set(observed) == {name for call in seen.calls for name in call}
+    assert [len(prompts) for prompts in engine.prompts] == [8, 8]
+    told = {name: prompt for name, prompt in zip(lab_dataset()["id"], lab_dataset()["prompt"], strict=True)}
+    asked = [one.processing_class.decode(prompt) for prompts in engine.prompts for prompt in prompts]
+    assert asked == [told[name] for call in seen.calls for name in call]
 
 
 def test_rewards_outside_0_1_need_a_range_or_a_function(tmp_path):
