@@ -238,7 +238,11 @@ def test_vllm_generates_for_the_selected_tasks(tmp_path, monkeypatch, mode):
     assert set(observed) == {name for call in seen.calls for name in call}
     assert [len(prompts) for prompts in engine.prompts] == [8, 8]
     told = {name: prompt for name, prompt in zip(lab_dataset()["id"], lab_dataset()["prompt"], strict=True)}
-    asked = [one.processing_class.decode(prompt) for prompts in engine.prompts for prompt in prompts]
+    asked = [
+        one.processing_class.decode(prompt, skip_special_tokens=True)
+        for prompts in engine.prompts
+        for prompt in prompts
+    ]
     assert asked == [told[name] for call in seen.calls for name in call]
 
 
