@@ -28,7 +28,7 @@ def crew_of(cluster, tmp_path):
 
 def step_of(crew, step):
     """A step as the learner takes it: rows, rewards, and texts of its groups."""
-    groups, figures, _ = ray.get(crew.coordinator.next_batch.remote(step), timeout=60)
+    groups, figures, _ = ray.get(crew.coordinator.next_batch.remote(step), timeout=180)
     crew.publish(step)
     assert figures["completions"] == sum(len(group.rollouts) for group in groups)
     return [(group.row, group.rewards.tolist(), [r.text for r in group.rollouts]) for group in groups]
