@@ -49,5 +49,5 @@ class Board:
 
     def _give_up(self, error: Exception) -> None:
         log.warning("TensorBoard events cannot be written to %s: %s", self._folder, error)
-        # The next step tries again, with a file of its own: TensorBoard reads all of a folder.
+        # The next step tries again with a new file: TensorBoard reads all files of a folder.
         self._writer = None

@@ -214,7 +214,7 @@ class Engine:
         """Replace all weights and drop the prefix cache; returns the checksum of what was loaded.
 
         Called between two steps. Answers that are under way keep their tokens and the log-probabilities under
-        the policy that sampled each; the keys and values of all their tokens are computed anew under the new
+        the policy that sampled each; the keys and values of all their tokens are recomputed under the new
         weights before the next token is sampled, so that every token is of one policy alone.
 
         buckets: parameters in checkpoint names and shapes, taken one after the other as they come. known: their

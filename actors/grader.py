@@ -15,7 +15,7 @@ from bots.graders.workers import Workers
 from bots.sandbox import Limits
 
 
-# An answer that was not graded when its actor died is graded again by whoever asked (`actors.grader_pool`).
+# If the actor dies, the caller (`actors.grader_pool`) has the ungraded completions graded again.
 @ray.remote(max_restarts=-1)
 class Grader:
     """Grades samples in `workers` processes on its node. Ask for `num_cpus=workers` when you make it.

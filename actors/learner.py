@@ -26,14 +26,14 @@ from bots.learning.policy import load_policy, packs, published
 
 
 class NotFinite(FloatingPointError):
-    """More steps in a row without a finite loss and gradient than the configuration bears."""
+    """More consecutive steps without a finite loss and gradient than the configuration allows."""
 
 
 class Learner:
     """The policy under training on this rank. Needs an initialised `torch.distributed` group.
 
     path: the starting model. temperature: that of the rollouts. watch: what `RankWatch.run` runs this rank in, so
-    that a rank that does not come can be named with its node.
+    that a missing rank can be named with its node.
     """
 
     def __init__(
@@ -76,12 +76,12 @@ class Learner:
         """Take `updates_per_batch` optimizer steps on this rank's shard; all ranks call it together.
 
         step: counted from 1, for the learning rate's warm-up.
-        Returns figures of the whole batch, equal on all ranks: lr, loss, grad_norm, mismatch_kl (mean over the
+        Returns metrics of the whole batch, equal on all ranks: lr, loss, grad_norm, mismatch_kl (mean over the
         tokens, between the engine that sampled and the learner), truncated_share, clip_share, and
         skipped_updates. An optimizer step whose loss or gradient is not finite on any rank is skipped on all,
-        with weights and optimizer as they were; the figures that it could not give are then missing.
-        Raises NotFinite, on all ranks, when more than `max_skipped_steps` steps in a row were skipped, and
-        RankTimeout if a rank does not come.
+        with weights and optimizer as they were; metrics that it cannot provide are then missing.
+        Raises NotFinite, on all ranks, when more than `max_skipped_steps` consecutive steps were skipped, and
+        RankTimeout if a rank is missing.
         """
         self.meet(f"learning step {step}")
         lr = self._set_learning_rate(step)
@@ -91,12 +91,12 @@ class Learner:
         # Filled by the first pass, before the optimizer's first step: the policy at the batch's start.
         old: list[torch.Tensor | None] = [None] * len(shard.micro_batches)
         for _ in range(self.config.updates_per_batch):
-            figures = self._pass(shard, old)
-            if figures["skipped_updates"]:
-                self._count_skip(step, lr, figures)
+            metrics = self._pass(shard, old)
+            if metrics["skipped_updates"]:
+                self._count_skip(step, lr, metrics)
                 break
             self.skipped_in_a_row = 0
-        return {"lr": lr} | figures
+        return {"lr": lr} | metrics
 
     def _pass(self, shard: RankBatch, old: list[torch.Tensor | None]) -> dict[str, float]:
         self.engine.train()
@@ -171,13 +171,13 @@ class Learner:
         self.engine.step()
         return norm
 
-    def _count_skip(self, step: int, lr: float, figures: dict[str, float]) -> None:
+    def _count_skip(self, step: int, lr: float, metrics: dict[str, float]) -> None:
         self.skipped_in_a_row += 1
         if self.skipped_in_a_row > self.config.max_skipped_steps:
             config = self.config
             raise NotFinite(
-                f"step {step}: the {'loss' if figures['broken_micro_batches'] else 'gradient'} is not finite, for "
-                f"the {self.skipped_in_a_row}. step in a row (learner.max_skipped_steps = "
+                f"step {step}: the {'loss' if metrics['broken_micro_batches'] else 'gradient'} is not finite, in "
+                f"{self.skipped_in_a_row} consecutive steps (learner.max_skipped_steps = "
                 f"{config.max_skipped_steps}); the weights are those of the last good step. Lower learner.lr "
                 f"(it is {lr:g}), learner.grad_clip ({config.grad_clip:g}), learner.importance_cap "
                 f"({config.importance_cap:g}) or learner.kl_coefficient ({config.kl_coefficient:g})"
@@ -202,7 +202,7 @@ class Learner:
         return lr
 
     def meet(self, phase: str) -> None:
-        """Wait until every rank has come here. Raises RankTimeout that names the missing ones and the phase."""
+        """Wait until every rank is here. Raises RankTimeout, which names the missing ranks and the phase."""
         self._watch.arrive(phase)
         try:
             limit = timedelta(seconds=self.config.timeout_s)
@@ -220,7 +220,7 @@ class Learner:
 
         All ranks iterate together; rank 0 gets copies of the tensors on `device`, the others empty buckets.
         Under ZeRO-3 only one bucket is whole at a time, never the whole model.
-        Raises RankTimeout if a rank does not come along.
+        Raises RankTimeout if a rank is missing.
         """
         self.meet("gathering weights")
         parts = {part.name: part for part in published(self.engine.module)}
@@ -236,7 +236,7 @@ class Learner:
     def save(self, folder: Path) -> None:
         """Write this rank's part of the model and optimizer; all ranks call it together.
 
-        Raises RankTimeout if a rank does not come.
+        Raises RankTimeout if a rank is missing.
         """
         self.meet("writing a checkpoint")
         learner_checkpoint.save(self.engine, folder, {"skipped_in_a_row": self.skipped_in_a_row})

@@ -1,4 +1,4 @@
-"""The rollout actor: a vLLM engine on the cluster, whose step loop runs in a thread of its own.
+"""The rollout actor: a vLLM engine on the cluster, whose step loop runs in its own thread.
 
 Requests join the running batch between two engine steps, groups leave it as they complete, and new weights
 come in between two steps too; so an engine is never idle while it has a request, and never waits for its
@@ -58,7 +58,7 @@ class Collected:
 class RolloutActor:
     """Answers prompts and takes new weights. Its settings are the configuration's `rollout` section.
 
-    An engine that fails says so at every call from then on: whoever drives it restarts the actor.
+    Once an engine has failed, every call raises its error: the caller restarts the actor.
     """
 
     def __init__(self, name: str, model: str, config: RolloutConfig, seed: int) -> None:
@@ -222,7 +222,7 @@ class RolloutActor:
                         self._unfinished -= len(groups)
                     if groups or self._unbegun != unbegun:
                         self._changed.notify_all()
-        except BaseException as error:  # noqa: BLE001 (told to whoever calls next)
+        except BaseException as error:  # noqa: BLE001 (raised by the next call)
             with self._changed:
                 self._failure = f"{error!r}\n{traceback.format_exc(limit=-4)}"
                 for _, done in self._calls:

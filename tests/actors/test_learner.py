@@ -274,7 +274,7 @@ def test_further_steps_on_a_batch_are_clipped_around_its_start(single, start):
 
 def test_skips_in_a_row_end_the_run_with_the_keys_to_turn(single):
     assert "step 4" in single["stopped"]
-    assert "2. step in a row (learner.max_skipped_steps = 1)" in single["stopped"]
+    assert "2 consecutive steps (learner.max_skipped_steps = 1)" in single["stopped"]
     assert "learner.lr (it is 0.001)" in single["stopped"]
 
 
