@@ -5,7 +5,7 @@
 Trains the lab (configs/lab.yaml, no evaluation or checkpoints) once for each value of `rollout.max_staleness`, then
 gives the prompts of the first of these runs with the same seeds to the same number of engines by nothing but
 `LLM.generate`, with the starting weights. Prints tokens a second and, in brackets, as a share of `plain`, for
-  plain      all engines at once, nothing else running;
+  plain      all engines at once, nothing else running, without our shortcuts (actors/cpu_shortcuts.py);
   engines    the pipeline's engines while they are at work (their steps' time, mean over the engines);
   step       whole training steps: learning, grading and weight sync included.
 Where engines and learner share cores, as with the lab's own settings on two cores, a step cannot reach `plain` at any
@@ -24,6 +24,7 @@ import numpy as np
 import ray
 from vllm import SamplingParams
 
+from actors import cpu_shortcuts
 from actors.engine import Engine, prepare_process
 from actors.environment import engine_environment
 from bots.config.train import RolloutConfig, TrainConfig, load_config
@@ -41,12 +42,13 @@ Batches = dict[int, list[int]]
 
 @ray.remote
 class PlainEngine:
-    """The same engine without anything around it."""
+    """The same engine without anything around it, and with vLLM's own code alone."""
 
     def __init__(self, model: str, config: RolloutConfig) -> None:
         prepare_process()
         self.config = config
         self.llm = Engine(model, config).llm
+        cpu_shortcuts.remove(self.llm)
 
     def generate(self, prompts: list[np.ndarray], seeds: list[int]) -> int:
         """Answer and count the tokens."""

@@ -95,7 +95,7 @@ class Crew:
             ray.kill(actor)
 
     def restore(self, checkpoint=None):
-        ray.get(self.coordinator.restore.remote(checkpoint, self.partners, *self.pools), timeout=60)
+        ray.get(self.coordinator.restore.remote(checkpoint, self.partners, *self.pools), timeout=180)
 
     def publish(self, version):
         """What a learner does after its step; the fake engines take the bucket itself for its checksum."""
