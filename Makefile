@@ -18,7 +18,7 @@ demo: $(READY)
 	$(BIN)/bots demo
 
 test: check sandbox browser peers
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -14,15 +14,12 @@ os.environ["PYTHONDONTWRITEBYTECODE"] = ""
 import pytest
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest selects by `-m`
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put all tests that start Ray in one group.
-
-    Under `pytest -n 2 --dist loadgroup` one process runs this group in order and the other runs everything else. Two
-    clusters that start at the same moment can get in each other's way.
-    """
+    """Mark every test that uses `cluster`, so that `-m ray` and `-m "not ray"` divide the suite in two."""
     for item in items:
-        if "cluster" in getattr(item, "fixturenames", ()) or item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
+        if "cluster" in getattr(item, "fixturenames", ()):
+            item.add_marker("ray")
 
 
 @pytest.fixture(scope="session")
