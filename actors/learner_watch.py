@@ -105,7 +105,7 @@ class RankWatch:
         return _Heard(*json.loads(self._store.get(str(rank))))
 
     def _silent(self) -> str:
-        """The silent ranks. Time is counted in this rank's own pauses: if it was stopped itself, all would look silent."""
+        """The silent ranks. Time is counted in own pauses: if this rank was stopped itself, all would look silent."""
         limit = self.limit_s / self._pause
         for other in self._others.values():
             other.quiet += 1

@@ -30,6 +30,7 @@ class Sender:
 
     store: from `open_store`. channel: the one for seat 0.
     """
+
     def __init__(self, channel: BroadcastChannel, store: TCPStore) -> None:
         self._store = store
         self._group = _group(channel, store)
