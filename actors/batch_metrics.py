@@ -1,4 +1,4 @@
-"""Metrics of a step that the coordinator knows: of its batch, its engines and its queues."""
+"""Step metrics that the coordinator computes: about the batch, the engines and the queues."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from bots.support.arrays import as_batch
 def batch_metrics(groups: Sequence[Group]) -> dict[str, float]:
     """Metrics of a batch of graded groups: ETR, mean reward, completions, tokens, share of finished completions.
 
-    ETR and reward are means over tasks, whatever the sizes of their groups. Where sizes differ, so do `group_size_min`
-    and `group_size_max`.
+    ETR and reward are means over tasks, regardless of group size. If group sizes differ, the metrics include
+    `group_size_min` and `group_size_max`.
     """
     rewards = as_batch([group.rewards for group in groups])
     rollouts = [rollout for group in groups for rollout in group.rollouts]
@@ -47,13 +47,13 @@ def staleness_metrics(groups: Sequence[Group], step: int) -> dict[str, float]:
 
 
 class QueueMetrics:
-    """Metrics of engines, graders and queues, each time since the last."""
+    """Metrics of engines, graders and queues, counted since the previous call."""
 
     def __init__(self) -> None:
         self._last: tuple[float, dict[str, float]] = (time.monotonic(), {})
 
     def since_last(self, engines: EnginePool, graders: GraderPool, ledger: Ledger) -> dict[str, Any]:
-        """Engines that are up and their share of time in engine steps, losses so far, tasks at each place."""
+        """Engines that are up, their share of time in engine steps, losses so far, and tasks at each place."""
         now, busy = time.monotonic(), engines.busy_seconds
         since, busy_before = self._last
         self._last = now, busy

@@ -1,4 +1,4 @@
-"""TensorBoard events of a run. A convenience: where they can't be written, the run goes on without them."""
+"""TensorBoard events of a run. They are a convenience: if they can't be written, the run continues without them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ log = logging.getLogger(__name__)
 
 
 class Board:
-    """Writes each step's numbers to `folder`, in the background. failed: how many steps could not be written."""
+    """Writes each step's metrics to `folder`, in the background. failed: number of steps that could not be written."""
 
     def __init__(self, folder: Path) -> None:
         self.failed = 0
@@ -25,7 +25,7 @@ class Board:
         self._writer: EventFileWriter | None = None
 
     def add(self, record: Mapping[str, Any]) -> None:
-        """Write a step's numbers."""
+        """Write a step's metrics."""
         metrics = [
             Summary.Value(tag=name, simple_value=value)
             for name, value in record.items()
@@ -40,7 +40,7 @@ class Board:
             self.failed += 1
 
     def close(self) -> None:
-        """Write out what is buffered."""
+        """Flush the buffer."""
         try:
             if self._writer is not None:
                 self._writer.close()
@@ -49,5 +49,5 @@ class Board:
 
     def _give_up(self, error: Exception) -> None:
         log.warning("TensorBoard events cannot be written to %s: %s", self._folder, error)
-        # The next step tries again with a new file: TensorBoard reads all files of a folder.
+        # The next step retries with a new file: TensorBoard reads all files of a folder.
         self._writer = None

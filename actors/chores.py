@@ -30,7 +30,7 @@ class Chores:
         return any(task.get_name() in names for task in self._tasks)
 
     def abandon(self) -> None:
-        """Cancel every task, and raise an error in every `news` that is waiting."""
+        """Cancel every task, and make every waiting `news` raise an error."""
         self._life += 1
         for task in self._tasks:
             task.cancel()
@@ -43,7 +43,7 @@ class Chores:
         self.tell()
 
     def forgive(self) -> None:
-        """Forget the error: it belongs to abandoned work."""
+        """Clear the error: it belongs to abandoned work."""
         self._failure = None
 
     @property
@@ -57,14 +57,14 @@ class Chores:
             raise self._failure
 
     def tell(self) -> None:
-        """Wake every `news` that is waiting."""
+        """Wake every waiting `news`."""
         waiters, self._waiters = self._waiters, []
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(None)
 
     async def news(self) -> None:
-        """Sleep until something has changed. Raises the error of a task that failed before or meanwhile."""
+        """Sleep until something changes. Raises the error of a task that failed before or in the meantime."""
         self.raise_failure()
         waiter, life = asyncio.get_running_loop().create_future(), self._life
         self._waiters.append(waiter)

@@ -2,9 +2,9 @@
 
     select → generate → grade → ready;  a step takes B ready groups, observes them, and selects the next wave
 
-The learner asks it for batches and sends it new weights. Engines and graders may join, die and restart in the
-meantime, and do not depend on the learner. Which groups make up a step's batch, and how far generation may run
-ahead, is decided by the ledger (`bots.rollouts.ledger`).
+The learner requests batches from it and sends it new weights. Engines and graders may join, die and restart at any
+time; they do not depend on the learner. The ledger (`bots.rollouts.ledger`) decides which groups make up a step's
+batch and how far ahead generation may run.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from bots.selection import DynamicFilter
 TRAIN = "train"
 
 
-# After a crash it restarts empty: the learner's next call fails, and the learner group restarts with it from the
+# After a crash it restarts empty. The learner's next call fails, and the learner group restarts with it from the
 # newest checkpoint.
 @ray.remote(num_cpus=0, max_restarts=-1)
 class Coordinator:
@@ -68,11 +68,11 @@ class Coordinator:
         train: EncodedPool,
         evaluation: EncodedPool | None,
     ) -> None:
-        """Start, or restart, from what `checkpoint` returned; None: from nothing. Cancels all work in progress.
+        """Start or restart from what `checkpoint` returned, or from scratch if None. Cancels all work in progress.
 
-        partners, and train and evaluation, the pools with encoded prompts, are read at the first call only. (If they
-        were arguments of the constructor, Ray would warn at every start: it can't know that the driver holds them.)
-        The posterior is restored from here too, so that no work in progress can reach it afterwards.
+        partners: actor handles. train, evaluation: the pools with encoded prompts. All three are read at the first call
+        only. (As constructor arguments they would make Ray warn at every start: it can't know that the driver holds
+        them.) The posterior is restored from here too, so that no earlier work in progress can reach it afterwards.
         """
         if not self._started:
             self.train, self.evaluation = train, evaluation
@@ -107,7 +107,7 @@ class Coordinator:
         return os.getpid()
 
     def drives(self) -> int:
-        """Number of engines that it drives or waits for; 0 before the first learner group."""
+        """Number of engines that it uses or waits for; 0 before the first learner group."""
         return self._engines_driven
 
     def stop(self) -> None:
@@ -115,28 +115,28 @@ class Coordinator:
         self._stopping = True
 
     def stopping(self) -> bool:
-        """Whether the run has been asked to stop."""
+        """Whether the run was asked to stop."""
         return self._stopping
 
     def fatal(self) -> FatalError | None:
-        """The error that must end the run, if there is one."""
+        """The error that must end the run, or None."""
         failure = self.chores.failure if self._started else None
         return failure if isinstance(failure, FatalError) else None
 
     def add_engines(self, engines: Sequence[tuple[str, Any]]) -> None:
-        """Add engines to the run; each is used as soon as it is up."""
+        """Add engines to the run; each is used once it is up."""
         if self._started:
             self._engines_driven += len(engines)
             self.engines.add(engines)
 
     async def invite(self, version: int, channel: BroadcastChannel) -> int:
-        """Have the engines that are up join the broadcast of the next policy version; returns their number."""
+        """Invite the engines that are up to the broadcast of the next policy version; returns how many there are."""
         return self.engines.invite(version, channel)
 
     async def new_weights(self, version: int, checksum: str) -> None:
-        """The broker holds a new policy version: engines load it between two engine steps.
+        """The broker holds a new policy version. Each engine loads it between two engine steps.
 
-        checksum: the learner's; an engine that computes a different one counts as lost.
+        checksum: computed by the learner. An engine that computes a different one counts as lost.
         """
         published, buckets = await self.broker.references.remote()
         if published != version:
@@ -146,9 +146,9 @@ class Coordinator:
         self._open_gate()
 
     async def next_batch(self, step: int) -> tuple[list[Group], dict[str, float], dict[str, float]]:
-        """A step's graded groups, in the order of their selection; metrics; seconds waited, by cause.
+        """A step's graded groups in order of selection, its metrics, and the seconds waited by cause.
 
-        Raises RuntimeError if no group can be graded, EngineError or NoGraderError if no engine or grader is left.
+        Raises RuntimeError if no group can be graded, and EngineError or NoGraderError if no engine or grader is left.
         """
         self.chores.raise_failure()
         if step != self.ledger.step + 1:
@@ -176,13 +176,13 @@ class Coordinator:
             ids = self.train.pool.ids([group.row for group in kept])
             self._keeping.append(self.journal.keep.remote(step, rollout_table(step, ids, kept)))
         self._ungraded = []
-        # The beliefs need the rewards, not the new weights: the next tasks are drawn while this batch trains.
+        # The beliefs need the rewards, not the new weights: the next tasks are selected while this batch trains.
         self._observed = self.chores.begin(self._observe(groups))
         self.chores.begin(self._select(after=self._observed))
         return taught, metrics, waited
 
     async def _due(self, waited: dict[str, float]) -> list[Key]:
-        """The next batch once it is ready; adds the seconds waited, by cause, to `waited`."""
+        """Wait for the next batch and return its keys. Adds the seconds waited, by cause, to `waited`."""
         while (due := self.ledger.due()) is None:
             started, blocked_by = time.perf_counter(), self._blocked_by()
             await self.chores.news()
@@ -190,7 +190,7 @@ class Coordinator:
         return due
 
     async def _with_signal(self, settings: DynamicConfig, waited: dict[str, float]) -> list[Key]:
-        """Dynamic sampling: the groups to train on; selects more tasks while there are too few.
+        """Dynamic sampling: returns the groups to train on, and selects more tasks while there are too few.
 
         If no group has signal, returns all of them: a batch without signal, as without the filter.
         """
@@ -218,11 +218,11 @@ class Coordinator:
             waited["select"] = waited.get("select", 0.0) + time.perf_counter() - started
 
     async def observed(self) -> dict[str, float]:
-        """The posterior's metrics of the last batch (`BOTS.metrics`)."""
+        """The posterior's metrics for the last batch (`BOTS.metrics`)."""
         return await asyncio.shield(self._observed) if self._observed is not None else {}
 
     async def evaluate(self, step: int) -> dict[str, float]:
-        """Mean reward of the newest policy, that of `step`, on the held-out tasks, in all and by domain.
+        """Mean reward of the newest policy, that of `step`, on the held-out tasks: overall and by domain.
 
         Raises EvaluationError if a task gets no completions.
         """
@@ -239,7 +239,7 @@ class Coordinator:
     async def checkpoint(self) -> tuple[bytes, dict[int, list[int]], dict[str, Any]]:
         """The posterior's snapshot, the selections it keeps, and the ledger's state, all as of the last batch.
 
-        The ledger's file and the rollouts are on disk when it returns: a checkpoint must not be ahead of them.
+        On return, the ledger's file and the rollouts are on disk: a checkpoint must not be ahead of them.
         """
         while self.chores.running("_observe", "_select"):
             await self.chores.news()
@@ -271,11 +271,11 @@ class Coordinator:
     # Generation
 
     def _open_gate(self) -> None:
-        """Send the engines the requests that the newest policy version allows."""
+        """Send the engines all requests that the newest policy version permits."""
         self.engines.submit(self._request(*key) for key in self.waves.begin(self._version))
 
     def _request(self, wave: int, row: int, samples: int | None = None, held: int = 0) -> Request:
-        """A task's request. samples: completions; None: those of its first round. held: those it has already."""
+        """A task's request. samples: completions; None: the size of its first round. held: those it already has."""
         seed = request_seed(self.config.run.seed, wave, row) + held if self.config.rollout.seeded else None
         samples = samples or self.ledger.rollouts((wave, row)) or self._sampling.samples
         return Request(
@@ -335,7 +335,7 @@ class Coordinator:
             self._rounds[wave, row] = group
             self.ledger.another_round((wave, row))
             request = self._request(wave, row, more, held=len(group.rollouts))
-            # Before tasks that have not begun: its batch waits for it.
+            # Ahead of tasks that have not started: its batch is waiting for it.
             self.engines.submit([request], first=True)
         elif group.graded:
             self.ledger.graded((wave, row))

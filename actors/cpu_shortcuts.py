@@ -1,7 +1,7 @@
-"""Shortcuts in a vLLM engine on a CPU: the same tokens in less Python, which is half of a small model's step.
+"""CPU shortcuts for a vLLM engine: the same tokens with less Python, which is half of a small model's step.
 
-On a GPU the step's Python runs while the device works; on a CPU it takes time from the model. Each shortcut gives bit
-for bit what vLLM's own code gives (`tests/actors/test_rollout.py`) and is left out where vLLM is set up otherwise.
+On a GPU, a step's Python code runs while the device works. On a CPU it takes time from the model. Each shortcut gives
+bit-identical results to vLLM's own code (`tests/actors/test_rollout.py`) and is skipped where vLLM is set up otherwise.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from vllm.v1.core.single_type_kv_cache_manager import FullAttentionManager
 from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler, apply_top_k_top_p
 
 SEEDS_AHEAD = 32
-"""Seeds drawn at a time for a seeded completion; it takes one for each token."""
+"""Seeds drawn at a time for a seeded completion; each token takes one."""
 
 
 def install(llm: LLM) -> None:
-    """Install the shortcuts in an engine that lives in this process."""
+    """Install the shortcuts in an engine that runs in this process."""
     manager, sampler = _parts(llm)
     skip_needless_allocation(manager)
     batch_seeds(sampler)
 
 
 def remove(llm: LLM) -> None:
-    """Give an engine vLLM's own code back, to compare the two."""
+    """Restore vLLM's own code in an engine, to compare the two."""
     manager, sampler = _parts(llm)
     vars(manager).pop("allocate_slots", None)
     sampler.forward = sampler.forward_cpu
@@ -42,10 +42,10 @@ def _parts(llm: LLM) -> tuple[Any, TopKTopPSampler]:
 
 
 def skip_needless_allocation(manager: Any) -> None:
-    """Don't ask for a new KV block for a token that has its place in the completion's last block.
+    """Don't request a new KV block for a token that fits into the completion's last block.
 
-    vLLM goes through all layers of its allocator for every token of every completion; one in `block_size` needs a block
-    or completes one, which is then put into the prefix cache. manager: vLLM's `KVCacheManager`.
+    vLLM goes through all layers of its allocator for every token of every completion. Only one token in `block_size`
+    needs a new block or completes one, which then goes into the prefix cache. manager: vLLM's `KVCacheManager`.
     """
     managers = manager.coordinator.single_type_managers
     if [type(one) for one in managers] != [FullAttentionManager]:
@@ -71,10 +71,10 @@ def skip_needless_allocation(manager: Any) -> None:
 
 
 def batch_seeds(sampler: TopKTopPSampler) -> None:
-    """Draw the noise seeds of a completion's next tokens at once.
+    """Draw the noise seeds for a completion's next tokens all at once.
 
-    vLLM draws one from each completion's generator at every step: three calls of torch for each token. Drawn together
-    they are the same numbers.
+    vLLM draws one from each completion's generator at every step: three torch calls per token. Drawn together, the
+    numbers are the same.
     """
     if sampler.forward != sampler.forward_cpu or sampler.use_fp64_gumbel:
         return
@@ -101,7 +101,7 @@ def batch_seeds(sampler: TopKTopPSampler) -> None:
             returned = logits
         elif sampler.logprobs_mode == "processed_logprobs":
             returned = logits.log_softmax(dim=-1, dtype=torch.float32)
-        # Also where every completion has a seed: the default generator's numbers are others' too.
+        # Draw these even if every completion has a seed: others use the default generator too.
         seeds = torch.randint(0, 2**31, (logits.shape[0],), dtype=torch.long)
         if generators:
             seeds[list(generators)] = torch.tensor([seed(generator) for generator in generators.values()])

@@ -1,4 +1,4 @@
-"""Engine: one vLLM engine in this process, with just the calls that rollouts need. No Ray in here."""
+"""Engine: one vLLM engine in this process, with only the calls that rollouts need. No Ray in here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from bots.rollouts.rollout import Rollout
 
 
 class Engine:
-    """A vLLM engine that samples with log-probabilities and takes new weights while it lives.
+    """A vLLM engine that returns log-probabilities with its samples and can load new weights at any time.
 
     model: folder or hub name of the model and its tokenizer.
     config: engine settings; the same code runs on a CPU (gpus = 0) and on GPUs.
@@ -37,8 +37,8 @@ class Engine:
             {
                 "gpu_memory_utilization": config.gpu_memory_utilization,
                 "tensor_parallel_size": max(1, int(config.gpus)),
-                # One actor holds all its GPUs, so that its workers are its own processes, also where Ray Tune has put
-                # the actor into a placement group, in which vLLM would look for workers of Ray.
+                # One actor holds all its GPUs, so its workers must be its own child processes. Otherwise, in a
+                # placement group of Ray Tune, vLLM would look for Ray workers.
                 "distributed_executor_backend": "mp" if config.gpus > 1 else None,
             }
             if on_gpu
@@ -50,11 +50,11 @@ class Engine:
             seed=seed,
             max_model_len=config.max_model_len,
             max_num_seqs=config.max_num_seqs,
-            # A seeded request in a chunked prefill kills the CPU engine, so prompts are taken whole there.
+            # A seeded request in a chunked prefill crashes the CPU engine, so prompts are not chunked there.
             enable_chunked_prefill=on_gpu,
             max_num_batched_tokens=max(config.max_model_len, 8192),
             enforce_eager=config.enforce_eager,
-            # The loss needs the distribution that was sampled from, after temperature and top-p.
+            # The loss needs the distribution that the tokens were sampled from, after temperature and top-p.
             logprobs_mode="processed_logprobs",
             weight_transfer_config={"backend": transfer.BACKEND},
             disable_log_stats=True,
@@ -67,7 +67,7 @@ class Engine:
         self.version = -1
         self.checksum = ""
         self._checksums = {-1: ""}
-        # Of each request: its key, vLLM's own name of it, and how many answers.
+        # By vLLM's request name: our key, vLLM's internal name, and the number of completions.
         self._open: dict[str, tuple[RequestKey, str, int]] = {}
         self._answers = 0
         self._count = 0
@@ -83,9 +83,9 @@ class Engine:
         seeds: Sequence[int] | None = None,
         stop_ids: tuple[int, ...] = (),
     ) -> list[list[Rollout]]:
-        """Draw `samples` answers to each prompt (int32 token ids); one list of rollouts for each prompt.
+        """Draw `samples` completions of each prompt (int32 token ids); returns one list of rollouts per prompt.
 
-        seeds: one for each prompt; answers then do not depend on what else is in the batch.
+        seeds: one per prompt. With seeds, completions do not depend on what else is in the batch.
         """
         settings = Sampling(samples, max_tokens, temperature, top_p, stop_ids)
         for place, prompt in enumerate(prompts):
@@ -97,15 +97,15 @@ class Engine:
         return [answers["prompt", 0, place] for place in range(len(prompts))]
 
     def submit(self, request: Request) -> None:
-        """Take a prompt into the running batch; `step` gives its answers under the request's key.
+        """Add a prompt to the running batch; `step` returns its completions under the request's key.
 
         Raises RefusedError for a request that vLLM can't serve.
         """
         try:
             self._submit(request)
         except (VLLMClientError, ValueError, TypeError) as error:
-            # What vLLM says of a request. Anything else is of the engine: one that is broken must not go on, or it
-            # would refuse whatever there is to do.
+            # vLLM rejects this request. Any other error is the engine's own: a broken engine must not go on, or it
+            # would refuse everything.
             raise RefusedError(f"vLLM refused it: {error}") from error
 
     def _submit(self, request: Request) -> None:
@@ -118,7 +118,7 @@ class Engine:
             stop_token_ids=list(sampling.stop_ids) or None,
             logprobs=0,
             flat_logprobs=True,
-            # Decoding a whole answer at the end is cheaper than piece by piece as it grows.
+            # Decoding a whole completion at the end is cheaper than decoding it piece by piece as it grows.
             detokenize=False,
             seed=request.seed,
             output_kind=RequestOutputKind.FINAL_ONLY,
@@ -126,13 +126,13 @@ class Engine:
         self._count += 1
         name = str(self._count)
         prompt = {"prompt_token_ids": request.prompt.tolist()}
-        # The engine's own name of the request; outputs carry ours.
+        # vLLM's internal name of the request; its outputs carry ours.
         internal = self.llm.llm_engine.add_request(name, prompt, settings)
         self._open[name] = request.key, internal, sampling.samples
         self._answers += sampling.samples
 
     def step(self) -> dict[RequestKey, list[Rollout]]:
-        """Let every running answer grow by a token; returns the groups that this has completed."""
+        """Advance every running completion by one token; returns the groups that are now complete."""
         done = [output for output in self.llm.llm_engine.step() if output.finished]
         if not done:
             return {}
@@ -152,16 +152,16 @@ class Engine:
 
     @property
     def partial_answers(self) -> int:
-        """Complete answers of prompts whose other answers still grow."""
+        """Number of finished completions in groups that are not complete."""
         return self._answers - int(sum(self._scheduler.get_request_counts()))
 
     @property
     def unbegun(self) -> int:
-        """Prompts of which no answer was begun: all its places were taken since they came."""
+        """Number of prompts with no completion started: all slots have been busy since they arrived."""
         return len(self._unbegun())
 
     def _unbegun(self) -> list[str]:
-        """Their names, in the order in which they came."""
+        """Their names, in order of arrival."""
         waiting = Counter(
             request.request_id.split("_", 1)[-1]
             for request in self._scheduler.waiting
@@ -173,22 +173,22 @@ class Engine:
 
     @property
     def _scheduler(self) -> Any:
-        # In this process (VLLM_ENABLE_V1_MULTIPROCESSING=0).
+        # The scheduler is in this process (VLLM_ENABLE_V1_MULTIPROCESSING=0).
         return self.llm.llm_engine.engine_core.engine_core.scheduler
 
     def give_back(self, count: int) -> list[RequestKey]:
-        """Forget the newest prompts of which no answer was begun, at most `count`; returns their keys."""
+        """Remove up to `count` of the newest prompts with no completion started; returns their keys."""
         names = self._unbegun()[-count:] if count > 0 else []
         self.llm.llm_engine.abort_request([self._open[name][1] for name in names], internal=True)
         return [self._close(name) for name in names]
 
     @property
     def unfinished(self) -> int:
-        """Prompts submitted and not yet answered."""
+        """Number of prompts submitted and not completed."""
         return len(self._open)
 
     def abort(self) -> None:
-        """Forget everything that was submitted."""
+        """Discard everything that was submitted."""
         self.llm.llm_engine.abort_request([internal for _, internal, _ in self._open.values()], internal=True)
         self._open.clear()
         self._answers = 0
@@ -211,14 +211,14 @@ class Engine:
         )
 
     def load(self, buckets: Iterable[Bucket], version: int, known: str | None = None) -> str:
-        """Replace all weights and drop the prefix cache; returns the checksum of what was loaded.
+        """Replace all weights and drop the prefix cache; returns the checksum of the loaded weights.
 
-        Called between two steps. Answers that are under way keep their tokens and the log-probabilities under
-        the policy that sampled each; the keys and values of all their tokens are recomputed under the new
-        weights before the next token is sampled, so that every token is of one policy alone.
+        Call it between two steps. Completions in progress keep their tokens, and each token keeps the log-probability
+        under the policy that sampled it. The keys and values of all their tokens are recomputed under the new weights
+        before the next token is sampled, so every token comes from exactly one policy.
 
-        buckets: parameters in checkpoint names and shapes, taken one after the other as they come. known: their
-        checksum, if it was taken before: no answer then waits for it.
+        buckets: parameters in checkpoint names and shapes, loaded one by one as they arrive. known: their checksum, if
+        it was computed before, so that no completion waits for it.
         Raises RuntimeError if the prefix cache, which holds keys of the old weights, can't be dropped.
         """
         self.llm.start_weight_update()
@@ -237,15 +237,15 @@ class Engine:
 
     @property
     def vocab_size(self) -> int:
-        """Rows of the engine's embedding."""
+        """Number of rows in the engine's embedding."""
         return int(self.llm.llm_engine.model_config.get_vocab_size())
 
 
 def _number(label: str) -> int:
-    """Policy version from vLLM's label of the weights, which is "default" before any were loaded."""
+    """The policy version in vLLM's label of the weights; the label is "default" until weights are loaded."""
     return -1 if label == "default" else int(label)
 
 
 def prepare_process() -> None:
-    """Set torch's threads as the environment says; vLLM would otherwise take every core."""
+    """Set torch's thread count from the environment; vLLM would otherwise take every core."""
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS", "1")))

@@ -1,4 +1,4 @@
-"""The engine pool: gives engines their shares of the requests, and outlives each of them."""
+"""The engine pool: shares requests out over the engines and survives the loss of any of them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from bots.rollouts.rollout import Rollout
 from bots.rollouts.shares import Shares
 
 MOST_LOSSES = 5
-"""A request is given up after this many engine losses: it is the likely cause."""
+"""Drop a request after this many engine losses: it is the likely cause."""
 
 _POLL_SECONDS = 2.0
 _RETRY_SECONDS = 0.5
@@ -33,27 +33,30 @@ _MOST_FAILURES = 3
 
 
 class EngineError(RuntimeError):
-    """No engine can be had, with the last reason and the key that sets the limit."""
+    """No engine is available. Gives the last reason and the key that sets the limit."""
 
 
 class EnginePool:
     """Drives the rollout actors from an event loop.
 
-    begun(key, version): an engine that holds `version` got the request. answered(key, rollouts): it is complete.
-    refused(key, reason): it is given up; no engine can answer it. lost(name, reason, requests): an engine was lost
-    while it had these, which now wait again or are given up. returned(key): an engine gave it back before it began it;
-    it waits again. joined(name, seconds): an engine took its first weights, that long after it was lost, hired or
-    cleared. failed(error): there is no engine any more.
+    Callbacks:
 
-    Who gets what is the rule of `bots.rollouts.shares`. Once nothing waits, an engine that runs dry gets what
-    another one has not begun.
+    - begun(key, version): the request was sent to an engine that holds `version`.
+    - answered(key, rollouts): the request is complete.
+    - refused(key, reason): the request is dropped; no engine can serve it.
+    - lost(name, reason, requests): an engine was lost while it had these requests. They are queued again or dropped.
+    - returned(key): an engine gave the request back before starting it; it is queued again.
+    - joined(name, seconds): an engine loaded its first weights, this long after it was lost, added or cleared.
+    - failed(error): no engine is left.
 
-    New weights are loaded between two steps of an engine, without waiting for its requests: those that run
-    go on under the new weights (see `Engine.load`). An engine gets new requests only while it holds the newest
-    version. One that dies, hangs or fails is restarted, loads the newest weights and is used again; its
-    requests go to the front of the queue. A request over which three engines were lost is given to an engine that
-    has nothing else, and nothing else is given to that one: if it is the cause, it takes no other answers with it. At
-    the fifth loss it is given up.
+    `bots.rollouts.shares` decides which engine gets which request. Once the queue is empty, an idle engine gets
+    requests that another engine has not started.
+
+    An engine loads new weights between two of its steps, without waiting for its requests: those in progress
+    continue under the new weights (see `Engine.load`). An engine gets new requests only while it holds the newest
+    version. An engine that dies, hangs or fails is restarted, loads the newest weights and is used again. Its
+    requests go to the front of the queue. A request that has lost three engines gets an engine to itself: if it is
+    the cause, the next loss affects no other request. At the fifth loss it is dropped.
     """
 
     def __init__(
@@ -71,7 +74,7 @@ class EnginePool:
         self._begun, self._answered, self._refused, self._lost = begun, answered, refused, lost
         self._joined, self._failed, self._returned = joined, failed, returned
         slots = config.max_num_seqs
-        # A few more than run at a time, so that a place that comes free is taken at the next engine step.
+        # A few more than run at a time, so that a freed slot is filled at the next engine step.
         self._shares = Shares(slots, slots + max(config.samples, slots // 8))
         self._engines: list[PooledEngine] = []
         self._tasks: dict[str, asyncio.Task[None]] = {}
@@ -87,26 +90,26 @@ class EnginePool:
 
     @property
     def up(self) -> int:
-        """Engines that answer."""
+        """Number of engines that are up."""
         return sum(engine.up for engine in self._engines)
 
     @property
     def waiting(self) -> int:
-        """Requests that no engine has yet."""
+        """Number of requests not yet sent to an engine."""
         return len(self._shares) + len(self._suspects)
 
     @property
     def running(self) -> int:
-        """Requests that engines have."""
+        """Number of requests at the engines."""
         return sum(len(engine.open) for engine in self._engines)
 
     @property
     def busy_seconds(self) -> dict[str, float]:
-        """Time spent in engine steps so far, by engine; of those that are up."""
+        """Seconds spent in engine steps so far, for each engine that is up."""
         return {engine.name: engine.busy_seconds for engine in self._engines if engine.up}
 
     def add(self, engines: Iterable[tuple[str, Any]]) -> None:
-        """Take more engines, by name and handle; each is used as soon as it is up."""
+        """Add engines, as (name, handle) pairs; each is used once it is up."""
         for name, actor in engines:
             engine = PooledEngine(name, actor, len(self._engines))
             self._engines.append(engine)
@@ -115,7 +118,7 @@ class EnginePool:
             self._restart_watch()
 
     def submit(self, requests: Iterable[Request], first: bool = False) -> None:
-        """Queue requests; `first`: before all that wait."""
+        """Queue requests. first: put them at the front of the queue."""
         others: list[Request] = []
         for request in requests:
             (self._suspects if request.losses >= _LOSSES_TO_BE_ALONE else others).append(request)
@@ -123,16 +126,16 @@ class EnginePool:
         self._fill()
 
     def set_weights(self, weights: Weights) -> None:
-        """Have every engine load these, each between two of its steps; returns at once."""
+        """Have every engine load these weights between two of its steps; returns at once."""
         self._weights = weights
         self.load_seconds = 0.0
         for engine in self._engines:
             engine.outdated.set()
 
     def invite(self, version: int, channel: BroadcastChannel) -> int:
-        """Have the engines that are up join a broadcast of the weights to come; returns how many they are.
+        """Invite the engines that are up to a broadcast of the next weights; returns how many there are.
 
-        `set_weights` of the same version must follow. An engine that is not up then loads from the object store.
+        `set_weights` of the same version must follow. Engines that are not up then load from the object store.
         """
         invited = [engine for engine in self._engines if engine.up]
         for seat, engine in enumerate(invited, start=1):
@@ -141,7 +144,7 @@ class EnginePool:
         return len(invited)
 
     def clear(self) -> None:
-        """Forget all requests, here and in the engines, and how often or how long engines have failed."""
+        """Discard all requests, here and in the engines, and reset the counts and times of engine failures."""
         self._shares.clear()
         self._suspects.clear()
         self._weights = None
@@ -154,7 +157,7 @@ class EnginePool:
         self._restart_watch()
 
     def _restart_watch(self) -> None:
-        # It ends with what it reports, and the caller may have begun again since.
+        # Reporting the error ends the watch, and the caller may have restarted it since.
         if "watch" in self._tasks:
             self._tasks["watch"].cancel()
         self._last_of_use = time.monotonic()
@@ -170,7 +173,7 @@ class EnginePool:
             self._failed(error)
 
     async def _serve(self, engine: PooledEngine) -> None:
-        """An engine's lives, one after the other."""
+        """Serve one engine across its restarts."""
         while True:
             error: BaseException | None = None
             try:
@@ -186,7 +189,7 @@ class EnginePool:
                 await self._lose(engine, error)
 
     async def _join(self, engine: PooledEngine) -> None:
-        # As long as its node takes to come: until then the actor is pending.
+        # Wait as long as its node takes to start: until then the actor is pending.
         while True:
             try:
                 await within(self.config.timeout_s, engine.actor.pid.remote())
@@ -245,7 +248,7 @@ class EnginePool:
                 await within(self.config.timeout_s, engine.actor.submit.remote(engine.turn, requests))
 
     async def _fetch_back(self, engine: PooledEngine) -> None:
-        """Get back, when asked to, what the engine has not begun, for engines that have nothing to do."""
+        """Give back requests that the engine has not started, on demand, for idle engines."""
         while True:
             await engine.overfull.wait()
             call = engine.actor.give_back.remote(engine.turn, engine.wanted_back)
@@ -284,7 +287,7 @@ class EnginePool:
             self._fill()
 
     async def _lose(self, engine: PooledEngine, error: BaseException) -> None:
-        """Requeue or give up its requests, restart it, and leave it to `_serve` to take it in again."""
+        """Requeue or drop its requests and restart it; `_serve` then takes it back in."""
         what = "hangs: no answer" if isinstance(error, TimeoutError) and not str(error) else "is lost"
         reason = (
             f"{what}: {_first_line(error)}" if str(error) else f"{what} within {self.config.timeout_s:g} s"
@@ -294,7 +297,7 @@ class EnginePool:
         engine.lost = time.monotonic()
         self._fruitless += not isinstance(error, RayActorError)
         if self._fruitless > _MOST_FAILURES * len(self._engines):
-            # Not bad luck: they don't start, or don't take the weights.
+            # Not a coincidence: the engines don't start, or don't load the weights.
             raise EngineError(
                 f"engines fail again and again, and none gets to work; last: {self._last_reason}"
             )
@@ -310,18 +313,18 @@ class EnginePool:
                 self._refused(request.key, why)
         self.submit((request for request in again if request.losses < MOST_LOSSES), first=True)
         if not isinstance(error, RayActorError):
-            # Still a process, but of no use. Ray starts it again.
+            # The process is alive but unusable. Ray restarts it.
             ray.kill(engine.actor, no_restart=False)
         await asyncio.sleep(_RETRY_SECONDS)
 
     def _patience(self) -> float:
-        """Seconds without any engine before the run ends: more while an engine that was slow starts once more."""
+        """Seconds without any engine before the run ends; longer while an engine that was slow to start retries."""
         starts = [engine.slow_starts for engine in self._engines if engine.starting or engine.slow_starts]
         least = max(self.config.timeout_s, self.config.starting_s[0])
         return least * (2 ** (max(starts) + 1) if starts else 1)
 
     async def _watch(self) -> None:
-        """Give up if there has been no engine for too long."""
+        """Fail if there has been no engine for too long."""
         starting_s, starting_key = self.config.starting_s
         limit, key = max((self.config.timeout_s, "rollout.timeout_s"), (starting_s, starting_key))
         while True:
@@ -342,9 +345,9 @@ class EnginePool:
                 return
 
     def _fill(self, without: PooledEngine | None = None) -> None:
-        """Give waiting requests to engines; where none waits, have those that have too much give some back.
+        """Send queued requests to engines; if none is queued, have engines with too many give some back.
 
-        without: gets nothing this time; it has just given something back.
+        without: an engine that gets nothing this time because it has just given something back.
         """
         if self._weights is None:
             return
@@ -353,7 +356,7 @@ class EnginePool:
         ready = [engine for engine in usable if engine.version == newest and engine is not without]
         while self._suspects and ready:
             engine = min(ready, key=lambda engine: engine.load)
-            # One that is not empty gets nothing more, so that it will be; the others go on.
+            # An engine that is not empty gets no more requests, so that it drains; the others go on.
             ready.remove(engine)
             if engine.open:
                 break
@@ -372,7 +375,7 @@ class EnginePool:
         self._begun(request.key, version)
 
     def _even_out(self, ready: Sequence[PooledEngine]) -> None:
-        """Where nothing waits: what other engines have not begun goes to those that have nothing to do."""
+        """With an empty queue, give idle engines the requests that other engines have not started."""
         dry = sum(not engine.open for engine in ready)
         rich = [engine for engine in ready if engine.unbegun]
         if not dry or not rich or any(engine.wanted_back for engine in rich):

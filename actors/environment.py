@@ -1,4 +1,4 @@
-"""Environment variables of the processes on the cluster, each with the reason it is there."""
+"""Environment variables of the cluster's processes, each with its reason."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from __future__ import annotations
 def _common(threads: int) -> dict[str, str]:
     return {
         "OMP_NUM_THREADS": str(threads),
-        # With spinning threads two engines on two cores run at a twelfth of their speed.
+        # With spinning threads, two engines on two cores run at a twelfth of their speed.
         "OMP_WAIT_POLICY": "PASSIVE",
         # Without bytecode files every process compiles torch and vLLM again: 13 s instead of 5 s.
         "PYTHONDONTWRITEBYTECODE": "",
-        # Ray hides the GPUs of actors that asked for none, which DeepSpeed and vLLM need to see unset.
+        # Ray hides the GPUs from actors that request none, but DeepSpeed and vLLM need the variable unset.
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "TOKENIZERS_PARALLELISM": "false",
     }
@@ -26,7 +26,7 @@ def engine_environment(threads: int, on_gpu: bool) -> dict[str, str]:
         "RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1",
     }
     if not on_gpu:
-        # The first generation would spend 12 s in torch.compile on a CPU.
+        # Otherwise the first generation would spend 12 s in torch.compile on a CPU.
         variables["TORCHDYNAMO_DISABLE"] = "1"
     return variables
 
@@ -45,10 +45,10 @@ def driver_environment() -> dict[str, str]:
         # `train.report` waits for the controller's next poll, two seconds by default.
         "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.25",
         "RAY_TRAIN_V2_ENABLED": "1",
-        # Asked of a dashboard that an embedded Ray does not have.
+        # Reconciliation queries a dashboard that an embedded Ray does not have.
         "RAY_TRAIN_ENABLE_STATE_ACTOR_RECONCILIATION": "0",
         "RAY_TRAIN_METRICS_ENABLED": "0",
-        # One process less to start where no node is taken away; `pipelines.train` turns it on for a cluster.
+        # One process fewer to start where nodes are not taken away; `pipelines.train` turns it on for a cluster.
         "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
         "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
         "RAY_CHDIR_TO_TRIAL_DIR": "0",

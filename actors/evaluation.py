@@ -12,15 +12,15 @@ from bots.rollouts.request import Request, Sampling, request_seed
 from bots.rollouts.rollout import Group, rollout_table
 
 EVALUATE = "evaluate"
-"""First part of the keys of its requests."""
+"""First part of an evaluation request's key."""
 
 
 class EvaluationError(FatalError):
-    """A held-out task got no completions; without it the score would not be comparable to earlier ones."""
+    """A held-out task got no completions. Without it, the score would not be comparable to earlier ones."""
 
 
 class Evaluation:
-    """Collects the groups of an evaluation; each is added once, by its row of the held-out pool.
+    """Collects the groups of an evaluation. Each group is added once, by its row of the held-out pool.
 
     pool: the held-out tasks with encoded prompts.
     """
@@ -31,7 +31,7 @@ class Evaluation:
         self._groups: dict[int, Group] = {}
 
     def requests(self) -> list[Request]:
-        """One request per task, the same at every evaluation: scores differ only by the policy."""
+        """One request per task, the same at every evaluation, so that scores differ only by the policy."""
         own, rollout = self._config.evaluation, self._config.rollout
         sampling = Sampling(
             own.samples, rollout.max_tokens, own.temperature, rollout.top_p, self.pool.stop_ids

@@ -18,16 +18,17 @@ from bots.sandbox import Limits
 # If the actor dies, the caller (`actors.grader_pool`) has the ungraded completions graded again.
 @ray.remote(max_restarts=-1)
 class Grader:
-    """Grades samples in `workers` processes on its node. Ask for `num_cpus=workers` when you make it.
+    """Grades completions in `workers` processes on its node. Request `num_cpus=workers` when creating it.
 
     Args:
-        workers: grading processes.
-        time_limit: seconds for one grade, then its process is killed and replaced.
-        memory_limit: bytes that a grade may take.
-        graders: names that will be used; they are imported, and what they need is checked, before this
-        returns. code_limits: fields of `bots.sandbox.Limits` for each tested program. code_total_seconds:
-        for all tests of one completion. unsafe_code_without_sandbox: run model-written programs without a
-        sandbox. Off unless you say so. judge: the model that the grader `judge` asks.
+        workers: number of grading processes.
+        time_limit: seconds for one grade; after that its process is killed and replaced.
+        memory_limit: bytes that one grade may use.
+        graders: names that will be used; the constructor imports them and checks their requirements.
+        code_limits: fields of `bots.sandbox.Limits` for each tested program.
+        code_total_seconds: for all tests of one completion.
+        unsafe_code_without_sandbox: run model-written programs without a sandbox. Off by default.
+        judge: the model that the grader `judge` uses.
 
     The constructor raises what `Workers` raises: an unknown grader, an impossible limit, no sandbox on this
     node.
@@ -57,9 +58,9 @@ class Grader:
         )
 
     def grade(self, items: list[Item]) -> list[Result]:
-        """A result for each (grader's name, prompt, answer, completion), in order;
+        """A result for each (grader's name, prompt, answer, completion), in order.
 
-        reward None if ungraded.
+        The reward is None if the completion could not be graded.
         """
         return self._workers.grade(items)
 
@@ -72,5 +73,5 @@ class Grader:
         return os.getpid()
 
     def ready(self) -> bool:
-        """True: the constructor has come through."""
+        """True once the constructor has succeeded."""
         return True

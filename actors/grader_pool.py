@@ -1,4 +1,4 @@
-"""The grader pool: shares answers out over the grader actors, and outlives each of them."""
+"""The grader pool: shares completions out over the grader actors and survives the loss of any of them."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ _START_SECONDS = 120.0
 
 
 class GradingError(RuntimeError):
-    """Answers over which too many graders were lost, with the last reason."""
+    """Too many graders were lost over these completions; gives the last reason."""
 
 
 class NoGraderError(FatalError):
-    """A run that has no grader left, with the first one's reason."""
+    """No grader is left; gives the reason of the first one lost."""
 
 
 class _GoneError(Exception):
-    """A grader that will not come back, with the reason."""
+    """A grader is gone for good; gives the reason."""
 
 
 @dataclass(eq=False)
@@ -50,13 +50,15 @@ class _Job:
 class GraderPool:
     """Drives the grader actors from an event loop.
 
-    lost(name, reason, jobs): a grader was lost while it had that many jobs. failed(error): the pool itself is broken,
-    or no grader is left (NoGraderError).
+    Callbacks:
 
-    A grader that dies is restarted by Ray, one that exceeds the time that its grades may take in all, or whose
-    processes fail, is restarted from here. What it had is graded again elsewhere, each job for itself, so that
-    one which takes graders down does not take others with it; at the third loss it is given up. A grader that can't
-    be constructed where it is put is gone for good, and the others go on without it.
+    - lost(name, reason, jobs): a grader was lost while it had this many jobs.
+    - failed(error): the pool itself is broken, or no grader is left (NoGraderError).
+
+    Ray restarts a grader that dies. The pool restarts one that exceeds its total time limit or whose processes
+    fail. Its jobs are graded again elsewhere, each on its own, so that a job that crashes graders does not affect
+    others. At the third loss the job is dropped. A grader whose constructor raises on its node is gone for good,
+    and the others go on without it.
     """
 
     most_losses = 3
@@ -78,30 +80,30 @@ class GraderPool:
 
     @property
     def waiting(self) -> int:
-        """Jobs that no grader has yet."""
+        """Number of jobs not yet sent to a grader."""
         return len(self._waiting)
 
     def add(self, graders: Sequence[tuple[str, Any]]) -> None:
-        """Take more graders, by name and handle."""
+        """Add graders, as (name, handle) pairs."""
         for name, actor in graders:
             task = asyncio.create_task(self._serve(name, actor), name=name)
             task.add_done_callback(self._check)
             self._tasks.append(task)
 
     def clear(self) -> None:
-        """Forget everything that waits."""
+        """Discard all waiting jobs."""
         for job in self._waiting:
             job.done.cancel()
         self._waiting.clear()
 
     def tell_if_none(self) -> None:
-        """Fail if graders were given and none is left: those who ask for grades would wait for ever."""
+        """Fail if graders were added and none is left; otherwise callers would wait forever for grades."""
         if self._tasks and len(self._gone) == len(self._tasks):
             count = f"all {len(self._gone)} graders are" if len(self._gone) > 1 else "the only grader is"
             self._failed(NoGraderError(f"{count} gone for good; {self._gone[0]}"))
 
     async def grade(self, items: Sequence[Item]) -> list[Result]:
-        """Score answers in order. What a grader could not score is tried once more, then reward None.
+        """Grade completions, in order. Failed grades are tried once more; after that the reward is None.
 
         Raises GradingError if every grader that tried was lost.
         """
@@ -125,7 +127,7 @@ class GraderPool:
 
     async def _serve(self, name: str, actor: Any) -> None:
         try:
-            # Before there is anything to grade: what is wrong with a node is known while the engines still load.
+            # Before there is anything to grade: a problem on a node shows while the engines still load.
             await self._wait_for(actor)
             await self._grade_for_ever(name, actor)
         except _GoneError as error:
@@ -150,7 +152,7 @@ class GraderPool:
                 self.running -= len(jobs)
 
     async def _take(self) -> list[_Job]:
-        """The longest-waiting jobs: a fair share of all; one that has seen a loss goes alone."""
+        """The jobs that have waited longest: a fair share of all. A job that has lost a grader goes alone."""
         while not self._waiting:
             self._news.clear()
             await self._news.wait()
@@ -162,7 +164,7 @@ class GraderPool:
 
     async def _work(self, actor: Any, jobs: list[_Job]) -> None:
         items = [item for job in jobs for item in job.items]
-        # Every grade has its own limit; this one is for the actor around them.
+        # Each grade has its own limit; this one is for the actor as a whole.
         limit = _START_SECONDS + self.config.timeout_s * math.ceil(len(items) / self.config.workers)
         if (judge := self.config.judge) is not None:
             limit += 2 * judge.attempts * judge.timeout_s * math.ceil(len(items) / judge.concurrency)
@@ -189,17 +191,17 @@ class GraderPool:
         self._news.set()
 
     async def _wait_for(self, actor: Any) -> None:
-        """Return when it is up. Raises _GoneError if it never will be."""
+        """Return once the actor is up. Raises _GoneError if it never will be."""
         dying_since = math.inf
         while True:
             try:
                 await within(_START_SECONDS, actor.ready.remote())
                 return
             except TimeoutError:
-                # Its node, or the environment of its process, may be on the way.
+                # Its node or its runtime environment may still be starting.
                 continue
             except RayError as error:
-                # Ray starts an actor again whose process died, not one whose constructor raised.
+                # Ray restarts an actor whose process died, but not one whose constructor raised.
                 if isinstance(error, RayActorError) and error.actor_init_failed:
                     raise _GoneError(_own_words(error)) from error
                 dying_since = min(dying_since, time.monotonic())
@@ -211,7 +213,7 @@ class GraderPool:
 
 
 def items_of(group: Group, pool: EncodedPool) -> list[Item]:
-    """What there is to grade in a group: (grader, prompt, answer, completion) of each of its answers."""
+    """The items to grade in a group: (grader, prompt, answer, completion) for each of its completions."""
     (task,) = pool.pool.take(np.array([group.row], np.int64), ["grader", "prompt", "answer"])
     prompt = prompt_text(task["prompt"])
     return [(task["grader"], prompt, task["answer"], rollout.text) for rollout in group.rollouts]
@@ -222,7 +224,7 @@ def _first_line(error: BaseException) -> str:
 
 
 def _own_words(error: BaseException) -> str:
-    """What a constructor raised, from the end of the traceback in which Ray wraps it."""
+    """The constructor's own error message, from the end of the traceback in which Ray wraps it."""
     lines = str(error).strip().splitlines()
     frames = [place for place, line in enumerate(lines) if line.startswith("  File ")]
     after = lines[frames[-1] + 1 :] if frames else lines

@@ -1,4 +1,4 @@
-"""The journal: the one writer of a run's metrics, on the driver's machine."""
+"""The journal: the only writer of a run's metrics, on the driver's machine."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from bots.support.files import replacing
 
 @ray.remote(num_cpus=0, max_restarts=-1, max_task_retries=-1)
 class Journal:
-    """Writes `metrics.jsonl` (one line a step), rollouts and TensorBoard events, and tells the display.
+    """Writes `metrics.jsonl` (one line per step), rollouts and TensorBoard events, and feeds the display.
 
-    folder: the run's folder. trackers: names of `actors.trackers` that get the figures too. config: the run's
-    resolved configuration, for them. variables: what of the driver's environment they are set up by; this process
-    has that of its node.
+    - folder: the run's folder.
+    - trackers: names of `actors.trackers` that receive the metrics too.
+    - config: the run's resolved configuration, for the trackers.
+    - variables: the driver's environment variables for the trackers; this process has its node's environment.
     """
 
     def __init__(
@@ -37,16 +38,16 @@ class Journal:
         os.environ.update(variables or {})
         self.path = Path(folder) / "metrics.jsonl"
         self.log = EventLog(self.path)
-        # A damaged line must not keep a run from being resumed; the checkpoint holds all that it needs.
+        # A damaged line must not keep a run from resuming: the checkpoint holds everything it needs.
         self.log.mend()
         self.records: list[dict[str, Any]] = list(self.log.replay())
-        # Never that of a journal before this one, whose display may still ask.
+        # Must differ from an earlier journal's edition, whose display may still ask.
         self.edition = time.time_ns()
         self.board = Board(Path(folder) / "tensorboard")
         self.trackers = open_trackers(trackers, Path(folder), config or {})
 
     def rewind(self, step: int) -> None:
-        """Forget records after `step`: the run continues from a checkpoint taken there."""
+        """Drop the records after `step`: the run continues from that step's checkpoint."""
         kept = [record for record in self.records if record["step"] <= step]
         if len(kept) < len(self.records):
             self.log.rewrite(kept)
@@ -54,22 +55,22 @@ class Journal:
             self.edition = time.time_ns()
 
     def write(self, record: dict[str, Any]) -> None:
-        """Add one step's record; it is on disk when this returns. A repeated step is already there."""
-        # Ray repeats the call of an actor that died in the midst of it.
+        """Add one step's record; it is on disk when this returns. Repeating a step changes nothing."""
+        # Ray repeats a call if the actor died while running it.
         if self.records and record["step"] <= self.records[-1]["step"]:
             return
         if self.trackers.failed:
             record = record | {"trackers_failed": self.trackers.failed}
         if self.board.failed:
             record = record | {"tensorboard_failed": self.board.failed}
-        # On disk first: a record that only this process knows would be lost with it, and never written again.
+        # To disk first: a record that only this process has would be lost with it and never written again.
         self.log.append(record, sync=True)
         self.records.append(record)
         self.board.add(record)
         self.trackers.log(record)
 
     def keep(self, step: int, rollouts: pa.Table, where: str = "rollouts") -> None:
-        """Write a step's answers to `WHERE/STEP.parquet` in the run's folder; a repeated step replaces its file."""
+        """Write a step's completions to `WHERE/STEP.parquet` in the run's folder; a repeated step replaces its file."""
         folder = self.path.parent / where
         folder.mkdir(exist_ok=True)
         with replacing(folder / f"{step:06d}.parquet") as partial:
@@ -80,14 +81,14 @@ class Journal:
         return self.records[count:]
 
     def news(self, edition: int, count: int) -> tuple[int, int, list[dict[str, Any]]]:
-        """What a reader lacks that has `count` records of an edition: the present edition, and from which record on.
+        """What a reader with `count` records of an edition lacks: the current edition, start index, and records.
 
-        The edition is another one after a rewind or a restart; the reader then gets all records, from 0.
+        The edition changes at a rewind or restart; the reader then gets all records, from 0.
         """
         start = count if edition == self.edition else 0
         return self.edition, start, self.records[start:]
 
     def close(self) -> None:
-        """Write out what is buffered."""
+        """Flush the buffers."""
         self.board.close()
         self.trackers.close()

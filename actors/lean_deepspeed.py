@@ -1,4 +1,4 @@
-"""DeepSpeed without the parts that a learner does not use: fewer imports, and nothing to compile."""
+"""DeepSpeed without the parts that the learner does not use: fewer imports, and nothing to compile."""
 
 import logging
 

@@ -1,4 +1,4 @@
-"""Learner: one rank of the DeepSpeed group. It updates the policy, hands out its weights, saves itself."""
+"""Learner: one rank of the DeepSpeed group. It updates the policy, provides its weights and saves its state."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from bots.learning.policy import load_policy, packs, published
 
 
 class NotFinite(FloatingPointError):
-    """More consecutive steps without a finite loss and gradient than the configuration allows."""
+    """More consecutive steps had a non-finite loss or gradient than the configuration allows."""
 
 
 class Learner:
     """The policy under training on this rank. Needs an initialised `torch.distributed` group.
 
-    path: the starting model. temperature: that of the rollouts. watch: what `RankWatch.run` runs this rank in, so
+    path: the starting model. temperature: that of the rollouts. watch: the `RankWatch` whose `run` runs this rank, so
     that a missing rank can be named with its node.
     """
 
@@ -51,9 +51,9 @@ class Learner:
         self.clip = Clip(config.clip_low, config.clip_high)
         self.skipped_in_a_row = 0
         self.packed = packs(path, model, config)
-        """Whether the shards that it is given are to be packed."""
+        """Whether this rank's shards must be packed."""
         policy = load_policy(path, model, config.lora, self.packed)
-        # With adapters the policy without them is the reference; otherwise every rank keeps a whole copy.
+        # With adapters, the policy without them is the reference; otherwise every rank keeps a whole copy.
         copied = config.kl_coefficient > 0 and config.lora is None
         reference = copy.deepcopy(policy).eval() if copied else None
         self._reference_head = install_head(reference) if reference is not None else None
@@ -64,7 +64,7 @@ class Learner:
             config=_deepspeed_settings(config, model.dtype),
         )
         self.reference = reference.to(self.engine.device) if reference is not None else None
-        # Only gloo can say which rank is missing.
+        # Only gloo can tell which rank is missing.
         self._control = dist.new_group(backend="gloo")
 
     @property
@@ -78,9 +78,9 @@ class Learner:
         step: counted from 1, for the learning rate's warm-up.
         Returns metrics of the whole batch, equal on all ranks: lr, loss, grad_norm, mismatch_kl (mean over the
         tokens, between the engine that sampled and the learner), truncated_share, clip_share, and
-        skipped_updates. An optimizer step whose loss or gradient is not finite on any rank is skipped on all,
-        with weights and optimizer as they were; metrics that it cannot provide are then missing.
-        Raises NotFinite, on all ranks, when more than `max_skipped_steps` consecutive steps were skipped, and
+        skipped_updates. If the loss or gradient is not finite on any rank, all ranks skip that optimizer step and
+        weights and optimizer stay unchanged; metrics that it would have provided are then missing.
+        Raises NotFinite, on all ranks, if more than `max_skipped_steps` consecutive steps are skipped, and
         RankTimeout if a rank is missing.
         """
         self.meet(f"learning step {step}")
@@ -88,7 +88,7 @@ class Learner:
         if not shard.micro_batches:
             names = ("loss", "grad_norm", "mismatch_kl", "truncated_share", "clip_share", "skipped_updates")
             return {"lr": lr} | dict.fromkeys(names, 0.0)
-        # Filled by the first pass, before the optimizer's first step: the policy at the batch's start.
+        # Filled by the first pass, before the first optimizer step: log-probabilities under the batch's initial policy.
         old: list[torch.Tensor | None] = [None] * len(shard.micro_batches)
         for _ in range(self.config.updates_per_batch):
             metrics = self._pass(shard, old)
@@ -101,7 +101,7 @@ class Learner:
     def _pass(self, shard: RankBatch, old: list[torch.Tensor | None]) -> dict[str, float]:
         self.engine.train()
         last = len(shard.micro_batches) - 1
-        # On the device until the end, so that a GPU need not wait for each micro-batch.
+        # Kept on the device until the end, so that a GPU need not wait for each micro-batch.
         sums = torch.zeros(6, dtype=torch.float64, device=self.engine.device)
         for i, micro_batch in enumerate(shard.micro_batches):
             self.engine.set_gradient_accumulation_boundary(i == last)
@@ -125,7 +125,7 @@ class Learner:
     def _backward(
         self, batch: MicroBatch, shard: RankBatch, old: torch.Tensor | None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """One micro-batch; returns log π_old and the sums loss, tokens, kl, truncated, clipped, broken."""
+        """Process one micro-batch; returns log π_old and the sums loss, tokens, kl, truncated, clipped, broken."""
         device, cap = self.engine.device, self.config.importance_cap
         mask = torch.from_numpy(batch.mask).to(device)
         sampler = torch.from_numpy(batch.sampler_logprobs).to(device)
@@ -146,8 +146,8 @@ class Learner:
             kl = (reference_kl(logprobs, self._reference_logprobs(batch)) * mask).sum()
             loss = loss + self.config.kl_coefficient * kl / shard.scale.tokens
         finite = torch.isfinite(loss.detach())
-        # DeepSpeed averages the ranks' gradients; the shards' losses are parts of a sum. A loss that is not
-        # finite can have a finite gradient; made NaN, it reaches all ranks, and none takes the step.
+        # DeepSpeed averages the ranks' gradients, but the shards' losses are parts of a sum. A non-finite loss can
+        # have a finite gradient. Made NaN, the gradient reaches all ranks, and none takes the step.
         self.engine.backward(loss * torch.where(finite, float(dist.get_world_size()), math.nan))
         with torch.no_grad():
             sums = mismatch_sums(old, sampler, mask, cap)
@@ -156,9 +156,9 @@ class Learner:
         return old, torch.stack([part.double() for part in parts])
 
     def _take_step(self) -> float | None:
-        """The optimizer's step; the gradient's norm, or None if it was not finite and nothing was changed."""
+        """Take the optimizer step; returns the gradient norm, or None if it is not finite and nothing changed."""
         if self.engine.zero_optimization() or self.engine.bfloat16_enabled():
-            # DeepSpeed's own optimizers check the norm on all ranks, and clear the gradients of a skipped step.
+            # DeepSpeed's own optimizers check the norm on all ranks and clear the gradients of a skipped step.
             self.engine.step()
             skipped = bool(self.engine.optimizer.overflow)
             return None if skipped else float(self.engine.get_global_grad_norm())
@@ -216,9 +216,9 @@ class Learner:
     def weight_buckets(
         self, bucket_bytes: int = 64 * 2**20, device: str | torch.device = "cpu"
     ) -> Iterator[Bucket]:
-        """The policy's parameters in checkpoint names and shapes, bucket by bucket, LoRA adapters merged.
+        """The policy's parameters in checkpoint names and shapes, bucket by bucket, with LoRA adapters merged.
 
-        All ranks iterate together; rank 0 gets copies of the tensors on `device`, the others empty buckets.
+        All ranks iterate together. Rank 0 gets copies of the tensors on `device`, the others empty buckets.
         Under ZeRO-3 only one bucket is whole at a time, never the whole model.
         Raises RankTimeout if a rank is missing.
         """
@@ -242,7 +242,7 @@ class Learner:
         learner_checkpoint.save(self.engine, folder, {"skipped_in_a_row": self.skipped_in_a_row})
 
     def load(self, folder: Path) -> None:
-        """Restore what `save` wrote, exactly; the number of ranks may be another."""
+        """Restore exactly what `save` wrote; the number of ranks may differ."""
         self.skipped_in_a_row = learner_checkpoint.load(self.engine, folder)["skipped_in_a_row"]
 
 
@@ -266,9 +266,9 @@ def _deepspeed_settings(config: LearnerConfig, dtype: str) -> dict[str, object]:
         "zero_allow_untested_optimizer": True,
         "gradient_clipping": config.grad_clip,
         "bf16": {"enabled": half},
-        # Ranks add up what they exchange; in bfloat16 the sum of many would lose what each adds.
+        # Ranks sum the gradients they exchange; in bfloat16, a sum of many terms would lose small ones.
         **({"communication_data_type": "fp32"} if half else {}),
-        # Summed over many micro-batches in bfloat16, small gradients would vanish. DeepSpeed can't at stage 0.
+        # Small gradients summed over many micro-batches in bfloat16 would vanish. DeepSpeed can't do this at stage 0.
         "data_types": {"grad_accum_dtype": "fp32" if half and config.zero_stage else None},
         "steps_per_print": 2**31,
     }

@@ -1,4 +1,4 @@
-"""The learner's part of a checkpoint: DeepSpeed's shards, restored exactly, also by another number of ranks."""
+"""The learner's part of a checkpoint: DeepSpeed's shards, restored exactly, even by a different number of ranks."""
 
 from __future__ import annotations
 
@@ -34,9 +34,9 @@ def save(engine: deepspeed.DeepSpeedEngine, folder: Path, state: dict[str, Any])
 def load(engine: deepspeed.DeepSpeedEngine, folder: Path) -> dict[str, Any]:
     """Restore what `save` wrote and return its `state`; all ranks call it together.
 
-    With another number of ranks the shards are first merged into DeepSpeed's universal format, once for each
-    node, in a temporary folder that takes three times the parameters in float32.
-    Raises FileNotFoundError for a folder without learner state and ValueError for that of another ZeRO stage.
+    If the number of ranks differs, the shards are first merged into DeepSpeed's universal format, once per node, in a
+    temporary folder that takes three times the size of the parameters in float32.
+    Raises FileNotFoundError for a folder without learner state, and ValueError if it has another ZeRO stage.
     """
     note_file = folder / _NOTE
     if not note_file.exists():
@@ -51,7 +51,7 @@ def load(engine: deepspeed.DeepSpeedEngine, folder: Path) -> dict[str, Any]:
     if note["ranks"] == dist.get_world_size() or stage == 0:
         return _load(engine, folder)
     with _universal(folder) as merged:
-        # Read by DeepSpeed at load time only; setting it at initialisation would need the folder by then.
+        # DeepSpeed reads this at load time only; setting it at initialisation would already need the folder.
         engine._config.load_universal_checkpoint = True
         try:
             return _load(engine, merged)
@@ -68,7 +68,7 @@ def _load(engine: deepspeed.DeepSpeedEngine, folder: Path) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def _universal(folder: Path) -> Iterator[Path]:
-    """The checkpoint in DeepSpeed's universal format, made by the first rank of every node for the others."""
+    """The checkpoint in DeepSpeed's universal format, built by the first rank of each node for the others."""
     nodes: list[Any] = [None] * dist.get_world_size()
     dist.all_gather_object(nodes, socket.gethostname())
     first = nodes.index(nodes[dist.get_rank()]) == dist.get_rank()
@@ -76,8 +76,8 @@ def _universal(folder: Path) -> Iterator[Path]:
     if first:
         made = Path(tempfile.mkdtemp(prefix="universal-"))
         conversion = ThreadPoolExecutor(1).submit(_convert, folder / _TAG, made / _TAG)
-    # Minutes for a large model: the ranks that wait hear every now and then that it goes on, since a collective that
-    # one of them enters late would break off.
+    # Takes minutes for a large model. The waiting ranks get regular signs of progress, since a collective that one of
+    # them enters late would fail.
     answers: list[Any] = [None] * dist.get_world_size()
     while True:
         done = conversion is None or bool(wait([conversion], CONVERSION_POLL_S).done)

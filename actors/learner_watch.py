@@ -1,8 +1,8 @@
 """Watches the learner's ranks: names the rank that is silent or late, with its node.
 
 If one rank never enters a collective operation, the others hang in it, in C++ or on a GPU, where no exception reaches
-them and nothing says which rank is missing. So each rank reports to the others through the group's key-value store
-that it is alive and how far it is, and does its work in a thread that can be abandoned. This works for gloo and NCCL.
+them and nothing tells which rank is missing. So each rank reports through the group's key-value store that it is alive
+and how far it has got, and does its work in a thread that can be abandoned. This works for gloo and NCCL.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class RankTimeout(TimeoutError):
-    """A rank hangs or is gone; names its number, its node and the phase."""
+    """A rank hangs or is gone; gives its number, its node and the phase."""
 
 
 @dataclass
@@ -37,30 +37,30 @@ class _Heard:
 
 
 class RankWatch:
-    """One rank's watch over the others; all ranks make one, in an initialised `torch.distributed` group.
+    """One rank's watch over the others. All ranks create one, in an initialised `torch.distributed` group.
 
-    limit_s: a rank counts as lost after this many seconds of silence or delay. node: this rank's, for messages.
+    limit_s: a rank counts as lost after this many seconds of silence or delay. node: this rank's node, for messages.
     """
 
     def __init__(self, limit_s: float, node: str = "") -> None:
         self.limit_s = limit_s
         self._rank, self._size = dist.get_rank(), dist.get_world_size()
         self._pause = min(1.0, limit_s / 10)
-        # A separate connection: on the group's own, a blocking call would hold up all others.
+        # A separate connection: a blocking call on the group's own would hold up all others.
         store: Any = dist.distributed_c10d._get_default_store()
         self._store = PrefixStore("watch", store.clone())
         self._mine = _Heard(node=node)
-        # Rank 0 watches all, and all watch rank 0: everyone watching everyone would not scale to thousands of ranks.
+        # Rank 0 watches all, and all watch rank 0: all watching all would not scale to thousands of ranks.
         self._others = {rank: _Heard() for rank in (range(1, self._size) if self._rank == 0 else [0])}
         self._ended = threading.Event()
 
     def arrive(self, phase: str) -> None:
-        """Record that this rank has reached a meeting point of all ranks; it is in `phase` from now on."""
+        """Record that this rank has reached a meeting point of all ranks and is now in `phase`."""
         self._mine.arrivals += 1
         self._mine.phase = phase
 
     def late(self) -> str:
-        """The ranks known to be behind this one; empty if none is."""
+        """The ranks known to be behind this one; empty if there are none."""
         told = {rank: self._ask(rank) for rank in range(self._size) if rank != self._rank}
         return "; ".join(
             f"rank {rank} on {other.node} has not come, it {'ended' if other.left else 'is'} in {other.phase!r}"
@@ -71,7 +71,7 @@ class RankWatch:
     def run(self, work: Callable[[], T]) -> T:
         """Run `work` and return its result or raise its error; all ranks call this together.
 
-        Raises RankTimeout as soon as another rank has been silent for the limit; `work` is then abandoned, mostly in a
+        Raises RankTimeout as soon as another rank has been silent for the limit. `work` is then abandoned, usually in a
         collective operation, and ends only with the process.
         """
         if self._size == 1:
@@ -93,19 +93,19 @@ class RankWatch:
                     f"{self._mine.phase}: {silent} within learner.timeout_s = {self.limit_s:g} s: it hangs, or its "
                     "node is out of reach"
                 )
-        # This rank is silent from now on, and must not count as lost.
+        # This rank goes silent now and must not count as lost.
         self._ended.set()
         beating.join(self.limit_s)
         return done.result()
 
     def _ask(self, rank: int) -> _Heard | None:
-        """A rank's last report, if it made one."""
+        """A rank's last report, or None."""
         if not self._store.check([str(rank)]):
             return None
         return _Heard(*json.loads(self._store.get(str(rank))))
 
     def _silent(self) -> str:
-        """The silent ranks. Time is counted in own pauses: to a rank that was itself stopped, all would look silent."""
+        """The silent ranks. Time is counted in own pauses: if this rank was stopped itself, all would look silent."""
         limit = self.limit_s / self._pause
         for other in self._others.values():
             other.quiet += 1
@@ -116,7 +116,7 @@ class RankWatch:
         )
 
     def _beat(self) -> None:
-        """Report and read reports, over and over, in a separate thread: a call to a stopped store never returns."""
+        """Send and read reports in a loop, in a separate thread: a call to a stopped store never returns."""
         try:
             while True:
                 last = self._ended.is_set()
@@ -132,5 +132,5 @@ class RankWatch:
                     return
                 self._ended.wait(self._pause)
         except RuntimeError:
-            # The store is gone, and rank 0 with it: it is silent from now on, and `run` names it unless Ray is quicker.
+            # The store is gone, and rank 0 with it. It is silent from now on, and `run` names it unless Ray is faster.
             return

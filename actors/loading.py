@@ -16,14 +16,14 @@ def loading(without: Sequence[str] = ()) -> Iterator[None]:
 
     Imported modules live as long as the process, so later collections skip them (`gc.freeze`); vLLM runs five while it
     starts. The lab's engine then starts in two thirds of the CPU time, and a learner's imports take half
-    (`benchmarks/startup.py`). without: optional packages that must not be imported on the way; those that are already
-    loaded stay.
+    (`benchmarks/startup.py`). without: optional packages not to import along the way; packages that are already loaded
+    stay.
     """
     collects = gc.isenabled()
     loaded = len(sys.modules)
     absent = [name for name in without if name not in sys.modules]
     gc.disable()
-    # None in `sys.modules` makes an import raise ModuleNotFoundError. The stubs do not know of it.
+    # None in `sys.modules` makes an import raise ModuleNotFoundError. The type stubs lack this.
     modules: dict[str, ModuleType | None] = sys.modules  # type: ignore[assignment]
     modules.update(dict.fromkeys(absent))
     try:
@@ -31,7 +31,7 @@ def loading(without: Sequence[str] = ()) -> Iterator[None]:
     finally:
         for name in absent:
             del sys.modules[name]
-        # Not if everything was loaded before: objects made since then may be garbage.
+        # Not if everything was loaded before: objects created since may be garbage.
         if len(sys.modules) > loaded:
             gc.freeze()
             # Objects still frozen at exit are never freed, and C++ packages report them as leaks.

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Partners:
-    """Handles of the actors that the coordinator uses; engines and graders with their names."""
+    """Actor handles that the coordinator uses; engines and graders come with their names."""
 
     posterior: Any
     broker: Any

@@ -1,4 +1,4 @@
-"""What the engine pool knows of one engine."""
+"""The engine pool's record of one engine."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from actors.rollout import Collected
 from bots.rollouts.request import Request, RequestKey
 
 LOSSES_TO_BE_ALONE = 3
-"""Engines lost over a request before it gets an engine to itself.
+"""Engine losses of a request before it gets an engine to itself.
 
-Fewer would be mere chance on spot nodes, where each engine that goes takes all its requests along.
+Fewer happen by chance on spot nodes, where each lost engine counts against all its requests.
 """
 
 
@@ -33,10 +33,14 @@ class Weights:
 class PooledEngine:
     """One engine, across restarts.
 
-    version: policy version that it holds; None while it is not up. open: its requests. answers: all answers of those.
-    told: answers of them that it says are complete, in groups that are not; unbegun: requests that it has not begun.
-    busy_seconds: spent in engine steps, over all its lives. slow_starts: how often in a row its start took longer than
-    it may. Each time it may take twice as long: a busy machine starts no engine sooner for killing it.
+    - version: policy version that it holds; None while it is not up.
+    - open: its requests.
+    - answers: total completions of those requests.
+    - told: finished completions it has reported in groups that are not complete.
+    - unbegun: requests that it has not started.
+    - busy_seconds: time spent in engine steps, across all restarts.
+    - slow_starts: consecutive starts that exceeded the time limit. Each doubles the limit for the next start: killing
+      an engine does not make it start sooner on a busy machine.
     """
 
     name: str
@@ -65,18 +69,18 @@ class PooledEngine:
 
     @property
     def load(self) -> int:
-        """Answers that it has to generate."""
+        """Completions it has yet to generate."""
         return self.answers - self.told
 
     @property
     def isolated(self) -> bool:
-        """Whether it has a request that it must answer alone."""
+        """Whether it has a request that must have an engine to itself."""
         return any(
             request.losses >= LOSSES_TO_BE_ALONE for request in itertools.islice(self.open.values(), 1)
         )
 
     def give(self, request: Request) -> None:
-        """Put a request among those to be handed in."""
+        """Add a request to those to submit."""
         self.open[request.key] = request
         self.outbox.append(request)
         self.answers += request.sampling.samples
@@ -89,7 +93,7 @@ class PooledEngine:
         return request
 
     def hear(self, told: Collected, now: float) -> None:
-        """Take in what it says of itself."""
+        """Update this record from the engine's report."""
         if self._busy_told is not None:
             self.busy_seconds += told.busy_seconds - self._busy_told
         self._busy_told = told.busy_seconds
@@ -98,7 +102,7 @@ class PooledEngine:
             self.steps, self.progressed = told.steps, now
 
     def reset(self) -> None:
-        """Forget its requests and what it said: it is lost, or begins again."""
+        """Clear its requests and its report: it is lost or starts over."""
         self.up, self.version, self.steps = False, None, -1
         self.open, self.outbox = {}, []
         self.answers = self.told = self.unbegun = self.wanted_back = 0

@@ -1,4 +1,4 @@
-"""The posterior actor: holds a run's beliefs. A thin, restartable shell around `bots.BOTS`."""
+"""The posterior actor holds a run's beliefs. A thin, restartable shell around `bots.BOTS`."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from bots.support.event_log import EventLog
 from bots.support.files import replacing
 
 WAVE = "step"
-"""Key of the wave in the log; the name is that of saved runs."""
+"""Key of the wave in the log; saved runs use this name."""
 
 
 def write_pool(pool: TaskPool, path: Path) -> None:
-    """Write what selection needs of a pool, as an Arrow IPC file: a digest of each row for its prompt and answer."""
+    """Write what selection needs from a pool as an Arrow IPC file: prompt and answer become one digest per row."""
     unused = [name for name in ("prompt", "answer", "solution") if name in pool.table.column_names]
     table = pool.table.drop_columns(unused).append_column(CONTENT, pa.array(pool.content))
     with (
@@ -38,9 +38,9 @@ def write_pool(pool: TaskPool, path: Path) -> None:
 
 
 def merged_metrics(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """The metrics of two consecutive observations of one batch as one; `first` may be empty.
+    """Merge the metrics of two consecutive observations of one batch; `first` may be empty.
 
-    Metrics of the batch are summed or averaged over tasks; for all others the second observation's value counts.
+    Metrics of the batch are summed or averaged over tasks. All others take the second observation's value.
     """
     if not first:
         return second
@@ -60,17 +60,19 @@ def merged_metrics(first: dict[str, Any], second: dict[str, Any]) -> dict[str, A
 class PosteriorActor:
     """Selects tasks and updates the beliefs.
 
-    Every call is logged before it takes effect, so a restarted actor restores its exact state: the snapshot, then the
-    log replayed. Calls are idempotent by wave, because Ray repeats pending calls.
+    Every call is logged before it takes effect, so a restarted actor restores its exact state: it loads the
+    snapshot and replays the log. Calls are idempotent by wave, because Ray repeats pending calls.
 
-    pool: file that `write_pool` wrote. anchors: names of its weak and strong columns. settings: keyword
-    arguments of `BOTS`. folder: where snapshot and log are kept.
+    - pool: the file that `write_pool` wrote.
+    - anchors: names of its weak and strong columns.
+    - settings: keyword arguments of `BOTS`.
+    - folder: holds snapshot and log.
     """
 
     def __init__(
         self, pool: str, anchors: tuple[str | None, str | None], settings: dict[str, Any], folder: str
     ) -> None:
-        # From a file, not from the object store: a restarted actor must find it after any failure.
+        # From a file, not the object store: a restarted actor must find it after any failure.
         with pa.memory_map(pool) as file:
             self.pool = TaskPool.from_arrow(ipc.open_file(file).read_all(), *anchors)
         self.folder = Path(folder)
@@ -87,7 +89,7 @@ class PosteriorActor:
         """Rows of the pool for a wave, and the seconds the selection took.
 
         exclude: rows that must not be selected because they are in flight.
-        refill: counts further selections for the same wave.
+        refill: numbers further selections for the same wave.
         """
         started = time.perf_counter()
         if (wave, refill) not in self.selected:
@@ -96,15 +98,15 @@ class PosteriorActor:
         return self.selected[wave, refill], time.perf_counter() - started
 
     def rollouts(self, wave: int, refill: int = 0) -> Rows:
-        """How many completions to draw of each row that `select` gave for this wave, int64 (rows,)."""
+        """How many completions to draw for each row that `select` returned for this wave, int64 (rows,)."""
         return self.allocated[wave, refill]
 
     def observe(
         self, wave: int, rows: Rows, rewards: npt.NDArray[np.float64] | Sequence[npt.NDArray[np.float64]]
     ) -> dict[str, Any]:
-        """Update every belief with the rewards of a wave, or of a part of it, (len(rows), n) in [0, 1].
+        """Update every belief with the rewards of a wave, or of part of one, (len(rows), n) in [0, 1].
 
-        rewards: or a list of arrays (n,) where group sizes differ.
+        rewards: if group sizes differ, a list of arrays (n,).
 
         Returns `BOTS.metrics` (how well the pass rates were predicted, μ̃ …), the batch's beliefs against its pass
         rates (`bots.belief.bins`) and the seconds.
@@ -123,25 +125,25 @@ class PosteriorActor:
         return metrics | expected | {"observe_seconds": time.perf_counter() - started}
 
     def survey(self) -> dict[str, Any]:
-        """The whole pool at a glance, O(K), for evaluation steps.
+        """Summary of the whole pool, O(K), for evaluation steps.
 
-        Returns `beliefs/pool`, how its posterior means are spread, and `coverage`, the share of its tasks that have
-        been observed at least once: low if a selector keeps picking the same few tasks.
+        Returns `beliefs/pool`, the distribution of its posterior means, and `coverage`, the share of its tasks
+        observed at least once: low if a selector keeps picking the same few tasks.
         """
         seen = np.count_nonzero(self.bots.table()["observations"].to_numpy())
         return pool_bins(self.bots.alpha, self.bots.beta) | {"coverage": seen / len(self.bots)}
 
     def snapshot(self) -> tuple[bytes, dict[int, list[int]]]:
-        """Everything to continue from: the beliefs' snapshot, and the selections already made."""
+        """Everything needed to continue: the beliefs' snapshot and the selections already made."""
         path = self.folder / "snapshot.arrow"
         self.bots.save(path)
-        # Refills belong to a wave that is complete by now.
+        # Refills belong to a wave that is already complete.
         selected = {wave: rows.tolist() for (wave, refill), rows in self.selected.items() if not refill}
         self._restart_log(selected)
         return path.read_bytes(), selected
 
     def restore(self, snapshot: bytes, selected: dict[int, list[int]]) -> None:
-        """Go back to a snapshot; refused with ValueError if it belongs to another pool."""
+        """Restore a snapshot. Raises ValueError if it belongs to another pool."""
         with replacing(self.folder / "snapshot.arrow") as partial:
             partial.write_bytes(snapshot)
         self._restart_log(selected)
@@ -171,7 +173,7 @@ class PosteriorActor:
         self.expected: dict[tuple[int, tuple[int, ...]], dict[str, Any]] = {}
 
     def _restart_log(self, selected: dict[int, list[int]]) -> None:
-        # A crash between snapshot and this replays events that the snapshot holds: they change nothing.
+        # After a crash between snapshot and this, events already in the snapshot are replayed; they change nothing.
         self.log.clear()
         for wave, rows in selected.items():
             self.log.append({"do": "selected", WAVE: wave, "rows": rows})
@@ -193,7 +195,7 @@ class PosteriorActor:
                 self.selected = {(wave, 0): np.array(event["rows"], np.int64)}
             case "observe":
                 rows, rewards = np.array(event["rows"], np.int64), as_batch(event["rewards"])
-                # A repeated call finds what the first one expected: by now the beliefs know the outcome.
+                # A repeated call must return the first call's expectations: by now the beliefs include the outcome.
                 batch = wave, tuple(event["rows"])
                 if batch not in self.expected:
                     before, last = self.bots.predict_mean(rows), self.bots.last_observed(rows)

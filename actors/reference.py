@@ -1,8 +1,8 @@
-"""Stages of an anchors job on the cluster: answer a block of tasks with a reference model, then grade it.
+"""Stages of an anchors job on the cluster: sample completions from a reference model, then grade them.
 
-Each is a class for Ray Data's `map_batches`: made once in an actor, called with one block after the other.
-A block going in has columns id, prompt, answer, grader (strings) and prompt_ids (list of int32) or messages, and
-seed (int64); `AnswerLocally` and `AnswerByEndpoint` put `completions` (list of strings) and `tokens` (int64) to it,
+Each is a class for Ray Data's `map_batches`: constructed once in an actor, then called with one block after the other.
+An input block has the columns id, prompt, answer, grader (strings), prompt_ids (list of int32) or messages, and
+seed (int64). `AnswerLocally` and `AnswerByEndpoint` add `completions` (list of strings) and `tokens` (int64).
 `GradeBlock` returns id, rewards (list of float, null where ungraded) and tokens.
 """
 
@@ -28,14 +28,14 @@ _AGAIN = frozenset({408, 409, 429, 500, 502, 503, 504})
 
 
 class EndpointError(RuntimeError):
-    """A server that refuses or does not answer, with its address and what it said."""
+    """A server refuses a request or does not respond; gives its address and its message."""
 
 
 class AnswerLocally:
-    """A vLLM engine in this process. Answers depend on a task's seed alone, not on its block."""
+    """A vLLM engine in this process. Completions depend only on a task's seed, not on its block."""
 
     def __init__(self, model: str, rollout: RolloutConfig, template: str | None) -> None:
-        # vLLM is imported here, in the actor's process, under the environment made for it.
+        # vLLM is imported here, in the actor's process, in the environment prepared for it.
         with loading():
             from actors.engine import Engine, prepare_process
         from bots.rollouts.stops import end_of_turn
@@ -45,7 +45,7 @@ class AnswerLocally:
         self._rollout = rollout
         self._engine = Engine(model, rollout)
         self._encoder = PromptEncoder(self._engine.tokenizer, template)
-        # As a run on the same tasks stops; one by which the engine stops anyway changes nothing.
+        # Stop where a run on the same tasks stops. If the engine stops at this token anyway, nothing changes.
         token = end_of_turn(self._encoder).token
         self._stop_ids = () if token is None else (token,)
 
@@ -66,7 +66,7 @@ class AnswerLocally:
 
 
 class AnswerByEndpoint:
-    """Asks a server that speaks OpenAI's chat completions."""
+    """Queries a server that speaks OpenAI's chat completions API."""
 
     def __init__(self, endpoint: dict[str, Any], rollout: RolloutConfig) -> None:
         self._endpoint, self._rollout = endpoint, rollout
@@ -82,7 +82,7 @@ class AnswerByEndpoint:
             messages = [{"role": "user", "content": messages}]
         texts: list[str] = []
         tokens = 0
-        # Some servers give fewer choices than asked for, or only one.
+        # Some servers return fewer choices than requested, or only one.
         while len(texts) < self._rollout.samples:
             reply = self._post(
                 {
@@ -116,7 +116,7 @@ class AnswerByEndpoint:
                 said = f"HTTP {error.code}: {error.read()[:200].decode(errors='replace')}"
                 if error.code not in _AGAIN:
                     break
-            except (OSError, ValueError) as error:  # no connection, time-out, or not JSON
+            except (OSError, ValueError) as error:  # no connection, timeout, or not JSON
                 said = str(error)
             if attempt < self._endpoint["retries"]:
                 time.sleep(2.0**attempt)
@@ -124,7 +124,7 @@ class AnswerByEndpoint:
 
 
 class GradeBlock:
-    """Killable grading processes. What could not be graded is tried once more, then null."""
+    """Killable grading processes. A completion that could not be graded is tried once more, then null."""
 
     def __init__(self, grading: GradingConfig, graders: list[str]) -> None:
         from bots.graders.code import CodeOptions
@@ -174,7 +174,7 @@ def _answered(block: pa.Table, completions: list[list[str]], tokens: list[int]) 
 
 
 def endpoint_key(variable: str | None) -> str | None:
-    """The key from the driver's environment. Raises ConfigError where the variable is not set."""
+    """The API key from the driver's environment. Raises ConfigError if the variable is not set."""
     if variable is None:
         return None
     if not os.environ.get(variable):

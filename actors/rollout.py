@@ -1,8 +1,8 @@
 """The rollout actor: a vLLM engine on the cluster, whose step loop runs in its own thread.
 
-Requests join the running batch between two engine steps, groups leave it as they complete, and new weights
-come in between two steps too; so an engine is never idle while it has a request, and never waits for its
-longest answer.
+Requests join the running batch between two engine steps, groups leave it as they complete, and new weights are also
+loaded between two steps. So an engine is never idle while it has a request, and never waits for its longest
+completion.
 """
 
 from __future__ import annotations
@@ -36,12 +36,15 @@ _LINGER_SECONDS = 0.05
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What an engine has to tell.
+    """An engine's report.
 
-    groups: completed since the last time. steps: engine steps so far; they stand still in an engine that hangs.
-    busy_seconds: time spent in them so far. unfinished: prompts that the engine has. refused: requests that vLLM
-    did not take since the last time, with its words. partial_answers: complete answers of groups that are not.
-    unbegun: prompts of which it has not begun a single answer, and which `give_back` can return.
+    - groups: those completed since the last report.
+    - steps: engine steps so far; the count stands still if the engine hangs.
+    - busy_seconds: time spent in engine steps so far.
+    - unfinished: prompts in the engine.
+    - refused: requests that vLLM rejected since the last report, with its message.
+    - partial_answers: finished completions in groups that are not complete.
+    - unbegun: prompts with no completion started, which `give_back` can return.
     """
 
     groups: list[tuple[RequestKey, list[Rollout]]]
@@ -53,12 +56,12 @@ class Collected:
     unbegun: int = 0
 
 
-# Several calls at a time: one waits for groups while others hand in requests and weights.
+# Several concurrent calls: one waits for groups while others submit requests and weights.
 @ray.remote(max_concurrency=8, max_restarts=-1)  # type: ignore[call-overload]  # not in Ray's annotations
 class RolloutActor:
-    """Answers prompts and takes new weights. Its settings are the configuration's `rollout` section.
+    """Completes prompts and loads new weights. Its settings are the configuration's `rollout` section.
 
-    Once an engine has failed, every call raises its error: the caller restarts the actor.
+    Once an engine has failed, every call raises its error, and the caller restarts the actor.
     """
 
     def __init__(self, name: str, model: str, config: RolloutConfig, seed: int) -> None:
@@ -78,17 +81,17 @@ class RolloutActor:
         threading.Thread(target=self._run, args=(model, config, seed), name="engine", daemon=True).start()
 
     def pid(self) -> int:
-        """Process id of the actor, which changes when it is restarted. Answers at once, also while vLLM loads."""
+        """Process id of the actor, which changes when it is restarted. Returns at once, even while vLLM loads."""
         return os.getpid()
 
     def ready(self) -> tuple[str, int]:
-        """Return the actor's name and the engine's vocabulary size, once the engine is up."""
+        """Wait until the engine is up; returns the actor's name and the engine's vocabulary size."""
         return self.name, self._between_steps(lambda engine: engine.vocab_size)
 
     def begin(self, turn: str) -> None:
-        """Forget all requests and groups; from now on only calls of this turn count.
+        """Discard all requests and groups; from now on only calls of this turn count.
 
-        What an earlier caller still has on the way can then neither put requests in nor take groups out.
+        Calls of an earlier caller that are still in transit can then neither add requests nor take groups.
         """
 
         def forget(engine: Engine) -> None:
@@ -103,7 +106,7 @@ class RolloutActor:
         self._between_steps(forget)
 
     def submit(self, turn: str, requests: Sequence[Request]) -> None:
-        """Take requests into the running batch; `collect` gives their answers, or says why they were refused."""
+        """Add requests to the running batch; `collect` returns their completions, or the reason for a refusal."""
 
         def add(engine: Engine) -> None:
             if turn != self._turn:
@@ -122,10 +125,10 @@ class RolloutActor:
         self._post(add)
 
     def collect(self, turn: str, seconds: float) -> Collected:
-        """Wait until a group is complete or begun, but at most this long, and return all that are complete.
+        """Wait up to this long until a group is complete or started; returns all that are complete.
 
-        A moment is given to others that are about to complete: calls cost the engine time.
-        Raises RuntimeError with the engine's own words if it has failed.
+        Waits a moment longer for groups that are about to complete: calls cost engine time.
+        Raises RuntimeError with the engine's own message if it has failed.
         """
 
         def over() -> bool:
@@ -155,7 +158,7 @@ class RolloutActor:
             )
 
     def give_back(self, turn: str, count: int) -> list[RequestKey]:
-        """Remove the newest requests of which no answer was begun, at most `count`; returns their keys."""
+        """Remove up to `count` of the newest requests with no completion started; returns their keys."""
 
         def remove(engine: Engine) -> list[RequestKey]:
             if turn != self._turn:
@@ -169,16 +172,16 @@ class RolloutActor:
         return self._between_steps(remove)
 
     def load(self, buckets: list[ray.ObjectRef[Any]], version: int) -> tuple[str, str, float]:
-        """Load a policy version from the object store: the actor's name, the checksum and the seconds."""
+        """Load a policy version from the object store; returns the actor's name, the checksum and the seconds."""
         started = time.perf_counter()
         weights = ray.get(buckets)
-        # In this thread: meanwhile the engine goes on with its answers.
+        # In this thread: the engine continues with its completions in the meantime.
         known = checksum_of(weights)
         checksum = self._between_steps(lambda engine: engine.load(weights, version, known))
         return self.name, checksum, time.perf_counter() - started
 
     def receive(self, channel: BroadcastChannel, version: int) -> tuple[str, str, float]:
-        """Load a policy version from a broadcast, bucket by bucket as they come; returns as `load` does."""
+        """Load a policy version from a broadcast, bucket by bucket as they arrive; returns the same as `load`."""
         started = time.perf_counter()
         checksum = self._between_steps(lambda engine: engine.load(receive(channel), version))
         return self.name, checksum, time.perf_counter() - started
@@ -199,9 +202,9 @@ class RolloutActor:
             raise RuntimeError(f"{self.name} has failed: {self._failure}")
 
     def _run(self, model: str, config: RolloutConfig, seed: int) -> None:
-        """The engine's own thread: nothing else touches vLLM."""
+        """The engine's thread: nothing else touches vLLM."""
         try:
-            # vLLM is imported here, in the actor's process, under the environment made for it.
+            # vLLM is imported here, in the actor's process, in the environment prepared for it.
             with loading():
                 from actors.engine import Engine, prepare_process
 
@@ -230,7 +233,7 @@ class RolloutActor:
                 self._changed.notify_all()
 
     def _take_calls(self, engine: Engine) -> None:
-        """Do what was asked for; sleep as long as there is neither a call nor an answer to grow."""
+        """Run the queued calls; sleep while there is neither a call nor a completion in progress."""
         while True:
             with self._changed:
                 self._changed.wait_for(lambda: self._calls or engine.unfinished)

@@ -1,4 +1,4 @@
-"""Waves: what the posterior selects, when it may begin, and what it showed."""
+"""Waves: what the posterior selects, when generation may start, and what was observed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from bots.support.arrays import Rows, as_batch
 
 
 def wave_sizes(config: SelectionConfig) -> tuple[int, int]:
-    """Tasks of a wave at its selection, and at most with the refills of dynamic sampling."""
+    """Tasks in a wave at its selection, and at most after the refills of dynamic sampling."""
     if config.dynamic is None:
         return config.tasks, config.tasks
     first = ceil(config.dynamic.oversample * config.tasks)
@@ -25,9 +25,9 @@ def wave_sizes(config: SelectionConfig) -> tuple[int, int]:
 
 
 class Waves:
-    """Calls of the posterior actor, with their results entered in the ledger.
+    """Calls the posterior actor and enters the results in the ledger.
 
-    posterior: its handle. pool_size: tasks of the training pool. seconds: what the newest wave's selections took.
+    posterior: its handle. pool_size: tasks in the training pool. seconds: time spent selecting the newest wave.
     """
 
     def __init__(self, config: SelectionConfig, ledger: Ledger, posterior: Any, pool_size: int) -> None:
@@ -36,7 +36,7 @@ class Waves:
         self.restart()
 
     def restart(self) -> None:
-        """Continue from the ledger: tasks that wait there have been selected already."""
+        """Continue from the ledger: tasks waiting there are already selected."""
         self.seconds = 0.0
         self._gated = self._ledger.at("waiting")
 
@@ -48,7 +48,7 @@ class Waves:
         self._gated += [(wave, int(row)) for row in rows]
 
     async def refill(self, tasks: int, used: Sequence[int], number: int) -> None:
-        """Add tasks to the newest wave. used: rows that must not be selected. number: counts the wave's refills."""
+        """Add tasks to the newest wave. used: rows that must not be selected. number: index of the wave's refill."""
         wave = self._ledger.wave
         rows, seconds = await self._posterior.select.remote(wave, tasks, used, number)
         self.seconds += seconds
@@ -56,13 +56,13 @@ class Waves:
         self._gated += [(wave, int(row)) for row in rows]
 
     def begin(self, version: int) -> list[Key]:
-        """Selected tasks that may begin now that the engines get this policy version; each is returned once."""
+        """Selected tasks that may start now that the engines get this policy version; each is returned once."""
         able = [key for key in self._gated if self._ledger.may_begin(key, version)]
         self._gated = self._gated[len(able) :]
         return able
 
     async def observe(self, groups: Sequence[Group]) -> dict[str, Any]:
-        """Send a batch's rewards to the posterior, wave by wave; returns its metrics."""
+        """Send a batch's rewards to the posterior, wave by wave; returns the posterior's metrics."""
         metrics: dict[str, Any] = {}
         for wave in sorted({group.wave for group in groups}):
             of_wave = [group for group in groups if group.wave == wave]
@@ -72,7 +72,7 @@ class Waves:
         return metrics
 
     async def _allocated(self, wave: int, refill: int = 0) -> Rows | None:
-        """Completions of each task that was just selected; None: n for all."""
+        """Completions for each task just selected; None: n for all."""
         if self._config.allocation == EVEN:
             return None
         counts: Rows = await self._posterior.rollouts.remote(wave, refill)

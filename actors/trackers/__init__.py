@@ -1,4 +1,4 @@
-"""Where metrics go besides the run's folder: Prometheus through Ray's dashboard, Weights & Biases, MLflow."""
+"""Where metrics go besides the run's folder: Prometheus (through Ray's dashboard), Weights & Biases, MLflow."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from actors.trackers.passing_on import ExternalTracker, Tracker, Trackers
 from actors.trackers.wandb_run import WeightsAndBiases
 
 KINDS: dict[str, type[ExternalTracker]] = {"wandb": WeightsAndBiases, "mlflow": MLflow}
-"""Names for `run.trackers`; each is also the package that it needs."""
+"""Names for `run.trackers`; each is also the name of the package it needs."""
 
 
 def require(names: Sequence[str]) -> None:
@@ -31,9 +31,9 @@ def require(names: Sequence[str]) -> None:
 
 
 def open_trackers(names: Sequence[str], folder: Path, config: Mapping[str, Any]) -> Trackers:
-    """Ray's gauges, and the named trackers. config: the run's resolved configuration, stored with the run.
+    """Ray's gauges and the named trackers. config: the run's resolved configuration, stored with the run.
 
-    Raises nothing for a tracker that cannot be opened now; `require` refuses those before a run starts.
+    Does not raise for a tracker that cannot be opened now; `require` refuses those before a run starts.
     """
     name = str(config.get("run", {}).get("name", folder.name))
 

@@ -1,4 +1,4 @@
-"""The run's metrics as gauges of Ray, for Prometheus and Ray's dashboard."""
+"""The run's metrics as Ray gauges, for Prometheus and Ray's dashboard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TAGGED = (
     ("posterior/evidence/capability/", "posterior_evidence_capability", "domain"),
     ("seconds/", "phase_seconds", "phase"),
 )
-"""Prefix of a metric, its gauge, and the tag that the rest of its name becomes."""
+"""Prefix of a metric, its gauge, and the tag that holds the rest of its name."""
 
 
 class RayGauges:
@@ -36,7 +36,7 @@ class RayGauges:
     def _gauge(self, name: str, tags: tuple[str, ...]) -> Any:
         from ray.util.metrics import Gauge
 
-        # One gauge of a name has one set of tags, so the overall `score` has an empty domain.
+        # All gauges of one name share one set of tags, so the overall `score` has an empty domain.
         if name not in self._gauges:
             keys = ("run", *tags)
             self._gauges[name] = Gauge(name, description=f"BOTS: {name.removeprefix('bots_')}", tag_keys=keys)

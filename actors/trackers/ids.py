@@ -1,4 +1,4 @@
-"""A run's id at a tracker, which a resumed run keeps."""
+"""A run's id at a tracker. A resumed run keeps it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ IDS = "trackers.json"
 
 
 def id_of(folder: Path, tracker: str, make: Callable[[], str]) -> str:
-    """The run's id at a tracker, created once and stored in its folder."""
+    """The run's id at a tracker, created once and stored in the run's folder."""
     path, known = folder / IDS, {}
     with contextlib.suppress(FileNotFoundError):
         known = json.loads(path.read_text())

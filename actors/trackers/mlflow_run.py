@@ -15,15 +15,15 @@ from urllib.request import urlopen
 from actors.trackers.ids import id_of
 
 ANSWER_S = 10
-"""Seconds within which a tracking server must answer before the run starts."""
+"""Seconds within which a tracking server must respond before the run starts."""
 
 
 class MLflow:
-    """A run of MLflow, at MLFLOW_TRACKING_URI (else an SQLite file beside the run's folder)."""
+    """An MLflow run at MLFLOW_TRACKING_URI (default: an SQLite file beside the run's folder)."""
 
     @staticmethod
     def check() -> None:
-        """Raise ValueError where the server that MLFLOW_TRACKING_URI names does not answer."""
+        """Raise ValueError if the server at MLFLOW_TRACKING_URI does not respond."""
         uri = os.environ.get("MLFLOW_TRACKING_URI", "")
         if not uri.startswith(("http://", "https://")):
             return
@@ -31,7 +31,7 @@ class MLflow:
             with urlopen(f"{uri.rstrip('/')}/health", timeout=ANSWER_S):
                 pass
         except HTTPError:
-            # It answers. Whether it accepts the run shows when the run is opened.
+            # It responds. Whether it accepts the run shows when the run is opened.
             return
         except (OSError, HTTPException) as error:
             raise ValueError(

@@ -1,6 +1,6 @@
 """All trackers of a run behind one call.
 
-None of them may end a run: their failures are counted and logged once, and the journal keeps all metrics anyway.
+No tracker may end a run. Their failures are counted and logged once; the journal keeps all metrics anyway.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 
 REOPEN_SECONDS = 60.0
-"""Seconds before a tracker that failed to open is tried again: each try may keep the run waiting."""
+"""Seconds before retrying a tracker that failed to open: each attempt may block the run."""
 
 
 class Tracker(Protocol):
@@ -27,25 +27,25 @@ class Tracker(Protocol):
         ...
 
     def close(self) -> None:
-        """Write out what is buffered."""
+        """Flush the buffer."""
         ...
 
 
 class ExternalTracker(Tracker, Protocol):
-    """A tracker of another package, made for one run."""
+    """A tracker from another package, created for one run."""
 
     def __init__(self, name: str, folder: Path, config: Mapping[str, Any]) -> None: ...
 
     @staticmethod
     def check() -> None:
-        """Raise ValueError if it could not be opened now: no key, no server."""
+        """Raise ValueError if it can't be opened now: no key, or no server."""
         ...
 
 
 class Trackers:
     """All trackers of a run behind one call; failures are counted.
 
-    openers: factories of further trackers, by name; one that raises is tried again at a later `log`. failed: number of
+    openers: factories of further trackers, by name; one that raises is retried at a later `log`. failed: number of
     calls that raised.
     """
 
@@ -73,7 +73,7 @@ class Trackers:
                 self._count(type(tracker).__name__, error)
 
     def close(self) -> None:
-        """Close all."""
+        """Close all trackers."""
         for tracker in self._trackers:
             try:
                 tracker.close()

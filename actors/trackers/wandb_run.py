@@ -15,7 +15,7 @@ from actors.trackers.ids import id_of
 
 
 class WeightsAndBiases:
-    """A run of Weights & Biases, set up by its own environment (WANDB_PROJECT, WANDB_MODE, WANDB_API_KEY …)."""
+    """A Weights & Biases run, configured by its own variables (WANDB_PROJECT, WANDB_MODE, WANDB_API_KEY …)."""
 
     @staticmethod
     def check() -> None:
@@ -44,7 +44,7 @@ class WeightsAndBiases:
             resume="allow",
             settings=wandb.Settings(console="off", silent=True),
         )
-        # Its own steps can only increase; ours repeat after a resume.
+        # W&B's own steps can only increase; ours repeat after a resume.
         self._run.define_metric("training_step")
         self._run.define_metric("*", step_metric="training_step")
 

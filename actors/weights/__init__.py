@@ -1,1 +1,1 @@
-"""How policy versions travel from the learner to the engines."""
+"""How policy versions get from the learner to the engines."""

@@ -1,7 +1,7 @@
 """A broadcast of weights from the learner's rank 0 to all engines: NCCL between GPUs, gloo between CPUs.
 
-Each policy version has its own group of the engines that are up, so nobody waits for a dead engine, and a restarted
-one joins the next. Names and shapes travel through the group's key-value store.
+Each policy version has its own process group, with the engines that are up. So nobody waits for a dead engine, and a
+restarted one joins the next broadcast. Names and shapes travel through the group's key-value store.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def open_store(host: str, timeout_s: float) -> TCPStore:
 class Sender:
     """The learner's end. Raises RuntimeError if a member is missing or leaves.
 
-    store: from `open_store`. channel: with seat 0.
+    store: from `open_store`. channel: the one for seat 0.
     """
 
     def __init__(self, channel: BroadcastChannel, store: TCPStore) -> None:
@@ -37,7 +37,7 @@ class Sender:
         self._sent = 0
 
     def send(self, bucket: Bucket) -> Sender:
-        """Send one bucket, on this end's device, to all engines; returns self."""
+        """Send one bucket, from this end's device, to all engines; returns self."""
         self._describe([(n, str(t.dtype).removeprefix("torch."), list(t.shape)) for n, t in bucket])
         for _, tensor in bucket:
             self._group.broadcast(tensor, 0).wait()
@@ -74,7 +74,7 @@ def receive(channel: BroadcastChannel) -> Iterator[Bucket]:
 
 
 def _group(channel: BroadcastChannel, store: TCPStore) -> Any:
-    """A process group. (Torch's annotations of the back-ends lack their collective operations.)"""
+    """A process group. (Torch's type annotations of the back-ends lack their collective operations.)"""
     limit = timedelta(seconds=channel.timeout_s)
     within = PrefixStore("weights", store)
     if not channel.on_gpu:

@@ -1,4 +1,4 @@
-"""The weight broker: owns the newest weights in the object store, so that they outlive the learner."""
+"""The weight broker owns the newest weights in the object store, so that they outlive the learner."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 import ray
 
 
-# Without the variable Ray pickles the tensors, and every engine copies the whole model.
+# Without this variable, Ray pickles the tensors and every engine copies the whole model.
 @ray.remote(num_cpus=0, runtime_env={"env_vars": {"RAY_ENABLE_ZERO_COPY_TORCH_TENSORS": "1"}})
 class WeightBroker:
     """Holds one policy version. An object put by a learner rank would be lost with that rank."""
@@ -17,15 +17,15 @@ class WeightBroker:
         self.buckets: list[ray.ObjectRef[Any]] = []
 
     def publish(self, version: int, bucket: Any) -> None:
-        """Add one bucket of (name, tensor) pairs; the first one of a new version drops the old version."""
+        """Add one bucket of (name, tensor) pairs. The first bucket of a new version drops the old version."""
         if version != self.version:
             self.version, self.buckets = version, []
         self.buckets.append(ray.put(bucket))
 
     def forget(self) -> None:
-        """Drop everything: a restarted learner group may publish a version again that is here, whole or in part."""
+        """Drop everything: a restarted learner group may publish a version that is (partly) here already."""
         self.version, self.buckets = -1, []
 
     def references(self) -> tuple[int, list[ray.ObjectRef[Any]]]:
-        """The newest version and its buckets."""
+        """The newest version and references to its buckets."""
         return self.version, self.buckets

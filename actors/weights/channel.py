@@ -1,4 +1,4 @@
-"""The address of a weight broadcast. Without torch, which takes a second to import, for code that only passes it on."""
+"""The address of a weight broadcast. No torch import, which takes a second, for code that only passes it on."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 class BroadcastChannel:
     """Where a policy version is broadcast.
 
-    host, port: of rank 0's store. on_gpu: over NCCL. timeout_s: for each operation. seat, size: rank in the group,
-    the learner's rank 0 being 0, and number of its members.
+    - host, port: address of rank 0's store.
+    - on_gpu: whether it runs over NCCL.
+    - timeout_s: limit for each operation.
+    - seat, size: rank in the group and number of members; seat 0 is the learner's rank 0.
     """
 
     host: str
@@ -21,5 +23,5 @@ class BroadcastChannel:
     size: int = 1
 
     def for_seat(self, seat: int, size: int) -> BroadcastChannel:
-        """The channel as one member sees it."""
+        """The channel as seen by one member."""
         return replace(self, seat=seat, size=size)

@@ -1,4 +1,4 @@
-"""Checks that every weight sync must pass; the author of one runs them in a test file, with Ray running:
+"""Checks that every weight sync must pass. Its author runs them in a test file, with Ray running:
 
     import pytest
     from actors.weights.conformance import CHECKS, Stage
@@ -14,7 +14,7 @@
         check(lambda learner, broker, coordinator: MySync(learner, broker, coordinator, my_option=3), stage)
 
 The broker is the real one. The learner is one process with two buckets of weights. The engines belong to a stand-in
-coordinator and load weights as real engines do: from a broadcast that they were invited to, or from the broker.
+coordinator and load weights as real engines do: from a broadcast they were invited to, or from the broker.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ Factory = Callable[[Any, Any, Any], WeightSync]
 
 
 class StandInLearner:
-    """What a weight sync uses of `actors.learner.Learner`. gathered: how often all weights were iterated."""
+    """The part of `actors.learner.Learner` that a weight sync uses. gathered: how often all weights were iterated."""
 
     def __init__(self, timeout_s: float = 60.0) -> None:
         self.config = SimpleNamespace(timeout_s=timeout_s)
@@ -48,7 +48,7 @@ class StandInLearner:
         self.weights = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(4, dtype=torch.bfloat16)}
 
     def weight_buckets(self, bucket_bytes: int = 2**20, device: Any = "cpu") -> Iterator[Bucket]:
-        """The weights, a parameter per bucket; copies, as of the real learner."""
+        """The weights, one parameter per bucket; copies, like the real learner's."""
         for name, tensor in self.weights.items():
             yield [(name, tensor.clone())] if self.rank == 0 else []
         self.gathered += 1
@@ -60,14 +60,14 @@ class StandInLearner:
 
 @ray.remote(num_cpus=0)
 class StandInCoordinator:
-    """Two engines that take weights. loaded: for each announced version, the checksum that each engine computed."""
+    """Two engines that load weights. loaded: for each announced version, the checksum that each engine computed."""
 
     def __init__(self, broker: Any) -> None:
         self._broker, self._pause = broker, 0.0
         self.begin(0.0)
 
     def begin(self, pause: float) -> None:
-        """Forget what was loaded. pause: seconds that an announcement takes from now on."""
+        """Clear what was loaded. pause: seconds that an announcement takes from now on."""
         self._pause = pause
         self.announced: list[tuple[int, str]] = []
         self.loaded: dict[int, list[str]] = {}
@@ -101,7 +101,7 @@ class StandInCoordinator:
         self.loaded[version] = [stored, *self._received.pop(version, [])]
 
     def seen(self) -> tuple[list[tuple[int, str]], dict[int, list[str]]]:
-        """Announced versions with their checksums, and for each version the checksums of what was loaded."""
+        """Announced versions with their checksums, and the checksums of the loaded weights by version."""
         return self.announced, self.loaded
 
 
@@ -109,13 +109,13 @@ class Stage:
     """A broker and a stand-in coordinator, shared by all checks: actors take seconds to start."""
 
     def __init__(self) -> None:
-        # Ray's annotations make plain classes of actor classes.
+        # According to Ray's annotations, actor classes are plain classes.
         broker, coordinator = cast(Any, WeightBroker), cast(Any, StandInCoordinator)
         self.broker = broker.remote()
         self.coordinator = coordinator.remote(self.broker)
 
     def begin(self, pause: float = 0.0) -> None:
-        """Forget everything that was published and loaded."""
+        """Clear everything that was published and loaded."""
         ray.get([self.broker.forget.remote(), self.coordinator.begin.remote(pause)])
 
 
@@ -164,7 +164,7 @@ def check_weights_may_change_after_send(make: Factory, stage: Stage) -> None:
 
 
 def check_other_ranks_take_part(make: Factory, stage: Stage) -> None:
-    """A rank without handles takes part in the gather, once, and returns no checksum; else the other ranks hang."""
+    """A rank without handles takes part in the gather, once, and returns no checksum; otherwise other ranks hang."""
     learner = StandInLearner()
     learner.rank = 1
     said = make(learner, None, None).send(0)
@@ -175,7 +175,7 @@ def check_other_ranks_take_part(make: Factory, stage: Stage) -> None:
 
 
 def check_a_silent_coordinator_is_named(make: Factory, stage: Stage) -> None:
-    """A coordinator that does not answer within the learner's limit raises TimeoutError that names it."""
+    """If the coordinator does not respond within the learner's limit, a TimeoutError names it."""
     stage.begin(pause=4.0)
     learner = StandInLearner(timeout_s=2.0)
     try:

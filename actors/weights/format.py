@@ -1,4 +1,4 @@
-"""The format in which weights travel: buckets of named tensors, and a checksum that both ends compute."""
+"""The transfer format of weights: buckets of named tensors, and a checksum that both ends compute."""
 
 from __future__ import annotations
 

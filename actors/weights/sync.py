@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 BUCKET_BYTES = 64 * 2**20
-# Buckets on their way to the broker: one is sent while the next is gathered.
+# Buckets in transit to the broker: one is sent while the next is gathered.
 _IN_FLIGHT = 2
 
 
 class SyncTimeout(TimeoutError):
-    """An actor did not take new weights in time; names the actor and the phase."""
+    """An actor did not accept new weights in time; gives the actor and the phase."""
 
 
 class WeightSync(ABC):
     """A back-end, constructed as `cls(learner, broker, coordinator, **options)`.
 
-    All ranks construct and call it together. broker, coordinator: actors that keep the weights and drive the engines;
-    None on ranks other than 0.
+    All ranks construct and call it together. broker, coordinator: the actors that keep the weights and drive the
+    engines; None on ranks other than 0.
     """
 
     @abstractmethod
@@ -42,9 +42,9 @@ class WeightSync(ABC):
 
     @abstractmethod
     def send(self, version: int) -> str:
-        """Hand the learner's current weights to the engines as policy version `version`; returns their checksum.
+        """Send the learner's current weights to the engines as policy version `version`; returns their checksum.
 
-        When this returns, the learner may change its weights. Engines load between two of their own steps, and
+        Once this returns, the learner may change its weights. Engines load between two of their own steps, and
         completions in progress continue under the new weights. Only rank 0 gets the checksum.
         """
 
@@ -59,7 +59,7 @@ def weight_sync_of(learner: Learner, broker: Any, coordinator: Any) -> WeightSyn
 class ObjectStoreSync(WeightSync):
     """Bucket by bucket through Ray's object store, kept by a broker that outlives the learner.
 
-    Works on CPUs and on any number of nodes: every node fetches a bucket once, however many engines it has, and an
+    Works on CPUs and on any number of nodes. Every node fetches a bucket once, however many engines it has, and an
     engine that starts later loads the newest weights from there. The learner does not wait for the engines.
     """
 
@@ -70,7 +70,7 @@ class ObjectStoreSync(WeightSync):
         self._limit = learner.config.timeout_s
 
     def send(self, version: int) -> str:
-        """As `WeightSync.send`. Raises RankTimeout or SyncTimeout, which name what did not answer."""
+        """As `WeightSync.send`. Raises RankTimeout or SyncTimeout, which name what did not respond."""
         checksum = Checksum()
         in_flight: deque[ray.ObjectRef[Any]] = deque()
         for bucket in self._buckets(version):
@@ -107,8 +107,8 @@ class BroadcastSync(ObjectStoreSync):
     """A broadcast to all engines that are up, over NCCL between GPUs and gloo between CPUs.
 
     The object store gets the weights too, for engines that start later. If an engine dies or hangs during a broadcast,
-    the engines left with half of the weights restart and load from the store as well. Engines pause during a
-    broadcast, and the learner continues when the slowest has everything.
+    engines with partly loaded weights restart and load from the store as well. Engines pause during a broadcast, and
+    the learner continues when the slowest engine has everything.
     """
 
     def _buckets(self, version: int) -> Iterator[Bucket]:
@@ -138,7 +138,7 @@ class BroadcastSync(ObjectStoreSync):
 
 
 def _unless_broken(version: int, do: Callable[[], Sender]) -> Sender | None:
-    """What `do` returns, or None if the broadcast failed: the object store has the weights for all engines."""
+    """The result of `do`, or None if the broadcast failed: the object store has the weights for all engines."""
     try:
         return do()
     except RuntimeError as error:

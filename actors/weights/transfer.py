@@ -1,8 +1,8 @@
-"""New weights into a running vLLM engine, through vLLM's own weight-transfer calls.
+"""Loads new weights into a running vLLM engine, through vLLM's own weight-transfer calls.
 
-vLLM drives an update as start → update (bucket by bucket) → finish(version); a back-end says how the
-bytes arrive. Ours takes tensors that are already in the process, read from Ray's object store without a
-copy; it works on CPUs, where `model.load_weights` alone fails because linear layers are pre-packed.
+vLLM runs an update as start → update (bucket by bucket) → finish(version); a back-end defines how the bytes arrive.
+Ours takes tensors that are already in the process, read from Ray's object store without a copy. It works on CPUs,
+where `model.load_weights` alone fails because linear layers are pre-packed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ BACKEND = "bots_object_store"
 
 @dataclass
 class NoInit(WeightTransferInitInfo):
-    """Tensors come with the call: there is no channel to set up."""
+    """Empty: tensors come with the call, so there is no channel to set up."""
 
 
 @dataclass
@@ -48,7 +48,7 @@ class ObjectStoreTransfer(WeightTransferEngine):
         """Nothing to set up."""
 
     def start_weight_update(self) -> None:
-        """Bring every layer back to its checkpoint format."""
+        """Restore every layer to its checkpoint format."""
         initialize_layerwise_reload(self.model)
 
     def receive_weights(self, update_info: NamedTensors) -> None:
@@ -59,15 +59,15 @@ class ObjectStoreTransfer(WeightTransferEngine):
         """Pack the layers for the kernels again."""
         finalize_layerwise_reload(self.model, self.model_config)
         for module in self.model.modules():
-            # With tied embeddings vLLM 0.32 leaves the CPU output head packed from the old weights.
+            # With tied embeddings, vLLM 0.32 leaves the CPU output head packed from the old weights.
             if isinstance(module, ParallelLMHead) and hasattr(module, "cpu_linear"):
                 module.quant_method.process_weights_after_loading(module)
 
     def shutdown(self) -> None:
-        """Nothing is held."""
+        """Nothing to release."""
 
 
 def register() -> None:
-    """Make the back-end known to vLLM in this process; call before the engine is built."""
+    """Register the back-end with vLLM in this process; call before the engine is built."""
     if BACKEND not in WeightTransferEngineFactory._registry:
         WeightTransferEngineFactory.register_engine(BACKEND, ObjectStoreTransfer)

@@ -12,10 +12,10 @@ EVEN = "even"
 
 
 def make_allocation(name: str, pool: TaskPool, options: dict[str, Any] | None = None) -> Allocation:
-    """The allocation of that name for this pool.
+    """The allocation called `name` for this pool.
 
     name: listed in `bots.support.registry`, or "module:Class". options: keyword arguments of the class.
-    Raises ValueError for an unknown name, options it does not take, or a pool that lacks what it needs.
+    Raises ValueError for an unknown name, an unknown option, or a pool without a column it needs.
     """
     return registry.make("allocation", name, Allocation, (pool,), options or {})  # type: ignore[type-abstract]
 

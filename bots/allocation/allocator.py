@@ -1,4 +1,4 @@
-"""A run's allocation plug-in with its n and bounds: every question to it is checked, and so is every answer."""
+"""A run's allocation plug-in with its n and bounds. Every call to it and every result is checked."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from bots.support.checks import whole
 
 
 class Allocator:
-    """Asks the allocation called `name` for group sizes. rollouts: n.
+    """Gets group sizes from the allocation called `name`. rollouts: n.
 
-    Raises ValueError for a name, options or n that the allocation does not take.
+    Raises ValueError for a name, options or n that the allocation does not accept.
     """
 
     def __init__(self, name: str, pool: TaskPool, options: dict[str, Any], rollouts: int) -> None:
@@ -70,7 +70,7 @@ class Allocator:
         return checked_more(self.name, self.plug_in.more(held, self.rollouts), len(held), self.most)
 
     def grow(self, pool: TaskPool) -> None:
-        """The pool gained rows at the end."""
+        """Tell the plug-in that the pool gained rows at the end."""
         self.plug_in.grow(pool)
 
     def state_dict(self) -> dict[str, Any]:
@@ -78,7 +78,7 @@ class Allocator:
         return self.plug_in.state_dict()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore it."""
+        """Restore the plug-in's state."""
         self.plug_in.load_state_dict(state)
 
     def metrics(self) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The allocation interface: from beliefs and a budget to a number of rollouts per task, and the check of the answer."""
+"""The allocation interface, from beliefs and a budget to rollouts per task, and the checks of its results."""
 
 from __future__ import annotations
 
@@ -13,18 +13,20 @@ from bots.pool import TaskPool
 from bots.support.arrays import Float64, Rows
 
 MOST = 8
-"""Default bound of a group, as a multiple of n."""
+"""Default upper bound of a group, as a multiple of n."""
 
 
 @dataclass(frozen=True)
 class AllocationRequest:
     """The request to an allocation.
 
-    rows: int64 (B,), the selected tasks, distinct, in the order of selection. rollouts: n, the mean per task.
-    budget: what the wave may cost in all: completions, or the unit of `cost`.
-    least, most: bounds of a group, in completions; B·least completions never exceed the budget.
-    wave: number of the selection. p_star: target success probability.
-    cost: float64 (B,), > 0, what a completion of each task costs, e.g. its expected tokens; None: all cost 1.
+    - rows: int64 (B,), the selected tasks, distinct, in order of selection.
+    - rollouts: n, the mean per task.
+    - budget: total for the wave, in completions, or in the unit of `cost`.
+    - least, most: bounds of a group, in completions; B·least completions never exceed the budget.
+    - wave: number of the selection.
+    - p_star: target success probability.
+    - cost: float64 (B,), > 0, the cost of one completion of each task, e.g. its expected tokens; None: all cost 1.
     """
 
     rows: Rows
@@ -41,25 +43,25 @@ class AllocationRequest:
 
     @property
     def costs(self) -> Float64:
-        """float64 (B,): the cost of a completion of each task."""
+        """float64 (B,): the cost of one completion of each task."""
         return np.ones(len(self)) if self.cost is None else self.cost
 
 
 class AllocationError(ValueError):
-    """An allocation returned group sizes that cannot be used; names the plug-in and the fault."""
+    """An allocation returned unusable group sizes; gives the plug-in and the fault."""
 
 
 class Allocation(ABC):
     """Decides how many rollouts each selected task gets.
 
-    A user's allocation is a subclass named "module:Class" in the configuration and constructed as
+    A custom allocation is a subclass named "module:Class" in the configuration and constructed as
     `cls(pool, **options)`. `bots.allocation.conformance` has the checks it must pass.
 
     pool: the tasks. least: smallest group, ≥ 2: a single completion has no advantage. most: largest group; None: 8 n.
     """
 
     staged = False
-    """Whether groups are sampled in rounds, with `more` after each of them."""
+    """Whether groups are sampled in rounds; `more` is then called after each round."""
 
     def __init__(self, pool: TaskPool, least: int = 2, most: int | None = None) -> None:
         for name, value in (("least", least), ("most", least if most is None else most)):
@@ -76,15 +78,15 @@ class Allocation(ABC):
     def allocate(self, beliefs: Belief, request: AllocationRequest, rng: np.random.Generator) -> Rows:
         """int64 (B,): how many completions of each task to draw, each from `least` to `most`.
 
-        They spend the budget as far as whole completions and `most` allow. Those of a staged allocation are the first
-        round, which may cost less. All randomness comes from `rng`. The beliefs are read only.
+        They use up the budget as far as whole completions and `most` allow. In a staged allocation they are the first
+        round, which may cost less. All randomness comes from `rng`. The beliefs are read-only.
         """
 
     def more(self, rewards: Float64, rollouts: int) -> int:
-        """How many further completions a group needs after a round; 0: it is complete.
+        """How many more completions a group needs after a round; 0: it is complete.
 
-        rewards: float64 (m,), the group's so far, each in [0, 1]. rollouts: n, the mean per task.
-        Depends on nothing else, so that groups need not wait for each other.
+        rewards: float64 (m,), the group's rewards so far, each in [0, 1]. rollouts: n, the mean per task.
+        The result depends on nothing else, so that groups need not wait for each other.
         """
         return 0
 
@@ -93,7 +95,7 @@ class Allocation(ABC):
         self.pool = pool
 
     def bounds(self, rollouts: int) -> tuple[int, int]:
-        """Smallest and largest group where n is `rollouts`. Raises ValueError if n is not between them."""
+        """Smallest and largest group if n is `rollouts`. Raises ValueError if n is not between them."""
         most = max(self.least, MOST * rollouts) if self.most is None else self.most
         if not self.least <= rollouts <= most:
             raise ValueError(
@@ -103,7 +105,7 @@ class Allocation(ABC):
         return self.least, most
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything `allocate` changes, as JSON values and NumPy arrays; the beliefs are saved elsewhere."""
+        """All state that `allocate` changes, as JSON values and NumPy arrays; the beliefs are saved elsewhere."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -112,15 +114,15 @@ class Allocation(ABC):
             raise ValueError(f"{type(self).__name__} holds no state, but got {', '.join(state)}")
 
     def metrics(self) -> dict[str, float]:
-        """A few numbers about the last allocation."""
+        """Metrics of the last allocation."""
         return {}
 
 
 def checked_sizes(name: str, sizes: object, request: AllocationRequest, staged: bool) -> Rows:
-    """What the allocation called `name` returned, as int64 (B,).
+    """Check the result of the allocation called `name`; returns it as int64 (B,).
 
-    Raises AllocationError unless it is one whole number for each task, within the bounds, that spends the budget:
-    exactly where completions are counted, to within one completion where they have costs, at most where it is staged.
+    Raises AllocationError unless it is one whole number per task, within the bounds, and uses up the budget: exactly if
+    completions are counted, to within one completion if they have costs. A staged allocation may use less.
     """
 
     def fault(what: str) -> AllocationError:
@@ -153,7 +155,7 @@ def checked_sizes(name: str, sizes: object, request: AllocationRequest, staged: 
 
 
 def checked_more(name: str, count: object, held: int, most: int) -> int:
-    """What `more` of the allocation called `name` returned for a group that holds `held` completions.
+    """Check the result of `more`, of the allocation called `name`, for a group that holds `held` completions.
 
     Raises AllocationError unless it is a whole number ≥ 0 that keeps the group within `most`.
     """

@@ -1,4 +1,4 @@
-"""Checks that every allocation must pass. The author of one runs them in a test file:
+"""Checks that every allocation must pass. Its author runs them in a test file:
 
     import pytest
     from bots.allocation.conformance import CHECKS
@@ -8,8 +8,8 @@
     def test_my_allocation(check):
         check(lambda pool: MyAllocation(pool, my_parameter=3))
 
-A factory takes a pool and makes a fresh allocation. The pools are those of `bots.evidence.conformance.example_pool`;
-n is 8, 16 or 64 in every check.
+A factory takes a pool and returns a fresh allocation. The pools come from `bots.evidence.conformance.example_pool`;
+n is 8, 16 or 64 in each check.
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ def _several(allocation: Allocation, beliefs: Beliefs, first: int = 0) -> list[l
 
 
 def check_any_wave(make: Factory) -> None:
-    """Waves from one task to the whole pool get groups within the bounds that spend the budget."""
+    """Waves of any size, from one task to the whole pool, get groups within the bounds that use up the budget."""
     pool = example_pool()
     beliefs, allocation = example_beliefs(pool), make(pool)
     for count in (1, 2, 7, 64, len(pool)):
@@ -69,7 +69,7 @@ def check_any_wave(make: Factory) -> None:
 
 
 def check_any_budget(make: Factory) -> None:
-    """Budgets from the smallest possible one to more than n for each task, also where they don't divide evenly."""
+    """Budgets from the smallest possible to more than n per task, including ones that don't divide evenly."""
     pool = example_pool()
     beliefs, allocation, rows = example_beliefs(pool), make(pool), _rows(pool, 24)
     least, most = allocation.bounds(8)
@@ -79,7 +79,7 @@ def check_any_budget(make: Factory) -> None:
 
 
 def check_costs(make: Factory) -> None:
-    """Where completions cost unequal amounts, the groups spend a budget in that unit."""
+    """If completions have unequal costs, the groups use up a budget in that unit."""
     pool = example_pool()
     beliefs, allocation, rows = example_beliefs(pool), make(pool), _rows(pool, 24)
     rng = np.random.default_rng(2)
@@ -94,7 +94,7 @@ def check_equal_beliefs(make: Factory) -> None:
 
 
 def check_all_randomness_is_the_generator_s(make: Factory) -> None:
-    """Two fresh allocations with generators of the same seed give the same."""
+    """Two fresh allocations with generators of the same seed return the same sizes."""
     pool = example_pool()
     beliefs = example_beliefs(pool)
     if _several(make(pool), beliefs) != _several(make(pool), beliefs):
@@ -102,7 +102,7 @@ def check_all_randomness_is_the_generator_s(make: Factory) -> None:
 
 
 def check_beliefs_untouched(make: Factory) -> None:
-    """Allocating changes no belief, and not the request's rows."""
+    """Allocating changes neither the beliefs nor the request's rows."""
     pool = example_pool()
     beliefs, rows = example_beliefs(pool), _rows(pool, 24)
     before, selected = {name: getattr(beliefs, name).copy() for name in COLUMNS}, rows.copy()
@@ -115,7 +115,7 @@ def check_beliefs_untouched(make: Factory) -> None:
 
 
 def check_rounds_end(make: Factory) -> None:
-    """Whatever the rewards are, a group is complete within `most`; `more` depends on the rewards alone."""
+    """Whatever the rewards, a group is complete within `most`; `more` depends only on the rewards."""
     pool = example_pool()
     beliefs, allocation, rng = example_beliefs(pool), make(pool), np.random.default_rng(3)
     for rollouts in (8, 16):
@@ -136,7 +136,7 @@ def check_rounds_end(make: Factory) -> None:
 
 
 def check_state_restores_exactly(make: Factory) -> None:
-    """An allocation that loads another's state continues exactly like it, and shares no memory with it."""
+    """An allocation that loads another's state continues exactly like it and shares no memory with it."""
     pool = example_pool()
     beliefs = example_beliefs(pool)
     original, restored = make(pool), make(pool)
@@ -151,7 +151,7 @@ def check_state_restores_exactly(make: Factory) -> None:
 
 
 def check_growing(make: Factory) -> None:
-    """After the pool grew new tasks get rollouts too, and the state fits an allocation made with the new pool."""
+    """After the pool has grown, new tasks get rollouts too, and the state fits an allocation built on the new pool."""
     small, large = example_pool(300), example_pool(420)
     grown = make(small)
     _several(grown, example_beliefs(small))

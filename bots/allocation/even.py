@@ -13,14 +13,14 @@ from bots.support.arrays import Rows
 class Even(Allocation):
     """n rollouts for every task, as in GRPO and in the BOTS paper.
 
-    A budget that is not B·n completions is divided as evenly as whole completions allow, the first tasks first.
+    A budget other than B·n completions is divided as evenly as whole completions allow; the first tasks get the rest.
     """
 
     def __init__(self, pool: TaskPool) -> None:
         super().__init__(pool)
 
     def bounds(self, rollouts: int) -> tuple[int, int]:
-        """No bound but n."""
+        """No bound except n."""
         return min(self.least, rollouts), 2**31 - 1
 
     def allocate(self, beliefs: Belief, request: AllocationRequest, rng: np.random.Generator) -> Rows:

@@ -1,4 +1,4 @@
-"""Knapsack RL: the budget goes where a task's value grows most."""
+"""Knapsack RL: the budget goes where a task's value increases most."""
 
 from __future__ import annotations
 
@@ -15,15 +15,14 @@ class Knapsack(Allocation):
 
         Value(n, p) = (1 - p^n - (1-p)^n) · p·(1-p)²
 
-    The first factor is the probability that n rollouts give a non-zero gradient; the second is the paper's InfoGain,
-    the rise in p that one gradient step brings: p(1-p) in the logit, times 1-p. Hard tasks thus count for more than
-    easy ones.
+    The first factor is the probability that n rollouts give a non-zero gradient. The second is the paper's InfoGain,
+    the increase in p from one gradient step: p(1-p) in the logit, times 1-p. Hard tasks thus count more than easy ones.
 
-    p is the belief's mean, where the paper takes the pass rate of the task's last group. A mean is never 0 or 1, so the
-    paper's fallback for such tasks is not needed. The paper solves the knapsack by dynamic programming; the value is
-    concave in n, and taking the largest gains first finds the same optimum.
+    p is the belief's mean; the paper uses the pass rate of the task's last group. A mean is never 0 or 1, so the
+    paper's fallback for such tasks is not needed. The paper solves the knapsack by dynamic programming. The value is
+    concave in n, so taking the largest gains first finds the same optimum.
 
-    least, most: as in Allocation; the paper has 2 and 128.
+    least, most: as in Allocation; the paper uses 2 and 128.
     """
 
     def allocate(self, beliefs: Belief, request: AllocationRequest, rng: np.random.Generator) -> Rows:

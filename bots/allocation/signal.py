@@ -1,4 +1,4 @@
-"""The budget goes where the posterior expects most further signal."""
+"""The budget goes where the posterior expects the largest additional signal."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bots.support.arrays import Float64, Rows
 class Signal(Allocation):
     """Maximises the batch's expected signal under the posterior, Σ_k E[S(n_k, p_k)] with p_k ~ Beta(α_k, β_k).
 
-    A group's rewards r_1 … r_n have mean r̄. S is what its advantages leave of the gradient; `measure` says which:
+    A group's rewards r_1 … r_n have mean r̄. S is what its advantages leave of the gradient, as set by `measure`:
 
     deviation: S = √(r̄(1-r̄)). With GRPO's advantages (r - r̄)/s a group's gradient is (1/n)·Σ_i A_i ∇log π(y_i). Let η be
         the logit of p, so that ∂ log π/∂η = r - p for the success itself: the gradient along η is
@@ -28,8 +28,8 @@ class Signal(Allocation):
         ratio.
 
     All three are concave in n, so taking the largest gains first is optimal. The expectation is exact for the Beta
-    posterior; another belief counts by the Beta with the same mean and variance. S is concave in p as well: of two
-    tasks with the same mean the one that is known less well has less signal to expect; it may be hopeless or mastered.
+    posterior; any other belief is replaced by the Beta with the same mean and variance. S is concave in p as well: of
+    two tasks with the same mean, the less well known one has less expected signal, as it may be hopeless or mastered.
     """
 
     def __init__(
@@ -67,17 +67,17 @@ def _moments(alpha: Float64, mass: Float64, i: np.ndarray) -> Float64:
 
 
 def variance_gains(alpha: Float64, beta: Float64, least: int, most: int) -> Float64:
-    """The same of `variance`: E[p(1-p)]/(n(n+1)), E[p(1-p)] = αβ/((α+β)(α+β+1))."""
+    """As `mixed_gains`, for `variance`: E[p(1-p)]/(n(n+1)), E[p(1-p)] = αβ/((α+β)(α+β+1))."""
     mass, n = alpha + beta, np.arange(least, most)
     gain: Float64 = (alpha * beta / (mass * (mass + 1)))[:, None] / (n * (n + 1))[None, :]
     return gain
 
 
 def deviation_gains(alpha: Float64, beta: Float64, least: int, most: int) -> Float64:
-    """The same of `deviation`, with the number of successes beta-binomial."""
+    """As `mixed_gains`, for `deviation`, with a beta-binomial number of successes."""
     tasks = len(alpha)
     expected = np.empty((tasks, most - least + 1))
-    # Probabilities of s = 0 … n successes, grown by one rollout at a time (Pólya's urn).
+    # Probabilities of s = 0 … n successes, extended by one rollout at a time (Pólya's urn).
     chance = np.zeros((tasks, most + 1))
     chance[:, 0] = 1
     s = np.arange(most + 1)

@@ -1,4 +1,4 @@
-"""Reinforce-Ada: sample a task in rounds until its group has a signal."""
+"""Reinforce-Ada: sample a task in rounds until its group has signal."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ EXITS = ("signal", "positive", "balanced")
 
 
 class UntilSignal(Allocation):
-    """Rounds of `size` completions until the group has enough signal or `rounds` are over.
+    """Rounds of `size` completions until the group has enough signal or after `rounds` rounds.
 
-    Source: Reinforce-Ada, arXiv 2510.04996, algorithm 1. until: what ends a group, with at least n/2 of each for
-    `balanced` (Reinforce-Ada-balance), one success for `positive` (Reinforce-Ada-pos), and one of each for `signal`,
-    the least that gives a gradient. A success is a reward of more than ½.
+    Source: Reinforce-Ada, arXiv 2510.04996, algorithm 1. until: when a group is complete: at least n/2 of each kind for
+    `balanced` (Reinforce-Ada-balance), one success for `positive` (Reinforce-Ada-pos), or one of each for `signal`,
+    the least that gives a gradient. A success is a reward above ½.
 
-    Here a group trains on all of its completions. The paper draws n of them, half of each kind where it can, and takes
-    mean and deviation from all; with every group weighted alike (`learner.group_weights`) nothing is thrown away.
+    Here a group trains on all of its completions. The paper draws n of them, half of each kind if possible, and takes
+    mean and deviation over all. If every group has the same weight (`learner.group_weights`), nothing is thrown away.
 
-    What a wave costs depends on what its rounds show: between `size` and `size`·`rounds` completions a task. With costs
-    every task still gets `size` at first.
+    A wave's cost depends on the results of its rounds: between `size` and `size`·`rounds` completions per task. With
+    costs, every task still gets `size` at first.
 
-    size: completions a round; None: n/2, rounded up, at least `least`. rounds: at most so many; the paper has 4.
+    size: completions per round; None: n/2, rounded up, at least `least`. rounds: maximum number; the paper uses 4.
     """
 
     staged = True
@@ -42,7 +42,7 @@ class UntilSignal(Allocation):
         self.until, self.size, self.rounds = until, size, rounds
 
     def bounds(self, rollouts: int) -> tuple[int, int]:
-        """From one round to all."""
+        """From one round to all rounds."""
         size = self._round(rollouts)
         if size > rollouts:
             raise ValueError(
@@ -56,7 +56,7 @@ class UntilSignal(Allocation):
         return np.full(len(request), self._round(request.rollouts), np.int64)
 
     def more(self, rewards: Float64, rollouts: int) -> int:
-        """Another round, unless the group has its signal or had all rounds."""
+        """Another round, unless the group has its signal or has had all rounds."""
         size, successes = self._round(rollouts), int(np.count_nonzero(rewards > 0.5))
         failures = len(rewards) - successes
         if self.until == "positive":

@@ -1,4 +1,4 @@
-"""Several accepted answers, written as a grader's name: `any_of:exact` takes a JSON list and the best of its grades."""
+"""Several accepted answers, as a grader's name: `any_of:exact` takes a JSON list and returns the best of its grades."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ PREFIX = "any_of:"
 
 @dataclass(frozen=True)
 class AnyOf:
-    """A grader of one answer, for a task that accepts several.
+    """Applies a one-answer grader to a task that accepts several answers.
 
-    If the grader fails on one of the answers, the sample is ungraded: that one might have been right.
+    If the grader fails on one of the answers, the sample is ungraded: that answer might have been the right one.
     """
 
     name: str

@@ -1,4 +1,4 @@
-"""What a grader is: a function from (prompt, answer, completion) to a reward with its reason."""
+"""The grader interface: a function from (prompt, answer, completion) to a reward with its reason."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 class Grade:
     """One verdict.
 
-    reward: float in [0, 1]; 1 is fully right.
-    reason: one short line for the person who reads the samples ("wrong final answer: 12, expected 9").
+    reward: float in [0, 1]; 1 is fully correct.
+    reason: one short line for people who read the samples ("wrong final answer: 12, expected 9").
     """
 
     reward: float
@@ -23,21 +23,21 @@ def _do_nothing() -> None:
 
 
 on_answer_read: Callable[[], None] = _do_nothing
-"""A grader calls this when it has read the task's answer: what takes too long after it is the completion's fault."""
+"""A grader calls this once it has read the task's answer: from then on, a timeout is the completion's fault."""
 
 
 Grader = Callable[[str, str, str], Grade]
-"""`grader(prompt, answer, completion)`. Raises only if it is itself at fault, never for a bad completion."""
+"""`grader(prompt, answer, completion)`. Raises only if the grader or the task is at fault, never the completion."""
 
 
 LONGEST_REASON = 500
-"""Characters of a reason."""
+"""Maximum length of a reason, in characters."""
 
 
 def printable(text: str) -> str:
-    """`text` as a reason: what a program or a model wrote may have in it, but valid UTF-8, printable, and short.
+    """`text` as a reason: it may hold program or model output, but it is valid UTF-8, printable and short.
 
-    Lone surrogates and control characters (but for the line's end) are written as escapes.
+    Lone surrogates and control characters (except newlines) are written as escapes.
     """
     start = text[:LONGEST_REASON]
     shown = "".join(

@@ -1,7 +1,7 @@
-"""Programs, run in the sandbox against the task's tests. Reward 1 if every test passes, else 0.
+"""Programs, run in the sandbox against the task's tests. The reward is 1 if every test passes, else 0.
 
-The expected outputs of standard-input tests never enter the sandbox; those of function-call tests are in
-another process than the solution (see docs/sandbox.md).
+The expected outputs of standard-input tests never enter the sandbox; those of function-call tests are in a different
+process from the solution (see docs/sandbox.md).
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ _PYTHON = {"", "python", "python3", "py"}
 _NUMBER = re.compile(r"[+-]?(?:\d+(?:\.(\d*))?|\.(\d+))(?:[eE][+-]?\d{1,9})?")  # one way to match, so linear
 _INTEGER = re.compile(r"[+-]?\d+")
 TOLERANCE = Decimal("1e-6")
-"""Relative, between numbers of which one is not an integer. Never absolute: 0.0000012 is not 0.0000014."""
-_SHOWN = 6  # decimals from which on an expected number is taken for a rounded one
+"""Relative, between numbers of which at least one is not an integer. Never absolute: 0.0000012 is not 0.0000014."""
+_SHOWN = 6  # an expected number with at least this many decimals counts as rounded
 
 
 @dataclass(frozen=True, slots=True)
 class CodeOptions:
     """How programs are graded in this process.
 
-    limits: of one program; a standard-input test is one program, all function calls of a task are one.
-    total_seconds: for all tests of one completion; what is not done by then counts as too slow.
-    unsafe_code_without_sandbox: run model-written programs with this user's rights. Off unless you say so.
+    limits: for one program. A standard-input test is one program; all function calls of a task are one program.
+    total_seconds: for all tests of one completion; tests not finished by then count as too slow.
+    unsafe_code_without_sandbox: run model-written programs with this user's rights. Off by default.
     """
 
     limits: Limits = field(default_factory=Limits)
@@ -40,22 +40,22 @@ class CodeOptions:
 
 
 _options = CodeOptions()
-_sandbox: tuple[int, Sandbox] | None = None  # with the process that it belongs to
+_sandbox: tuple[int, Sandbox] | None = None  # with the id of its process
 
 
 def configure(options: CodeOptions) -> None:
-    """Use `options` from now on, in this process."""
+    """Use `options` from now on in this process."""
     global _options
     close()
     _options = options
 
 
 def preflight() -> None:
-    """Start a sandbox and run a program in it;
+    """Start a sandbox and run a program in it.
 
-    SandboxUnavailableError says how to install what is missing.
+    Raises SandboxUnavailableError, which says how to install what is missing.
     """
-    # An import that no program has had yet: the library must be readable from inside.
+    # Imports that no program has used yet: the library must be readable from inside.
     outcome = sandbox().run("import pickle, zlib\nprint(6 * 7)")
     if outcome.stdout != b"42\n":
         raise SandboxUnavailableError(f"the sandbox starts, but does not run programs: {outcome.explain()}")
@@ -63,7 +63,7 @@ def preflight() -> None:
 
 
 def close() -> None:
-    """End this process's sandbox; the next grade starts another."""
+    """End this process's sandbox; the next grade starts a new one."""
     global _sandbox
     if _sandbox is not None and _sandbox[0] == os.getpid():
         _sandbox[1].close()
@@ -110,20 +110,19 @@ def _grade_calls(tests: CallTests, solution: str) -> Grade:
 
 
 def extract(completion: str) -> str | None:
-    """The completion's Python: all its fenced blocks after the thinking, joined as GURU does; None if there
-    are none.
+    """The completion's Python code: all fenced blocks after the thinking, joined as GURU does; None without one.
 
-    Blocks in another language (```text, ```bash) are not taken.
+    Blocks in other languages (```text, ```bash) are ignored.
     """
     blocks = [body for language, body in fenced(after_thinking(completion)) if language.lower() in _PYTHON]
     return "\n".join(blocks) if any(block.strip() for block in blocks) else None
 
 
 def same_output(actual: str, expected: str) -> bool:
-    """Whether two outputs say the same, line by line and word by word.
+    """Whether two outputs are equal, line by line and word by word.
 
-    Blanks between words and at the ends don't count, nor capitals in yes and no; integers must be equal, other
-    numbers within a millionth of the expected one, or equal to it where they are rounded to its six or more decimals.
+    Blanks between words and at the ends are ignored, as is case in yes and no. Integers must be equal. Other numbers
+    must be within a millionth of the expected one, or equal to it after rounding to its decimals if it has six or more.
     """
     actual_lines, expected_lines = actual.strip().splitlines(), expected.strip().splitlines()
     if len(actual_lines) != len(expected_lines):
@@ -152,7 +151,7 @@ def _same_word(actual: str, expected: str) -> bool:
         one, other = Decimal(actual), Decimal(expected)
         if (
             _INTEGER.fullmatch(expected) and abs(other) >= 2**53
-        ):  # 3.0 will do for 3, but 1e23 not for one near it
+        ):  # 3.0 counts as 3, but 1e23 does not equal an integer near it
             return one == other
         if abs(one - other) <= TOLERANCE * abs(other):
             return True
@@ -171,7 +170,7 @@ def _short(text: str) -> str:
 
 
 def sandbox() -> Sandbox:
-    """This process's sandbox, with the options of `configure`."""
+    """This process's sandbox, with the options set by `configure`."""
     global _sandbox
     if _sandbox is None or _sandbox[0] != os.getpid():  # a forked process must not share its parent's
         options = _options

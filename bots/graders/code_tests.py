@@ -1,12 +1,11 @@
-"""What a code task's answer may look like: the test formats of GURU and of the sets that it was made from.
+"""The formats of a code task's answer: the test formats of GURU and of its source data sets.
 
 GURU, standard input and output (LiveCodeBench, PrimeIntellect, TACO): `{"inputs": [...], "outputs": [...]}`.
-GURU, LeetCode and function calls (HumanEval and MBPP too): `{"functional": "assert …"}`, perhaps with a `prefix`
-(code that the task gives, and that a solution may lean on) and an `entry_point` (the name that a solution defines).
+GURU, LeetCode and function calls (HumanEval and MBPP too): `{"functional": "assert …"}`, optionally with a `prefix`
+(code provided by the task, which a solution may use) and an `entry_point` (the name that a solution defines).
 As published by TACO, APPS and PRIME: `{"fn_name": …, "inputs": [[argument, …], …], "outputs": [...]}`.
 As published by LiveCodeBench: `[{"testtype": "stdin" or "functional", "input", "output", "metadata"}, …]`.
-As published by PrimeIntellect: `[{"type": "stdin_stdout" or "function_call", "fn_name", "input", "output"},
-…]`.
+As published by PrimeIntellect: `[{"type": "stdin_stdout" or "function_call", "fn_name", "input", "output"}, …]`.
 """
 
 from __future__ import annotations
@@ -19,12 +18,12 @@ from typing import Any
 
 
 class BrokenTestsError(ValueError):
-    """The task's tests can't be used: the data is at fault, not the completion."""
+    """The task's tests are unusable: the data is at fault, not the completion."""
 
 
 @dataclass(frozen=True, slots=True)
 class StdioTests:
-    """A script's standard inputs and the outputs that they must give."""
+    """Standard inputs of a script and the outputs they must produce."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -34,9 +33,9 @@ class StdioTests:
 class CallTests:
     """Python test code that calls the solution.
 
-    source: the tests; `_PLACE` in it stands for the function's name, which may be a method of `Solution`.
-    prefix: the task's own code, for the solution and for the tests.
-    names: what the task says the solution defines, if it says so.
+    source: the tests; `_PLACE` in them stands for the function's name, which may be a method of `Solution`.
+    prefix: the task's own code, for both the solution and the tests.
+    names: the names that the task says the solution defines, if any.
     """
 
     source: str
@@ -45,7 +44,7 @@ class CallTests:
     names: tuple[str, ...] = ()
 
     def for_solution(self, solution: str) -> str:
-        """The test code for this solution's shape."""
+        """The test code, adapted to the form of this solution."""
         if self.function is None:
             return self.source
         method = re.search(r"^class Solution\b", solution, re.MULTILINE)
@@ -54,7 +53,7 @@ class CallTests:
 
 
 _PLACE = "__the_function__"
-# The comparison that GURU's own function-call tests use, with lists and tuples alike, less its absolute tolerance.
+# The comparison in GURU's own function-call tests, treating lists and tuples alike, without its absolute tolerance.
 _CALLS = """\
 import math
 
@@ -80,7 +79,7 @@ def parse(answer: str) -> StdioTests | CallTests:
     """The tests in a task's answer.
 
     Raises:
-        BrokenTestsError: not JSON, or none of the known formats; says what was found.
+        BrokenTestsError: not JSON, or not in a known format; says what was found.
     """
     try:
         data = json.loads(answer)

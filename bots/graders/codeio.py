@@ -1,8 +1,8 @@
-r"""Predicted inputs and outputs of a program as JSON: CodeI/O, as GURU has it (`simulation__codeio`).
+r"""Predicted inputs and outputs of a program as JSON: CodeI/O, as in GURU (`simulation__codeio`).
 
-The answer is `"output": VALUE` or `"input": VALUE`. The completion's value stands in a box, in a fenced block or in
-answer tags, with that key or without it. Values are compared as JSON: integers exactly, other numbers to a relative
-1e-6, objects in any order of their keys, lists in theirs. As in GURU, an input is right if it is the recorded one.
+The answer is `"output": VALUE` or `"input": VALUE`. The completion gives its value in a box, a fenced block or answer
+tags, with or without that key. Values are compared as JSON: integers exactly, other numbers to a relative 1e-6, objects
+in any key order, lists in order. As in GURU, an input is right only if it equals the recorded one.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ from typing import Any
 from bots.graders.base import Grade
 from bots.graders.extract import after_thinking, boxed, last_fenced, tagged
 
-_LONGEST = 100_000  # characters of a value
-_TRIES = 20  # places of an unmarked text where a value may begin
+_LONGEST = 100_000  # maximum length of a value, in characters
+_TRIES = 20  # positions in an unmarked text where a value may start
 _TOLERANCE = 1e-6
 _NOTHING: Any = object()
 _UNREADABLE = (ValueError, SyntaxError, TypeError, RecursionError, MemoryError)
 
 
 def grade(prompt: str, answer: str, completion: str) -> Grade:
-    """1 if the completion's value is the answer's.
+    """1 if the completion's value equals the answer's.
 
-    Raises ValueError: the answer is no JSON value with its key.
+    Raises ValueError if the answer is not a JSON value with its key.
     """
     key, right = _right(answer)
     said = _said(completion, key)
@@ -40,7 +40,7 @@ def grade(prompt: str, answer: str, completion: str) -> Grade:
 
 
 def as_completion(answer: str) -> str:
-    """The answer as the prompt asks for it."""
+    """The answer in the form that the prompt asks for."""
     return f"```json\n{answer}\n```"
 
 
@@ -66,7 +66,7 @@ def _said(completion: str, key: str) -> Any:
 
 
 def _value(text: str, key: str) -> Any:
-    """The value that a marked text holds, with its key, within braces, in a fence, or bare."""
+    """The value in a marked text: with its key, in braces, in a fence, or bare."""
     if len(text) > _LONGEST:
         return _NOTHING
     inner = last_fenced(text)
@@ -87,7 +87,7 @@ def _value(text: str, key: str) -> Any:
 
 
 def _load(text: str) -> Any:
-    """A JSON value, or a Python one (`True`, quotes of the other kind). A key that comes twice is refused."""
+    """A JSON value, or a Python one (`True`, the other kind of quotes). Duplicate keys are refused."""
     try:
         return json.loads(text, object_pairs_hook=_once)
     except json.JSONDecodeError:
@@ -112,7 +112,7 @@ def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _last_keyed(text: str, key: str) -> Any:
-    """The value after the last `"key":` that is not itself within such a value."""
+    """The value after the last `"key":` that is not itself inside such a value."""
     found: Any = _NOTHING
     decoder = json.JSONDecoder(object_pairs_hook=_once)
     mark, start = f'"{key}"', 0
@@ -134,7 +134,7 @@ def _last_keyed(text: str, key: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    """A text that spells out an object, a list or a truth value as what it spells; tuples as lists."""
+    """Parse a text that spells out an object, a list or a truth value; turn tuples into lists."""
     if isinstance(value, str):
         text = value.strip()
         if text[:1] + text[-1:] in ("{}", "[]"):
@@ -169,8 +169,8 @@ def _same_number(right: float, said: float) -> bool:
     if right != right or said != said:
         return right != right and said != said
     if isinstance(right, int):
-        return said == right  # 3.0 will do for 3
+        return said == right  # 3.0 counts as 3
     try:
         return right == said or math.isclose(right, said, rel_tol=_TOLERANCE, abs_tol=0.0)
-    except OverflowError:  # an integer beyond every float
+    except OverflowError:  # an integer too large for a float
         return False

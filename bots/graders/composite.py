@@ -1,4 +1,4 @@
-"""Rewards made of several graders by weight, written as a grader's name: `0.9*math + 0.1*format_boxed`."""
+"""Weighted sums of graders, written as a grader's name: `0.9*math + 0.1*format_boxed`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ _TERM = re.compile(r"\s*([0-9]*\.?[0-9]+)\s*\*\s*([A-Za-z_][\w.:]*)\s*")
 
 @dataclass(frozen=True)
 class Composite:
-    """The weighted mean of graders: `parts` are (weight, name, grader), the weights sum to 1.
+    """The weighted mean of graders: `parts` are (weight, name, grader); the weights sum to 1.
 
-    If one grader fails, the sample is ungraded: a reward without a part would be another reward.
+    If one grader fails, the sample is ungraded: a reward without one of its parts would not be comparable.
     """
 
     parts: tuple[tuple[float, str, Grader], ...]
@@ -27,11 +27,11 @@ class Composite:
         ]
         reward = math.fsum(weight * grade.reward for weight, _, grade in grades)
         reason = "; ".join(f"{name} {grade.reward:g} ({grade.reason})" for _, name, grade in grades)
-        return Grade(min(1.0, reward), reason)  # rounding may carry the sum over 1
+        return Grade(min(1.0, reward), reason)  # rounding may push the sum above 1
 
 
 def _checked(name: str, verdict: Grade | float) -> Grade:
-    """A part's verdict, also where it is a bare reward. Raises ValueError for a reward outside [0, 1]."""
+    """A part's verdict, which may also be a bare reward. Raises ValueError for a reward outside [0, 1]."""
     grade = verdict if isinstance(verdict, Grade) else Grade(float(verdict), "")
     if not 0 <= grade.reward <= 1:
         raise ValueError(f"{name} gave the reward {grade.reward}, not one in [0, 1]")
@@ -39,11 +39,11 @@ def _checked(name: str, verdict: Grade | float) -> Grade:
 
 
 def parse(name: str) -> list[tuple[float, str]] | None:
-    """The (weight, grader's name) pairs of a composite's name; None if it is no composite.
+    """The (weight, grader's name) pairs of a composite's name; None if it is not a composite.
 
     Raises:
-        ValueError: it looks like one, but a term is garbled, a weight is not positive, a grader comes twice,
-            or the weights don't sum to 1.
+        ValueError: it looks like a composite, but a term is malformed, a weight is not positive, a grader appears
+            twice, or the weights don't sum to 1.
     """
     if "*" not in name:
         return None

@@ -1,4 +1,4 @@
-"""Checks that every grader must pass. The author of one runs them in a test file:
+"""Checks that every grader must pass. Its author runs them in a test file:
 
 import pytest
 from bots.graders.conformance import CHECKS, Example
@@ -33,13 +33,13 @@ HOSTILE = (
     "```python\n" + "x = 1\n" * 500,
     "ещё одно число ٣ 七 ½ 🙂",
 )
-"""Completions that a model writes sooner or later; none of them is right."""
+"""Completions that a model writes sooner or later. None of them is right."""
 LONGEST_REASON = 500
 
 
 @dataclass(frozen=True)
 class Example:
-    """A task for the grader called `name`, with a completion that is right and one that is wrong."""
+    """A task for the grader called `name`, with one right and one wrong completion."""
 
     name: str
     prompt: str
@@ -48,7 +48,7 @@ class Example:
     wrong: str
 
     def grade(self, completion: str) -> Grade:
-        """The verdict on a completion, checked for its form."""
+        """Grade a completion and check the form of the verdict."""
         grade = resolve(self.name)(self.prompt, self.answer, completion)
         shown = completion[:40]
         if not isinstance(grade, Grade):
@@ -68,7 +68,7 @@ class Example:
 
 
 def check_right_beats_wrong(example: Example) -> None:
-    """The right completion gets more than the wrong one."""
+    """The right completion gets a higher reward than the wrong one."""
     right, wrong = example.grade(example.right).reward, example.grade(example.wrong).reward
     if right <= wrong:
         raise AssertionError(
@@ -77,7 +77,7 @@ def check_right_beats_wrong(example: Example) -> None:
 
 
 def check_hostile_completions(example: Example) -> None:
-    """No completion makes the grader raise, and none of these gets as much as the right one."""
+    """No completion makes the grader raise, and no hostile completion scores as high as the right one."""
     best = example.grade(example.right).reward
     for completion in HOSTILE:
         if (reward := example.grade(completion).reward) >= best:
@@ -87,7 +87,7 @@ def check_hostile_completions(example: Example) -> None:
 
 
 def check_same_verdict_twice(example: Example) -> None:
-    """The verdict depends on the arguments alone."""
+    """The verdict depends only on the arguments."""
     for completion in (example.right, example.wrong):
         if example.grade(completion) != example.grade(completion):
             raise AssertionError(f"{example.name} grades the same completion differently the second time")

@@ -1,9 +1,9 @@
-"""Predicted inputs and outputs of a Python function `f`: CRUXEval, as GURU has it (`simulation__cruxeval-i`, `-o`).
+"""Predicted inputs and outputs of a Python function `f`: CRUXEval, as in GURU (`simulation__cruxeval-i`, `-o`).
 
-The answer is `{"functional": SOURCE}`. The prompt ends in the assertion to complete: `assert f(??) == OUTPUT` or
-`assert f(INPUT) == ??`. A completion gives the whole assertion in a fenced block, or its missing part in a box or
-tags. Only literals are taken from it: they and the task's own function are put together in the sandbox, and nothing
-that a model wrote is run. Any input that gives the output is right.
+The answer is `{"functional": SOURCE}`. The prompt ends with the assertion to complete: `assert f(??) == OUTPUT` or
+`assert f(INPUT) == ??`. A completion gives the whole assertion in a fenced block, or the missing part in a box or tags.
+Only literals are taken from it. They and the task's own function are combined in the sandbox, and no model-written code
+is run. Any input that produces the output is right.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ preflight = code.preflight
 
 _ASKED = re.compile(r"^assert f\(.*$", re.MULTILINE)
 _INPUT, _OUTPUT = "assert f(??) == ", ") == ??"
-_LONGEST = 20_000  # characters of an assertion
+_LONGEST = 20_000  # maximum length of an assertion, in characters
 _MOST_REPEATS = 1000  # in "a" * 5
 _EMPTY = {"set", "dict", "list", "tuple", "frozenset", "bytes", "bytearray"}
 _OF_ONE = {"set", "frozenset", "list", "tuple", "float", "bytes", "bytearray"}
@@ -31,7 +31,7 @@ _UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 @dataclass(frozen=True, slots=True)
 class _Task:
-    """given: the arguments' source, None where they are asked for. expected: the result's, None where it is."""
+    """given: source of the arguments, None if they are the question. expected: source of the result, likewise."""
 
     source: str
     given: str | None
@@ -42,7 +42,7 @@ def grade(prompt: str, answer: str, completion: str) -> Grade:
     """1 if the completed assertion is the prompt's and holds.
 
     Raises:
-        BrokenTestsError: no function in the answer, no assertion to complete in the prompt, or one that can't be run.
+        BrokenTestsError: the answer has no function, or the prompt no assertion to complete, or it can't be run.
         SandboxFaultError, SandboxUnavailableError: nothing could be run.
     """
     task = _task(prompt, answer)
@@ -60,7 +60,7 @@ def grade(prompt: str, answer: str, completion: str) -> Grade:
 
 
 def as_completion(answer: str, prompt: str) -> str | None:
-    """The assertion with what `f` returns; None where an input is asked for, which only a search would find."""
+    """The assertion with `f`'s result filled in; None if an input is asked for, which would take a search."""
     task = _task(prompt, answer)
     if task.given is None:
         return None
@@ -89,7 +89,7 @@ def _task(prompt: str, answer: str) -> _Task:
 
 
 def _said(task: _Task, completion: str) -> tuple[str, str] | None:
-    """The source of the arguments and of the result that the completion claims; None where it claims neither."""
+    """The source of the arguments and of the result in the completion; None if it gives neither."""
     text = after_thinking(completion)
     marked = next(
         (one for one in (last_fenced(text), tagged(text), boxed(text), last_line(text)) if one), None
@@ -135,12 +135,12 @@ def _is_call_of_f(node: ast.expr) -> bool:
 
 
 def _alike(one: str, other: str) -> bool:
-    """Whether two lists of arguments, or two values, are the same source but for its spelling."""
+    """Whether two argument lists, or two values, have the same source apart from formatting."""
     return ast.dump(ast.parse(f"f({one})")) == ast.dump(ast.parse(f"f({other})"))
 
 
 def _literal(node: ast.expr) -> bool:
-    """Whether to evaluate this is harmless: constants, containers of them, `set()`, `float("inf")`, `"a" * 5`."""
+    """Whether this is safe to evaluate: constants, containers of them, `set()`, `float("inf")`, `"a" * 5`."""
     match node:
         case ast.Constant():
             return True

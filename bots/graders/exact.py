@@ -1,4 +1,4 @@
-"""The final answer, word for word: only case, blanks, quotes and a full stop around it do not count."""
+"""Compares the final answer word for word, ignoring only case, blanks, surrounding quotes and a final full stop."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def grade(prompt: str, answer: str, completion: str) -> Grade:
 
 
 def plain(text: str, *, fold: bool = True) -> str:
-    """One spelling for what should be the same:
+    """Normalise a text so that equal answers have equal spellings.
 
-    Unicode form, case (unless `fold` is False), blanks, surrounding quotes, final stop.
+    Normalises Unicode form, case (unless `fold` is False), blanks, surrounding quotes and the final full stop.
     """
-    # Raised and lowered digits keep their place: 10² is not 102.
+    # Superscript and subscript digits stay apart: 10² is not 102.
     text = unicodedata.normalize("NFKC", _SCRIPTS.sub(_script, text))
     text = " ".join(text.split())
     if fold:
         text = text.casefold()
-    # Positions, not copies: a thousand wrappers cost one look each.
+    # Positions instead of copies: a thousand wrappers cost one look each.
     start, end = 0, len(text)
     before = (-1, -1)
     while before != (start, end):

@@ -1,4 +1,4 @@
-r"""Where a completion says its final answer: in \boxed{}, in answer tags, or after "the answer is"."""
+r"""Finds a completion's final answer: in \boxed{}, in answer tags, or after "the answer is"."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ _TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*(?=[{\s])")
 _BOXED_BARE = re.compile(r"\\boxed\s+([^\s${}]+)")
 _PHRASE = re.compile(
-    # Possessive: blanks that two quantifiers may share would be tried in every split.
+    # Possessive quantifiers: blanks that two quantifiers could share would be tried in every split.
     r"(?:(?:final|correct)\s++answer|answer)\**+\s*+(?:is|are|:|=)\s*+:?+\**+\s*+(.+)|^####\s*+(.+)",
     re.IGNORECASE | re.MULTILINE,
 )
 _LANGUAGE = re.compile(r"[ \t]*([\w+-]*)")
 
-# A completion of nothing but open boxes must not cost a quadratic search.
+# A completion of nothing but open boxes must not cause a quadratic search.
 _BOXES = 20
 _LONGEST = 20_000
 
 
 def after_thinking(completion: str) -> str:
-    """What follows the last `</think>`; all of it where there is none."""
+    """The text after the last `</think>`; the whole text without one."""
     return completion.rpartition("</think>")[2]
 
 
@@ -54,8 +54,8 @@ def boxed(text: str) -> str | None:
 
 
 def final_answer(completion: str) -> str | None:
-    r"""The marked answer: the last `<answer>…</answer>` (a box within counts), else the last `\boxed{}`, else
-    the last "the answer is …", "Answer: …" or "#### …", up to the end of its line. None if nothing is marked.
+    r"""The marked answer, or None: the last `<answer>…</answer>` (a box inside it counts), else the last `\boxed{}`,
+    else the last "the answer is …", "Answer: …" or "#### …", up to the end of its line.
     """
     text = after_thinking(completion)
     inside = tagged(text)
@@ -72,13 +72,13 @@ def final_answer(completion: str) -> str | None:
 
 
 def last_line(completion: str) -> str | None:
-    """The last line with anything on it, stripped."""
+    """The last non-blank line, stripped."""
     lines = after_thinking(completion).strip().splitlines()
     return lines[-1].strip() if lines else None
 
 
 def fenced(text: str) -> Iterator[tuple[str, str]]:
-    """(language, body) of each fenced block that is closed. One look at each line, however many are opened."""
+    """(language, body) of each closed fenced block. Looks at each line once, however many blocks are opened."""
     language: str | None = None
     body: list[str] = []
     for line in text.split("\n"):
@@ -94,7 +94,7 @@ def fenced(text: str) -> Iterator[tuple[str, str]]:
 
 
 def last_fenced(text: str) -> str | None:
-    """The body of the last fenced block that is closed, also one within a line (```json {"a": 1}```), stripped."""
+    """The body of the last closed fenced block, including one within a line (```json {"a": 1}```), stripped."""
     parts = text.split("```")
     if len(parts) < 3:
         return None
@@ -104,7 +104,7 @@ def last_fenced(text: str) -> str | None:
 
 
 def _sentence(text: str) -> str:
-    """Without what closes a sentence; a decimal point stays."""
+    """The text without sentence-ending punctuation; a decimal point stays."""
     text = re.split(r"(?<=[^\s.])\.\s++(?=[A-Z])", text.strip(), maxsplit=1)[0]
     return text.strip().strip("*_ ").rstrip(".").strip("*_ ").strip()
 

@@ -1,7 +1,4 @@
-"""Whether a completion has the wanted form.
-
-For a small share of a composite reward, beside the correctness.
-"""
+"""Checks the form of a completion, for a small share of a composite reward."""
 
 from __future__ import annotations
 
@@ -21,7 +18,7 @@ def grade_answer_tags(prompt: str, answer: str, completion: str) -> Grade:
 
 
 def grade_think(prompt: str, answer: str, completion: str) -> Grade:
-    """1 if the completion is one thought that is closed by `</think>`, and something after it.
+    """1 if the completion is one thought closed by `</think>`, followed by some text.
 
     `<think>` itself may be missing: many chat templates put it into the prompt.
     """

@@ -1,4 +1,4 @@
-r"""A reference answer written as a completion that must be right: the quickest way to find tasks nobody can solve."""
+r"""Turns a reference answer into a completion that must be right: the quickest way to find unsolvable tasks."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from bots.graders import any_of, composite
 from bots.graders.registry import resolve
 
 HOOK = "as_completion"
-"""A grader's module may have this function, from an answer, or an answer and a prompt, to a right completion.
+"""Optional function in a grader's module that turns an answer, or an answer and a prompt, into a right completion.
 
-None: there is none to be had.
+It returns None if it can't construct one.
 """
 
 
@@ -37,17 +37,17 @@ _FORMS: dict[str, Callable[[str], str | None]] = {
     "reasoning_gym": _entry,
     "lab_math": lambda answer: f";{answer}",
     "lab_logic": lambda answer: f",{answer}",
-    # Their answers are tests, not programs.
+    # For these, the answer holds tests, not a program.
     "code": lambda answer: None,
     "lab_code": lambda answer: None,
 }
 
 
 def gold_completion(grader: str, answer: str, solution: str | None = None, prompt: str = "") -> str | None:
-    """A completion that says `answer`, as the grader wants it; None where the answer does not tell one.
+    """A completion with `answer` in the form that the grader expects; None if the answer does not give one.
 
-    solution: a program that passes the tests, where the task's data set has one.
-    A weighted sum of graders gets what its parts ask for together.
+    solution: a program that passes the tests, if the task's data set has one.
+    For a weighted sum of graders, the completion satisfies all parts together.
     """
     parts = composite.parse(grader)
     if parts is None:

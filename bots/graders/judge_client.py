@@ -1,4 +1,4 @@
-"""Questions to a judge over HTTP: bounded in time, remembered, counted. Safe to use from many threads."""
+"""Queries a judge over HTTP: bounded in time, cached, counted. Safe to use from many threads."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ class JudgeError(RuntimeError):
 
 
 class _TryAgainError(JudgeError):
-    """A fault that may pass."""
+    """A failure that may be temporary."""
 
 
 class JudgeClient:
     """Asks one model on one server whether two answers are the same.
 
     url: of the API, for example http://127.0.0.1:8000/v1. rubric: the prompt, with `{question}`, `{reference}`,
-    `{answer}` and perhaps `{mark}` in it. timeout_s: of one attempt, from connecting to the last byte.
-    remembered: verdicts that are kept; the least recently used is dropped. body: laid over the request.
+    `{answer}` and optionally `{mark}` in it. timeout_s: for one attempt, from connecting to the last byte.
+    remembered: number of verdicts kept; the least recently used one is dropped. body: merged over the request.
 
-    Raises ValueError for a URL that is none.
+    Raises ValueError for an invalid URL.
     """
 
     def __init__(
@@ -66,16 +66,16 @@ class JudgeClient:
         self._counts = dict.fromkeys(("asked", "cached", "retries", "failures", "undecided"), 0)
 
     def counts(self) -> dict[str, float]:
-        """judge_asked: questions sent. judge_cached: answered from memory. judge_retries, judge_failures: attempts that
-        were repeated, questions without a reply. judge_undecided: replies that decide nothing.
+        """judge_asked: questions sent. judge_cached: answered from memory. judge_retries: repeated attempts.
+        judge_failures: questions without a reply. judge_undecided: replies without a decision.
         """
         with self._lock:
             return {f"judge_{name}": float(count) for name, count in self._counts.items()}
 
     def ask(self, question: str, reference: str, answer: str) -> bool | None:
-        """Whether the answer is the reference's; None if the judge replied without deciding.
+        """Whether the answer matches the reference; None if the judge replied without deciding.
 
-        The same question is asked once, also while its reply is on the way. Raises JudgeError; that is not remembered.
+        A repeated question is sent only once, even while its reply is pending. Raises JudgeError, which is not cached.
         """
         digest = hashlib.sha256(json.dumps([question, reference, answer]).encode()).digest()
         with self._lock:
@@ -101,7 +101,7 @@ class JudgeClient:
         return verdict
 
     def _ask(self, question: str, reference: str, answer: str, digest: bytes) -> bool | None:
-        # The mark can't be foreseen by the answer that stands between it.
+        # An answer placed between two marks can't predict them.
         values = {
             "question": question,
             "reference": reference,
@@ -130,12 +130,12 @@ class JudgeClient:
             self._counts[name] += 1
 
     def _post(self, request: bytes) -> dict[str, Any]:
-        """The server's reply. A deadline for all of it: a server that sends a byte now and then holds nobody up."""
+        """The server's reply. One deadline covers it all, so a server that sends a byte now and then blocks nobody."""
         deadline = time.monotonic() + self._timeout_s
         connection = self._kind(self._host, self._port, timeout=self._timeout_s)
         try:
             connection.connect()
-            # `sock` is detached from the connection when the reply ends it, so it is kept here.
+            # `sock` is detached from the connection when the reply ends it, so keep it here.
             socket = connection.sock
             connection.request("POST", self._path, request, self._headers)
             socket.settimeout(max(0.001, deadline - time.monotonic()))

@@ -1,9 +1,8 @@
-"""Logic puzzles as GURU has them: orderings, zebra grids, graph searches, ARC grids.
+"""Logic puzzles as in GURU: orderings, zebra grids, graph searches, ARC grids.
 
-The right answer's shape says which it is: a list of names is an ordering, an object with `header` and
-`rows` a zebra puzzle, a list of lists of integers an ARC grid, anything else a word. Answers stand in
-`<answer>` tags (or a box). A zebra puzzle earns the share of its cells that are right, as in GURU; the
-others earn 1 or 0.
+The form of the reference answer tells which it is: a list of names is an ordering, an object with `header` and `rows` a
+zebra puzzle, a list of lists of integers an ARC grid, anything else a word. Answers stand in `<answer>` tags (or a
+box). A zebra puzzle earns the share of its cells that are right, as in GURU; the others earn 1 or 0.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ _QUOTES = "\"'`“”‘’"
 
 
 def grade(prompt: str, answer: str, completion: str) -> Grade:
-    """See the module's description."""
+    """See the module docstring."""
     right = _right(answer)
     said = final_answer(completion)
     if said is None:
@@ -58,12 +57,12 @@ def _right(answer: str) -> Any:
 
 
 def _parse(text: str) -> Any:
-    """A JSON or Python value, or None if it is neither."""
+    """A JSON or Python value, or None."""
     for read in (json.loads, ast.literal_eval):
         try:
             return read(text)
         except (ValueError, SyntaxError, TypeError, RecursionError, MemoryError):
-            continue  # MemoryError is what Python's parser raises for too deep a nesting
+            continue  # Python's parser raises MemoryError if the nesting is too deep
     return None
 
 
@@ -97,12 +96,12 @@ def _grade_zebra(right: dict[str, Any], said: str) -> Grade:
         for row, given in zip(expected, rows, strict=False)
         for cell, column in zip(row, columns, strict=True)
     )
-    cells = max(len(rows), len(expected)) * len(expected[0])  # rows too many dilute the share
+    cells = max(len(rows), len(expected)) * len(expected[0])  # extra rows dilute the share
     return Grade(hits / cells, "right" if hits == cells else f"{hits} of {cells} cells are right")
 
 
 def _columns(right: Any, said: Any, count: int) -> list[int]:
-    """Where the right answer's columns are in the said one, which may have them in another order."""
+    """Positions of the right answer's columns in the given one, which may order them differently."""
     if isinstance(right, list) and isinstance(said, list):
         wanted, given = [_word(str(name)) for name in right], [_word(str(name)) for name in said]
         if len(set(given)) == len(given) and sorted(wanted) == sorted(given):
@@ -113,7 +112,7 @@ def _columns(right: Any, said: Any, count: int) -> list[int]:
 def _grade_grid(right: list[list[Any]], said: str) -> Grade:
     value = _parse(_grid_text(said))
     if not isinstance(value, list):
-        # A grid drawn with blanks: rows of digits.
+        # A grid written with blanks: rows of digits.
         lines = [line.split() for line in said.strip().splitlines() if line.strip()]
         value = [[int(cell) for cell in line] for line in lines] if _all_digits(lines) else None
     if not (isinstance(value, list) and value and all(isinstance(row, list) for row in value)):
@@ -129,7 +128,7 @@ def _grade_grid(right: list[list[Any]], said: str) -> Grade:
 
 
 def _grid_text(said: str) -> str:
-    """From the first `[[` to the last `]]`; all of it where there are none. One look at each character."""
+    """The text from the first `[[` to the last `]]`; all of it without them. Looks at each character once."""
     start = _GRID_START.search(said)
     end = max((match.end() for match in _GRID_END.finditer(said)), default=-1)
     return said[start.start() : end + 1] if start and start.start() < end else said

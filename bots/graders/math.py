@@ -1,10 +1,9 @@
 r"""Mathematical answers, compared as mathematics (math-verify), not as text.
 
-What is compared is the marked answer (`\boxed{}`, `<answer>`, "the answer is …"), or else the last formula
-or number. Before math-verify sees it, spellings that it reads wrongly are put right (`1e3`, `1 1/2`,
-`sqrt(2)`, plain words). math-verify's own time limits are off, since they need signals and the main thread:
-the grading process is bounded from outside, and towers of powers that would take for ever are not evaluated
-at all.
+The marked answer (`\boxed{}`, `<answer>`, "the answer is …") is compared, or else the last formula or number. Spellings
+that math-verify misreads (`1e3`, `1 1/2`, `sqrt(2)`, plain words) are corrected first. math-verify's own time limits
+are off, since they need signals and the main thread. Instead, the grading process is bounded from outside, and towers
+of powers that would take forever are not evaluated at all.
 """
 
 from __future__ import annotations
@@ -37,7 +36,7 @@ from bots.graders.math_text import (
 )
 from bots.graders.math_units import same_units
 
-logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it reports every unreadable answer as an error
+logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it logs every unreadable answer as an error
 
 _FORMULA = re.compile(r"\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _NUMBER = re.compile(
@@ -45,8 +44,8 @@ _NUMBER = re.compile(
     r"|(?<!\w)[-−]?\.\d+"
 )
 _NO_CHOICE = re.compile(r",|=|\\|^\s*[a-z]\s*$")
-_TAIL = 2000  # characters in which an unmarked answer is looked for
-_LONGEST = 400  # characters of an answer, or four times the right one's
+_TAIL = 2000  # characters at the end in which an unmarked answer is searched
+_LONGEST = 400  # maximum length of an answer in characters, or four times the right one's
 
 
 def grade(prompt: str, answer: str, completion: str) -> Grade:
@@ -70,12 +69,12 @@ def grade(prompt: str, answer: str, completion: str) -> Grade:
 def same(right: str, said: str) -> bool:
     """Whether two written answers are the same.
 
-    `right` decides how it is read: as a choice, words, or mathematics.
+    `right` decides how they are read: as a choice, words, or mathematics.
     """
     if same_text(right, said):
         return True
     letter = choice(right)
-    # "(a,b)=(1,2)" and the imaginary unit begin as a choice does.
+    # "(a,b)=(1,2)" and the imaginary unit start like a choice.
     if letter is not None and len(right.strip()) <= 12 and not _NO_CHOICE.search(right):
         return choice(said) == letter
     if len(said) > max(_LONGEST, 4 * len(right)):
@@ -97,7 +96,7 @@ def same(right: str, said: str) -> bool:
         return verdict
     if right_text == said_text:
         return same_units(right, said)
-    # As formulas, words are products of letters: "listen" would equal "silent".
+    # As a formula, a word is a product of letters: "listen" would equal "silent".
     if is_words(right_text) or is_words(said_text):
         return plain(right_text) == plain(said_text)
     if not comparable:
@@ -112,31 +111,31 @@ def same(right: str, said: str) -> bool:
         return False
     if "%" in right_text and "%" not in said_text:
         bare = right_text.replace("\\%", "").replace("%", "").strip()
-        if same(bare, said_text):  # asked for percent, a bare number is meant as such
+        if same(bare, said_text):  # if a percentage is asked for, a bare number means percent
             return True
     if has_ellipsis(right_text) or has_ellipsis(said_text):
-        return without_gaps(right_text) == without_gaps(said_text)  # what is left out can't be compared
+        return without_gaps(right_text) == without_gaps(said_text)  # omitted parts can't be compared
     expected, given = _parse(right_text), _parse(said_text)
     if not (expected and given):
         return False
     if not verify(expected, given, timeout_seconds=None):
         return confirmed(unassigned(expected[0]), unassigned(given[0]))
-    percent = "%" in right_text or "%" in said_text  # there math-verify compares in a way of its own
+    percent = "%" in right_text or "%" in said_text  # math-verify compares percentages in its own way
     return percent or not refuted(unassigned(expected[0]), unassigned(given[0]))
 
 
 def unassigned(value: Any) -> Any:
-    """The right-hand side of `x = 5`, anything else as it is."""
+    """The right-hand side of `x = 5`; anything else unchanged."""
     is_assignment = isinstance(value, sympy.Eq) and value.lhs.is_Symbol
     return value.rhs if is_assignment else value
 
 
-# math-verify reads `e` and `i` now as constants, now as variables, real or not.
+# math-verify reads `e` and `i` sometimes as constants, sometimes as variables, real or not.
 _CONSTANTS = {"e": sympy.E, "i": sympy.I}
 
 
 def warm() -> None:
-    """Pay what the first comparison costs (parser tables, sympy's caches), so that the first graded answer doesn't."""
+    """Pay the cost of the first comparison (parser tables, sympy's caches) now, before the first grade."""
     for right, said in (
         (r"\frac{1}{2}", "0.5"),
         (r"\sqrt{2}+x", "x+2^{1/2}"),

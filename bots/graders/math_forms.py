@@ -1,4 +1,4 @@
-r"""Answers that math-verify has no form for: times of day, and solution sets as inequalities or as intervals."""
+r"""Answer forms that math-verify lacks: times of day, and solution sets as inequalities or intervals."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import sympy
 from bots.graders.math_refute import confirmed
 
 Parse = Callable[[str], Any]
-"""From LaTeX to what math-verify makes of it: a list that begins with a sympy value, or an empty one."""
+"""From LaTeX to math-verify's result: a list that starts with a sympy value, or an empty one."""
 
 _TIME = re.compile(
     r"(\d{1,2})(?::(\d\d))?(?::(\d\d))?\s*(?:([ap])\s*\.?\s*m\b\.?|(noon|midnight))?(?:\s*o'clock)?"
@@ -48,7 +48,7 @@ _SIDE = re.compile(r"[-+*/^<>]|\\(?:d?frac|sqrt|cdot|times)")
 
 
 def same_time(right: str, said: str) -> bool | None:
-    """Whether both are the same time of day; None if `right` is none, or may as well be a ratio.
+    """Whether both are the same time of day; None if `right` is not a time, or could be a ratio.
 
     A missing a.m. or p.m. is forgiven.
     """
@@ -59,7 +59,7 @@ def same_time(right: str, said: str) -> bool | None:
     if other is not None:
         (clock, half), (given, given_half) = one, other
         same = clock == given if (half is None) == (given_half is None) else clock % 720 == given % 720
-        if half is None or given_half is None:  # "22:30" names its half of the day too
+        if half is None or given_half is None:  # "22:30" also implies its half of the day
             same = same and (max(clock, given) < 780 or clock == given)
         if same:
             return True
@@ -90,9 +90,9 @@ def _unwrapped(text: str) -> str:
 
 
 def same_solutions(right: str, said: str, parse: Parse) -> bool | None:
-    """Whether two sets of real numbers are the same, one of which is written with inequalities or as a union.
+    """Whether two sets of real numbers are the same, if one is written with inequalities or as a union.
 
-    None where that is not what `right` is.
+    None if `right` is not such a set.
     """
     right, said = _signs(right), _signs(said)
     if not (_RELATION.search(right + said) or _OR.search(right + said)):
@@ -111,7 +111,7 @@ def same_solutions(right: str, said: str, parse: Parse) -> bool | None:
 
 
 def one_sided(right: str, said: str) -> bool:
-    """Whether one is an equation and the other not one of its sides' values: `x+y=1` is not 1, though `x=1` is."""
+    """Whether one is an equation and the other is not the value of one of its sides: `x+y=1` is not 1, but `x=1` is."""
     sides = [text.split("=") for text in (right, said)]
     if len(sides[0]) == len(sides[1]):
         return False

@@ -1,8 +1,8 @@
-"""A second look at what math-verify says: its tolerance is absolute, so that to it 2^-99 is 2^-98, and its symbols are
-any complex numbers, so that √(1/n) is not 1/√n.
+"""Double-checks math-verify. Its tolerance is absolute, so it takes 2^-99 for 2^-98. Its symbols are arbitrary complex
+numbers, so it does not take √(1/n) for 1/√n.
 
-Both values are evaluated to 60 digits, symbols at fixed rational points, and must agree relatively: exact ones to
-1e-40, decimal ones to 1e-6. What can't be evaluated is neither refuted nor confirmed.
+Both values are evaluated to 60 digits, with symbols at fixed rational points, and must agree relatively: exact values
+to 1e-40, decimal ones to 1e-6. Values that can't be evaluated are neither refuted nor confirmed.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _EXACT, _DECIMAL = sympy.Float("1e-40", _DIGITS), sympy.Float("1e-6", _DIGITS)
 
 
 def refuted(right: Any, said: Any) -> bool:
-    """Whether two sympy values differ for certain. Tuples, sets, intervals and matrices differ where a part does."""
+    """Whether two sympy values certainly differ. Tuples, sets, intervals and matrices differ if any part does."""
     if isinstance(right, sympy.MatrixBase) and isinstance(said, sympy.MatrixBase):
         parts = list(zip(right, said, strict=False))
         return right.shape != said.shape or any(refuted(one, other) for one, other in parts)
@@ -37,16 +37,16 @@ def refuted(right: Any, said: Any) -> bool:
 
 
 def confirmed(right: Any, said: Any) -> bool:
-    """Whether two sympy values are the same at every point that is tried, symbols being real numbers.
+    """Whether two sympy values are equal at every point tried, with real symbols.
 
-    With a symbol, both must be real and equal where all symbols are positive, and equal wherever else both are real.
+    With a symbol, both must be real and equal if all symbols are positive, and equal wherever else both are real.
     """
     if isinstance(right, sympy.Tuple) and isinstance(said, sympy.Tuple):
         return len(right) == len(said) and all(map(confirmed, right, said))
     if not (isinstance(right, sympy.Expr) and isinstance(said, sympy.Expr)):
         return False
     if right.has(sympy.Float) or said.has(sympy.Float):
-        return False  # how near is near enough, math-verify has said
+        return False  # math-verify has already applied its tolerance
     symbols = sorted(right.free_symbols | said.free_symbols, key=str)
     if right.free_symbols != said.free_symbols or max(right.count_ops(), said.count_ops()) > _MOST_OPERATIONS:
         return False
@@ -73,7 +73,7 @@ def _differ(right: sympy.Expr, said: sympy.Expr) -> bool:
 
 
 def _agree(right: sympy.Expr, said: sympy.Expr, at: dict[Any, Any], *, real: bool = False) -> bool | None:
-    """Whether both have the same value there; None if one has none (or, if so asked, none that is real)."""
+    """Whether both have the same value at a point; None if one has no value there (with `real`: no real value)."""
     try:
         one, other = (value.subs(at).doit() for value in (right, said))
         if one.is_Rational and other.is_Rational:

@@ -20,7 +20,7 @@ _SYMBOLS = {
     "~": " ", "{,}": ",", r"\displaystyle": "",
     r"\ldotp": ".", r"\$": "$",
 }  # fmt: skip
-_SPACE = re.compile(r"(?<!\\)\\[,;: ]")  # but a matrix ends its rows with two backslashes
+_SPACE = re.compile(r"(?<!\\)\\[,;: ]")  # a matrix ends its rows with two backslashes
 _BASE = re.compile(r"[0-9A-F]_\{?(\d+)\}?$")
 _SCIENTIFIC = re.compile(r"(?<![A-Za-z\d.])(\d+\.?\d*|\.\d+)[eE]([+-]?\d{1,4})(?![A-Za-z\d])")
 _MIXED = re.compile(r"(?<![\d.^/{}_])(-?\d+)\s+(\d+)\s*/\s*(\d+)(?![\d/])")
@@ -31,7 +31,7 @@ _FUNCTIONS = re.compile(
     r"(?<![\\A-Za-z])(sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|ln|log|exp|pi|theta)(?![A-Za-z])"
 )
 _MEASURES = {"square", "cubic", "sq", "cu", "unit", "units"}
-# Behind what is no bare number, such as 16\pi.
+# After something that is not a bare number, such as 16\pi.
 _TEXT_UNIT = re.compile(
     r"(?<=[i}\w)])(?:\\[,;: ]|~|\s)*\\(?:text|mathrm)\s*\{([A-Za-z ]{1,40})\}(?:\s*\^\s*\{?[23]\}?)?$"
 )
@@ -66,19 +66,19 @@ _THOUSANDS = re.compile(r"(?<![\d.,\\])[1-9]\d{0,2}(?:(?:\\[,;: ]|~| )\d{3})+(?!
 _REPEATING = re.compile(r"(?<!\d)(\d{1,9})\.(\d{0,9})\\overline\s*\{(\d{1,9})\}")
 _WHOLE_NUMBER = re.compile(r",\s*[a-z]\s*\\in\s*\\(?:mathbb|mathbf)\s*\{?\s*Z\s*\}?$")
 _ASSIGNED = re.compile(r"(\(\s*[A-Za-z]\w?(?:\s*,\s*[A-Za-z]\w?)+\s*\))\s*=\s*(\(.*\))")
-# The group is a letter that is no part of a command.
+# The group is a letter outside a command.
 _LETTER = re.compile(r"\\[A-Za-z]+|([A-Za-z])")
 _ELLIPSIS = re.compile(r"\\[lcd]?dots|…|\.\.\.")
 _CHOICE = re.compile(
     r"\(?([A-Ja-j])(?:\)|\s*\))?(?:[.:)]?\s*|[.:)]\s*(\S.*))|\(([A-J])\)\s+(\S.*)", re.DOTALL
 )
-# An article is no letter of a choice: "B. A circle".
+# An article is not a choice's letter: "B. A circle".
 _ANOTHER = re.compile(r"\b(?:[B-J]\b|A\b(?! [a-z]{2})|or\b)")
-# Huge expansions, and functions of functions of functions.
+# Huge expansions, and deeply nested functions.
 _NESTED = re.compile(
     r"\)\s*\^\s*\{?\s*\d{3,}|(?:\\(?:tan|sin|cos|cot|exp|ln|log)[\s({]*){4}|\\d?t?binom\s*\{\s*\d{5,}"
 )
-_DEEPEST = 24  # levels of brackets
+_DEEPEST = 24  # levels of nested brackets
 _POWERS = re.compile(r"\^\s*[{(]*\s*(\d{1,9})\s*\^\s*[{(]*\s*(\d{1,9})")
 _TOWER = re.compile(
     r"\^\s*[{(]?\s*-?\d{5,}|\^\s*[{(]*[^{}()]*\^\s*[{(]*[^{}()]*\d\d|\^[^^]*\^[^^]*\^"
@@ -87,10 +87,7 @@ _TOWER = re.compile(
 
 
 def canonical(text: str) -> str:
-    """`text` in the LaTeX that math-verify reads right:
-
-    one spelling for numbers, roots, functions and units.
-    """
+    """`text` in LaTeX that math-verify reads correctly, with one spelling for numbers, roots, functions and units."""
     text = unicodedata.normalize("NFC", text).strip()
     text = _trim(_unwrap(_trim(text)))
     text = _COLOR_SWITCH.sub("", _ROW_GAP.sub(r"\\\\", text))
@@ -130,7 +127,7 @@ def canonical(text: str) -> str:
 
 
 def _trim(text: str) -> str:
-    """Without LaTeX spacing at either end; a lone backslash is what a stripped `\\ ` leaves behind."""
+    """Strip LaTeX spacing at both ends; a lone backslash is the remainder of a stripped `\\ `."""
     return re.sub(r"(?<!\\)\\$", "", _EDGES.sub("", text)).strip()
 
 
@@ -156,15 +153,15 @@ def _repeating(match: re.Match[str]) -> str:
 
 
 def assigned_tuple(text: str) -> tuple[str, str]:
-    """`(a,b)=(1,2)` as its names and its values; other texts with no names."""
+    """Split `(a,b)=(1,2)` into its names and its values; other texts have no names."""
     found = _ASSIGNED.fullmatch(text)
     return ("".join(found[1].split()), found[2]) if found else ("", text)
 
 
 def by_case(one: str, other: str) -> tuple[str, str] | None:
-    """Both formulas with R and r told apart, which math-verify takes for one variable; None if their letters differ so.
+    """Both formulas with R and r kept apart, which math-verify takes for one variable; None if their letters differ.
 
-    A capital that stands beside its small letter becomes a letter that is in neither.
+    If a capital and its small letter both appear, the capital becomes a letter that neither formula uses.
     """
     letters, others = _letters(one), _letters(other)
     for letter in {letter.lower() for letter in letters} & {letter.lower() for letter in others}:
@@ -189,7 +186,7 @@ def _respell(text: str, letter: str, spare: str) -> str:
 
 
 def has_ellipsis(text: str) -> bool:
-    """Whether something is left out in it, so that it can be compared as text only."""
+    """Whether it leaves something out, so that it can only be compared as text."""
     return bool(_ELLIPSIS.search(text))
 
 
@@ -203,7 +200,7 @@ def is_words(text: str) -> bool:
 
 
 def choice(text: str) -> str | None:
-    """The letter of a multiple choice answer: B, (B), B), "B. 12"; else None."""
+    """The letter of a multiple-choice answer: B, (B), B), "B. 12"; else None."""
     text = TEXT.sub(r"\1", text.strip().strip("$")).strip()
     found = _CHOICE.fullmatch(text)
     if found is None or _ANOTHER.search(found[2] or found[4] or ""):
@@ -213,7 +210,7 @@ def choice(text: str) -> str | None:
 
 
 def same_text(right: str, said: str) -> bool:
-    """Whether two answers are the same text. Capitals count in formulas, where R and r are two things."""
+    """Whether two answers are the same text. Case matters in formulas, where R and r are different."""
     if plain(right, fold=False) == plain(said, fold=False):
         return True
     folded = plain(right)
@@ -221,25 +218,25 @@ def same_text(right: str, said: str) -> bool:
 
 
 def without_gaps(text: str) -> str:
-    """A text with an ellipsis in one spelling."""
+    """A text with an ellipsis, in a uniform spelling."""
     return "".join(_ELLIPSIS.sub("…", text).split())
 
 
 def same_base(one: str, other: str) -> bool:
-    """False if both are numbers with a base as a subscript, and not the same base."""
+    """False if both are numbers with a base as a subscript and the bases differ."""
     first, second = _BASE.search(one), _BASE.search(other)
     return first is None or second is None or first[1] == second[1]
 
 
 def too_big(text: str) -> bool:
-    """Whether to evaluate this could take for ever: towers of powers, huge exponents and factorials."""
+    """Whether evaluating this could take forever: towers of powers, huge exponents and factorials."""
     if _TOWER.search(text) or _NESTED.search(text) or not _is_shallow(text):
         return True
     return any(int(found[1]) ** min(int(found[2]), 64) > 10**4 for found in _POWERS.finditer(text))
 
 
 def _is_shallow(text: str) -> bool:
-    """Whether brackets are few levels deep, and braces balanced: the parser's time grows fast with both."""
+    """Whether brackets are nested only a few levels deep and braces balanced: parsing time grows fast with both."""
     depth = braces = deepest = 0
     for place, char in enumerate(text):
         if char in "([{":

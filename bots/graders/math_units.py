@@ -1,4 +1,4 @@
-"""Units of measure, currencies and counted things behind a number: dropped where they only name what is counted."""
+"""Units, currencies and counted things after a number: dropped if they only name what is counted."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _UNIT_NAMES = {name: unit for unit, names in _UNITS.items() for name in (unit, *
 
 
 def drop_unit(text: str) -> str:
-    """Without what is counted or measured: "18 apples", "5cm^2", "$5"; "3 million" becomes a power of ten."""
+    """Drop what is counted or measured: "18 apples", "5cm^2", "$5"; "3 million" becomes a power of ten."""
     found = _COUNTED.fullmatch(text)
     if found is None:
         return text.removeprefix("$") if re.fullmatch(r"\$\s*-?[\d,.]+", text) else text
@@ -46,7 +46,7 @@ def drop_unit(text: str) -> str:
 
 
 def same_units(one: str, other: str) -> bool:
-    """False if both name a unit of measure and not the same; a missing one is forgiven."""
+    """False if both name a unit of measure and the units differ; a missing unit is forgiven."""
     first, second = _unit(one), _unit(other)
     return first is None or second is None or first == second
 

@@ -16,7 +16,7 @@ from bots.graders.extract import after_thinking, final_answer
 
 
 def grade(prompt: str, answer: str, completion: str) -> Grade:
-    """What the generator's `score_answer` says, in [0, 1], about the marked answer, or else the whole
+    """The score in [0, 1] that the generator's `score_answer` gives to the marked answer, or else to the whole
     completion.
 
     Raises:
@@ -43,7 +43,7 @@ def grade(prompt: str, answer: str, completion: str) -> Grade:
         ArithmeticError,
         SyntaxError,
     ) as error:
-        # Some generators raise on what they can't read. If they can score the right answer, it is the completion.
+        # Some generators raise on unreadable input. If they can score the right answer, the completion is at fault.
         if entry.get("answer") is None or not score(str(entry["answer"]), entry) > 0:
             raise
         return Grade(0.0, f"{name}: can't read {said[:60]!r} ({type(error).__name__})")
@@ -53,7 +53,7 @@ def grade(prompt: str, answer: str, completion: str) -> Grade:
 @cache
 def _scorer(name: str) -> Callable[[str, dict[str, Any]], float]:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", SyntaxWarning)  # a dependency's, of no concern to our user
+        warnings.simplefilter("ignore", SyntaxWarning)  # a dependency's: users can't fix it
         from reasoning_gym import get_score_answer_fn
     scorer: Callable[[str, dict[str, Any]], float] = get_score_answer_fn(name)
     return scorer

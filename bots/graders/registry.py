@@ -1,6 +1,4 @@
-"""Graders by name: the built-in ones, the lab's, a user's own `module:function`, and weighted sums of
-them.
-"""
+"""Graders by name: built-in ones, the lab's, custom ones as `module:function`, and weighted sums of them."""
 
 from __future__ import annotations
 
@@ -19,7 +17,7 @@ BUILT_IN = registry.BUILT_IN["grader"]
 
 
 class UnknownGraderError(ValueError):
-    """A grader's name that is neither built in nor an importable `module:function`."""
+    """A grader's name is neither built in nor an importable `module:function`."""
 
 
 def names() -> list[str]:
@@ -29,15 +27,15 @@ def names() -> list[str]:
 
 @cache
 def resolve(name: str) -> Grader:
-    """The grader called `name`: a built-in one (`names()`), a user's own `module:function`, a weighted sum of such,
-    `0.9*math + 0.1*format_boxed`, or one for several accepted answers, `any_of:exact`.
+    """The grader called `name`: a built-in one (`names()`), a custom `module:function`, a weighted sum of these
+    (`0.9*math + 0.1*format_boxed`), or one for several accepted answers (`any_of:exact`).
 
-    The same name gives the same function; an import is paid once.
+    The same name gives the same function, so an import is paid for once.
 
     Raises:
-        UnknownGraderError: no such name, module or function; the message lists what is known.
-        ValueError: a sum that is no weighted mean.
-        ImportError: the grader's module exists, but something that it imports doesn't.
+        UnknownGraderError: no such name, module or function; the message lists the known names.
+        ValueError: a sum that is not a weighted mean.
+        ImportError: the grader's module exists, but something it imports does not.
     """
     parts = composite.parse(name)
     if parts is not None:
@@ -54,7 +52,7 @@ def resolve(name: str) -> Grader:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not (module_name + ".").startswith(error.name + "."):
-            raise  # the grader's module was found: what it imports is missing, and that is the news
+            raise  # the grader's own module exists, but one of its imports is missing: report that
         raise UnknownGraderError(
             f"grader {name!r}: there is no module {error.name!r} on the path ({', '.join(sys.path[:3])}, …)"
         ) from error
@@ -68,10 +66,9 @@ def resolve(name: str) -> Grader:
 
 
 def preflight(graders: Iterable[str]) -> None:
-    """Resolve every name, and let each grader's module check what it needs on this machine (its
-    `preflight()`).
+    """Resolve every name and run the `preflight()` of each grader's module, which checks this machine.
 
-    Raises what `resolve` raises, and what the module's `preflight` does (SandboxUnavailableError for `code`).
+    Raises what `resolve` raises and what the module's `preflight` raises (SandboxUnavailableError for `code`).
     """
     for name in graders:
         grader = resolve(name)

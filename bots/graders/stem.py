@@ -1,7 +1,7 @@
-r"""Multiple choice: SuperGPQA and GPQA, as GURU has them (`stem__supergpqa`, `stem__gpqa_diamond`).
+r"""Multiple choice: SuperGPQA and GPQA, as in GURU (`stem__supergpqa`, `stem__gpqa_diamond`).
 
-The answer is a letter. Right is that letter, alone or before its option's text, or the option's text itself, in a box
-or where else an answer is marked. No letter, several, or one among prose earns 0: nothing is guessed.
+The answer is a letter. A completion is right if it marks, in a box or another answer mark, that letter, alone or before
+its option's text, or the option's text itself. No letter, several, or one within prose earns 0: nothing is guessed.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ _SAID = re.compile(
 )
 _OPTION = re.compile(r"^[ \t]*\(?([A-Z])[).:]+[ \t:]*(\S.*)$", re.MULTILINE)
 _ANOTHER = re.compile(r"\b[A-J]\b|\bor\b|\band\b")
-_LONGEST = 1000  # characters of an option with its letter
+_LONGEST = 1000  # maximum length of an option with its letter, in characters
 
 
 def grade(prompt: str, answer: str, completion: str) -> Grade:
-    """1 if the completion marks the option `answer`, a letter, else 0. Raises ValueError for another answer."""
+    """1 if the completion marks the option `answer`, a letter, else 0. Raises ValueError for any other `answer`."""
     right = answer.strip().strip("()")
     if not _LETTER.fullmatch(right):
         raise ValueError(f"a multiple choice answer must be a letter, not {answer[:80]!r}")
@@ -41,12 +41,12 @@ def grade(prompt: str, answer: str, completion: str) -> Grade:
 
 
 def as_completion(answer: str) -> str:
-    """The answer as the prompt asks for it."""
+    """The answer in the form that the prompt asks for."""
     return f"\\boxed{{{answer}}}"
 
 
 def _chosen(said: str, options: dict[str, str]) -> str | None:
-    """The one letter that `said` names; None where it names none or several."""
+    """The one letter that `said` names; None if it names none or several."""
     for letter, text in options.items():
         if plain(said) == text and list(options.values()).count(text) == 1:
             return letter
@@ -59,6 +59,6 @@ def _chosen(said: str, options: dict[str, str]) -> str | None:
     letter, rest = found[1].upper(), (found[2] or "").strip()
     if options and letter not in options:
         return None
-    # After the letter may stand its own option's text and nothing else: "A. or B" chooses neither.
+    # Only the option's own text may follow the letter: "A. or B" chooses neither.
     own = plain(rest) == options[letter] if options else not _ANOTHER.search(rest)
     return letter if not rest or own else None

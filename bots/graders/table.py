@@ -1,9 +1,9 @@
-r"""Questions about tables: FinQA, HiTab and MultiHiertt, as GURU has them (`table__finqa`, …).
+r"""Questions about tables: FinQA, HiTab and MultiHiertt, as in GURU (`table__finqa`, …).
 
-The answer is a number, a text, or several of them with `|` between, in any order. Numbers are compared by value,
-whatever their commas, currency and percent signs. An integer must be equal. Of other numbers, one may be the other
-rounded to fewer decimals, if they differ by no more than a thousandth of the right one. Texts must be equal but for
-case, blanks and wrappers. A box counts before other marks.
+The answer is a number, a text, or several of them separated by `|`, in any order. Numbers are compared by value,
+ignoring commas, currency and percent signs. Integers must be equal. Of other numbers, one may be the other rounded to
+fewer decimals, if they differ by at most a thousandth of the right one. Texts must be equal except for case, blanks
+and wrappers. A box takes precedence over other marks.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from bots.graders.extract import after_thinking, boxed, final_answer, last_line
 
 TOLERANCE = Decimal("1e-3")
 """Relative. Never absolute: .0012 is not .0013."""
-_LONGEST = 2_000  # characters of an answer
+_LONGEST = 2_000  # maximum length of an answer, in characters
 _TEXT = re.compile(r"\\+(?:text|textbf|mathrm|mathbf|mbox)\s*\{([^{}]*)\}")
 _FRACTION = re.compile(r"(-?)\\[dt]?frac\s*\{(-?[\d,.]{1,30})\}\s*\{([\d,.]{1,30})\}")
 _NUMBER = re.compile(
@@ -31,11 +31,11 @@ _UNIT = re.compile(
 )
 _QUESTION = "The question is:"
 _PERCENT_ASKED = re.compile(r"percent|%", re.IGNORECASE)
-_SIGNIFICANT = 15  # digits that a float's decimal form surely has right
+_SIGNIFICANT = 15  # decimal digits that a float always represents correctly
 
 
 def grade(prompt: str, answer: str, completion: str) -> Grade:
-    """1 if every part of the answer, and nothing else, is among what the completion says."""
+    """1 if the completion gives every part of the answer and nothing else."""
     box = boxed(after_thinking(completion))
     said = final_answer(completion) if box is None else box
     if said is None:
@@ -54,7 +54,7 @@ def grade(prompt: str, answer: str, completion: str) -> Grade:
 
 
 def as_completion(answer: str) -> str:
-    """The answer as the prompt asks for it."""
+    """The answer in the form that the prompt asks for."""
     return f"\\boxed{{{answer}}}"
 
 
@@ -63,7 +63,7 @@ def _parts(text: str) -> list[str]:
 
 
 def _matched(right: list[str], given: list[str], percent: bool) -> bool:
-    """Whether each right part has its own given one: the first of its equals that is still free."""
+    """Whether each right part has its own given part: the first equal one that is still free."""
     left = list(given)
     for part in right:
         place = next((place for place, one in enumerate(left) if _same(part, one, percent)), None)
@@ -81,7 +81,7 @@ def _same(right: str, said: str, percent: bool) -> bool:
         return False
     (value, is_percent), (given, given_percent) = one, other
     if is_percent != given_percent and (percent or given_percent or is_percent):
-        # "14.1%" for .141, and for 14.1 in a column of percentages; 14.1 for .141 where a percentage is asked for.
+        # "14.1%" matches .141, and 14.1 in a column of percentages; 14.1 matches .141 if a percentage is asked for.
         return _equal(value, given) or _equal(
             *((value, given / 100) if given_percent else (value / 100, given))
         )
@@ -115,7 +115,7 @@ def _number(text: str) -> tuple[Decimal, bool] | None:
         found = _NUMBER.fullmatch(text.rstrip("."))
         if found is None or bool(found[1]) != bool(found[6]):
             return None
-        sign = -1 if found[2] == "-" or (found[1] and not found[2]) else 1  # (5) is -5 in an account
+        sign = -1 if found[2] == "-" or (found[1] and not found[2]) else 1  # (5) means -5 in accounting
         value = Decimal(found[3]).scaleb(int(found[4] or found[5] or 0))
     except (InvalidOperation, ZeroDivisionError, ArithmeticError):
         return None
@@ -129,7 +129,7 @@ def _equal(right: Decimal, said: Decimal) -> bool:
         return False
     if abs(right - said) > TOLERANCE * abs(right):
         return False
-    # The one with fewer decimals must be the other, rounded.
+    # Rounding the number with more decimals must give the one with fewer.
     ends = [max(_exponent(value), abs(right).adjusted() + 1 - _SIGNIFICANT) for value in (right, said)]
     return abs(right - said) <= Decimal(5).scaleb(max(ends) - 1)
 

@@ -1,4 +1,4 @@
-"""Graders that wait for a server are asked from threads, many at a time; a process for each would wait one by one."""
+"""Graders that wait for a server run in threads, many at a time; with a process each, they would wait one by one."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from bots.graders.registry import resolve
 from bots.graders.worker import Item
 
 WAITING = frozenset({"judge"})
-"""Built-in graders that do nothing but wait: bounded in time by themselves, safe in threads."""
+"""Built-in graders that only wait: they bound their own time and are safe in threads."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """reward: float in [0, 1], or None if the sample could not be graded.
 
-    seconds: time that the grade took.
+    seconds: time the grade took.
     """
 
     reward: float | None
@@ -37,9 +37,9 @@ def waits(name: str) -> bool:
 def grade(
     items: Sequence[Item], threads: ThreadPoolExecutor, in_processes: Callable[[Sequence[Item]], list[Result]]
 ) -> list[Result]:
-    """A result for each item. What waits is asked by `threads`, while everything else goes to `in_processes`.
+    """A result for each item. Waiting graders run in `threads`, while everything else goes to `in_processes`.
 
-    A sum with a waiting part, or a list of accepted answers for one, is taken apart and put together again here.
+    A sum with a waiting part, or a list of accepted answers for one, is split into its parts and combined again here.
     """
     parts = [_leaves(item) if waits(item[0]) else [[item]] for item in items]
     flat = [leaf for of_item in parts for of_part in of_item for leaf in of_part]
@@ -58,14 +58,14 @@ def _parts(name: str) -> list[str]:
 
 
 def _leaves(item: Item) -> list[list[Item]]:
-    """For each part of a sum, or for the one grader there is, the items that its verdict is made of."""
+    """For each part of a sum, or for the only grader, the items that its verdict is made of."""
     name, prompt, answer, completion = item
     found: list[list[Item]] = []
     for part in _parts(name):
         inner = part.removeprefix(any_of.PREFIX)
         accepted = [answer]
         if inner != part and inner in WAITING:
-            with contextlib.suppress(ValueError):  # `_together` says what is wrong with it
+            with contextlib.suppress(ValueError):  # `_together` reports what is wrong with it
                 accepted = any_of.accepted_answers(answer)
         else:
             inner = part
@@ -74,11 +74,11 @@ def _leaves(item: Item) -> list[list[Item]]:
 
 
 class _UngradedError(Exception):
-    """A part without a verdict, with the reason."""
+    """A part has no verdict; gives the reason."""
 
 
 def _together(item: Item, given: list[list[Result]]) -> Result:
-    """One result of those of the item's parts."""
+    """Combine the results of an item's parts into one."""
     name, prompt, answer, completion = item
     seconds = sum(result.seconds for of_part in given for result in of_part)
 

@@ -1,7 +1,7 @@
 """Inside the grading processes: a nursery that imports the graders once, and the workers forked from it.
 
-The nursery has one thread and grades nothing, so a replacement for a killed worker is a fork away, whatever
-state the process that asked for it is in.
+The nursery has one thread and grades nothing. So replacing a killed worker takes just a fork, whatever the state of the
+process that asked for it.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ from bots.graders.registry import preflight, resolve
 
 PROGRESS = struct.Struct(
     "=dqq"
-)  # when the current item was begun (monotonic), its number, `waited` at that time
-READ = struct.Struct("=q")  # after it: the number of the last item whose answer the grader has read
+)  # start time of the current item (monotonic), its number, and `waited` at that time
+READ = struct.Struct("=q")  # after it: number of the last item whose answer the grader has read
 _PR_SET_PDEATHSIG = 1
 _FLUSH_SECONDS = 0.002
 
 
 def waited(schedstat: int) -> int:
-    """Nanoseconds for which a process had work and no core, from its open `/proc/PID/schedstat`; 0 if unknown."""
+    """Nanoseconds a process was runnable without a core, from its open `/proc/PID/schedstat`; 0 if unknown."""
     try:
         return int(os.pread(schedstat, 64, 0).split()[1])
     except (OSError, IndexError, ValueError):
@@ -44,7 +44,7 @@ def waited(schedstat: int) -> int:
 
 
 def open_schedstat(pid: int | str) -> int:
-    """The descriptor for `waited`; -1 on a kernel that does not tell."""
+    """The descriptor for `waited`; -1 if the kernel does not provide it."""
     try:
         return os.open(f"/proc/{pid}/schedstat", os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -56,13 +56,13 @@ Item = tuple[str, str, str, str]
 Answer = tuple[int, float | None, str, float]
 """(number, reward or None, reason, seconds).
 
-A message to the pool is a list of these and whether the worker leaves.
+A message to the pool is a list of these and whether the worker exits.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """What the nursery and its workers are told at their start."""
+    """Settings of the nursery and its workers, passed at their start."""
 
     graders: tuple[str, ...]
     memory_bytes: int
@@ -71,9 +71,9 @@ class Setup:
 
 
 def nursery(control_fd: int) -> None:
-    """Serve forks until the owner closes its end:
+    """Serve fork requests until the owner closes its end.
 
-    each request brings a worker's channel and progress page.
+    Each request brings a worker's channel and progress page.
     """
     control = socket.socket(fileno=control_fd)
     setup: Setup = pickle.loads(control.recv(1 << 16))
@@ -87,9 +87,9 @@ def nursery(control_fd: int) -> None:
     if any(
         part in ("math", "any_of:math") for name in setup.graders for part in re.findall(r"[\w.:]+", name)
     ):
-        importlib.import_module("bots.graders.math").warm()  # once, for all workers that are forked from here
+        importlib.import_module("bots.graders.math").warm()  # once, for all workers forked from here
     control.send(pickle.dumps(None))
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for a worker: the owner watches its pidfd
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # no exit status needed: the owner watches each pidfd
     gc.collect()
     gc.freeze()
     while True:
@@ -117,7 +117,7 @@ def nursery(control_fd: int) -> None:
 def _work(channel: Connection, progress: mmap.mmap, setup: Setup) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    # The soft limit alone: the sandbox, which is started from here, has limits of its own.
+    # Only the soft limit: the sandbox, which is started from here, has its own limits.
     _, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (_address_space() + setup.memory_bytes, hard))
     schedstat = open_schedstat("self")
@@ -141,12 +141,12 @@ def _work(channel: Connection, progress: mmap.mmap, setup: Setup) -> None:
             if not healthy:
                 channel.send((answers, True))
                 code.close()
-                os._exit(0)  # with its memory; another worker takes over
+                os._exit(0)  # frees its memory; another worker takes over
         channel.send((answers, False))
 
 
 def _grade(item: Item) -> tuple[float | None, str, bool]:
-    """(reward or None, reason, whether this process is still to be trusted)."""
+    """(reward or None, reason, whether this process can still be trusted)."""
     name, prompt, answer, completion = item
     try:
         verdict = resolve(name)(prompt, answer, completion)

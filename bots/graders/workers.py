@@ -1,7 +1,4 @@
-"""A pool of killable grading processes:
-
-every grade is bounded in time and memory, none can hang the caller.
-"""
+"""A pool of killable grading processes: every grade is bounded in time and memory, and none can hang the caller."""
 
 from __future__ import annotations
 
@@ -30,11 +27,11 @@ from bots.graders.judge import JudgeOptions
 from bots.graders.waiting import Result
 from bots.graders.worker import PROGRESS, READ, Answer, Item, Setup, open_schedstat, waited
 
-_BATCH_SECONDS = 0.02  # how much work a message to a worker should hold
-_FIRST_GUESS = 0.001  # seconds a grade, of a grader not seen yet
+_BATCH_SECONDS = 0.02  # amount of work in one message to a worker
+_FIRST_GUESS = 0.001  # expected seconds per grade, for a grader not seen yet
 _START_SECONDS = 120.0
 _FORK_SECONDS = 10.0
-_SHORTEST_WAIT = 0.005  # between two looks at a grade that is over its time but for what it had to wait
+_SHORTEST_WAIT = 0.005  # between two checks of a grade whose extra time was spent waiting for a core
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
     "from bots.graders.worker import nursery; nursery(int(sys.argv[1]))"
@@ -43,11 +40,10 @@ _BOOT = (
 
 @dataclass
 class Stats:
-    """Counts since the pool was made.
+    """Counts since the pool was created.
 
-    graded: samples with a reward. failures: samples without one, of which timeouts were stopped at the time
-    limit and deaths took their process along. restarts: workers replaced. busy_seconds: time spent grading,
-    all workers.
+    graded: samples with a reward. failures: samples without one; of these, timeouts hit the time limit and deaths
+    killed their process. restarts: workers replaced. busy_seconds: time spent grading, over all workers.
     """
 
     graded: int = 0
@@ -72,34 +68,34 @@ class _Worker:
     channel: Connection
     pidfd: int
     progress: mmap.mmap
-    open: dict[int, Item] = field(default_factory=dict)  # sent and not answered yet
+    open: dict[int, Item] = field(default_factory=dict)  # sent and not graded yet
     sent: float = 0.0
     schedstat: int = -1
 
     def in_hand(self) -> int:
-        """The number of the item in hand."""
+        """The number of the current item."""
         number: int = PROGRESS.unpack_from(self.progress, 0)[1]
         return number if number in self.open else next(iter(self.open))
 
     def lasted(self) -> float:
-        """Seconds that the item in hand has taken, less those for which its process had to wait for a core.
+        """Seconds that the current item has taken, minus those its process waited for a core.
 
-        So a loaded machine takes no time from a grade.
+        So a busy machine does not use up a grade's time.
         """
         started, number, waited_before = PROGRESS.unpack_from(self.progress, 0)
         now = time.monotonic()
         if number not in self.open:
-            # Nothing of this batch was begun yet: the limit is for a grade, not for a fork on a loaded machine.
+            # Nothing of this batch has started: the limit is for a grade, not for a fork on a busy machine.
             return now - self.sent - _FORK_SECONDS
         seconds: float = now - started - (waited(self.schedstat) - waited_before) / 1e9
         return max(0.0, seconds)
 
     def read(self, number: int) -> bool:
-        """Whether the grader of this item has read the task's answer, so that what it took is the completion's."""
+        """Whether this item's grader has read the task's answer: from then on, time counts as the completion's."""
         return bool(READ.unpack_from(self.progress, PROGRESS.size)[0] == number)
 
     def end(self) -> None:
-        with contextlib.suppress(ProcessLookupError):  # it has ended already
+        with contextlib.suppress(ProcessLookupError):  # it has already exited
             signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
         select.select([self.pidfd], [], [], 5.0)
         os.close(self.pidfd)
@@ -113,14 +109,14 @@ class Workers:
     """Grade samples in `count` processes.
 
     Args:
-        count: processes.
-        time_limit: seconds for one grade, less those for which its process waits for a core; a worker that takes
-            longer is killed and replaced.
-        memory_limit: bytes that grading may take beyond what a worker has at its start.
-        graders: names that will be used: imported and checked now, before anything else is started. Others
-            work too, but are first imported when they are needed, within the time limit.
+        count: number of processes.
+        time_limit: seconds for one grade, minus those its process waits for a core; a worker that exceeds it is
+            killed and replaced.
+        memory_limit: bytes that grading may use beyond what a worker has at its start.
+        graders: names that will be used: imported and checked now, before anything else starts. Others work too, but
+            are imported on first use, within the time limit.
         code: options of the `code` grader.
-        judge_by: the model that the `judge` grader asks.
+        judge_by: the model that the `judge` grader uses.
 
     Raises:
         ValueError: an impossible limit. UnknownGraderError, SandboxUnavailableError: about `graders`.
@@ -161,7 +157,7 @@ class Workers:
         self._workers = [self._fork() for _ in range(count)]
 
     def grade(self, items: Sequence[Item]) -> list[Result]:
-        """A result for each (grader's name, prompt, answer, completion), in their order."""
+        """A result for each (grader's name, prompt, answer, completion), in order."""
         with self._lock:
             if not any(map(waiting.waits, {item[0] for item in items})):
                 return self._grade(items)
@@ -172,7 +168,7 @@ class Workers:
             return results
 
     def stats(self) -> dict[str, float]:
-        """The counts of `Stats`, the judge's own, if there is one, and the number of workers."""
+        """The counts of `Stats`, those of the judge if there is one, and the number of workers."""
         return {**asdict(self._stats), **judge.counts(), "workers": float(len(self._workers))}
 
     def close(self) -> None:
@@ -215,13 +211,13 @@ class Workers:
                     if worker.lasted() > self.time_limit:
                         reason = f"no grade within the time limit of {self.time_limit:g} s"
                         self._stats.timeouts += 1
-                        # Ungraded is for an answer or a grader at fault, not for what can't be compared with it.
+                        # Ungraded means: answer or grader at fault, not a completion that can't be compared.
                         reward = 0.0 if worker.read(number) else None
                         self._blame(slot, number, reason, base, results, batches, reward)
         return [result for result in results if result is not None]
 
     def _batches(self, items: Sequence[Item], base: int) -> list[dict[int, Item]]:
-        """Cut the items into messages of about _BATCH_SECONDS, and into no fewer than there are workers."""
+        """Cut the items into messages of about _BATCH_SECONDS, but into at least as many as there are workers."""
         most = max(1, -(-len(items) // len(self._workers)))
         batches: list[dict[int, Item]] = []
         cost = float("inf")
@@ -237,7 +233,7 @@ class Workers:
         worker = self._workers[slot]
         try:
             worker.channel.send(list(batch.items()))
-        except OSError:  # it ended while idle
+        except OSError:  # it exited while idle
             self._replace(slot)
             batches.appendleft(batch)
             return
@@ -262,7 +258,7 @@ class Workers:
             self._seconds[name] = usual + 0.1 * (seconds - usual)
             self._note(number - base, Result(reward, reason, seconds), results)
         if leaves:
-            # It gave up its memory after this answer: what it had left to do goes to its successor.
+            # It exited after this item to free its memory: its successor gets the remaining items.
             rest = worker.open
             self._replace(slot)
             if rest:
@@ -278,7 +274,7 @@ class Workers:
         batches: deque[dict[int, Item]],
         reward: float | None = None,
     ) -> None:
-        """Replace a worker that hangs or died over `number`; its other items are graded again."""
+        """Replace a worker that hangs or died on `number`; its other items are graded again."""
         worker = self._workers[slot]
         seconds = max(0.0, worker.lasted())
         name = worker.open.pop(number)[0]

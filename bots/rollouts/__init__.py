@@ -1,1 +1,1 @@
-"""Requests to the engines, the rollouts they return, encoded prompts, and the ledger of every task."""
+"""Requests to the engines, the rollouts they return, encoded prompts, and the ledger of tasks."""

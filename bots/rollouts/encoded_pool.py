@@ -17,7 +17,7 @@ PIECE = 4096
 
 
 class Prompts:
-    """Token ids of many prompts in one array; `prompts[row]` is a view of one, int32 (P,)."""
+    """Token ids of many prompts in one array; `prompts[row]` is a view of one prompt, int32 (P,)."""
 
     def __init__(self, prompts: Iterable[TokenIds]) -> None:
         flat, lengths = [np.empty(0, np.int32)], []
@@ -44,7 +44,7 @@ class Prompts:
 class EncodedPool:
     """A pool with the token ids of its prompts, in row order.
 
-    stop_ids: tokens that end a completion besides those by which the engine ends one by itself.
+    stop_ids: tokens that end a completion, in addition to the engine's own.
     """
 
     pool: TaskPool

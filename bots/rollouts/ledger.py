@@ -6,11 +6,11 @@ Every entry is at exactly one of these places:
     waiting → generating → grading → ready → trained (at a step)
        ↑__________|___________|        or dropped (with a reason)
 
-A group that is sampled in rounds (`bots.allocation`) goes back from grading to waiting for each further one.
+A group that is sampled in rounds (`bots.allocation`) goes back from grading to waiting for each additional round.
 
-A task that is selected again later is a new entry: the key is (wave, row), and the wave is the number of the
-selection. Bounded staleness follows AReaL (arXiv 2505.24298, section 5.1, equation 3): at most (k + 1) · B tasks are
-selected and not yet trained, k = `max_staleness`, B = `tasks`.
+A task that is selected again later is a new entry: the key is (wave, row), and the wave numbers the selection. Bounded
+staleness follows AReaL (arXiv 2505.24298, section 5.1, equation 3): at most (k + 1) · B tasks are selected and not yet
+trained, with k = `max_staleness` and B = `tasks`.
 """
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ PLACES: tuple[Place, ...] = ("waiting", "generating", "grading", "ready")
 
 
 class LedgerError(RuntimeError):
-    """A task that would be counted twice, or that is not in the ledger."""
+    """A task would be counted twice, or is not in the ledger."""
 
 
 @dataclass(slots=True)
 class Entry:
     """A selected task that is not trained yet.
 
-    order: its position among all selected tasks. version: the oldest policy version that may have sampled a token of
-    its completions; None while it waits. done: its position among all completed tasks; 0 until then.
-    rollouts: completions of its group, or of its first round; None: the run's n. held: `version` of the completions
-    from earlier rounds; None: there are none.
+    - order: its position among all selected tasks.
+    - version: the oldest policy version that may have sampled a token of its completions; None while it waits.
+    - done: its position among all completed tasks; 0 until then.
+    - rollouts: completions in its group, or in its first round; None: the run's n.
+    - held: `version` of the completions from earlier rounds; None if there are none.
     """
 
     order: int
@@ -57,9 +58,9 @@ class Ledger:
     tasks: B, the size of a wave and of a batch. max_staleness: k. path: JSON lines of every event, which `audit`
     checks; None keeps no record.
 
-    Engines may start wave w from policy version w - 1 - k on. So whatever was started at version u or before belongs
-    to the waves up to u + k + 1 and fits into the steps up to u + k + 1: a group started at version u is trained at
-    most k versions later, and none has to be thrown away as too old.
+    Engines may start wave w from policy version w - 1 - k on. So everything started at version u or earlier belongs
+    to the waves up to u + k + 1 and fits into the steps up to u + k + 1. A group started at version u is trained at
+    most k versions later, and no group is dropped as too old.
     """
 
     def __init__(self, tasks: int, max_staleness: int, path: str | Path | None = None) -> None:
@@ -69,7 +70,7 @@ class Ledger:
         self._entries: dict[Key, Entry] = {}
         self._selected = self._completed = 0
         self._counts: dict[Place, int] = dict.fromkeys(PLACES, 0)
-        # Order, rollouts and reason of each.
+        # Order, rollouts and reason for each.
         self._dropped: dict[Key, tuple[int, int | None, str]] = {}
         self._log = EventLog(path) if path is not None else None
 
@@ -127,11 +128,11 @@ class Ledger:
         self._sampled(self._move(key, "waiting", "generating"), version)
 
     def answered(self, key: Key, version: int) -> None:
-        """All completions of the round are there; `version` is that of their oldest token."""
+        """All completions of the round have arrived; `version` is that of their oldest token."""
         self._sampled(self._move(key, "generating", "grading"), version)
 
     def another_round(self, key: Key) -> None:
-        """The group keeps its completions and needs more of them: it waits again, at the age that it has."""
+        """The group keeps its completions and needs more: it waits again and keeps its age."""
         entry = self._move(key, "grading", "waiting")
         entry.held = entry.version
 
@@ -141,7 +142,7 @@ class Ledger:
         self._move(key, "grading", "ready").done = self._completed
 
     def again(self, key: Key) -> None:
-        """The engine that had the task was lost: the task waits again, with what it has from earlier rounds."""
+        """The engine with this task was lost: the task waits again and keeps completions from earlier rounds."""
         entry = self._move(key, "generating", "waiting")
         entry.version = entry.held
 
@@ -164,7 +165,7 @@ class Ledger:
 
     @property
     def dropped(self) -> list[str]:
-        """Reasons of the drops since the last step."""
+        """Reasons for the drops since the last step."""
         return [reason for *_, reason in self._dropped.values()]
 
     @property
@@ -176,9 +177,9 @@ class Ledger:
         """The next step's batch in order of selection, or None while it is incomplete.
 
         The oldest versions go first, and within a version those that completed first. A task dropped since the last
-        step leaves its place in the batch empty. The batch waits for tasks that would be too old a step later, and
-        never drops them. So that every task fits into the steps it has left, at most j · B tasks may remain that
-        must be trained within the next j steps (j = 0 … k). At k = 0 the batch is the whole wave.
+        step leaves its place in the batch empty. The batch waits for tasks that would be too old one step later and
+        never drops them. So that every task fits into the steps it has left, at most j · B tasks may remain that must
+        be trained within the next j steps (j = 0 … k). At k = 0 the batch is the whole wave.
         """
         size = max(0, self.tasks - len(self._dropped))
         if self.wave <= self.step or self._counts["ready"] < min(size, len(self._entries)):
@@ -213,7 +214,7 @@ class Ledger:
         return "generating" if self._counts["generating"] or self._counts["waiting"] else "grading"
 
     def train(self, keys: Sequence[Key]) -> None:
-        """Train the next step on these tasks; their evidence counts with it."""
+        """Train the next step on these tasks and count their evidence."""
         for key in keys:
             entry = self._entry(key, "ready")
             if entry.version is None or self.step - entry.version > self.max_staleness:
@@ -241,7 +242,7 @@ class Ledger:
         return state
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """Go back to `state()`; every task in flight then waits for an engine."""
+        """Go back to `state()`; every task in flight then waits for an engine again."""
         self._note("rewound", **state)
         self.step, self.wave = state["step"], state["wave"]
         self._selected = self._completed = 0
@@ -253,12 +254,12 @@ class Ledger:
             self._enter((wave, row), rollouts)
 
     def sync(self) -> None:
-        """Flush the file to the disk, so that it outlives the machine."""
+        """Flush the file to disk, so that it survives a machine failure."""
         if self._log is not None:
             self._log.sync()
 
     def note_loss(self, actor: str, reason: str, tasks: Sequence[Key]) -> None:
-        """Record the loss of an actor and the tasks it had."""
+        """Record the loss of an actor and of the tasks it had."""
         self._note("lost", actor=actor, reason=reason, tasks=tasks)
 
     def note_joined(self, actor: str, seconds: float) -> None:
@@ -310,7 +311,7 @@ EMPTY: dict[str, Any] = {"step": 0, "wave": 0, "under_way": []}
 
 @dataclass(slots=True)
 class Audit:
-    """Summary of a ledger's file. trained: step of each task; dropped: its reason; under_way: those in flight."""
+    """Summary of a ledger's file. trained: step of each task; dropped: its reason; under_way: tasks in flight."""
 
     trained: dict[Key, int]
     dropped: dict[Key, str]
@@ -320,7 +321,7 @@ class Audit:
 
     @property
     def selected(self) -> int:
-        """Number of selected tasks, without those a rewind has undone."""
+        """Number of selected tasks, excluding those that a rewind has undone."""
         return len(self.trained) + len(self.dropped) + len(self.under_way)
 
 

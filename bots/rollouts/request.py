@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 RequestKey = tuple[str, int, int]
-"""Purpose ("train" or "evaluate"), wave (0 in an evaluation), and row of the pool."""
+"""Purpose ("train" or "evaluate"), wave (0 in an evaluation), and the task's row in the pool."""
 
 
 class RefusedError(ValueError):
@@ -17,7 +17,7 @@ class RefusedError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """Sampling parameters: completions per prompt (n), their longest length in tokens, temperature, top-p.
+    """Sampling parameters: completions per prompt (n), maximum length in tokens, temperature, top-p.
 
     stop_ids: tokens that end a completion, in addition to the engine's own.
     """
@@ -31,7 +31,7 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One prompt, int32 (P,). seed: fixes the completions; None draws a new one each time.
+    """One prompt, int32 (P,). seed: fixes the completions; None: they differ each time.
 
     losses: number of engines lost while they had the request.
     """
@@ -44,9 +44,9 @@ class Request:
 
 
 def request_seed(run_seed: int, wave: int, row: int) -> int:
-    """Seed of a request, a function of run, wave and task alone.
+    """Seed of a request: a function of run, wave and task only.
 
-    vLLM uses the seed plus i for the i-th completion of a request, so requests lie far apart.
+    vLLM uses the seed plus i for the i-th completion of a request, so the seeds of requests are far apart.
     """
     state = np.random.SeedSequence((run_seed, wave, row)).generate_state(1)[0]
     return int(state % (2**31 - 2**16))

@@ -18,7 +18,7 @@ class Rollout:
     logprobs: float32 (L,), log-probability of each token under the policy that sampled it.
     text: the decoded completion without special tokens.
     finished: whether it ended by itself; False if it reached the token limit.
-    version: policy version that sampled it; the oldest one if weights changed on the way.
+    version: policy version that sampled it; the oldest one if the weights changed during sampling.
     weights: checksum of that version's weights, computed by the engine when it loaded them.
     spans: (version, tokens) for each policy version that sampled a part of it, in order.
     engine: name of the engine that generated it.
@@ -41,7 +41,7 @@ class Rollout:
 
 @dataclass(slots=True)
 class Group:
-    """The n completions of one task, GRPO's unit.
+    """The n completions of one task: the unit of GRPO.
 
     row: the task's row in the pool.
     prompt_ids: int32 (P,).
@@ -65,7 +65,7 @@ class Group:
 
 
 def joined(earlier: Group | None, group: Group) -> Group:
-    """A group of two rounds, the earlier completions first; `group` itself where there was no earlier round."""
+    """Join the groups of two rounds, earlier completions first; `group` itself if there was no earlier round."""
     if earlier is None:
         return group
     return replace(
@@ -77,10 +77,10 @@ def joined(earlier: Group | None, group: Group) -> Group:
 
 
 def rollout_table(step: int, ids: Sequence[str], groups: Sequence[Group]) -> pa.Table:
-    """The rollouts of one step as a table, a row for each.
+    """The rollouts of one step as a table, one row per rollout.
 
-    ids: the groups' task ids. A reward is null where the completion could not be graded.
-    Column `answer` holds the completion; it keeps the name that saved runs have.
+    ids: the groups' task ids. A reward is null if the completion could not be graded.
+    Column `answer` holds the completion; saved runs use this name.
     Columns: step, task, answer, reward, reason, tokens, mean_logprob, finished, policy_version (of the
     oldest token), newest_policy_version, weights, engine (its name), wave and row (the task's selection and its row in
     the pool).

@@ -1,12 +1,12 @@
-"""Which engine answers which request: fair shares of every wave, and nothing waits while an engine idles.
+"""Which engine gets which request: fair shares of every wave, and nothing waits while an engine is idle.
 
 The rule, wave by wave (a wave is one selection, or one evaluation):
 
-- Alike engines get the same number of a wave's completions, give or take one request. Engines that are still loading
-  weights, or that are full, count: their share is kept for them.
-- An engine that has more, or less, of earlier waves to do than the others gets one request less, or one more.
-- An engine that runs dry also takes its part of what is kept for others.
-- A request goes to an engine that can begin it at once before one where it would have to wait.
+- Equal engines get the same number of a wave's completions, to within one request. Engines that are full or still
+  loading weights count: their share is kept for them.
+- An engine with more work left from earlier waves than the others gets one request less; with less work, one more.
+- An idle engine also takes its part of what is kept for others.
+- A request goes to an engine that can start it at once, rather than to one where it would wait.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from typing import Protocol, TypeVar
 from bots.rollouts.request import Request
 
 WaveKey = tuple[str, int]
-"""What the requests are for, and the number of the selection."""
+"""Purpose of the requests, and the number of the selection."""
 
 
 class SharingEngine(Protocol):
-    """What the rule needs to know of an engine. number: any that identifies it. load: answers it has to generate."""
+    """What the rule needs to know about an engine. number: unique id. load: completions it has yet to generate."""
 
     @property
     def number(self) -> int: ...
@@ -39,9 +39,10 @@ E = TypeVar("E", bound=SharingEngine)
 
 @dataclass
 class _Wave:
-    """A wave that is not complete. given: completions by engine, also those generated; to_do: those that are not.
+    """A wave that is not complete.
 
-    incomplete: requests that wait or that an engine has. completions: of the requests that wait.
+    given: completions by engine, including finished ones. to_do: unfinished completions by engine.
+    incomplete: requests that wait or are at an engine. completions: those of the waiting requests.
     """
 
     waiting: deque[Request] = field(default_factory=deque)
@@ -51,7 +52,7 @@ class _Wave:
     completions: int = 0
 
     def put(self, requests: Sequence[Request], first: bool) -> None:
-        """Queue requests, `first` before those that wait."""
+        """Queue requests. first: ahead of those that wait."""
         self.incomplete += len(requests)
         self.completions += sum(request.sampling.samples for request in requests)
         if first:
@@ -60,31 +61,31 @@ class _Wave:
             self.waiting.extend(requests)
 
     def take(self) -> Request:
-        """The next request that waits."""
+        """The next waiting request."""
         request = self.waiting.popleft()
         self.completions -= request.sampling.samples
         return request
 
 
 class Shares:
-    """Requests that wait, in order, and who got how many of their wave.
+    """Waiting requests, in order, and how many completions of its wave each engine got.
 
-    slots: answers that one engine generates at the same time. limit: answers that one engine may have; what exceeds
-    the slots waits in the engine. A request larger than the limit goes to an engine that has nothing else.
+    slots: completions that one engine generates at the same time. limit: completions that one engine may have; those
+    beyond the slots wait in the engine. A request larger than the limit goes to an engine that has nothing else.
     """
 
     def __init__(self, slots: int, limit: int) -> None:
         self.slots, self.limit = slots, limit
         self._waves: dict[WaveKey, _Wave] = {}
-        # Answers that each engine has to generate, of all waves. Its load is less while a group is partly done.
+        # Completions each engine has yet to generate, over all waves. Its load is lower while a group is partly done.
         self._to_do: Counter[int] = Counter()
 
     def __len__(self) -> int:
-        """Requests that wait."""
+        """Number of waiting requests."""
         return sum(len(wave.waiting) for wave in self._waves.values())
 
     def put(self, requests: Iterable[Request], first: bool = False) -> None:
-        """Queue requests; `first`: before all that wait, in their order."""
+        """Queue requests. first: ahead of all that wait, in their own order."""
         found: dict[WaveKey, list[Request]] = {}
         for request in requests:
             found.setdefault(request.key[:2], []).append(request)
@@ -94,16 +95,16 @@ class Shares:
             self._waves = {key: self._waves[key] for key in found} | self._waves
 
     def clear(self) -> None:
-        """Forget every request and who got how many."""
+        """Discard every request and all counts."""
         self._waves.clear()
         self._to_do.clear()
 
     def complete(self, engine: SharingEngine, request: Request) -> None:
-        """The engine has answered the request, or refused it."""
+        """The engine has completed the request, or refused it."""
         self._leave(engine, request)
 
     def take_back(self, engine: SharingEngine, request: Request) -> None:
-        """The engine has not answered it and will not: it counts as never given. `put` it to have it answered."""
+        """The engine will not complete the request: it counts as never given. Call `put` to queue it again."""
         self._waves[request.key[:2]].given[engine.number] -= request.sampling.samples
         self._leave(engine, request)
 
@@ -117,15 +118,15 @@ class Shares:
             del self._waves[key]
 
     def note(self, engine: SharingEngine, request: Request) -> None:
-        """The engine got a request that did not wait here."""
+        """The engine got a request that was not queued here."""
         wave = self._waves.setdefault(request.key[:2], _Wave())
         wave.incomplete += 1
         self._count(wave, engine, request)
 
     def share_out(self, ready: Sequence[E], loading: Sequence[E]) -> list[tuple[E, Request]]:
-        """Take from the queue what the ready engines are to get now; returns (engine, request) pairs.
+        """Take from the queue what the ready engines should get now; returns (engine, request) pairs.
 
-        loading: engines that will be ready soon. The engines' loads are read once; what is handed out here is added.
+        loading: engines that will be ready soon. The engines' loads are read once; requests given out here are added.
         """
         loads = {engine.number: engine.load for engine in ready}
         handed: list[tuple[E, Request]] = []
@@ -149,13 +150,13 @@ class Shares:
         later = [*full, *loading]
         samples = wave.completions / len(wave.waiting)
         if not all(loads[engine.number] for engine in free):
-            # Where one has nothing to do, none gets what it could not begin at once.
+            # If an engine is idle, no engine gets a request that it could not start at once.
             free = [e for e in free if not loads[e.number] or loads[e.number] + samples <= self.slots]
         level = _level([wave.given[engine.number] for engine in (*free, *later)], wave.completions)
-        # In whole requests: the rest of one is no use to anybody.
+        # In whole requests: a fraction of one can't be used.
         kept = sum(max(0, int((level - wave.given[engine.number]) / samples)) * samples for engine in later)
         handed = self._hand_out(wave, free, loads, wave.completions - kept, level)
-        # Weights are loaded in a moment; a full engine may take long to come to what is kept for it.
+        # Loading weights takes a moment; a full engine may take long to get to the requests kept for it.
         most = 0 if loading else self.slots // 8
         idle = [engine for engine in free if loads[engine.number] <= most]
         if idle and wave.waiting:
@@ -166,7 +167,7 @@ class Shares:
     def _hand_out(
         self, wave: _Wave, engines: Sequence[E], loads: dict[int, int], count: float, most: float = inf
     ) -> list[tuple[E, Request]]:
-        """Give requests of `count` completions; none to an engine that has `most` of the wave already."""
+        """Give out requests of `count` completions; none to an engine that already has `most` of the wave."""
         if count <= 0 or not wave.waiting:
             return []
         samples = wave.completions / len(wave.waiting)
@@ -204,7 +205,7 @@ class Shares:
 
 
 def _level(given: Sequence[int], more: int) -> float:
-    """How many completions each engine has once `more` have gone to those that have fewest."""
+    """How many completions each engine has after `more` of them went to those with the fewest."""
     ordered = sorted(given)
     total = more
     for count, number in enumerate(ordered, start=1):

@@ -12,9 +12,9 @@ _SAID, _NEXT = "0123456789", "9876543210"
 
 @dataclass(frozen=True, slots=True)
 class EndOfTurn:
-    """What a template writes between an assistant's words and the next user's.
+    """What a template writes between an assistant's message and the next user message.
 
-    token: the id of its first token where that is a special one. text: what is written. Both are empty for no template.
+    token: id of its first token if that is a special token. text: the text written. Both are empty without a template.
     """
 
     token: int | None = None
@@ -27,7 +27,7 @@ def end_of_turn(encoder: PromptEncoder) -> EndOfTurn:
     try:
         text = encoder.render([{"role": role, "content": content} for role, content in turns])
     except TemplateError:
-        # Templates for one question and one answer exist, and are right for one question.
+        # Some templates support only one question and one answer, and are fine for that.
         return EndOfTurn()
     _, found, rest = text.partition(_SAID)
     if encoder.plain or not found:
@@ -40,9 +40,9 @@ def end_of_turn(encoder: PromptEncoder) -> EndOfTurn:
 
 
 def ending_tokens(tokenizer: Any, generation: Any) -> set[int]:
-    """The ids that end a completion in an engine by itself: the tokenizer's and the model's end-of-sequence tokens.
+    """Token ids that end a completion in an engine by default: the tokenizer's and the model's end-of-sequence tokens.
 
-    generation: the model's generation configuration, of transformers; None where it has none.
+    generation: the model's generation configuration from transformers; None if it has none.
     """
     ends: set[int] = set()
     for given in (tokenizer.eos_token_id, getattr(generation, "eos_token_id", None)):

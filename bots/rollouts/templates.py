@@ -1,4 +1,4 @@
-"""Prompts as the model sees them: chat templates, token ids, and the text graders get."""
+"""Prompts as the model sees them: chat templates, token ids, and the text that graders get."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ if TYPE_CHECKING:
 Prompt = str | Sequence[dict[str, str]]
 """A text (one user message) or a list of {role, content}."""
 PLAIN = "plain"
-# Characters for private use: no tokenizer, template or task gives them a meaning.
+# Private-use characters: no tokenizer, template or task gives them a meaning.
 _OPEN, _CLOSE = "\ue0f0", "\ue0f1"
 _PLACEHOLDER = re.compile(f"{_OPEN}(\\d+){_CLOSE}")
 
 
 class TemplateError(ValueError):
-    """A chat template that is missing or fails, with the way out."""
+    """A chat template is missing or fails; the message says how to fix it."""
 
 
 class PromptEncoder:
     """Encodes prompts as token ids with a chat template.
 
     tokenizer: a loaded tokenizer, or the folder or hub name to load one from.
-    template: None takes the tokenizer's own; "plain" joins the messages' texts with blank lines and uses no
-        template (for base models); else a file with a Jinja template, or the template itself.
-    Raises TemplateError where the tokenizer has no template and none is given.
+    template: None uses the tokenizer's own; "plain" joins the messages' texts with blank lines and uses no template
+        (for base models); otherwise a file with a Jinja template, or the template itself.
+    Raises TemplateError if the tokenizer has no template and none is given.
     """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase | str | Path, template: str | None = None) -> None:
         if isinstance(tokenizer, str | Path):
-            # Imported here: it takes seconds, and most processes only need `prompt_text`.
+            # Imported here: the import takes seconds, and most processes only need `prompt_text`.
             from transformers import AutoTokenizer
 
             tokenizer = AutoTokenizer.from_pretrained(tokenizer)
@@ -52,7 +52,7 @@ class PromptEncoder:
             )
 
     def render(self, prompt: Prompt) -> str:
-        """The whole text up to where the completion starts. Raises TemplateError if the template fails."""
+        """The full text up to the start of the completion. Raises TemplateError if the template fails."""
         messages = [{"role": "user", "content": prompt}] if isinstance(prompt, str) else list(prompt)
         if self.plain:
             return "\n\n".join(message["content"] for message in messages)
@@ -69,11 +69,11 @@ class PromptEncoder:
     def encode(self, prompts: Sequence[Prompt]) -> list[npt.NDArray[np.int32]]:
         """Token ids of each prompt.
 
-        Only the template (and a tokenizer's own frame) writes special tokens: where a task's text spells one out, such
-        as `<|im_end|>`, it is encoded as the text that it is, and can't end or open a turn.
+        Only the template (and the tokenizer's own frame) writes special tokens. If a task's text contains the spelling
+        of one, such as `<|im_end|>`, it is encoded as plain text and can't end or open a turn.
         """
         texts = [self.render(prompt) for prompt in prompts]
-        # A chat template writes the special tokens.
+        # The chat template writes the special tokens itself.
         encoded = self.tokenizer(texts, add_special_tokens=self.plain, return_attention_mask=False)
         return [
             np.asarray(self._guarded(prompt) if self.spells_special(prompt) else ids, np.int32)
@@ -81,16 +81,16 @@ class PromptEncoder:
         ]
 
     def spells_special(self, prompt: Prompt) -> bool:
-        """Whether a prompt's own text holds the spelling of a special token."""
+        """Whether a prompt's own text contains the spelling of a special token."""
         if self._special is None:
             return False
         contents = [prompt] if isinstance(prompt, str) else [message["content"] for message in prompt]
         return any(self._special.search(content) for content in contents)
 
     def _guarded(self, prompt: Prompt) -> list[int]:
-        """Token ids of a prompt that spells out special tokens.
+        """Token ids of a prompt that contains spellings of special tokens.
 
-        Each spelling is replaced by a placeholder before the template sees it, and encoded apart.
+        Each spelling is replaced by a placeholder before the template sees it, and encoded separately.
         """
         if self.plain:
             text = self.render(prompt)
@@ -116,7 +116,7 @@ class PromptEncoder:
         return out
 
     def lengths(self, prompts: Sequence[Prompt]) -> npt.NDArray[np.int32]:
-        """int32 (prompts,): tokens of each prompt, with the template's own."""
+        """int32 (prompts,): number of tokens in each prompt, including the template's."""
         return np.array([len(ids) for ids in self.encode(prompts)], np.int32)
 
 

@@ -1,4 +1,4 @@
-"""Running hostile programs: bubblewrap outside; namespaces, limits and a call filter around each one."""
+"""Runs hostile programs: bubblewrap outside; namespaces, limits and a system call filter around each program."""
 
 from bots.sandbox.bubblewrap import SandboxUnavailableError
 from bots.sandbox.limits import Limits, Outcome, Verdict

@@ -1,4 +1,4 @@
-"""The outer isolation: bubblewrap's command line, and the error if bubblewrap is missing."""
+"""The outer isolation: bubblewrap's command line, and the error raised if bubblewrap is missing."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from pathlib import Path
 INNER = Path(__file__).parent / "inner"
 SCRATCH = "/scratch"
 PROGRAM_UID = 1000  # as seen inside
-OUTSIDE_UID = 65534  # "nobody": whom a program is, seen from outside, where root starts the sandbox
+OUTSIDE_UID = 65534  # "nobody": the user of a program as seen from outside, if root starts the sandbox
 _READABLE = ("/etc/ld.so.cache", "/usr/share/zoneinfo")
 _DEVICES = ("null", "zero", "full", "random", "urandom")
 
 
 class SandboxUnavailableError(RuntimeError):
-    """Programs can't be confined on this machine; the message says what to do about it."""
+    """Programs can't be isolated on this machine; the message says how to fix it."""
 
 
 def find() -> str:
@@ -36,9 +36,9 @@ def find() -> str:
 def command(bwrap: str, *, info_fd: int = -1, block_fd: int = -1) -> list[str]:
     """bwrap's arguments up to the program to start: an almost empty file system, no network.
 
-    Visible, read-only: the system's libraries, the Python installation (without its site-packages), the
-    folder `inner/`. Nothing of /etc, /home, /proc, /sys; an empty environment; five devices. `info_fd` and
-    `block_fd` let root write the user map itself.
+    Visible and read-only: the system's libraries, the Python installation (without its site-packages) and the
+    folder `inner/`. Nothing of /etc, /home, /proc or /sys; an empty environment; five devices. With `info_fd` and
+    `block_fd`, root can write the user map itself.
     """
     arguments = [
         bwrap,
@@ -64,11 +64,11 @@ def command(bwrap: str, *, info_fd: int = -1, block_fd: int = -1) -> list[str]:
     else:
         arguments += ["--uid", str(PROGRAM_UID), "--gid", str(PROGRAM_UID)]
         capabilities = ["CAP_SYS_ADMIN", "CAP_SETPCAP"]
-    # For the zygote, within its own user namespace: it sets up the inner isolation. Programs get none of them.
+    # For the zygote, within its own user namespace: it sets up the inner isolation. Programs get no capabilities.
     arguments += ["--cap-drop", "ALL", *(word for name in capabilities for word in ("--cap-add", name))]
     arguments += ["--hostname", "sandbox"]
     binds = [*_python(), *(path for path in _READABLE if os.path.exists(path))]
-    # bwrap would make the folders on the way as open as they are outside (/root), or for itself alone (/usr).
+    # bwrap would create the parent folders as open as they are outside (/root), or closed to programs (/usr).
     on_the_way = {
         str(parent) for path in (*binds, "/usr/lib", "/sandbox/inner") for parent in Path(path).parents
     }
@@ -104,15 +104,15 @@ def command(bwrap: str, *, info_fd: int = -1, block_fd: int = -1) -> list[str]:
 
 
 def environment(python_path: str) -> dict[str, str]:
-    """All environment variables that a program sees."""
+    """All environment variables visible to a program."""
     return {
         "PYTHONPATH": python_path,
-        "PYTHONHASHSEED": "0",  # the order of a set must not change from one grade to the next
+        "PYTHONHASHSEED": "0",  # the order of a set must not change between grades
         "PYTHONUTF8": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONNOUSERSITE": "1",
         "OMP_NUM_THREADS": "1",
-        # Each arena reserves 64 MiB of address space, which is limited: a dozen threads would be all.
+        # Each arena reserves 64 MiB of address space, which is limited: a dozen threads would use it up.
         "MALLOC_ARENA_MAX": "1",
         "LANG": "C.UTF-8",
         "HOME": SCRATCH,
@@ -121,12 +121,12 @@ def environment(python_path: str) -> dict[str, str]:
 
 
 def interpreter() -> list[str]:
-    """The command of the zygote: this very Python, without site-packages."""
+    """The zygote's command: this same Python, without site-packages."""
     return [os.path.realpath(sys.executable), "-S", "-s", "-P", "-B", "-m", "inner.zygote"]
 
 
 def _python() -> list[str]:
-    """What this Python needs beside /usr/lib: its executable and its standard library, wherever they are."""
+    """The parts of this Python outside /usr/lib: its executable and its standard library, wherever they are."""
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
     paths = [os.path.realpath(sys.executable), os.path.join(sys.base_prefix, "lib", version)]
     shared = os.path.join(sys.base_exec_prefix, "lib")

@@ -1,4 +1,4 @@
-"""What a program may use, and what is known of it in the end."""
+"""What a program may use, and how it ended."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ Ending = Literal["exit", "signal", "cpu_time", "wall_time", "output"]
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one program may use.
+    """Limits of one program.
 
-    cpu_seconds: processor time of all its threads, whole seconds.
-    wall_seconds: time on the clock.
+    cpu_seconds: processor time of all its threads, in whole seconds.
+    wall_seconds: elapsed time.
     memory_bytes: address space.
     output_bytes: standard output.
-    scratch_bytes: files in its scratch folder, all together and each.
+    scratch_bytes: files in its scratch folder; the limit holds for each file and for all together.
     """
 
     cpu_seconds: int = 5
@@ -39,8 +39,8 @@ class Limits:
 class Outcome:
     """How a program ended.
 
-    ending: "exit" of itself (see `code`), by a "signal" (see `code`), or stopped at a limit.
-    stdout: what it printed, at most `Limits.output_bytes`.
+    ending: "exit" if it exited by itself (see `code`), "signal" (see `code`), or the limit that stopped it.
+    stdout: its standard output, at most `Limits.output_bytes`.
     stderr: the end of its standard error, decoded.
     """
 
@@ -53,7 +53,7 @@ class Outcome:
 
     @property
     def succeeded(self) -> bool:
-        """It ended of itself with exit status 0."""
+        """Whether it exited by itself with status 0."""
         return self.ending == "exit" and self.code == 0
 
     def explain(self) -> str:
@@ -71,7 +71,7 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What function-call tests said: `passed` or not, with the reason. `broken`: the tests are at fault."""
+    """Result of function-call tests: `passed` or not, with the reason. `broken`: the tests are at fault."""
 
     passed: bool
     reason: str

@@ -1,4 +1,4 @@
-"""A sandbox that runs untrusted programs one after the other, each newly isolated. See docs/sandbox.md."""
+"""A sandbox that runs untrusted programs one after another, each in a fresh isolation. See docs/sandbox.md."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from typing import Any
 from bots.sandbox.limits import Ending, Limits, Outcome, Verdict
 from bots.sandbox.zygote import Zygote, pipe
 
-_STDERR_KEPT = 4096  # bytes: the end of what a program says on standard error, for the reason
-_GRACE_SECONDS = 5.0  # for the zygote to end a program when told to
+_STDERR_KEPT = 4096  # bytes: the end of a program's standard error, for the reason
+_GRACE_SECONDS = 5.0  # for the zygote to end a program on request
 
 
 class SandboxFaultError(RuntimeError):
@@ -35,11 +35,11 @@ class _Running:
 
 
 class Sandbox:
-    """A warm sandbox. Programs run one at a time; make one sandbox for each process that needs one.
+    """A warm sandbox. It runs one program at a time; create one sandbox for each process that needs one.
 
-    Raises SandboxUnavailableError if programs can't be confined here. `unsafe_without_isolation` starts the
-    programs without bubblewrap and namespaces, with the rights of this user: limits and, where possible, the
-    system call filter remain. Never do that with programs that you would not run yourself.
+    Raises SandboxUnavailableError if programs can't be isolated here. `unsafe_without_isolation` starts programs
+    without bubblewrap and namespaces, with this user's rights: only the limits and, where possible, the system call
+    filter remain. Never use it for programs that you would not run yourself.
     """
 
     def __init__(self, limits: Limits | None = None, *, unsafe_without_isolation: bool = False) -> None:
@@ -68,8 +68,8 @@ class Sandbox:
     def test_calls(self, source: str, tests: str, prefix: str = "", names: Sequence[str] = ()) -> Verdict:
         """Run `tests` (assert statements that call the solution) against `source`, in two separate programs.
 
-        The one with the solution never sees the tests: calls and their results travel as data. prefix: the task's own
-        code, which both sides get, each its own. names: what the task says the solution defines.
+        The solution's program never sees the tests: calls and their results travel as data. prefix: the task's own
+        code; each side gets its own copy. names: the names that, according to the task, the solution defines.
         """
         with contextlib.ExitStack() as files:
             ours, theirs = socket.socketpair()
@@ -120,7 +120,7 @@ class Sandbox:
         except ValueError:
             judging = self._outcome(judge, bytearray(), judge_stderr)
             if judging.ending in ("cpu_time", "wall_time"):
-                # What the solution sent is too much to compare: its fault, not the judge's.
+                # The solution sent too much to compare: its fault, not the judge's.
                 return Verdict(False, f"comparing the results: {judging.explain()}")
             return Verdict(False, f"the tests did not come to an end: {judging.explain()}", broken=True)
         reason = str(result["reason"])
@@ -150,9 +150,9 @@ class Sandbox:
         deadline: float,
         leader: int | None = None,
     ) -> None:
-        """Collect output and endings until every program has ended, stopping them at the deadline.
+        """Collect output and exit statuses until every program has ended; stop them at the deadline.
 
-        When the `leader` ends, the others are stopped: nobody is left to talk to.
+        When the `leader` ends, the others are stopped: they have nobody left to talk to.
         """
         poll = select.poll()
         poll.register(self._zygote.control, select.POLLIN)
@@ -234,12 +234,12 @@ class Sandbox:
         return Zygote(self.limits.scratch_bytes, unsafe_without_isolation=self._unsafe)
 
     def restart(self) -> None:
-        """End everything inside and start afresh."""
+        """End everything inside and start over."""
         self.close()
         self._zygote = self._start()
 
     def close(self) -> None:
-        """End the sandbox with whatever runs in it. It can't be used afterwards."""
+        """End the sandbox and whatever runs in it. It can't be used afterwards."""
         self._zygote.close()
 
     def __enter__(self) -> Sandbox:
@@ -250,7 +250,7 @@ class Sandbox:
 
 
 def _file(files: contextlib.ExitStack, name: str, text: str) -> int:
-    """An anonymous file of `text`, sealed: whoever gets it can't change it."""
+    """An anonymous file holding `text`, sealed so that no reader can change it."""
     fd = os.memfd_create(name, os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     file = files.enter_context(FileIO(fd, "wb"))
     view = memoryview(text.encode(errors="replace"))
@@ -263,7 +263,7 @@ def _file(files: contextlib.ExitStack, name: str, text: str) -> int:
 
 
 def _collect(fd: int, kept: bytearray, limit: int | None) -> bool:
-    """Read what is there into `kept`: up to just over `limit`, or only its end. False at the end of file."""
+    """Read the available bytes into `kept`: up to just over `limit`, or only the last ones. False at end of file."""
     while limit is None or len(kept) <= limit:
         try:
             data = os.read(fd, 1 << 16)

@@ -1,11 +1,10 @@
-"""The system calls that a tested program may make, as a seccomp filter (classic BPF). Everything else is
-refused.
+"""The system calls that a tested program may make, as a seccomp filter (classic BPF). All others are refused.
 
-An allow list: what Python, its standard library and threads need to compute, to read the library and to use
-the scratch folder. No new process (`fork`, `execve`, and `clone` unless it makes a thread), no signal to
-anybody, no socket but a private pair, no mount, namespace, key ring, shared memory, tracing, BPF or
-io_uring. A refused call fails with EPERM, so that a program gets an exception, not a riddle; `clone3` fails
-with ENOSYS, which makes the C library fall back on `clone`, whose flags a filter can read.
+It is an allow list: what Python, its standard library and threads need to compute, to read the library and to use the
+scratch folder. No new process (`fork`, `execve`, or `clone` unless it creates a thread), no signals to others, no
+sockets except a private pair, and no mount, namespace, key ring, shared memory, tracing, BPF or io_uring. A refused
+call fails with EPERM, so that the program gets a clear exception. `clone3` fails with ENOSYS, which makes the C library
+fall back on `clone`, whose flags a filter can read.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ import platform
 import struct
 import sys
 
-# Per name: (x86_64, aarch64); None where the architecture has no such call.
+# By name: (x86_64, aarch64); None if the architecture has no such call.
 _ALLOWED: dict[str, tuple[int | None, int | None]] = {
     # files: reading the library, writing to the scratch folder
     "read": (0, 63), "write": (1, 64), "open": (2, None), "close": (3, 57), "stat": (4, None),
@@ -42,7 +41,7 @@ _ALLOWED: dict[str, tuple[int | None, int | None]] = {
     # memory
     "mmap": (9, 222), "mprotect": (10, 226), "munmap": (11, 215), "brk": (12, 214), "mremap": (25, 216),
     "msync": (26, 227), "mincore": (27, 232), "madvise": (28, 233),
-    # threads, time, and what a process may know about itself
+    # threads, time, and what a process may learn about itself
     "rt_sigaction": (13, 134), "rt_sigprocmask": (14, 135), "rt_sigreturn": (15, 139),
     "sched_yield": (24, 124),
     "pause": (34, None), "nanosleep": (35, 101), "getitimer": (36, 102), "alarm": (37, None),
@@ -62,7 +61,7 @@ _ALLOWED: dict[str, tuple[int | None, int | None]] = {
 }  # fmt: skip
 _CLONE, _CLONE3, _SOCKETPAIR, _IOCTL = (56, 220), (435, 435), (53, 199), (16, 29)
 _GETSOCKOPT, _SETSOCKOPT = (55, 209), (54, 208)
-# Options of SOL_SOCKET. Not among them: SO_PEERPIDFD (a process's descriptor), SO_ATTACH_FILTER and its kin.
+# Options of SOL_SOCKET. Excluded: SO_PEERPIDFD (a process's descriptor), SO_ATTACH_FILTER and its relatives.
 _SOL_SOCKET = 1
 _READABLE_OPTIONS = (2, 3, 4, 7, 8, 9, 30, 38, 39)  # reuse, type, error, buffers, keep-alive, listening, kind
 _SETTABLE_OPTIONS = (2, 7, 8, 9, 13, 20, 21)  # reuse, buffers, keep-alive, linger, time limits
@@ -71,7 +70,7 @@ _COLUMN = {"x86_64": 0, "aarch64": 1}
 
 _CLONE_THREAD = 0x00010000
 _AF_UNIX = 1
-# TCGETS and TIOCGWINSZ (what isatty and print ask), FIONCLEX, FIOCLEX, FIONBIO, FIONREAD
+# TCGETS and TIOCGWINSZ (used by isatty and print), FIONCLEX, FIOCLEX, FIONBIO, FIONREAD
 _IOCTLS = (0x5401, 0x5413, 0x5450, 0x5451, 0x5421, 0x541B)
 
 _LOAD, _JEQ, _JGE, _JSET, _RET = 0x20, 0x15, 0x35, 0x45, 0x06
@@ -87,13 +86,11 @@ _EPERM, _ENOSYS = 1, 38
 
 
 class UnsupportedMachineError(RuntimeError):
-    """There is no system call table for this processor, so a program cannot be confined."""
+    """There is no system call table for this processor, so programs can't be isolated."""
 
 
 def build(machine: str | None = None) -> bytes:
-    """The filter as an array of `struct sock_filter` for this machine (or the one named), to be given to
-    the kernel.
-    """
+    """The filter as an array of `struct sock_filter`, for this machine or the named one, to pass to the kernel."""
     machine = machine or platform.machine()
     if machine not in _COLUMN or sys.byteorder != "little":
         raise UnsupportedMachineError(
@@ -103,7 +100,7 @@ def build(machine: str | None = None) -> bytes:
     code: list[tuple[int, int, int, int]] = []
     add = code.append
 
-    # Another architecture's call numbers (32-bit, x32) would slip through a table of this one's.
+    # Call numbers of another architecture (32-bit, x32) would slip through a table for this one.
     add((_LOAD, 0, 0, _ARCH))
     add((_JEQ, 1, 0, _AUDIT_ARCH[machine]))
     add((_RET, 0, 0, _KILL_PROCESS))

@@ -1,4 +1,4 @@
-"""The life of one sandbox: start bubblewrap with the zygote in it, talk to it, end it."""
+"""The life cycle of one sandbox: start bubblewrap with the zygote in it, talk to it, end it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _START_SECONDS = 20.0
 
 
 class Zygote:
-    """A running sandbox in which nothing runs yet, and `control`, the socket to its zygote.
+    """A running, still empty sandbox. control: the socket to its zygote.
 
-    Raises SandboxUnavailableError if programs can't be confined on this machine.
+    Raises SandboxUnavailableError if programs can't be isolated on this machine.
     """
 
     def __init__(self, scratch_bytes: int, *, unsafe_without_isolation: bool) -> None:
@@ -58,7 +58,7 @@ class Zygote:
             on_failure.pop_all()
 
     def close(self) -> None:
-        """End it with whatever runs in it."""
+        """End it and whatever runs in it."""
         self.control.close()
         if self._process is not None:
             self._process.kill()
@@ -99,7 +99,7 @@ class Zygote:
         )
 
     def _start_as_root(self, theirs: socket.socket, complaints: Any) -> None:
-        """As root, map a second user into it, so that programs are `nobody` and not a powerless root."""
+        """As root, map a second user into it, so that programs run as `nobody` and not as a powerless root."""
         with contextlib.ExitStack() as files:
             info_read, info_write = pipe(files)
             block_read, block_write = pipe(files)
@@ -113,7 +113,7 @@ class Zygote:
             if said:
                 child = json.loads(said)["child-pid"]
                 users = f"0 0 1\n{bubblewrap.PROGRAM_UID} {bubblewrap.OUTSIDE_UID} 1\n"
-                # If this fails, bwrap has ended or will complain, and its words are what is reported.
+                # If this fails, bwrap has ended or will complain, and its own message is reported.
                 with contextlib.suppress(OSError):
                     for name in ("uid_map", "gid_map"):
                         with open(f"/proc/{child}/{name}", "w") as file:
@@ -127,9 +127,9 @@ class Zygote:
 
 
 def maps_nobody(folder: str = "/proc/self") -> bool:
-    """Whether this process's user namespace knows the user that programs are to be outside.
+    """Whether this process's user namespace has the user id that programs get outside.
 
-    A rootless container often maps root alone; root there can't become another user, and is an ordinary one outside.
+    A rootless container often maps only root. Root there can't become another user, and is an ordinary user outside.
     """
     return all(_is_mapped(f"{folder}/{name}") for name in ("uid_map", "gid_map"))
 
@@ -141,13 +141,13 @@ def _is_mapped(path: str) -> bool:
 
 
 def _tasks_are_counted_per_namespace() -> bool:
-    """Since Linux 5.14 RLIMIT_NPROC counts within a user namespace; before, it counted all of a user's."""
+    """Whether RLIMIT_NPROC counts per user namespace, as it does since Linux 5.14; before, it counted per user."""
     major, minor = os.uname().release.split(".")[:2]
     return (int(major), int(minor.split("-")[0])) >= (5, 14)
 
 
 def pipe(files: contextlib.ExitStack) -> tuple[FileIO, FileIO]:
-    """A pipe's reading and writing end, closed with `files` at the latest."""
+    """The reading and writing ends of a pipe, closed with `files` at the latest."""
     read, write = os.pipe2(os.O_CLOEXEC)
     return (
         files.enter_context(FileIO(read, "rb", closefd=True)),

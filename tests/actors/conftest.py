@@ -10,7 +10,7 @@ from ray.train.torch import TorchConfig, TorchTrainer
 
 from actors.environment import learner_environment
 
-# Test modules are not installed where Ray's workers could import them.
+# Ray's workers cannot import test modules, since they are not installed.
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 
 
@@ -31,7 +31,7 @@ class Box:
 
 @pytest.fixture(scope="session")
 def run_group(cluster, tmp_path_factory):
-    """A function that runs another one on every rank of a fresh group and returns rank 0's result."""
+    """A function that runs another function on every rank of a new group and returns rank 0's result."""
 
     def run(ranks, function, *arguments):
         ray.cloudpickle.register_pickle_by_value(sys.modules[function.__module__])

@@ -1,4 +1,4 @@
-"""A run's actors as tests of the coordinator need them: all real but the engines."""
+"""A run's actors for tests of the coordinator: all are real except the engines."""
 
 import numpy as np
 import pyarrow as pa
@@ -31,7 +31,7 @@ def encoded_pool(size):
 
 
 class Crew:
-    """A run's actors, and what a learner does with them. A task's prompt is its row, also as its one token."""
+    """A run's actors, and what a learner does with them. A task's prompt is its row, which is also its only token."""
 
     def __init__(
         self,
@@ -98,12 +98,12 @@ class Crew:
         ray.get(self.coordinator.restore.remote(checkpoint, self.partners, *self.pools), timeout=180)
 
     def publish(self, version):
-        """What a learner does after its step; the fake engines take the bucket itself for its checksum."""
+        """What a learner does after its step. The fake engines take the bucket itself as its checksum."""
         ray.get(self.broker.publish.remote(version, f"sum{version}"))
         ray.get(self.coordinator.new_weights.remote(version, f"sum{version}"))
 
     def pids(self):
-        """Processes that may be killed, by name; those that are just down are left out."""
+        """Processes that may be killed, by name; processes that are down are left out."""
         actors = {f"engine {i}": e for i, e in enumerate(self.engines)}
         actors |= {f"grader {i}": g for i, g in enumerate(self.graders)} | {"posterior": self.posterior}
         calls = {name: actor.pid.remote() for name, actor in actors.items()}
@@ -116,7 +116,7 @@ class Crew:
         return found
 
     def first_step(self):
-        """What a learner does first; the groups that it trains on, and the figures."""
+        """What a learner does first; returns the groups to train on, and the metrics."""
         self.restore()
         self.publish(0)
         groups, figures, _ = ray.get(self.coordinator.next_batch.remote(1), timeout=120)

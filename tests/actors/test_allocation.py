@@ -1,4 +1,4 @@
-"""Groups of different sizes, and groups that are sampled in rounds, through the coordinator."""
+"""Groups of different sizes, and groups sampled in rounds, through the coordinator."""
 
 import os
 import signal
@@ -27,7 +27,7 @@ def crew_of(cluster, tmp_path):
 
 
 def step_of(crew, step):
-    """A step as the learner takes it: rows, rewards, and texts of its groups."""
+    """A step as the learner runs it: rows, rewards, and texts of its groups."""
     groups, figures, _ = ray.get(crew.coordinator.next_batch.remote(step), timeout=180)
     crew.publish(step)
     assert figures["completions"] == sum(len(group.rollouts) for group in groups)
@@ -35,7 +35,7 @@ def step_of(crew, step):
 
 
 def going_back_repeats(crew, steps):
-    """Take steps, with a checkpoint in between; from it they are the same again, although actors are lost."""
+    """Run steps with a checkpoint in between; resumed from it, the steps repeat exactly, even if actors are lost."""
     crew.restore()
     crew.publish(0)
     before = [step_of(crew, step) for step in range(1, steps + 1)]

@@ -1,4 +1,4 @@
-"""Engines share the work: stories of random arrivals, loads and losses, with the real pool, in virtual time."""
+"""Engines share the work: random arrivals, loads and losses, with the real pool, in virtual time."""
 
 import asyncio
 from collections import Counter
@@ -18,7 +18,7 @@ from bots.rollouts.request import Request, Sampling
 
 
 class Engine(FakeEngine):
-    """Loads weights in a time of its own each time, and dies when it is told to: then every call fails until `pid`."""
+    """Takes a different time for each weight load. Dies on request: every call then fails until `pid`."""
 
     def __init__(self, name, law, load_seconds):
         super().__init__(name, law)
@@ -52,8 +52,8 @@ class Engine(FakeEngine):
 
 @dataclass
 class Story:
-    """A pool of fake engines, and what came of it. answers: by (wave, engine). starved: when something waited for no
-    reason, and what idled."""
+    """A pool of fake engines and what happened to it. answers: by (wave, engine). starved: cases where requests waited
+    for no reason, with the idle engine."""
 
     engines: int
     slots: int
@@ -108,7 +108,7 @@ class Story:
         self.news.set()
 
     async def _look(self):
-        """Twice, a moment apart: what changes hands is on the way in between."""
+        """Look twice, a moment apart: requests may be in transit between engines."""
         before = set()
         while True:
             await asyncio.sleep(0.0101)
@@ -241,7 +241,7 @@ def test_what_a_slow_engine_has_not_begun_goes_to_one_that_runs_dry():
 
     told, seconds = run(story())
     fast, slow = told.of_wave(1)
-    # The slow one answers what it began at once, and nothing after that: a second helping would take another second.
+    # The slow engine finishes only what it started at once: a second batch would take another second.
     assert (fast, slow) == (80, 16)
     assert seconds < 1.1
 

@@ -1,4 +1,4 @@
-"""Those who wait for background work hear of its end, of its failure, and of its being abandoned."""
+"""Callers that wait for background work learn that it ended, failed or was abandoned."""
 
 import asyncio
 

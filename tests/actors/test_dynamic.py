@@ -1,4 +1,4 @@
-"""Dynamic sampling where some answers, or all, cannot be graded."""
+"""Dynamic sampling when some or all completions cannot be graded."""
 
 import json
 from collections import Counter
@@ -13,7 +13,7 @@ from tests.actors.fakes import Crew
 
 @ray.remote(num_cpus=0)
 class Unsure:
-    """A grader without a verdict on every `every`-th task."""
+    """A grader that gives no verdict on every `every`-th task."""
 
     def __init__(self, every):
         self.every = every

@@ -1,4 +1,4 @@
-"""What the posterior actor says of its expectations, also when it is told the same twice or dies between."""
+"""The expectations that the posterior actor reports, even if a call is repeated or the actor dies in between."""
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ BINS = ("beliefs/selected", "beliefs/predicted", "beliefs/observed")
 
 @pytest.fixture
 def actor(tmp_path):
-    """A function that makes the actor in this process, with the state that its folder holds."""
+    """A function that creates the actor in this process, with the state in its folder."""
     pool = TaskPool.from_arrow(pa.table({"weak": [0.1] * 50, "strong": [0.9] * 50}), "weak", "strong")
     write_pool(pool, tmp_path / "pool.arrow")
     settings = {"rollouts": 4, "seed": 0}
@@ -38,7 +38,7 @@ def test_a_repeated_call_gives_the_first_expectations(actor):
     rows, _ = one.select(1, 8)
     first = one.observe(1, rows, np.ones((8, 4)))
     again = one.observe(1, rows, np.ones((8, 4)))
-    reborn = actor().observe(1, rows, np.ones((8, 4)))  # the actor died before its answer arrived
+    reborn = actor().observe(1, rows, np.ones((8, 4)))  # the actor died before its reply arrived
     for name in BINS:
         assert first[name] == again[name] == reborn[name]
 

@@ -1,4 +1,4 @@
-"""The grader pool over graders that never come up, that come up once, and that come up late."""
+"""The grader pool with graders that never start, that start only once, and that start late."""
 
 import asyncio
 import os
@@ -17,7 +17,7 @@ ITEM = ("exact", "", "1", "1")
 
 
 class Heard:
-    """What a pool told its owner."""
+    """What a pool reported to its owner."""
 
     def __init__(self):
         self.lost, self.failure = [], asyncio.Event()
@@ -68,7 +68,7 @@ def test_the_others_go_on_without_a_grader_that_cannot_be_made(cluster):
 
 @ray.remote(num_cpus=0, max_restarts=-1)
 class Once:
-    """A grader that comes up once, and whose node then has lost what it needs. `dies`: in C, without a word."""
+    """A grader that starts once; after that its node lacks what it needs. `dies`: in C code, without a message."""
 
     def __init__(self, mark, dies=False):
         if mark.exists():

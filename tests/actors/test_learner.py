@@ -1,4 +1,4 @@
-"""The DeepSpeed group on real ranks, at every ZeRO stage, held against plain PyTorch."""
+"""The DeepSpeed group on real ranks, at every ZeRO stage, compared with plain PyTorch."""
 
 from pathlib import Path
 
@@ -37,7 +37,7 @@ def some_groups():
 
 
 def shards_for(ranks, packed=False):
-    # A small token budget: several micro-batches a rank, so that gradient accumulation is tested too.
+    # A small token budget: several micro-batches per rank, so that gradient accumulation is tested too.
     return make_rank_batches(some_groups(), "grpo", ranks, 40, max_tokens=16, packed=packed)
 
 
@@ -48,7 +48,7 @@ def answer_logprobs(model, prompt, answer):
 
 
 def plain_steps(updates=1):
-    """GRPO by the book: one answer at a time, no padding, no sharding. Returns the new weights."""
+    """Textbook GRPO: one completion at a time, no padding, no sharding. Returns the new weights."""
     groups = some_groups()
     model = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=LR, weight_decay=0.0)
@@ -85,7 +85,7 @@ def weights_of(learner):
 
 
 def two_ranks(folder):
-    """Of every kind of learner: a step, two that must be skipped, a checkpoint, and one more step."""
+    """For every kind of learner: a step, two steps that must be skipped, a checkpoint, and one more step."""
     rank = ray.train.get_context().get_world_rank()
     results = {}
     for stage, lora in KINDS:
@@ -121,11 +121,11 @@ def two_ranks(folder):
 
 
 def packed_steps(rank):
-    """Each kind's step with samples end to end and the vocabulary in blocks; bfloat16 with everything on at once."""
+    """One step of each kind with packed samples and the vocabulary in blocks; bfloat16 with everything on at once."""
     from bots.learning.logprobs import LogprobHead
 
     results = {}
-    # 36 tokens in blocks of a few, of which some are kept.
+    # 36 tokens in blocks of a few tokens; some blocks are kept.
     LogprobHead.block_bytes, LogprobHead.kept_bytes = 4 * 30 * 5, 4 * 30 * 12
     for kind in KINDS:
         learner = learner_of(2, *kind, packing=True)
@@ -140,7 +140,7 @@ def packed_steps(rank):
 
 
 def one_rank(folder):
-    """Loads what two ranks saved; then what one rank alone can show."""
+    """Loads what two ranks saved, then tests what a single rank can show."""
     results = {}
     for stage, lora in KINDS:
         learner = learner_of(1, stage, lora)
@@ -197,7 +197,7 @@ def start():
 def assert_same_step(weights, expected, start, updates=1):
     assert set(weights) == set(expected)
     for name, tensor in weights.items():
-        # Adam's first steps are lr · sign(g): compare where the gradient is clear of rounding.
+        # Adam's first steps are lr · sign(g): compare only where the gradient is well above rounding errors.
         clear = (expected[name] - start[name]).abs() > 0.99 * LR * updates
         agree = (tensor - expected[name]).abs() < 0.05 * LR * updates
         assert agree[clear].float().mean() > 0.99, name
@@ -245,7 +245,7 @@ def test_a_step_that_is_not_finite_is_skipped_on_all_ranks(pair, kind):
     assert [figures["broken_micro_batches"] for figures in found["skips"]] == [1.0, 0.0]
     assert not any("loss" in figures for figures in found["skips"]), "there is no loss to report"
     assert same(found["skipped"], found["stepped"])
-    # The gradients of the skipped steps are gone, and the optimizer goes on.
+    # The gradients of the skipped steps are gone, and the optimizer continues.
     assert found["last"]["skipped_updates"] == 0
     assert not same(found["ended"], found["skipped"])
 
@@ -256,7 +256,7 @@ def test_another_number_of_ranks_continues_from_the_same_state(pair, single, kin
     assert same(after["loaded"], before["skipped"])
     assert after["figures"]["loss"] == pytest.approx(before["last"]["loss"], rel=1e-4)
     for name, tensor in before["ended"].items():
-        # With other moments of the gradient this step would be off by about the learning rate.
+        # With different optimizer moments, this step would be off by about the learning rate.
         assert (after["ended"][name] - tensor).abs().max() < 0.01 * LR, name
 
 

@@ -1,4 +1,4 @@
-"""A rank that stands still inside a collective operation: real processes, really stopped."""
+"""A rank that stops inside a collective operation: real processes, actually stopped."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ def rank_process(rank, port, stopped, tell):
     def work():
         watch.arrive("a slow step")
         if rank == stopped:
-            # Longer than the limit, but it lives: the other waits.
+            # Longer than the limit, but this rank is alive, so the other waits.
             time.sleep(1.3 * LIMIT)
         dist.all_reduce(torch.ones(1))
         watch.arrive("the next step")
@@ -35,7 +35,7 @@ def rank_process(rank, port, stopped, tell):
         dist.all_reduce(torch.ones(1))
         if rank == stopped:
             os.kill(os.getpid(), signal.SIGSTOP)
-            # This thread may run on for a moment, and must not take part.
+            # This thread may continue for a moment and must not take part.
             time.sleep(600)
         dist.all_reduce(torch.ones(1))
 
@@ -47,7 +47,7 @@ def rank_process(rank, port, stopped, tell):
 
 
 def start(stopped):
-    """Two ranks, and the end of the pipe on which one of them says what it made of the other."""
+    """Two ranks, and the end of the pipe on which one of them reports what it observed of the other."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -59,12 +59,12 @@ def start(stopped):
 
 
 def test_a_stopped_rank_is_named_with_its_node_and_phase_and_a_slow_one_is_waited_for():
-    # Rank 0 is the one that holds the store. Both pairs at once, most of the time being waits.
+    # Rank 0 holds the store. Run both pairs at once, since most of the time is waiting.
     pairs = [start(stopped) for stopped in (0, 1)]
     try:
         for stopped, (hear, _) in enumerate(pairs):
             assert hear.poll(100), "nobody said anything"
-            # In the phase after the slow one, so that was borne with.
+            # In the phase after the slow one, so the slow one was tolerated.
             assert hear.recv() == (
                 f"the next step: rank {stopped} on node-{stopped} did not answer, last heard of in 'the next step', "
                 "within learner.timeout_s = 5 s: it hangs, or its node is out of reach"

@@ -1,4 +1,4 @@
-"""Loading: garbage is left alone meanwhile, and some packages are not there."""
+"""Loading: no garbage collection inside the context, and some packages are hidden."""
 
 import gc
 import subprocess

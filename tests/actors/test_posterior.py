@@ -1,4 +1,4 @@
-"""The posterior actor in a real Ray: killed without warning, it comes back as it was."""
+"""The posterior actor in a real Ray: killed without warning, it restarts with the same state."""
 
 import os
 import signal
@@ -32,7 +32,7 @@ def rewards(step, rows):
 
 
 def steps(actor, first, last):
-    """Run selection and observation as the loop does: the next selection is asked for ahead."""
+    """Run selection and observation like the training loop: the next selection is requested ahead."""
     chosen = []
     for step in range(first, last + 1):
         rows, _ = ray.get(actor.select.remote(step, 16))

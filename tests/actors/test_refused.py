@@ -1,4 +1,4 @@
-"""A request that no engine can answer is given up with the reason, and takes nothing else with it."""
+"""A request that no engine can serve is dropped with the reason, and affects no other request."""
 
 import asyncio
 import os
@@ -33,7 +33,7 @@ def request(row, temperature=1.0):
 
 
 class Greedy:
-    """Stands for `actors.engine.Engine`, and refuses what vLLM refuses."""
+    """Stands in for `actors.engine.Engine` and refuses what vLLM refuses."""
 
     vocab_size = 8
 
@@ -62,7 +62,7 @@ class Greedy:
 
 @pytest.fixture
 def actor(monkeypatch):
-    """The rollout actor in this process, with an engine that answers at once."""
+    """The rollout actor in this process, with an engine that completes requests at once."""
     stub = SimpleNamespace(Engine=Greedy, prepare_process=lambda: None)
     monkeypatch.setitem(sys.modules, "actors.engine", stub)
     made = RolloutActor.__ray_metadata__.modified_class("rollout-0", "", RolloutConfig(), 0)
@@ -91,7 +91,7 @@ def test_an_engine_that_is_broken_does_not_refuse_whatever_there_is_to_do(actor)
 
 
 class Mortal(FakeEngine):
-    """Stands for an actor in this process: a poisonous prompt ends it, and it is there again at once."""
+    """Stands in for an actor in this process: a poisonous prompt kills it, and it restarts at once."""
 
     def __init__(self, name):
         super().__init__(name, LAW)
@@ -154,14 +154,14 @@ def test_a_request_that_ends_engines_takes_no_other_with_it(monkeypatch, engines
     assert given_up == [POISON]
     assert sorted(answered) == [row for row in range(24) if row != POISON]
     assert losses.pop(POISON) == MOST_LOSSES
-    # Neighbours share its losses only until it is alone; of several engines they may go to another one before.
+    # Neighbours are hit by its losses only until it is alone; with several engines they may move to another one first.
     together = engine_pool._LOSSES_TO_BE_ALONE
     assert max(losses.values()) == together if engines == 1 else max(losses.values()) <= together
 
 
 @ray.remote(num_cpus=0, max_restarts=-1)
 class Choosy(FakeEngine):
-    """Refuses every fourth task to train on, and ends at the poisonous one to evaluate."""
+    """Refuses every fourth training task, and dies on the poisonous evaluation task."""
 
     def __init__(self, name, law):
         super().__init__(name, law)

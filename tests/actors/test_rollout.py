@@ -1,4 +1,4 @@
-"""A real vLLM engine in a real actor, held against transformers."""
+"""A real vLLM engine in a real actor, compared with transformers."""
 
 import time
 
@@ -71,7 +71,7 @@ def largest_difference(model, prompts, answers):
 
 
 def moved(seed):
-    """The base model with noise on its weights, and those in the object store, with their checksum."""
+    """The base model with noise on its weights, and the weights in the object store with their checksum."""
     model = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32).eval()
     torch.manual_seed(seed)
     with torch.no_grad():
@@ -185,7 +185,7 @@ def test_a_completion_ends_at_a_stop_token_too(engine, prompts):
 
 
 def without_shortcuts(actor):
-    """vLLM's own code in a running engine. (Imported in its process: here it would load vLLM.)"""
+    """vLLM's own code in a running engine. (Imported in the engine's process: here it would load vLLM.)"""
     from actors import cpu_shortcuts
 
     actor._between_steps(lambda engine: cpu_shortcuts.remove(engine.llm))
@@ -198,10 +198,10 @@ def with_shortcuts(actor):
 
 
 def test_shortcuts_on_a_cpu_change_no_token(engine, prompts):
-    # Longer than the seeds that are drawn at a time, and than several KV blocks.
+    # Longer than the number of seeds drawn at a time, and than several KV blocks.
     def completions():
         ray.get(engine.begin.remote("turn"))
-        # Every third without a seed of its own, so that the default generator counts too.
+        # Every third has no seed, so that the default generator is tested too.
         asked = [
             Request(("train", 1, i), prompt, Sampling(4, 100), None if i % 3 == 0 else 100 + i)
             for i, prompt in enumerate(prompts)

@@ -1,4 +1,4 @@
-"""Engines, graders and the posterior killed at random, again and again: the ledger always comes out even."""
+"""Engines, graders and the posterior are killed at random, again and again: the ledger always balances."""
 
 import json
 import os
@@ -65,14 +65,14 @@ def test_fifty_kills_at_random_points_lose_nothing_and_count_nothing_twice(crew,
     assert found.under_way == {tuple(key) for key in state["under_way"]} - found.dropped.keys()
     assert len(killed) == 7, "every kind was hit"
     assert found.losses >= 10
-    # Each trained task was observed once: the beliefs have seen as many groups as the ledger has trained.
+    # Each trained task was observed once: the beliefs have as many observations as the ledger has trained groups.
     observations = ray.get(crew.posterior.table.remote())["observations"].to_numpy()
     trained = np.bincount([row for _, row in found.trained], minlength=500)
     assert np.array_equal(observations, trained)
 
 
 def steps(crew, first, last):
-    """Take these steps as the learner does; the staleness of each."""
+    """Run these steps like the learner; returns the staleness of each."""
     found = []
     for step in range(first, last + 1):
         groups, figures, _ = ray.get(crew.coordinator.next_batch.remote(step), timeout=60)
@@ -138,7 +138,7 @@ def test_an_engine_that_hangs_is_found_out_and_comes_back(cluster, tmp_path):
 
 @ray.remote(num_cpus=0, max_restarts=-1)
 class Tardy(FakeEngine):
-    """The second of two takes for ever to start."""
+    """The second of two engines takes forever to start."""
 
     def __init__(self, name, law):
         super().__init__(name, law, start_seconds=600.0 if name == "rollout-1" else 0.0)
@@ -163,7 +163,7 @@ def test_an_engine_whose_start_takes_too_long_is_told_from_one_that_hangs(cluste
 
 @ray.remote(num_cpus=0, max_restarts=-1)
 class SlowToStart(FakeEngine):
-    """The second of two takes five seconds to start."""
+    """The second of two engines takes five seconds to start."""
 
     def __init__(self, name, law):
         super().__init__(name, law, start_seconds=5.0 if name == "rollout-1" else 0.0)
@@ -190,7 +190,7 @@ def test_without_any_engine_the_run_ends_and_says_why(cluster, tmp_path):
     ray.kill(crew.engines[0])
     with pytest.raises(RuntimeError, match=r"no rollout engine for rollout.timeout_s = 3 s.*rollout-0"):
         ray.get(crew.coordinator.next_batch.remote(1), timeout=60)
-    # A learner group that Ray Train starts again hears it again.
+    # A learner group that Ray Train restarts gets the same error.
     with pytest.raises(RuntimeError, match=r"no rollout engine for rollout.timeout_s = 3 s.*rollout-0"):
         crew.first_step()
     crew.dismiss()
@@ -201,7 +201,7 @@ def test_without_any_grader_the_run_ends_with_what_their_constructors_said(clust
     said = r"the only grader is gone for good; grader-0: .*unknown grader 'magic'"
     with pytest.raises(FatalError, match=said):
         crew.first_step()
-    # A learner group that Ray Train starts again hears it too.
+    # A learner group that Ray Train restarts gets the same error.
     with pytest.raises(FatalError, match=said):
         crew.first_step()
     with pytest.raises(NoGraderError, match=said):
@@ -211,7 +211,7 @@ def test_without_any_grader_the_run_ends_with_what_their_constructors_said(clust
 
 @ray.remote(num_cpus=0, max_restarts=-1)
 class Fragile:
-    """A grader whose process ends at any group without a right answer, as one with faulty native code may."""
+    """A grader whose process dies at any group without a right completion, as faulty native code may."""
 
     def ready(self):
         return True
@@ -238,7 +238,7 @@ def test_a_task_over_which_graders_die_is_dropped_with_the_reason_and_the_others
 
 @ray.remote(num_cpus=0, max_restarts=-1)
 class Sluggish(FakeEngine):
-    """Takes longer to start than it may at first, as on a machine that is busy."""
+    """Takes longer to start than the initial limit, as on a busy machine."""
 
     def __init__(self, name, law):
         super().__init__(name, law, start_seconds=9.0)
@@ -253,7 +253,7 @@ def test_an_engine_that_only_needs_longer_gets_to_work(cluster, tmp_path):
     crew.dismiss()
     events = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
     lost = [event["reason"] for event in events if event["event"] == "lost"]
-    # On a busy machine its process takes seconds before these nine begin.
+    # On a busy machine, its process takes seconds before these nine seconds begin.
     assert lost
     for times, reason in enumerate(lost, start=1):
         assert f"it may take {6 * 2**times} s next time" in reason

@@ -1,4 +1,4 @@
-"""Figures outside the run's folder: the gauges as Prometheus scrapes them, the trackers' own packages."""
+"""Metrics outside the run's folder: the gauges as Prometheus scrapes them, and the trackers' own packages."""
 
 import importlib.util
 import json
@@ -62,7 +62,7 @@ def test_a_tracker_that_fails_ends_nothing_and_is_counted():
 
 
 class Late(Kept):
-    """A tracker whose server is away for its first two openings."""
+    """A tracker whose server is down for the first two attempts to open it."""
 
     openings = 0
 
@@ -138,7 +138,7 @@ def test_a_tracking_server_that_does_not_answer_is_refused(monkeypatch):
     uri = f"http://127.0.0.1:{server.server_port}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     threading.Thread(target=server.serve_forever, daemon=True).start()
-    require(["mlflow"])  # an error is an answer
+    require(["mlflow"])  # an HTTP error is a response too
     server.shutdown()
     server.server_close()
     with pytest.raises(ValueError, match=f"{uri} does not answer .*refused"):

@@ -25,11 +25,11 @@ NODE_ID = "RAY_OVERRIDE_NODE_ID_FOR_TESTING"
 AUTOSCALER = {
     "AUTOSCALER_UPDATE_INTERVAL_S": "1",
     "RAY_FAKE_CLUSTER": "1",
-    # As `ray up` has it.
+    # As `ray up` sets it.
     "RAY_enable_autoscaler_v2": "1",
     "RAY_CLOUD_INSTANCE_ID": FAKE_HEAD_NODE_ID,
     NODE_ID: FAKE_HEAD_NODE_ID,
-    # A node that is gone is noticed after five seconds rather than fifteen.
+    # A lost node is noticed after five seconds instead of fifteen.
     "RAY_health_check_period_ms": "1000",
 }
 
@@ -60,7 +60,7 @@ def cluster_of_processes(gcs_address):
 
 
 class Timeline:
-    """What the cluster and the run are like, and when that changed."""
+    """The state of the cluster and the run, and when it changed."""
 
     def __init__(self, head, run):
         self.head, self.run = head, run
@@ -68,7 +68,7 @@ class Timeline:
         self.lines = []
 
     def nodes(self):
-        """The roles of the nodes that are alive, by node id."""
+        """The roles of the living nodes, by node id."""
         alive = [one for one in self.head.nodes() if one["state"] == "ALIVE" and not one["is_head_node"]]
         return {
             node["node_id"]: "rollout" if "rollout" in node["resources_total"] else "learner"
@@ -81,7 +81,7 @@ class Timeline:
         return [json.loads(line) for line in lines if line.endswith("\n")]
 
     def is_answered(self):
-        """Whether the dashboard is as far as to tell of nodes."""
+        """Whether the dashboard can already list nodes."""
         with contextlib.suppress(OSError, http.client.HTTPException):
             return self.nodes() is not None
 

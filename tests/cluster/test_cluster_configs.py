@@ -1,4 +1,4 @@
-"""The cluster's configurations fit the cluster's files, and what cannot fit is said with the arithmetic."""
+"""The cluster's configurations fit the cluster's files; what cannot fit is refused with the arithmetic."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ MACHINES = yaml.safe_load((ROOT / "cluster.yaml").read_text())["available_node_t
 
 
 def largest():
-    """What cluster.yaml gives at most, by resource."""
+    """The most that cluster.yaml provides, by resource."""
     total = {}
     for node in MACHINES.values():
         for kind, amount in node["resources"].items():

@@ -1,4 +1,4 @@
-"""The commands of docs/cluster.md: what can run here runs; of the others, programs and options exist."""
+"""The commands in docs/cluster.md: those that can run here do; for the others, programs and options exist."""
 
 import re
 import shlex
@@ -22,7 +22,7 @@ LOCAL = [block for block in BLOCKS if not block.startswith("# cloud\n")]
 
 
 def commands(block):
-    """The words of each command line, continued lines joined."""
+    """The words of each command line, with continued lines joined."""
     return [shlex.split(line, comments=True) for line in block.replace("\\\n", " ").splitlines()]
 
 
@@ -50,7 +50,7 @@ def test_cloud_commands_are_shell(block):
 
 @pytest.mark.parametrize("words", RAY, ids=" ".join)
 def test_ray_knows_the_command_and_its_options(words):
-    """Ray's own parser takes the words; the command itself is not called."""
+    """Ray's own parser accepts the words; the command itself is not run."""
     command, name, arguments = cli, words[0], words[1:]
     while isinstance(command, click.Group):
         name, command, arguments = command.resolve_command(click.Context(command), arguments)

@@ -1,4 +1,4 @@
-"""cluster.yaml, and what it becomes for each cloud, against Ray's own schema and defaults."""
+"""cluster.yaml, and its variants for each cloud, against Ray's own schema and defaults."""
 
 import re
 import subprocess
@@ -17,7 +17,7 @@ PINNED = {
 
 
 def for_cloud(name):
-    """The file with the parts that `name` replaces taken out and its own commented part put in."""
+    """The file with the parts that `name` replaces removed and its own commented part enabled."""
     common, parts, current = [], {}, None
     for line in TEXT.splitlines():
         if opened := re.fullmatch(r"# >>> (\S+)(?: replaces (.+))?", line):
@@ -99,7 +99,7 @@ def test_the_commands_are_shell(cloud):
 
 
 def test_the_gpu_set_is_the_cpu_set_but_for_the_builds():
-    """What both sets hold has one version, so a run tested on CPUs meets the same libraries on GPUs."""
+    """Packages in both sets have one version, so a run tested on CPUs uses the same libraries on GPUs."""
     for name in ("ray", "deepspeed", "transformers", "pyarrow", "numba", "numpy", "pydantic", "math-verify"):
         pins = [
             [line for line in (ROOT / "requirements" / file).read_text().splitlines()
@@ -113,7 +113,7 @@ def test_the_gpu_set_is_the_cpu_set_but_for_the_builds():
 
 @pytest.mark.parametrize("cloud", ["aws", "gcp", "azure", "on-prem"])
 def test_the_autoscaler_on_the_head_reads_the_file(cloud, tmp_path):
-    """With its own reader, which a head without a readable file would not survive."""
+    """With the head's own reader: a head without a readable file would not survive."""
     file, key = tmp_path / "ray_bootstrap_config.yaml", tmp_path / "ray_bootstrap_key.pem"
     key.touch()
     config = prepared(cloud)

@@ -19,7 +19,7 @@ JOB = "to-be-stopped"
 
 
 def train(folder, *rest):
-    """The entrypoint of a small run whose results lie in `folder`."""
+    """The entrypoint of a small run that writes its results to `folder`."""
     return [
         "--", "python", "-m", "pipelines.train", "configs/lab.yaml", "pool.sources.0.size=200",
         "selection.tasks=8", "rollout.samples=4", "rollout.engines=1", "learner.ranks=1",
@@ -35,20 +35,20 @@ def steps(folder):
 
 @pytest.fixture(scope="module")
 def head():
-    """With tokens, as on a cluster: everything below shows it, from the client to the engines."""
+    """With tokens, as on a cluster: everything below presents one, from the client to the engines."""
     with started_head(token=secrets.token_hex(16)) as head:
         yield head
 
 
 @pytest.fixture(scope="module")
 def submit(head):
-    """A function that submits to the one head of this file; returns what was said."""
+    """A function that submits to this file's only head; returns the output."""
 
     def submit(*arguments, cwd):
         done = []
 
         def taken():
-            """The dashboard answers before the node's agent, which starts jobs, has joined it."""
+            """The dashboard responds before the node's agent, which starts jobs, has joined it."""
             done.append(head.ray("job", "submit", *arguments, cwd=cwd))
             return "No available agent" not in done[-1].stderr
 
@@ -90,7 +90,7 @@ def stopped(head, submit, tmp_path_factory):
     assert f"'{JOB}' was stopped" in head.ray("job", "status", JOB).stdout
 
     def left():
-        """Idle workers go after a while, and one actor of Ray Train's stays: it serves all jobs of the cluster."""
+        """Idle workers exit after a while; one Ray Train actor stays, since it serves all jobs of the cluster."""
         names = {one.name() for one in processes_with(marker)}
         return {name for name in names if "IDLE" not in name and "_AutoscalingCoordinator" not in name}
 

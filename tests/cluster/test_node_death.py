@@ -1,4 +1,4 @@
-"""A node goes away under a running job, with no notice and with one."""
+"""A node disappears under a running job, with and without notice."""
 
 import contextlib
 import signal
@@ -24,7 +24,7 @@ SMALL = [
 
 
 class Node:
-    """A further node of a head's cluster: `ray start --address`."""
+    """An additional node of a head's cluster: `ray start --address`."""
 
     def __init__(self, head, cpus):
         command = [
@@ -40,7 +40,7 @@ class Node:
         )
 
     def die(self):
-        """Everything on the node at once, as when the machine is switched off."""
+        """Kill everything on the node at once, as if the machine were switched off."""
         family = [
             *psutil.Process(self.process.pid).children(recursive=True),
             psutil.Process(self.process.pid),
@@ -73,7 +73,7 @@ time.sleep(3600)
 
 @contextlib.contextmanager
 def full_object_store(head):
-    """72 of its 80 MB are held by another job."""
+    """Another job holds 72 of its 80 MB."""
     env = head.env | {"RAY_ADDRESS": head.gcs}
     process = subprocess.Popen([sys.executable, "-c", BALLAST], env=env, stdout=subprocess.PIPE, text=True)
     try:
@@ -96,7 +96,7 @@ def test_a_run_outlives_a_node_and_a_full_object_store_and_heeds_a_notice(tmp_pa
 
         def joined():
             assert run.poll() is None, said.read_text()
-            with contextlib.suppress(OSError):  # the dashboard answers a while before it knows of jobs
+            with contextlib.suppress(OSError):  # the dashboard responds a while before it knows of jobs
                 drivers = [one["driver_info"] for one in head.asked("/api/jobs/")]
                 return str(run.pid) in [driver["pid"] for driver in drivers if driver]
 
@@ -113,14 +113,14 @@ def test_a_run_outlives_a_node_and_a_full_object_store_and_heeds_a_notice(tmp_pa
             wait_for(lambda: reached(11), "work to go on")
 
             (node,) = [one for one in head.nodes() if one["is_head_node"]]
-            # The head itself, with an hour's notice: it stays for as long as this test takes.
+            # The head itself, with an hour's notice: it stays for the duration of this test.
             drained = head.ray(
                 "drain-node", f"--address={head.gcs}", f"--node-id={node['node_id']}",
                 "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=the spot market",
                 "--deadline-remaining-seconds=3600",
             )  # fmt: skip
             assert drained.returncode == 0, drained.stderr
-            # A spot market gives two minutes.
+            # A spot market gives two minutes' notice.
             wait_for(lambda: list(folder.glob("step_*/progress.pkl")), "the checkpoint", 120)
             run.send_signal(signal.SIGTERM)
             assert run.wait(PATIENCE_S) == 130, said.read_text()

@@ -1,4 +1,4 @@
-"""rayjob.yaml: against KubeRay's field names, against the code that reads it on the cluster, and against the CRD."""
+"""rayjob.yaml: against KubeRay's field names, the code that reads it on the cluster, and the CRD."""
 
 import os
 import shlex
@@ -18,7 +18,7 @@ CLAIM, JOB = yaml.safe_load_all((ROOT / "rayjob.yaml").read_text())
 CLUSTER = JOB["spec"]["rayClusterSpec"]
 GROUPS = {group["groupName"]: group for group in CLUSTER["workerGroupSpecs"]}
 
-# Field names of ray.io/v1 in KubeRay 1.6's API reference: Kubernetes drops others without a word.
+# Field names of ray.io/v1 in KubeRay 1.6's API reference: Kubernetes silently drops others.
 JOB_FIELDS = """activeDeadlineSeconds backoffLimit clusterSelector deletionStrategy entrypoint entrypointNumCpus
     entrypointNumGpus entrypointResources jobId managedBy metadata preRunningDeadlineSeconds rayClusterSpec
     runtimeEnvYAML shutdownAfterJobFinishes submissionMode submitterConfig submitterPodTemplate suspend
@@ -77,7 +77,7 @@ def test_every_pod_mounts_the_claim_where_the_configuration_keeps_its_runs():
 
 @pytest.mark.parametrize("resumed", [False, True])
 def test_a_first_attempt_starts_the_run_and_a_retry_resumes_it(tmp_path, resumed):
-    """The entrypoint is run as Ray runs it, by a shell, with `bots` saying what it was asked."""
+    """The entrypoint runs as Ray runs it, by a shell, with `bots` reporting its arguments."""
     bots = tmp_path / "bots"
     bots.write_text('#!/bin/sh\necho "$@"\n')
     bots.chmod(0o755)

@@ -1,4 +1,4 @@
-"""A headless Chromium driven by its DevTools protocol: what a page asks for, says and shows."""
+"""A headless Chromium driven by its DevTools protocol: what a page requests, logs and shows."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ START_S = 60
 
 
 class Page:
-    """One open page. requests: addresses it asked for. complaints: console errors, exceptions and policy faults."""
+    """One open page. requests: addresses it requested. complaints: console errors, exceptions and policy violations."""
 
     def __init__(self, socket: ClientConnection) -> None:
         self._socket, self._number = socket, 0
@@ -32,7 +32,7 @@ class Page:
         self.call("Emulation.setFocusEmulationEnabled", enabled=True)
 
     def call(self, method: str, **arguments: Any) -> dict[str, Any]:
-        """One command of the protocol; events that come meanwhile are noted."""
+        """Run one command of the protocol; events that arrive meanwhile are recorded."""
         self._number += 1
         self._socket.send(json.dumps({"id": self._number, "method": method, "params": arguments}))
         while True:
@@ -65,7 +65,7 @@ class Page:
 
     def value(self, expression: str) -> Any:
         """The value of an expression in the page."""
-        # Twice a frame: charts that have become wider or narrower are drawn anew by then.
+        # Two frames: by then, charts that have become wider or narrower are redrawn.
         frames = "await new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done)));"
         result = self.call(
             "Runtime.evaluate",
@@ -77,12 +77,12 @@ class Page:
         return result["result"].get("value")
 
     def press(self, key: str) -> None:
-        """Press a key on what has the focus."""
+        """Press a key on the focused element."""
         for kind in ("keyDown", "keyUp"):
             self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
 
     def screenshot(self, path: Path) -> None:
-        """The whole page, as far down as it goes."""
+        """A screenshot of the whole page, to its end."""
         picture = self.call("Page.captureScreenshot", captureBeyondViewport=True)
         path.write_bytes(base64.b64decode(picture["data"]))
 
@@ -111,7 +111,7 @@ class Page:
 
 @contextmanager
 def browser(folder: Path) -> Iterator[Page]:
-    """A page in a fresh Chromium that ends with the block. folder: for its profile."""
+    """A page in a new Chromium that closes with the block. folder: for its profile."""
     assert CHROMIUM is not None
     arguments = [
         "--headless",

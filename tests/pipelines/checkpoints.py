@@ -1,4 +1,4 @@
-"""Checkpoints of a run as Ray Train and the learner leave them; only the weights are made up."""
+"""A run's checkpoints as Ray Train and the learner write them; only the weights are made up."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pipelines.training.saved import FOLDER, LEARNER, POSTERIOR, PROGRESS, RECOR
 
 
 def make_checkpoint(run: Path, step: int, *, committed: bool = True, score: float | None = None) -> Path:
-    """Write the checkpoint of a step into a run's folder, and Ray Train's record of it; returns its folder."""
+    """Write a step's checkpoint into a run's folder and Ray Train's record of it; returns its folder."""
     folder = run / FOLDER / folder_name(step)
     (folder / "learner").mkdir(parents=True)
     torch.save({"weights": torch.arange(1000.0) + step}, folder / "learner" / "mp_rank_00_model_states.pt")
@@ -28,7 +28,7 @@ def make_checkpoint(run: Path, step: int, *, committed: bool = True, score: floa
 
 
 def note_commit(path: Path, step: int, score: float | None) -> None:
-    """Add a checkpoint to Ray Train's record, which Ray writes over the old one, in place."""
+    """Add a checkpoint to Ray Train's record, which Ray overwrites in place."""
     record = json.loads(path.read_text()) if path.exists() else {"checkpoint_results": []}
     metrics = {"step": step, "score": -1.0 if score is None else score}
     new = {"version": 0, "checkpoint_dir_name": folder_name(step), "metrics": metrics}

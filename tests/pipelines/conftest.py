@@ -1,4 +1,4 @@
-"""A small train job on the lab, for the tests to vary."""
+"""A small training job on the lab, which tests can vary."""
 
 from pathlib import Path
 
@@ -23,7 +23,7 @@ SMALL = [
 
 @pytest.fixture
 def small_job(tmp_path):
-    """A function that makes the configuration, with further overrides."""
+    """A function that creates the configuration, with further overrides."""
 
     def make(*overrides, name="small"):
         return load_config(LAB, [*SMALL, f"run.folder={tmp_path}", f"run.name={name}", *overrides])
@@ -33,7 +33,7 @@ def small_job(tmp_path):
 
 @pytest.fixture(scope="session")
 def finished_run(cluster, tmp_path_factory):
-    """Configuration and summary of a finished run of three steps and two ranks. Its folder is read only."""
+    """Configuration and summary of a finished run of three steps and two ranks. Its folder is read-only."""
     # Imported here, after the environment of this session's Ray is set.
     from pipelines.train import train
 

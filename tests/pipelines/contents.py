@@ -1,4 +1,4 @@
-"""What a folder holds, to be compared with what it holds later."""
+"""A folder's contents, to compare them later."""
 
 from __future__ import annotations
 

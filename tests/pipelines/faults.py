@@ -1,4 +1,4 @@
-"""Disks that fill and folders that may not be written, at a moment of the test's choosing: in this process only."""
+"""Full disks and read-only folders, at a moment that the test chooses; in this process only."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ KINDS = ("full", "denied", "half")
 
 
 class Faults:
-    """Counts what is done to files below a folder, and lets the operation of a given number fail.
+    """Counts file operations below a folder and makes one of them fail.
 
-    at: its number, from 0; None: none fails. calls: (operation, file's name) of all so far. hit: the one that failed.
+    at: number of the operation that fails, from 0; None: none. calls: (operation, file's name) of all operations so
+    far. hit: the one that failed.
     """
 
     def __init__(self, folder: Path, at: int | None, kind: str) -> None:
@@ -30,7 +31,7 @@ class Faults:
         self.hit: tuple[str, str] | None = None
 
     def due(self, operation: str, path: Any) -> bool:
-        """Whether this operation is the one to fail."""
+        """Whether this operation must fail."""
         name = os.fspath(path) if isinstance(path, str | os.PathLike) else ""
         if not str(name).startswith(self.folder):
             return False
@@ -41,13 +42,13 @@ class Faults:
         return True
 
     def error(self) -> OSError:
-        """What the operating system says; without a name, as for a file that is open already."""
+        """The operating system's error; without a name, as for a file that is already open."""
         code = errno.EACCES if self.kind == "denied" else errno.ENOSPC
         return OSError(code, os.strerror(code))
 
 
 class FailingFile:
-    """A file whose first write fails, with half of it written if the fault is of that kind."""
+    """A file whose first write fails; half of it is written if the fault is of that kind."""
 
     def __init__(self, file: Any, faults: Faults) -> None:
         self._file, self._faults = file, faults
@@ -73,7 +74,7 @@ class FailingFile:
 
 @contextmanager
 def failing(monkeypatch: Any, folder: Path, at: int | None, kind: str = "full") -> Iterator[Faults]:
-    """In the block one operation on a file below `folder` fails: opening it to write, writing, cutting or renaming."""
+    """In the block, one operation on a file below `folder` fails: opening to write, writing, truncating or renaming."""
     faults = Faults(folder, at, kind)
     real = {"open": io.open, "replace": os.replace, "truncate": os.truncate}
     real_parquet, real_sink = pq.write_table, pa.OSFile

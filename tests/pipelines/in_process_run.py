@@ -1,6 +1,6 @@
-"""A run in this process: all that it writes is written by the run's own code; engines, learner and Ray are made up.
+"""A run in this process. Its own code writes every file; only engines, learner and Ray are made up.
 
-Journal, posterior, ledger, run folder and checkpoints are the real ones, in the order of the training loop.
+Journal, posterior, ledger, run folder and checkpoints are the real ones, used in the order of the training loop.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.pipelines.checkpoints import note_commit
 
 
 def run(inputs: RunInputs, *, resume: bool = False) -> Path:
-    """Run or resume, to the last step; returns the run's folder."""
+    """Run or resume to the last step; returns the run's folder."""
     config = inputs.config
     check_folder(config, resume=resume, overwrite=False)
     if resume:
@@ -112,7 +112,7 @@ def _prepare(temporary: Path, step: int, weights: torch.Tensor, posterior: objec
 
 
 def _commit(temporary: Path, folder: Path, step: int) -> None:
-    """As Ray Train does: the files into their place, then the record, written over the old one."""
+    """As Ray Train does it: move the files into place, then overwrite the record."""
     shutil.copytree(temporary, folder / saved.FOLDER / saved.folder_name(step), dirs_exist_ok=True)
     note_commit(folder / saved.FOLDER / saved.RECORD, step, None)
 

@@ -42,8 +42,8 @@ def make_run(
 ) -> Path:
     """Write a run and return its folder.
 
-    planned: `run.steps` where the run came less far. keep: the rollouts. ended: whether it wrote its summary.
-    ahead: generated ahead, so that each pair of steps trains on halves of two waves, as its ledger says.
+    planned: `run.steps` if the run ended earlier. keep: the rollouts. ended: whether it wrote its summary.
+    ahead: generated ahead, so that each pair of steps trains on halves of two waves, as its ledger records.
     """
     config = load_config(
         LAB,
@@ -66,7 +66,7 @@ def make_run(
     (path / "config.yaml").write_text(dump_config(config))
     pool = read_pool(config.pool)
     write_pool(pool, path / "pool.arrow")
-    # The actors' own classes in this process: what they write needs no cluster.
+    # The actors' own classes in this process: they need no cluster to write files.
     journal = Journal.__ray_metadata__.modified_class(str(path))
     posterior = PosteriorActor.__ray_metadata__.modified_class(
         str(path / "pool.arrow"),
@@ -130,14 +130,14 @@ def make_run(
 
 
 def _selected_now(step: int, steps: int, ahead: bool) -> list[int]:
-    """Waves drawn before a step: its own, or two at every other step."""
+    """Waves selected before a step: its own, or two at every other step."""
     if not ahead:
         return [step]
     return [wave for wave in (step, step + 1) if wave <= steps] if step % 2 else []
 
 
 def _answered(pool: TaskPool, row: int, step: int, model: np.random.Generator) -> Group:
-    """A group of a model that goes from the weak reference model to the strong one."""
+    """A group from a model that improves from the weak reference model to the strong one."""
     known = pool.weak is not None and not np.isnan(pool.weak[row])
     weak, strong = (pool.weak[row], pool.strong[row]) if known else (0.3, 0.6)
     rate = float(np.clip(weak + step / 12 * (strong - weak), 0.05, 0.95))

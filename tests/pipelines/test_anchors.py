@@ -1,4 +1,4 @@
-"""The anchors job on the lab's real models: measured, stopped and gone on with, refused, and by an endpoint."""
+"""The anchors job on the lab's real models: run, stopped, resumed, refused, and through an endpoint."""
 
 import json
 import os
@@ -46,7 +46,7 @@ def config_of(folder, **sections) -> AnchorsConfig:
 
 @pytest.mark.slow
 def test_the_lab_is_measured_by_a_killed_job_and_its_successor(cluster, tmp_path):
-    """A subset: kill -9 in the middle, go on; blocks that were done are not touched again."""
+    """A subset: kill -9 in the middle and resume; finished blocks are not touched again."""
     tree = config_of(tmp_path, run={"subset": 20}).model_dump(mode="json")
     file = tmp_path / "job.yaml"
     file.write_text(json.dumps(tree))
@@ -67,7 +67,7 @@ def test_the_lab_is_measured_by_a_killed_job_and_its_successor(cluster, tmp_path
 
     pool = pq.read_table(tmp_path / "job" / "pool.parquet")
     assert pool.num_rows == 24
-    assert pool["weak"].null_count == pool["strong"].null_count == 4  # unknown, and not 0
+    assert pool["weak"].null_count == pool["strong"].null_count == 4  # unknown, not 0
     anchors = pq.read_table(tmp_path / "job" / "anchors.parquet")
     assert anchors.column_names == ["id", "weak", "strong"]
     assert anchors.num_rows == 20
@@ -77,18 +77,18 @@ def test_the_lab_is_measured_by_a_killed_job_and_its_successor(cluster, tmp_path
     assert 0 < summary["weak"]["mean"] < 1
     assert (tmp_path / "job" / "anchors.png").read_bytes().startswith(b"\x89PNG")
 
-    # What it wrote is a source, and an anchors file for the pool that it came from.
+    # Its output is a source, and an anchors file for the original pool.
     again = {"kind": "parquet", "path": str(tmp_path / "job" / "pool.parquet")}
     joined = {**LAB, "anchors": str(tmp_path / "job" / "anchors.parquet")}
     for source in (again, joined):
         read = read_pool(PoolConfig.model_validate({"sources": [source]}))
         np.testing.assert_array_equal(read.weak, pool["weak"].to_numpy())
-    # The same job again has nothing left to do and says the same.
+    # Running the same job again has nothing to do and returns the same.
     assert measure_anchors(load_anchors_config(file), console=QUIET)["weak"] == summary["weak"]
 
 
 class Server(ThreadingHTTPServer):
-    """Speaks chat completions: knows the sums, gives at most three choices, refuses every fifth request once."""
+    """Speaks chat completions: knows the sums, returns at most three choices, refuses every fifth request once."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -152,7 +152,7 @@ def test_an_endpoint_in_place_of_a_model(cluster, tmp_path, server, sums, monkey
     summary = measure_anchors(config, console=QUIET)
     table = pq.read_table(tmp_path / "job" / "pool.parquet")
     rates = table["weak"].to_numpy()
-    # Four answers to each, with seeds that follow each other: two are right, none for the impossible task.
+    # Four completions each, with consecutive seeds: two are right, none for the impossible task.
     np.testing.assert_array_equal(rates, np.where(np.arange(20) == 3, 0, 0.5).astype(np.float32))
     assert summary["weak"]["tokens"] == 80
     assert server.keys == {"Bearer secret"}
@@ -169,7 +169,7 @@ def test_an_endpoint_that_refuses_stops_the_job_with_its_words(cluster, tmp_path
 
 
 def test_a_grader_that_fails_leaves_the_rate_unknown_and_is_shown(cluster, tmp_path, server, sums):
-    # The code grader of the lab raises on an answer that is no list of tests.
+    # The lab's code grader raises on an answer that is not a list of tests.
     source = sums["sources"][0]
     table = pq.read_table(source["path"])
     graders = ["lab_code" if answer == "never this" else "exact" for answer in table["answer"].to_pylist()]

@@ -1,4 +1,4 @@
-"""The command `bots`: configurations by name, a missing package said plainly, the version."""
+"""The command `bots`: configurations by name, a clear message for a missing package, the version."""
 
 import subprocess
 import sys

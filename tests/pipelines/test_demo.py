@@ -1,4 +1,4 @@
-"""The demonstration without its training: what it refuses, and figures of which there is no ratio."""
+"""The demo without its training: what it refuses, and metrics that have no ratio."""
 
 import json
 
@@ -36,7 +36,7 @@ def test_a_ratio_is_in_the_table_and_the_summary():
 
 
 def test_an_installed_demo_finds_the_lab_that_came_with_it(tmp_path, capsys, monkeypatch):
-    # Refused one step later: a lab was found, in the clone that this test runs in and in a folder without one.
+    # It fails one check later: a lab was found, both in this test's clone and in a folder without one.
     assert demo.main(["evaluation.pool=null"]) == 2
     assert "evaluation.pool" in capsys.readouterr().err
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""Runs that no restart can help end once, with the reason."""
+"""Runs that no restart can fix end once, with the reason."""
 
 import json
 
@@ -13,7 +13,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 
 def test_a_run_without_a_finite_loss_ends_once_and_says_why(small_job, cluster):
-    # The KL divergence to the starting model is zero at first; infinitely weighted, it is not a number.
+    # The KL divergence to the starting model is zero at first; with infinite weight it is NaN.
     config = small_job(
         "learner.kl_coefficient=1e300", "learner.max_skipped_steps=1", "run.steps=8", "evaluation.pool=null"
     )

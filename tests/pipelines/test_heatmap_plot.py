@@ -1,4 +1,4 @@
-"""The heat map's cells, from trials made by hand."""
+"""The heat map's cells, from hand-made trials."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""`bots pool`: what is wrong with a pool is known before a run is paid for."""
+"""`bots pool`: problems with a pool are found before anyone pays for a run."""
 
 import io
 import json

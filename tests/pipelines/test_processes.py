@@ -1,4 +1,4 @@
-"""The job as a process, interrupted. tests/cluster submits it to a running cluster, and ends it by SIGTERM there."""
+"""The job as a process, interrupted. tests/cluster submits it to a running cluster and stops it with SIGTERM there."""
 
 import json
 import os
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.ray]
 ROOT = Path(__file__).parents[2]
 SMALL = [
     "pool.sources.0.size=200",
-    # Another selector than the other tests have goes through the same loop.
+    # A selector that the other tests don't use goes through the same loop.
     "selection.selector=mopps",
     "selection.tasks=8",
     "rollout.samples=4",
@@ -44,7 +44,7 @@ def test_an_interrupt_ends_everything_and_keeps_the_results(tmp_path):
          f"run.folder={tmp_path}"],
         cwd=ROOT, env=environment(**{marker: "1"}), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, start_new_session=True,
-        # A shell may have told its children in the background to pass over Ctrl-C.
+        # A shell may have told its background children to ignore Ctrl-C.
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )  # fmt: skip
     metrics = tmp_path / "lab" / "metrics.jsonl"

@@ -141,7 +141,7 @@ def test_the_command_line_says_why_and_starts_nothing(capsys):
     assert ray.is_initialized() == before
 
 
-FEW = ["pool.sources.0.seed=8"]  # the lab's anchors are of the tasks that seed 7 draws
+FEW = ["pool.sources.0.seed=8"]  # the lab's anchors are for the tasks drawn with seed 7
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""The report: its figures from real-format folders, its page in a real browser."""
+"""The report: its figures from real-format folders, and its page in a real browser."""
 
 import json
 import re
@@ -33,7 +33,7 @@ needs_chromium = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory):
-    """Two settings, two seeds each."""
+    """Two settings with two seeds each."""
     folder = tmp_path_factory.mktemp("runs")
     return [
         make_run(folder, name=f"{selector}-{seed}", selector=selector, seed=seed)
@@ -44,7 +44,7 @@ def runs(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def page(runs, tmp_path_factory):
-    """The report of all four."""
+    """The report on all four runs."""
     output = tmp_path_factory.mktemp("page") / "report.html"
     assert main([*map(str, runs), "--output", str(output)]) == 0
     return output
@@ -132,7 +132,7 @@ def test_beliefs_are_shown_from_the_runs_own_record_where_it_kept_no_answers(run
 
 
 def _unrecorded(line):
-    """A line as runs wrote it before they wrote their beliefs down."""
+    """A line from a version that did not write beliefs."""
     return {name: value for name, value in line.items() if not name.startswith("beliefs/")}
 
 
@@ -149,7 +149,7 @@ def test_beliefs_that_a_replay_does_not_reach_are_not_shown(runs, tmp_path):
 def test_a_run_that_is_going_or_was_cut_off_can_be_reported(tmp_path):
     going = make_run(tmp_path, name="going", steps=5, planned=50, ended=False)
     with (going / "metrics.jsonl").open("a") as file:
-        file.write('{"step": 6, "etr"')  # the run is writing it now
+        file.write('{"step": 6, "etr"')  # the run is in the middle of writing it
     run = data_of(going)["runs"][0]
     assert run["state"] == "still going"
     assert run["key"]["steps"] == 5
@@ -227,7 +227,7 @@ def test_bad_input_is_refused_with_the_way_out(runs, tmp_path, capsys):
 
 def test_no_place_to_write_to_is_found_out_before_the_page_is_made(runs, capsys, monkeypatch):
     monkeypatch.setattr("pipelines.report.sections.build", lambda settings: pytest.fail("it was made"))
-    # Where nobody may make a file, not even root.
+    # Where nobody, not even root, may create a file.
     assert main([str(runs[0]), "--output", "/proc/report.html"]) == 2
     said = capsys.readouterr().err
     assert "/proc/report.html cannot be written" in said
@@ -305,7 +305,7 @@ def test_commands_of_the_page_in_the_documentation_run(tmp_path, monkeypatch, ca
     commands = re.findall(r"^    bots ((?:report|watch) [^#\n]*)", DOCUMENTATION.read_text(), re.MULTILINE)
     assert len(commands) == 5
     for command in commands:
-        # As a shell does it: patterns become the paths that they match.
+        # Like a shell: patterns expand to the paths they match.
         words = [path for word in shlex.split(command) for path in sorted(glob(word)) or [word]]
         assert bots(words) == 0, capsys.readouterr().err
     assert (tmp_path / "runs" / "lab" / "report.html").exists()
@@ -319,7 +319,7 @@ def test_page_in_a_browser(page, tmp_path):
         assert shown.value("document.querySelectorAll('img').length") == 0
         figures = "[...document.querySelectorAll('figure')]"
         assert shown.value(f"{figures}.every((f) => f.querySelector('svg') || f.querySelector('.missing'))")
-        # Sorting: by belief, falling, then rising.
+        # Sorting: by belief, descending, then ascending.
         rows = "[...document.querySelectorAll('#tasks-table tbody tr')]"
         heads = "[...document.querySelectorAll('#tasks-table th button')]"
         press = f"{heads}.find((b) => b.textContent === 'belief').click()"
@@ -331,20 +331,20 @@ def test_page_in_a_browser(page, tmp_path):
         assert falling == sorted(falling, reverse=True)
         assert rising == sorted(rising)
         assert rising[0] < falling[0]
-        # Filtering: by a part of the id.
+        # Filtering: by part of the id.
         shown.value("document.getElementById('task-filter').focus()")
         shown.call("Input.insertText", text="LAB/MATH")
         found = shown.value(f"{rows}.map((row) => row.firstChild.textContent)")
         assert found
         assert all(task.startswith("lab/math/") for task in found)
-        # Another abscissa, another run.
+        # Another x-axis, another run.
         switch = "[...document.querySelectorAll('#learning .switch button')]"
         shown.value(f"{switch}.find((b) => b.textContent === 'tokens').click()")
         assert "generated tokens" in shown.value("document.querySelector('#learning svg').textContent")
         choose = "s.value = 3, s.dispatchEvent(new Event('change'))"
         shown.value(f"((s) => ({choose}))(document.getElementById('run'))")
         assert shown.value("document.querySelector('.which').textContent") == "random-1"
-        # A line hidden by its legend; the values at a point by the keyboard.
+        # Hide a line by its legend; read the values at a point with the keyboard.
         lines = "document.querySelectorAll('#learning figure svg path').length"
         before = shown.value(lines)
         shown.value("document.querySelector('#learning .legend button').click()")
@@ -355,7 +355,7 @@ def test_page_in_a_browser(page, tmp_path):
         shown.press("ArrowLeft")
         assert shown.value(tip) != last
         assert "generated tokens" in last
-        # A figure saved for a paper bears its colours with it.
+        # A figure saved for a paper contains its colours.
         keep = "URL.createObjectURL = (blob) => (window.saved = blob, make(blob))"
         shown.value(f"((make) => {{ {keep}; }})(URL.createObjectURL)")
         shown.value("document.querySelector('#learning .save').click()")

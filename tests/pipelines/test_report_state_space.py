@@ -1,4 +1,4 @@
-"""The report of a run with the state-space belief: cells over time, drift, predictions by age."""
+"""The report on a run with the state-space belief: cells over time, drift, predictions by age."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_predictions_by_age_are_those_of_the_selected_tasks(run):
     assert shown["by_age"][0]["age"] == "never"
     assert len(shown["by_age"]) > 1, "some tasks were selected again"
     assert all(point["low"] <= point["observed"] <= point["high"] for point in shown["by_age"])
-    # A run that did not record them has them from the replay, with the same counts.
+    # For a run that did not record them, the replay provides them, with the same counts.
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     old = [{key: value for key, value in line.items() if "beliefs/age" not in key} for line in lines]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in old))

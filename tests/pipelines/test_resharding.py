@@ -1,4 +1,4 @@
-"""A run of sharded adapters with broadcast weights, resumed by another number of ranks and engines."""
+"""A run of sharded adapters with broadcast weights, resumed with a different number of ranks and engines."""
 
 import pyarrow.parquet as pq
 import pytest
@@ -26,7 +26,7 @@ def test_a_run_goes_on_with_another_number_of_ranks_and_engines(cluster, small_j
     assert all(abs(record["mismatch_kl"]) < 1e-4 for record in steps), "engines and learner hold one policy"
     assert len({record["weights"] for record in steps}) == 4, "each step's weights differ"
     assert not any(record["engine_losses"] for record in steps), "no broadcast broke off"
-    # The first answers after the resume are of the weights that the checkpoint held: they were sent first.
+    # The first completions after the resume use the weights of the checkpoint: they were sent first.
     rollouts = pq.read_table(config.run.path / "rollouts" / "000003.parquet")
     assert set(rollouts["policy_version"].to_pylist()) == {2}
     assert set(rollouts["weights"].to_pylist()) == {steps[1]["weights"]}

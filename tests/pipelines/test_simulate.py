@@ -40,7 +40,7 @@ def test_the_command_leaves_a_table_curves_and_a_picture(small, tmp_path, capsys
     assert all(row["ttb100"] == 1 and row["bsf100"] == 1 for row in table if row["arm"] == "random")
     curves = pq.read_table(folder / "curves.parquet").to_pandas()
     assert sorted(set(curves["step"])) == [0, 10, 20, 30, 40]
-    # Paired: with one seed every arm starts from the same policy on the same held-out tasks.
+    # Paired: for each seed, every arm starts from the same policy on the same held-out tasks.
     assert (curves[curves["step"] == 0].groupby("seed")["score"].nunique() == 1).all()
     steps = pq.read_table(folder / "steps.parquet")
     assert steps.num_rows == len(table) * 40
@@ -118,7 +118,7 @@ def test_a_ttb_that_was_never_reached_is_counted():
 
 
 def record(folder, law, steps=50):
-    """A folder in the form of a train job's, in which the simulated learner was trained."""
+    """A folder like a training job's, in which the simulated learner was trained."""
     spec = WorldSpec(tasks=400, domains={"math": 1, "logic": 1}, domain_gap=1.0)
     world, n = World(spec, 0), 8
     learner, bots = SimulatedLearner(world, law, 0), BOTS(world.pool, rollouts=n)

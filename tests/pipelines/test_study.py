@@ -68,7 +68,7 @@ def test_runs_come_once_each_and_seed_by_seed(tmp_path):
     assert list(config.plan(Only(arms=("rho 1",)))) == [("mixed", "rho 1", 0)]
     assert list(config.plan(Only(("selectors",), ("rho 1",)))) == []
     prints = {config.fingerprint(key) for key in plan}
-    assert len(prints) == 9  # every run is another configuration, wherever it is kept
+    assert len(prints) == 9  # every run has its own configuration, wherever it is stored
     moved = load_study(study_file(tmp_path, parts=parts, folder="/elsewhere"), [])
     assert moved.fingerprint(plan[0]) == config.fingerprint(plan[0])
 
@@ -241,7 +241,7 @@ def test_claims_say_what_holds_and_in_which_direction():
         "three, 7 seeds. Better in TTB50, TTB75, TTB100 on steps and tokens. "
         "Worse in BSF25, BSF50, BSF100 on steps and tokens. Not to be compared on seconds.",
     ]
-    # With all signs equal, the exact two-sided p of S pairs is 2 / 2^S.
+    # If all signs are equal, the exact two-sided p-value of S pairs is 2 / 2^S.
     assert [least_seeds(arms) for arms in (1, 2, 6)] == [6, 7, 8]
 
 

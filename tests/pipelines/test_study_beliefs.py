@@ -1,4 +1,4 @@
-"""The study of beliefs can be started: every run of it is a valid configuration."""
+"""The study of beliefs can start: each of its runs has a valid configuration."""
 
 from __future__ import annotations
 

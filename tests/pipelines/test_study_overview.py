@@ -1,4 +1,4 @@
-"""A study at a glance, from results made by hand."""
+"""A study at a glance, from hand-made results."""
 
 import numpy as np
 import pyarrow as pa
@@ -35,7 +35,7 @@ def results(tmp_path):
 
 
 def taken(results, rows):
-    """Results that have these steps, and the runs that they are of."""
+    """Results with these steps, and the runs they belong to."""
     runs = {tuple(row.items()): row for row in ({name: r.get(name) for name in RUNS.names} for r in rows)}
     results.steps = pa.Table.from_pylist(rows, schema=STEPS)
     results.runs = pa.Table.from_pylist(list(runs.values()), schema=RUNS)

@@ -1,4 +1,4 @@
-"""A study's tables and page from runs written by hand: stale ones, a kill while writing, scores of 0."""
+"""A study's tables and page from hand-written runs: stale ones, a kill while writing, scores of 0."""
 
 import json
 import math
@@ -24,7 +24,7 @@ RANDOM, BOTS = ("mixed", "random", 0), ("mixed", "bots", 0)
 
 @pytest.fixture
 def study_file(tmp_path):
-    """Writes a study of two arms over the lab, with changes."""
+    """Write a study of two arms on the lab, with changes."""
 
     def write(seeds=2, **changes):
         shutil.copy("configs/lab.yaml", tmp_path)
@@ -44,7 +44,7 @@ def study_file(tmp_path):
 
 
 def add(study, key, tmp_path, scores, sitting="monday", pace=1.0):
-    """Take a run with these scores, one a step of so many seconds, into the tables."""
+    """Add a run with these scores, each step taking this many seconds, to the tables."""
     folder = tmp_path / "run"
     folder.mkdir(exist_ok=True)
     records = [
@@ -114,7 +114,7 @@ def test_a_kill_between_the_tables_leaves_a_run_to_be_made(full_at, study_file, 
     monkeypatch.undo()
     assert BOTS in missing_runs(study)
     results = StudyResults(study.results)
-    if results.run(BOTS) is not None:  # the old one, whole
+    if results.run(BOTS) is not None:  # the old one, complete
         assert results.run(BOTS).against["steps"].scores.tolist() == [0.1, 0.2]
         assert results.fingerprint(BOTS) != study.fingerprint(BOTS)
     add(study, BOTS, tmp_path, [0.5, 0.6])
@@ -123,7 +123,7 @@ def test_a_kill_between_the_tables_leaves_a_run_to_be_made(full_at, study_file, 
 
 
 def seconds_of(study):
-    """The ratio of the arms' seconds to random's best score, by seed, as far as there is one."""
+    """The ratio of the arms' seconds to random's best score, by seed, where it exists."""
     compared = compare_arms(StudyResults(study.results), "mixed", ["random", "bots"], "random", 2)
     return compared.metrics["bots"]["TTB100/seconds"].values.tolist()
 
@@ -167,7 +167,7 @@ def test_a_run_made_again_adds_its_seconds_and_changes_nothing_else(study_file, 
 
 
 class Known:
-    """Results of which a test knows the scores, by arm and seed."""
+    """Results whose scores the test knows, by arm and seed."""
 
     def __init__(self, scores):
         self.scores = scores

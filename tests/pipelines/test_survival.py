@@ -1,4 +1,4 @@
-"""The main job, asynchronous, with its real parts killed one after the other: it goes on by itself."""
+"""The main job, asynchronous, with its real parts killed one after another: it recovers by itself."""
 
 import json
 import os
@@ -30,7 +30,7 @@ def pid_of(name):
 
 
 def a_learner_rank():
-    """A process of the learner group; only this test's own Ray is looked at."""
+    """A process of the learner group; considers only this test's own Ray."""
     for process in psutil.Process().children(recursive=True):
         if "RayTrainWorker" in " ".join(process.cmdline()):
             return process.pid
@@ -38,7 +38,7 @@ def a_learner_rank():
 
 
 def check_ledger(config, records):
-    """What a ledger must come to after a run, whatever happened in it."""
+    """What a run's ledger must show in the end, whatever happened during the run."""
     steps, tasks, k = config.run.steps, config.selection.tasks, config.rollout.max_staleness
     assert [record["step"] for record in records] == list(range(steps + 1)), "every step once"
     found = audit(config.run.path / "ledger.jsonl")
@@ -56,7 +56,7 @@ def check_ledger(config, records):
 
 
 def check_checkpoints(config, records):
-    """What `run.keep_best` must leave: the best, by the last score before it, and the newest, to resume from."""
+    """What `run.keep_best` must leave: the best by the last score before it, and the newest to resume."""
     every, steps = config.run.checkpoint_every, config.run.steps
     scores = {}
     for step in [*range(every, steps, every), steps]:
@@ -66,7 +66,7 @@ def check_checkpoints(config, records):
     assert left == {best, steps}, scores
     with (config.run.path / "ledger.jsonl").open() as ledger:
         events = [json.loads(line) for line in ledger]
-    # The coordinator was killed after step 11: the group went back to the newest then, whatever its score.
+    # The coordinator was killed after step 11: the group then rewound to the newest checkpoint, whatever its score.
     assert [event["step"] for event in events if event["event"] == "rewound"][-1] >= 9
 
 

@@ -1,4 +1,4 @@
-"""The main job from end to end: real Ray Train, vLLM, DeepSpeed, graders and posterior."""
+"""The main job end to end: real Ray Train, vLLM, DeepSpeed, graders and posterior."""
 
 import json
 
@@ -38,13 +38,13 @@ def test_a_run_leaves_everything_that_it_promises(finished_run):
     assert all(abs(record["mismatch_kl"]) < 1e-4 for record in steps), "engine and learner hold one policy"
     for record in steps:
         phases = sum(value for name, value in record.items() if name.startswith("seconds/"))
-        # Between the phases lie a few calls of actors, which a busy machine can make long.
+        # Between the phases are a few actor calls, which may take long on a busy machine.
         assert 0.5 * record["seconds"] < phases <= record["seconds"], "the phases make up the step"
 
     for record in steps[1:]:
         rollouts = pq.read_table(folder / "rollouts" / f"{record['step']:06d}.parquet")
         assert rollouts.num_rows == config.selection.tasks * config.rollout.samples
-        # Sampled by the policy of the step before, whose weights the engines then held.
+        # Sampled by the previous step's policy, whose weights the engines held at the time.
         assert set(rollouts["policy_version"].to_pylist()) == {record["step"] - 1}
         assert set(rollouts["weights"].to_pylist()) == {records[record["step"] - 1]["weights"]}
         assert np.mean(rollouts["reward"].to_numpy()) == pytest.approx(record["reward"])
@@ -70,7 +70,7 @@ def test_a_run_leaves_everything_that_it_promises(finished_run):
     with ipc.open_file(str(folder / "posterior" / "beliefs.arrow")) as file:
         beliefs = file.read_all()
     evidence = beliefs["alpha"].to_numpy() + beliefs["beta"].to_numpy() - 2
-    # Evidence mass of a task observed at s of three steps is bounded by n / λ (arXiv 2510.26374).
+    # The evidence mass of a task observed at s of three steps is bounded by n / λ (arXiv 2510.26374).
     assert evidence.max() <= config.rollout.samples / config.selection.lam
     assert (evidence > 0).any()
 

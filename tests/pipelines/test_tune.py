@@ -1,4 +1,4 @@
-"""Simulated sweeps from end to end on a real Ray Tune: results, early stopping, resuming after a kill."""
+"""Simulated sweeps end to end on a real Ray Tune: results, early stopping, resuming after a kill."""
 
 import io
 import json
@@ -59,7 +59,7 @@ def test_a_grid_gives_all_points_the_best_configuration_and_pictures(cluster, tm
     assert {row["status"] for row in table} == {"finished"}
 
     random = baselines(sweep.job({}))
-    # What Ray's trials found is what the simulator gives without Ray.
+    # The trials under Ray give the same results as the simulator without Ray.
     for row in table:
         point = {key: row[key] for key in sweep.config.space}
         config = sweep.job(point)
@@ -115,7 +115,7 @@ def test_optuna_searches_and_asha_stops_on_seeds(cluster, tmp_path):
 
 
 def test_a_trial_that_fails_is_named_and_the_others_go_on(cluster, tmp_path):
-    # No pool of the simulator has such a column, which only the evidence itself can find out.
+    # The simulator's pools have no such column, and only the evidence itself can find that out.
     given = [*QUICK, f"sweep.folder={tmp_path}", "space.selection.rho=null", "space.selection.lam=null"]
     given += ["space.selection.evidence=[interpolation, neighbours]"]
     results = run(load_sweep(GRID, given))
@@ -133,7 +133,7 @@ def test_a_sweep_of_which_no_trial_finishes_has_failed(cluster, tmp_path, capsys
 
 
 def test_a_metric_that_is_infinite_in_every_trial_is_named(cluster, tmp_path, capsys):
-    # A law so slow that no trial, nor random selection, gets anywhere.
+    # A learning law so slow that neither a trial nor random selection makes progress.
     given = ["base.run.steps=2", "base.run.seeds=2", "base.world.tasks=400", "base.run.evaluate_every=1"]
     given += [f"sweep.folder={tmp_path}", "space.selection.lam=[0.1]", "space.selection.rho=[0.1]"]
     assert main(["tune", GRID, *given, "search.metric=ttb100"]) == 1
@@ -145,12 +145,12 @@ def test_a_metric_that_is_infinite_in_every_trial_is_named(cluster, tmp_path, ca
 def test_an_interrupted_sweep_says_so_and_goes_on(cluster, tmp_path, number):
     given = ["base.run.steps=800", "base.run.seeds=2", f"sweep.folder={tmp_path}"]
     given += ["space.selection.rho=[0.1]", "search.concurrent=2"]
-    # A shell may have told its children in the background to pass over Ctrl-C.
+    # A shell may have told its background children to ignore Ctrl-C.
     begin = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
     command = [sys.executable, "-c", begin + "from pipelines.cli import main; sys.exit(main(sys.argv[1:]))"]
     process = subprocess.Popen(
         [*command, "tune", GRID, *given],
-        # The state that `finished` reads is then no older than the trials are long.
+        # Then the state that `finished` reads is no older than a trial takes.
         env={**os.environ, "TUNE_GLOBAL_CHECKPOINT_S": "0.2", "OMP_NUM_THREADS": "1"},
         start_new_session=True,
         stdout=subprocess.PIPE,
@@ -203,7 +203,7 @@ def test_a_killed_sweep_resumes_with_what_it_had(cluster, tmp_path):
     assert sorted(t.point["selection.lam"] for t in results.trials) == [0.0, 0.05, 0.1, 0.2, 0.5, 1.0]
     assert {t.status for t in results.trials} == {"finished"}
     kept = [path for path, text in before.items() if path.read_text() == text]
-    # The state on disk may be older than the newest results, whose trials are then run again.
+    # The state on disk may be older than the newest results; their trials then run again.
     assert len(kept) >= len(before) - 2
     assert (tmp_path / "sim_grid" / "best.yaml").exists()
 
@@ -241,7 +241,7 @@ def test_turns_are_limited_and_those_of_the_dead_come_free(cluster):
 
 
 def test_a_killed_sweep_s_places_are_not_in_the_way_of_the_one_that_goes_on(cluster):
-    """Ray ends what a killed driver held in its own time: till then a trial of that name has two groups."""
+    """Ray takes its time to end a killed driver's processes: until then, a trial of that name has two groups."""
     killed, resumed = Turns.remote(1), Turns.remote(1)
     groups = [ray.get(turns.group.remote("85e14_00000", [{"CPU": 1}])) for turns in (killed, resumed)]
     tables = [ray.util.placement_group_table(group) for group in groups]

@@ -1,4 +1,4 @@
-"""A sweep's configuration: what is refused, and with which words, before Ray starts."""
+"""A sweep's configuration: what is refused, and with which message, before Ray starts."""
 
 import json
 from pathlib import Path
@@ -120,7 +120,7 @@ def test_concurrency_follows_from_the_resources():
         ResourceError, match=r"8 GPU = 4 x 1 \(rollout engine\) \+ 4 x 1 \(learner rank\).* has 4\b"
     ):
         demand.concurrent({"CPU": 64, "GPU": 4}, None)
-    # The largest trial counts, engines that would join later included.
+    # The largest trial counts, including engines that would join later.
     varied = load_sweep(LAB, ["base.rollout.min_engines=1", "space.rollout.engines=[2, 6]"])
     assert trial_demand(varied).total == {"CPU": 4.0, "GPU": 0.0}
     placed = trial_demand(load_sweep(LAB, ["base.rollout.resources={rollout: 1}", "base.rollout.engines=2"]))

@@ -1,4 +1,4 @@
-"""Sweeps of real train jobs: early stopping, a kill, and population-based training that passes the posterior on."""
+"""Sweeps of real training jobs: early stopping, a kill, and population-based training that passes on the posterior."""
 
 import io
 import json
@@ -52,16 +52,16 @@ def run(sweep, **flags):
 
 
 def settled(folder):
-    """Folders of checkpoints that Ray Train has on record, oldest first."""
+    """Checkpoint folders in Ray Train's record, oldest first."""
     kept = folder / "checkpoints" / "checkpoint_manager_snapshot.json"
     text = kept.read_text() if kept.exists() else ""
     return [path for path in sorted(folder.glob("checkpoints/step_*")) if path.name in text]
 
 
 def kill_when(condition, config, given):
-    """Start a sweep on the test's cluster and kill it, but for the cluster, as soon as the condition holds.
+    """Start a sweep on the test's cluster and kill it, but not the cluster, as soon as the condition holds.
 
-    Gives what the cluster had reserved and what was free a moment before.
+    Returns what the cluster had reserved and what was free a moment before.
     """
     environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
     command = [sys.executable, "-m", "pipelines.cli", "tune", config, *given]
@@ -81,7 +81,7 @@ def kill_when(condition, config, given):
 
 @pytest.fixture
 def second_ray():
-    """Another Ray on this machine, as another person's. What looks for "the" cluster then finds two, and refuses."""
+    """Another Ray on this machine, as if another user's. A lookup of "the" cluster then finds two and refuses."""
     with started_head():
         yield
 
@@ -95,9 +95,9 @@ def test_asha_over_train_jobs_that_is_killed_goes_on_from_their_checkpoints(clus
         "space.selection.lam=null",
         "space.selection.rho=null",
     ]
-    # The other learning rates ruin the policy, so that the trials are stopped: for certain, and not before step 4.
+    # The other learning rates ruin the policy, so their trials are stopped: certainly, and not before step 4.
     given += ["space.learner.lr=[1.0e-4, 0.1, 0.2]", "base.learner.warmup_steps=1"]
-    # One trial takes seven of the cluster's eight CPUs; the next has to wait until it has given back all of them.
+    # One trial takes seven of the cluster's eight CPUs; the next one waits until all of them are free.
     given += ["base.rollout.cpus=5", "base.learner.cpus=2"]
     sweep = load_sweep("tune_configs/lab_asha.yaml", given)
     assert trial_demand(sweep).concurrent({"CPU": 8}, None) == 1
@@ -114,7 +114,7 @@ def test_asha_over_train_jobs_that_is_killed_goes_on_from_their_checkpoints(clus
     kept = int(settled(second)[0].name.removeprefix("step_"))
     done = [record for record in read_metrics(second) if record["step"] <= kept]
 
-    # The cluster lives on, and ends the old sweep's processes while the new one starts.
+    # The cluster stays up and ends the old sweep's processes while the new one starts.
     results = run(sweep, resume=True)
     assert {path: path.read_bytes() for path in first.rglob("*") if path.is_file()} == before, (
         "it was not run again"
@@ -157,7 +157,7 @@ def beliefs(run_folder, step):
 
 
 def noted(sweep_folder, value):
-    """Whether Ray Tune has written a trial's value down."""
+    """Whether Ray Tune has recorded a trial's value."""
     return any(repr(value) in path.read_text() for path in sweep_folder.glob("tune/experiment_state-*.json"))
 
 
@@ -177,7 +177,7 @@ def test_a_population_passes_checkpoints_on_with_the_posterior_and_new_values_an
     folder = tmp_path / "pbt" / "trials"
 
     def taken_over():
-        """A run took over another, and Ray Tune will remember it."""
+        """A run took over another's checkpoint, and Ray Tune has recorded it."""
         points = [load_config(path.with_name("config.yaml")) for path in folder.glob("[!.]*/lineage.jsonl")]
         return any(noted(tmp_path / "pbt", point.selection.lam) for point in points)
 
@@ -209,7 +209,7 @@ def test_a_population_passes_checkpoints_on_with_the_posterior_and_new_values_an
     assert (after.lam, after.rho) == (own.selection.lam, own.selection.rho)
     assert np.array_equal(before.select(8), after.select(8)), "the random numbers are the donor's too"
 
-    # Ray Tune lost note of a take-over: it gives the donor its own checkpoint, but the folder is of another point.
+    # Ray Tune lost its record of a takeover: it gives the donor its own checkpoint, but the folder is from elsewhere.
     with run_of_checkpoint(donor) as checkpoint:
         other = theirs.model_copy(update={"selection": own.selection})
         adopt(heir, other)
@@ -231,7 +231,7 @@ def test_a_sweep_says_what_the_job_that_it_varies_warns_of(cluster, tmp_path):
     said = io.StringIO()
     (tmp_path / "lab_asha").mkdir()
     (tmp_path / "lab_asha" / "thesis.tex").write_text("years of work")
-    few = "base.pool.sources.0.seed=8"  # the lab's anchors are of the tasks that seed 7 draws
+    few = "base.pool.sources.0.seed=8"  # the lab's anchors are for the tasks drawn with seed 7
     sweep = load_sweep("tune_configs/lab_asha.yaml", [*SMALL, few, f"sweep.folder={tmp_path}"])
     with pytest.raises(ConfigError, match="not a sweep's folder"):
         run_sweep(sweep, Console(file=said, width=400))
@@ -260,7 +260,7 @@ def test_a_run_without_a_checkpoint_cannot_be_adopted(small_job, tmp_path):
 
 
 def left_behind(config, steps, status=None):
-    """A trial's folder as a killed sweep leaves it: a checkpoint of step 2, and the journal at a later one."""
+    """A trial's folder as a killed sweep leaves it: a checkpoint of step 2, and a journal that is ahead of it."""
     folder = config.run.path
     make_checkpoint(folder, 2)
     (folder / "config.yaml").write_text(dump_config(config))
@@ -279,7 +279,7 @@ def test_a_trial_goes_on_from_its_checkpoint_only_if_the_run_is_its_own(small_jo
     assert [record["step"] for record in read_metrics(config.run.path)] == [0, 1, 2], (
         "what it will do again is gone"
     )
-    # Ray Tune gives the name of a trial that it has not noted to another one.
+    # Ray Tune gives the name of a trial it has not recorded to another one.
     assert not can_resume(small_job("run.steps=4", "selection.lam=0.4"))
     assert not config.run.path.exists()
 

@@ -1,4 +1,4 @@
-"""The terminal's view of a run, on folders that the real journal and posterior write."""
+"""The terminal view of a run, on folders that the real journal and posterior write."""
 
 import io
 import json

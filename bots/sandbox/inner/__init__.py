@@ -1,4 +1,4 @@
 """What runs inside the sandbox.
 
-Standard library only; nothing here is trusted with an expected answer but `judge`.
+Standard library only. Only `judge` is trusted with expected answers.
 """

@@ -21,13 +21,13 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Isolation(TypedDict):
-    """The zygote's settings, given once at its start."""
+    """The zygote's settings, passed once at its start."""
 
-    scratch: str  # the only folder that a program can write to
+    scratch: str  # the only folder where a program can write
     scratch_bytes: int
     namespaces: bool  # False only in the explicitly unsafe mode
-    uid: int  # the user that programs run as, as seen inside; -1: the zygote's own
-    max_tasks: int  # threads of one program; 0: no limit of that kind
+    uid: int  # the user that programs run as, seen from inside; -1: the zygote's own
+    max_tasks: int  # threads of one program; 0: no such limit
     filter: str  # hexadecimal
 
 
@@ -46,7 +46,7 @@ def _check(result: int, what: str) -> None:
 
 
 def unshare_pids() -> None:
-    """The next child is process 1 of a process namespace of its own."""
+    """Make the next child process 1 of a new PID namespace."""
     _check(_libc.unshare(_CLONE_NEWPID), "unshare(CLONE_NEWPID)")
 
 
@@ -69,7 +69,7 @@ def enter(isolation: Isolation, limits: ProcessLimits) -> None:
     if isolation["namespaces"]:
         _check(_libc.unshare(_CLONE_NEWNS | _CLONE_NEWIPC | _CLONE_NEWUTS), "unshare")
         _mount(b"none", "/", b"", _MS_REC | _MS_PRIVATE, "")
-        # nr_inodes: a million empty files cost kernel memory that the size does not count
+        # nr_inodes: a million empty files would use kernel memory that the size limit does not count
         options = f"size={isolation['scratch_bytes']},nr_inodes=256,mode=0700"
         if uid >= 0:
             options += f",uid={uid},gid={uid}"
@@ -95,7 +95,7 @@ def enter(isolation: Isolation, limits: ProcessLimits) -> None:
 def _drop_privileges(uid: int, confined: bool) -> None:
     if confined:
         for capability in range(_LAST_CAPABILITY + 1):
-            _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # EINVAL for one that this kernel lacks
+            _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0)  # EINVAL for one unknown to this kernel
         _check(_libc.prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0), "clear ambient capabilities")
     if uid >= 0:
         os.setgroups([])

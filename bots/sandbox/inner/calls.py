@@ -1,6 +1,6 @@
-"""The tested program's side of function-call tests: load the solution, then answer calls until nobody asks.
+"""The tested program's side of function-call tests: load the solution, then answer calls until there are no more.
 
-Everything in this process belongs to the program; what it answers is data for the judge, who has the tests.
+Everything in this process belongs to the program. Its results are data for the judge, who has the tests.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ CHANNEL = 4
 
 
 class _UndefinedError(Exception):
-    """The tests ask for a name that the solution does not define."""
+    """The tests use a name that the solution does not define."""
 
 
 class _Borrowed:
-    """Something of the tests' that stays with them: a function, or an object of a class of theirs."""
+    """A stand-in for something that stays with the tests: a function, or an object of one of their classes."""
 
     def __init__(self, solution: _Solution, number: int) -> None:
         self.__dict__["_borrowed"] = (solution, number)
@@ -100,7 +100,7 @@ class _Solution(wire.Decoder):
         named = {name: wire.encode(item, self.keep) for name, item in kwargs.items()}
         self.channel.send({"tests": number, "do": what, "args": encoded, "kwargs": named})
         while "path" in (message := self.channel.receive()):
-            self.serve(message)  # what is called there calls back
+            self.serve(message)  # the called code may call back
         if "error" in message:
             kinds, text = message["error"]
             raised = getattr(builtins, kinds[0], None)
@@ -133,7 +133,7 @@ class _Solution(wire.Decoder):
         return target
 
     def _defined(self, name: str) -> Any:
-        """What the solution itself defines; what lies below (the prelude, the task's prefix) is not its work."""
+        """What the solution itself defines; names below it (the prelude, the task's prefix) are not its work."""
         names = self.module.__dict__
         if name in names and not name.startswith("__"):
             return names[name]
@@ -184,7 +184,7 @@ def main() -> int:
     channel = wire.Channel(CHANNEL)
     below = {**vars(builtins), **PRELUDE}
     module = stdio.new_main()
-    # Not "__main__": what stands under `if __name__ == "__main__"` is a script's, not a solution's.
+    # Not "__main__": code under `if __name__ == "__main__"` belongs to a script, not to a solution.
     sys.modules["solution"] = module
     prefix = types.ModuleType("prefix")
     try:

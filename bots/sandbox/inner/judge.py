@@ -1,9 +1,8 @@
-"""The tests' side of function-call tests: run the data set's test code, with the solution at the end of a
-channel.
+"""The tests' side of function-call tests: runs the data set's test code with the solution at the end of a channel.
 
-The names that are the solution's (`names`) are stand-ins here, whose calls go to the other process. Only data comes
-back, so the expected values stay in this process and no object of the solution can meddle with a comparison. The
-verdict goes out on a descriptor that only this process has.
+The solution's names (`names`) are stand-ins here; calls to them go to the other process. Only data comes back, so the
+expected values stay in this process and no object of the solution can tamper with a comparison. The verdict is written
+to a descriptor that only this process has.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ def _same_tree(one: Any, other: Any) -> bool:
 _HELPERS: dict[str, Any] = {
     "ListNode": wire.ListNode, "TreeNode": wire.TreeNode, "list_node": wire.list_node,
     "tree_node": wire.tree_node, "is_same_list": _same_list, "is_same_tree": _same_tree,
-    # JSON that somebody pasted
+    # JSON pasted into the tests
     "true": True, "false": False, "null": None,
     "inf": float("inf"),
 }  # fmt: skip
@@ -70,7 +69,7 @@ def _run(source: str, prefix: str, told: list[str], client: Client) -> dict[str,
     module = types.ModuleType("tests")
     sys.modules["tests"] = module
     module.__dict__.update(own, isinstance=client.is_instance)
-    # Objects of the prefix's classes are the solution's to work with, so they are made where it is.
+    # Objects of the prefix's classes are for the solution to work with, so they are created on its side.
     classes = {
         name for name, value in names.items() if isinstance(value, type) and value.__module__ == "prefix"
     }
@@ -106,7 +105,7 @@ def _run(source: str, prefix: str, told: list[str], client: Client) -> dict[str,
 
 
 def _prefix_names(prefix: str) -> dict[str, Any]:
-    """What the task's own prefix defines, for the tests: the solution may define it otherwise for itself."""
+    """What the task's prefix defines, for the tests; the solution's own redefinitions do not affect them."""
     module = types.ModuleType("prefix")
     module.__dict__["__builtins__"] = {**vars(builtins), **PRELUDE}
     sys.modules["prefix"] = module

@@ -1,7 +1,7 @@
-"""Whose a name in the test code is: the solution's, or the tests' own.
+"""Decides whether a name in the test code means the solution's or the tests' own.
 
-What a test leans on must be its own: a solution that defines `math` or `Counter` would win otherwise. What a test
-tests must be the solution's: a solution that defines nothing would win by the `gcd` that the tests have at hand.
+A test's helpers must be its own: otherwise a solution that defines `math` or `Counter` could cheat. What a test
+checks must be the solution's: otherwise a solution that defines nothing would pass with the tests' own `gcd`.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ def solution_names(
 ) -> set[str]:
     """The names in the test code that must be the solution's.
 
-    own: names that the tests' side has beside the built-ins: helpers, the prelude, what the task's prefix defines.
-    testable: those of them that a task may nevertheless ask for, as somebody's `gcd`.
-    told: names that the task says the solution defines, whoever else has them.
+    own: names on the tests' side besides the built-ins: helpers, the prelude, what the task's prefix defines.
+    testable: those of `own` that a task may nevertheless ask for, such as `gcd`.
+    told: names that the task says the solution defines, even if the tests' side has them too.
 
-    A name that is used and defined nowhere is the solution's. So is one that the tests' side has too, if the tests
-    call it where the thing under test stands, in an assertion that names nothing else of the solution's.
+    A name that is used but defined nowhere is the solution's. So is a name that the tests' side has too, if the tests
+    call it in the place of the code under test, in an assertion that names nothing else of the solution's.
     """
     used, bound = _used_and_bound(tree)
     told_here = used & set(told)
@@ -35,8 +35,8 @@ def solution_names(
     called = {node.func.id for node in ast.walk(tree) if _is_call_of(node, shared)}  # type: ignore[attr-defined]
     if len(called) == 1:
         return called
-    # A solution may be called like a built-in (`sum`). One is never taken from it otherwise: its `all` could say
-    # that all is well.
+    # A solution may have the name of a built-in (`sum`). In all other cases built-ins are not taken from it: its
+    # `all` could always return True.
     return _tested_builtin(tree, used & built_in - bound)
 
 
@@ -92,7 +92,7 @@ def _tested(
                 found |= _claimed(claim, shared, certain)
             case ast.Call(func=ast.Attribute(attr=name), args=[claim, *_]) if name.startswith("assert"):
                 found |= _claimed(claim, shared, certain)
-            # check(gcd): handed to a function of the tests' own
+            # check(gcd): passed to one of the tests' own functions
             case ast.Call(func=ast.Name(id=function), args=args) if function in bound:
                 found |= {arg.id for arg in args if isinstance(arg, ast.Name) and arg.id in shared}
     return found
@@ -105,7 +105,7 @@ def _claimed(claim: ast.expr, shared: Collection[str], certain: Collection[str])
     if isinstance(claim, ast.UnaryOp):
         return _claimed(claim.operand, shared, certain)
     if _names(claim) & set(certain):
-        return set()  # Counter(f("aab")) == …: f is under test, Counter is how it is looked at
+        return set()  # Counter(f("aab")) == …: f is under test, Counter only inspects its result
     sides = [claim.left, *claim.comparators] if isinstance(claim, ast.Compare) else [claim]
     for side in sides:
         if calls := list(_outermost_calls(side, shared)):

@@ -1,7 +1,7 @@
-"""What the data sets take for granted: names that LeetCode and the like import before any solution.
+"""Names that the data sets take for granted, as LeetCode and similar sites import them before any solution.
 
-Both sides get them, each its own: the solution may use `gcd` without an import, and so may a test. They lie below
-the solution's own names, so that what it merely may use is not mistaken for what it defines.
+Each side gets its own copy: both the solution and a test may use `gcd` without an import. They rank below the
+solution's own names, so that a name it may merely use does not count as one it defines.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 from . import wire
 
-# What LeetCode gives every solution, less the names that would hide a built-in (math.pow, operator.abs, …).
+# LeetCode's imports for every solution, minus names that would hide a built-in (math.pow, operator.abs, …).
 _STAR = ("string", "operator", "math", "typing", "bisect", "heapq", "itertools", "collections", "functools")
 _MODULES = (
     "bisect", "collections", "copy", "datetime", "functools", "heapq", "itertools", "json", "math",

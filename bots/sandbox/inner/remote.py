@@ -1,7 +1,7 @@
-"""What the tests hold of the solution, and what they lend to it.
+"""The tests' stand-ins for the solution's objects, and what the tests lend to the solution.
 
-A stand-in (`Remote`) is asked, not trusted: whatever decides a comparison is data, compared here. So an operator is
-passed on only where both sides are the solution's, and never `==`.
+A stand-in (`Remote`) is queried, never trusted: comparisons are made here, on data. So an operator is passed on only
+if both operands are the solution's, and `==` never is.
 """
 
 from __future__ import annotations
@@ -21,25 +21,25 @@ _EVERY_PROGRAM_S = (
 
 
 class SolutionError(Exception):
-    """The solution raised, sent nonsense, or has ended."""
+    """The solution raised an error, sent invalid data, or has ended."""
 
 
 class Unsupported(BaseException):
-    """The tests do what can't be done over the channel: they are at fault, not the solution.
+    """The tests do something that the channel can't do: they are at fault, not the solution.
 
-    No Exception: a test that expects one of the solution's must not swallow it.
+    Not an Exception: a test that expects one of the solution's exceptions must not catch it.
     """
 
 
 class Undefined(BaseException):
-    """The solution lacks what is under test: it fails, whatever errors a test expects."""
+    """The solution lacks the name under test: it fails, whatever errors a test expects."""
 
 
 class Client(wire.Decoder):
     """The tests' end of the channel.
 
-    answered: calls that the solution has answered. errors: stand-ins for exceptions of the solution's, by name.
-    unsupported: why the tests can't be run over the channel, once they have tried; "" before.
+    answered: number of calls that the solution has answered. errors: stand-ins for the solution's exceptions, by name.
+    unsupported: why the tests can't be run over the channel, once they have failed to; "" before.
     """
 
     def __init__(self) -> None:
@@ -51,11 +51,11 @@ class Client(wire.Decoder):
         self._raised: list[BaseException] = []
 
     def came_from_solution(self, error: BaseException) -> bool:
-        """Whether this very error is one that the solution raised."""
+        """Whether the solution raised this very error."""
         return any(error is raised for raised in self._raised)
 
     def is_instance(self, value: Any, kind: Any) -> bool:
-        """`isinstance`, also for classes of the solution's."""
+        """`isinstance`, also for the solution's classes."""
         if isinstance(kind, tuple):
             return any(self.is_instance(value, one) for one in kind)
         if not isinstance(kind, Remote):
@@ -63,7 +63,7 @@ class Client(wire.Decoder):
         return isinstance(value, Remote) and bool(self.ask(value._path, "is a", (kind,)) is True)
 
     def ask(self, path: list[Any], do: str, args: tuple[Any, ...] = (), kwargs: Any = None) -> Any:
-        """Have the solution do something with what it has at `path`; its result, or the error that it raised."""
+        """Have the solution operate on the object at `path`; returns the result or raises its error."""
         encoded = [wire.encode(item, self._reference) for item in args]
         named = {name: wire.encode(item, self._reference) for name, item in (kwargs or {}).items()}
         try:
@@ -77,7 +77,7 @@ class Client(wire.Decoder):
         return answer
 
     def hear(self) -> Any:
-        """The solution's next answer; on the way, do what it asks of things that the tests have lent to it."""
+        """The solution's next answer; meanwhile, serve its requests for things that the tests have lent to it."""
         try:
             while "tests" in (message := self.channel.receive()):
                 self.channel.send(self._lend_a_hand(message))
@@ -99,14 +99,14 @@ class Client(wire.Decoder):
         raise self._error(*described)
 
     def _error(self, kinds: list[str], text: str, args: list[Any]) -> Exception:
-        """A test may expect a built-in error, or one of the solution's own that it names."""
+        """The error as a built-in exception, or as the solution's own exception that a test names."""
         said = f"{kinds[0] if kinds else 'error'}: {text}"
         for kind in kinds:
             if own := self.errors.get(kind):
                 error: Exception = own(*(args or [text]))
                 break
             raised = getattr(builtins, kind, None)
-            # StopIteration would end a loop of the test's own; a UnicodeDecodeError can't be made of a text alone.
+            # StopIteration would end a loop in the test, and a UnicodeDecodeError can't be created from a text alone.
             if (
                 isinstance(raised, type)
                 and issubclass(raised, Exception)
@@ -144,7 +144,7 @@ class Client(wire.Decoder):
         return {"k": len(self._lent) - 1}
 
     def _lend_a_hand(self, request: dict[str, Any]) -> dict[str, Any]:
-        """Do for the solution what it may do with something lent: call it, or use an object of a test's own class."""
+        """Do what the solution may do with a lent thing: call it, or use an object of one of the test's classes."""
         try:
             number, do = request["tests"], request["do"]
             if not (isinstance(number, int) and 0 <= number < len(self._lent)):
@@ -155,7 +155,7 @@ class Client(wire.Decoder):
             result = self._deed(target, str(do), args, kwargs)
             return {"value": wire.encode(result, self._reference)}
         except Unsupported:
-            # What a lent thing gives back: the tests' doing too, but the solution chose to ask. It gets an error.
+            # The error comes from the tests' code, but the solution chose to call it. So the solution gets an error.
             self.unsupported = ""
             return {"error": [["TypeError"], "that can't be sent", []]}
         except Exception as error:  # noqa: BLE001 it is the solution's to handle, as if it had been called there
@@ -185,7 +185,7 @@ def _plain(namespace: dict[str, Any]) -> None:
 
 
 def _is_class(path: list[Any]) -> bool:
-    """Whether what is at `path` goes by the name of a class, which a test made an object of."""
+    """Whether the object at `path` has the name of a class that a test created an object of."""
     name = path[-1] if path else ""
     return isinstance(name, list) or (isinstance(name, str) and name[:1].isupper())
 
@@ -195,7 +195,7 @@ def _of_the_tests(kind: type) -> bool:
 
 
 class Remote:
-    """A name, attribute or object of the solution. Using it asks the solution; equal to nothing but itself."""
+    """A name, attribute or object of the solution. Using it queries the solution. It equals only itself."""
 
     def __init__(self, client: Client, path: list[Any]) -> None:
         self.__dict__["_client"] = client
@@ -207,7 +207,7 @@ class Remote:
             raise AttributeError(name)
         path = [*self._path, name]
         if isinstance(self._path[0], int):
-            # An object's field is read at once if it is data (`node.val`); a method stays here to be called.
+            # An object's field is read at once if it is data (`node.val`); a method stays remote, to be called.
             value = self._client.ask(path, "get")
             return Remote(self._client, path) if isinstance(value, Remote) else value
         return Remote(self._client, path)

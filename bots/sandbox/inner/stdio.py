@@ -1,7 +1,4 @@
-"""A program as a script:
-
-it reads standard input and writes standard output, and its exit status is its own.
-"""
+"""Runs a program as a script: it reads standard input, writes standard output, and has its own exit status."""
 
 from __future__ import annotations
 
@@ -53,7 +50,7 @@ def main() -> int:
 
 
 def _name_the_streams() -> None:
-    """Let `open("/dev/stdin")` and its like open the streams: there is no /proc behind those names here."""
+    """Make `open("/dev/stdin")` and the like open the streams: those names need a /proc, which is missing here."""
     plain = io.open
 
     @functools.wraps(plain)
@@ -74,10 +71,10 @@ def exit_status(stop: SystemExit) -> int:
 
 
 def finish(status: int) -> int:
-    """What an interpreter does at its end: join threads, run exit handlers, flush."""
+    """Do what an interpreter does on exit: join threads, run exit handlers, flush."""
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
-    # The program's own stream, if it has put one there, and the one that it began with; closed is closed.
+    # Flush the program's replacement stream, if there is one, and the original one; a closed one is skipped.
     for stream in (sys.stdout, sys.__stdout__):
         if stream is None or getattr(stream, "closed", False):
             continue

@@ -1,7 +1,7 @@
 """Values as data between the tested program and its judge: JSON with tags, never pickles, never code.
 
-What the program's side sends is at worst a wrong value. A value of any other kind stays where it is, and a
-reference to it travels: what may be done with one is the receiving side's to say.
+The worst that the program's side can send is a wrong value. Values of other kinds stay where they are, and a reference
+travels instead; the receiving side decides what may be done with it.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 MAX_FRAME = 1 << 26  # bytes
-MAX_ITEMS = 300_000  # of an iterator or a linked structure, which need not end
+MAX_ITEMS = 300_000  # of an iterator or a linked structure, which may be infinite
 _ITERATORS: Any = (
     types.GeneratorType, map, filter, zip, reversed, enumerate, type(iter([])), type(iter(())),
     type(iter({})), type({}.keys()), type({}.values()), type({}.items()),
@@ -33,7 +33,7 @@ _TYPES = {
 }
 
 Keep = Callable[[Any], dict[str, Any]]
-"""What stands for a value that stays where it is: `{tag: reference}`. May raise, if the value can't be referred to."""
+"""A reference to a value that stays where it is: `{tag: reference}`. May raise if there can be no reference to it."""
 
 
 class ListNode:
@@ -106,9 +106,9 @@ def tree_values(root: Any) -> list[Any]:
 
 
 def encode(value: Any, keep: Keep) -> Any:
-    """`value` as JSON data; `keep` gives a reference to what can't travel.
+    """`value` as JSON data; `keep` returns a reference to a value that can't travel.
 
-    An instance of a subclass travels as its base value: an overridden `__eq__` stays at home.
+    An instance of a subclass travels as its base value, without an overridden `__eq__`.
     """
     if value is None or value is True or value is False:
         return value
@@ -178,13 +178,13 @@ def encode(value: Any, keep: Keep) -> Any:
 
 
 class Decoder:
-    """JSON data as values. Override `reference`, `list_kind` and `tree_kind` for the side that decodes."""
+    """Turns JSON data into values. Override `reference`, `list_kind` and `tree_kind` for the decoding side."""
 
     list_kind: Any = ListNode
     tree_kind: Any = TreeNode
 
     def reference(self, tag: str, body: Any) -> Any:
-        """What a reference stands for on this side. ValueError for one that this side did not give."""
+        """What a reference means on this side. Raises ValueError for a reference that this side did not create."""
         raise ValueError(f"unknown tag {tag!r}")
 
     def decode(self, data: Any) -> Any:
@@ -263,9 +263,7 @@ class Channel:
             view = view[os.write(self._fd, view) :]
 
     def receive(self) -> Any:
-        """The next message; EOFError when the other side has ended, ValueError for a broken or too long
-        one.
-        """
+        """The next message. Raises EOFError if the other side has ended, ValueError if it is broken or too long."""
         header = self._in.read(4)
         if len(header) < 4:
             raise EOFError

@@ -1,11 +1,11 @@
-"""A warm interpreter that forks one confined child for each program. It never sees a program or a test.
+"""A warm interpreter that forks one isolated child per program. It never sees a program or a test.
 
-It gets only file descriptors: the child alone reads them, after the isolation is set up, so that nothing of one
-program (or of its tests) is left in the memory that the next one is forked from.
+It handles only file descriptors. The child alone reads them, after the isolation is set up, so that nothing of one
+program (or of its tests) remains in the memory from which the next one is forked.
 
-Control messages (JSON, one per packet): `{"id", "role", "limits"}` with descriptors starts a program,
-`{"kill": id}` ends one; the answer is `{"id", "status", "cpu", "rss"}` when it has ended, or `{"id",
-"error"}` if it never started.
+Control messages are JSON, one per packet. `{"id", "role", "limits"}` with descriptors starts a program, and
+`{"kill": id}` ends one. The reply is `{"id", "status", "cpu", "rss"}` when the program has ended, or `{"id", "error"}`
+if it never started.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ import typing
 
 from . import box, calls, judge, stdio
 
-# Imported here once, so that no program pays for them.
+# Imported once here, so that no program has to pay for it.
 _PRELOADED = (
     bisect, collections, copy, datetime, decimal, fractions, functools, heapq, io, itertools, math, operator,
     random, re, statistics, string, threading, typing,
 )  # fmt: skip
 _MOST_FILES = 1024
 _ROLES: dict[str, tuple[typing.Callable[[], int], tuple[int, ...]]] = {
-    # role → what to run, and the numbers that its descriptors get
+    # role → function to run, and the numbers that its descriptors get
     "stdio": (stdio.main, (3, 0, 1, 2)),
     "calls": (calls.main, (3, 4, 2)),
     "judge": (judge.main, (3, 4, 5, 2)),
@@ -63,7 +63,7 @@ def main() -> None:
     if isolation["namespaces"]:
         home = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
         box.unmount("/proc")
-    # Programs end themselves with these; they come with site-packages, which is switched off.
+    # Programs use these to exit; they come with site-packages, which is switched off.
     builtins.exit = _sitebuiltins.Quitter("exit", "Ctrl-D")
     builtins.quit = _sitebuiltins.Quitter("quit", "Ctrl-D")
     gc.collect()
@@ -73,16 +73,16 @@ def main() -> None:
 
 
 def _low(fd: int) -> int:
-    """The same thing under the lowest free number."""
+    """Duplicate a descriptor to the lowest free number."""
     low = os.dup(fd)
     os.close(fd)
     return low
 
 
 def _close_others(control: int) -> None:
-    """Nothing but the control socket and the standard streams is open, whatever the host's process had.
+    """Close everything but the control socket and the standard streams, whatever the host's process had open.
 
-    From here on all numbers are below the limit, so that a child that closes up to it has closed everything.
+    From here on, all descriptor numbers are below the limit, so a child that closes up to it has closed everything.
     """
     for name in os.listdir("/proc/self/fd"):
         if int(name) > 2 and int(name) != control:
@@ -132,7 +132,7 @@ def _say(control: socket.socket, **message: object) -> None:
 
 
 def _start(request: dict[str, typing.Any], fds: list[int], isolation: box.Isolation, home: int) -> int:
-    """Fork the child and wait until its isolation is complete. OSError if it fails."""
+    """Fork the child and wait until its isolation is complete. Raises OSError if that fails."""
     run, targets = _ROLES[request["role"]]
     told, tell = os.pipe2(os.O_CLOEXEC)
     try:

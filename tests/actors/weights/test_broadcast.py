@@ -30,7 +30,7 @@ def checksum_of(received):
 
 
 def engine(channels, answers, dies):
-    """Takes part in one broadcast after the other; tells of each whether it has all of it, and its checksum."""
+    """Takes part in one broadcast after another; reports for each whether it is complete, and its checksum."""
     for channel in channels:
         if channel.on_gpu:
             torch.cuda.set_device(channel.seat)
@@ -45,7 +45,7 @@ def engine(channels, answers, dies):
 
 
 def start_engine(channels, answers, dies=False):
-    # CUDA cannot be used in a fork; on a CPU the server has imported torch once for all.
+    # CUDA cannot be used in a forked process; on a CPU, the fork server has imported torch once for all.
     kind = "spawn" if channels[0].on_gpu else "forkserver"
     process = mp.get_context(kind).Process(target=engine, args=(channels, answers, dies))
     process.start()
@@ -98,7 +98,7 @@ def test_an_engine_that_dies_in_a_broadcast_breaks_it_off_for_all_and_the_next_o
     assert dying.exitcode == -signal.SIGKILL
     with pytest.raises(RuntimeError):
         sender.send(buckets("cpu")[1]).finish()
-    # As where the learner gives a broadcast up: group and store go.
+    # As when the learner gives up on a broadcast: group and store are gone.
     del sender
     stores[0] = None
     what, said = answers.get(timeout=60)

@@ -1,4 +1,4 @@
-"""Both weight syncs pass their conformance suite, and it finds what is wrong with others."""
+"""Both weight syncs pass their conformance suite, and it finds the faults of broken ones."""
 
 import pytest
 import ray

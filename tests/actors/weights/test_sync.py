@@ -1,4 +1,4 @@
-"""New weights from real ranks, through the real store, into a real engine; and what is said when one hangs."""
+"""New weights from real ranks, through the real store, into a real engine; and the errors when a part hangs."""
 
 import sys
 import time
@@ -30,7 +30,7 @@ BASE = str(checkpoint_path("base"))
 
 @ray.remote(num_cpus=0.5)
 class EngineProcess:
-    """A real engine, and the broker's references on their way into it."""
+    """A real engine, and the broker's references on their way to it."""
 
     def __init__(self):
         with loading():
@@ -49,7 +49,7 @@ class EngineProcess:
         return self.engine.load(receive(channel), version)
 
     def load_half(self, buckets, version):
-        """What a broadcast that breaks off does to an engine; the version and checksum that it then claims."""
+        """What an interrupted broadcast does to an engine; returns the version and checksum that it then reports."""
 
         def broken():
             yield buckets[0]
@@ -74,7 +74,7 @@ class Hanging:
 
 @ray.remote(num_cpus=0)
 class Announcements:
-    """Stands where the coordinator stands in a run."""
+    """Stands in for the coordinator of a run."""
 
     def __init__(self, engine=None):
         self.engine = engine
@@ -115,7 +115,7 @@ def prompts():
 
 
 def answered(engine, seed):
-    """Groups with the engine's answers and made-up rewards."""
+    """Groups with the engine's completions and made-up rewards."""
     rewards = np.random.default_rng(seed)
     answers = ray.get(engine.answer.remote(prompts()))
     return [
@@ -125,7 +125,7 @@ def answered(engine, seed):
 
 
 def train_and_sync(kinds, engine, broker, announcements):
-    """Steps on the engine's own answers, new weights after each; what the learner finds of its sampler."""
+    """Steps on the engine's own completions, with new weights after each; returns the learner's view of its sampler."""
     from actors.weights.sync import weight_sync_of
 
     first = dist.get_rank() == 0
@@ -171,10 +171,10 @@ def test_engine_and_learner_hold_one_policy_after_every_step(run_group, engine):
         for step, figures in enumerate(steps, start=1):
             assert figures["loaded"] == figures["sent"]
             assert (10 * version + step, figures["sent"]) in heard
-            # The mean KL divergence between the engine that sampled and the learner, over some 1000 tokens.
+            # The mean KL divergence between the engine that sampled and the learner, over about 1000 tokens.
             assert abs(figures["mismatch_kl"]) < 1e-6, (kind, step)
             assert figures["grad_norm"] > 0
-    # Without a new policy the divergence would show: that is what the figure is for.
+    # With stale weights the divergence would show: that is what the metric is for.
     start = Checksum()
     base = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
     start.add((name, parameter) for name, parameter in base.named_parameters())
@@ -196,13 +196,13 @@ def test_half_of_a_broadcast_never_counts_as_a_policy_version(engine):
     assert loaded == whole.hexdigest()
     changed = [[(name, tensor + 0.01) for name, tensor in bucket] for bucket in buckets]
     assert ray.get(engine.load_half.remote(changed, 51)) == (50, loaded)
-    # Its weights are a mixture now, and vLLM takes no others on top: only the restart of its actor puts that right.
+    # Its weights are a mixture now, and vLLM accepts no others on top: only restarting the actor fixes that.
     with pytest.raises(RuntimeError, match="already active"):
         ray.get(engine.load_whole.remote(buckets, 52))
 
 
 def lonely_broadcast(learner, broker, announcements):
-    """Two invited engines never come; what the store then holds."""
+    """Two invited engines never join; returns what the store then holds."""
     from actors.weights.sync import BroadcastSync
 
     if not announcements:
@@ -230,7 +230,7 @@ def late_rank(learner, watch):
         with pytest.raises(TimeoutError) as caught:
             list(learner.weight_buckets())
         said = str(caught.value)
-    # Here the other rank is all the time, alive.
+    # Meanwhile the other rank waits here, alive.
     dist.broadcast(torch.zeros(1), 0)
     return said
 
@@ -239,7 +239,7 @@ LIMIT = 5.0
 
 
 def failures(broker, hanging, announcements):
-    """One after the other on one group of ranks."""
+    """One after another on the same group of ranks."""
     from actors.learner_watch import RankWatch
 
     watch = RankWatch(LIMIT, node=f"node-{dist.get_rank()}")

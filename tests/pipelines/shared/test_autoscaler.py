@@ -1,4 +1,4 @@
-"""A cluster that nothing can enlarge is not waited for."""
+"""A job does not wait for a cluster that nothing can enlarge."""
 
 import subprocess
 import sys
@@ -30,7 +30,7 @@ def test_a_plain_cluster_is_told_at_once_that_nothing_will_come(version):
         env = head.env | {"RAY_ADDRESS": head.gcs}
         done = subprocess.run([sys.executable, "-c", ASKING], env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    # Before it come lines of the autoscaler's own.
+    # The autoscaler's own lines come first.
     said = done.stdout.splitlines()[-1]
     assert said.startswith("True the run asks for 2 learner")
     assert "waiting would be in vain" in said

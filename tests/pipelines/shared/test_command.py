@@ -1,4 +1,4 @@
-"""What a person sees of a job that ends by an error, and its exit status."""
+"""What a user sees of a job that ends with an error, and its exit status."""
 
 import errno
 
@@ -31,8 +31,8 @@ def test_our_own_refusals_are_shown_without_a_traceback(capsys):
 @pytest.mark.parametrize(
     "defect",
     [
-        lambda console: np.zeros(2) + np.zeros(3),  # raised by foreign code in C
-        lambda console: np.reshape(np.zeros(6), (4, 2)),  # by foreign code in Python
+        lambda console: np.zeros(2) + np.zeros(3),  # raised by third-party code in C
+        lambda console: np.reshape(np.zeros(6), (4, 2)),  # by third-party code in Python
         raising(ValueError("by code that is not ours")),
     ],
 )

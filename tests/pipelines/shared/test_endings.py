@@ -1,4 +1,4 @@
-"""The end that a chat template teaches is one at which engines stop."""
+"""Engines stop at the end-of-turn token that a chat template teaches."""
 
 from pipelines.shared.preflight import load_inputs
 

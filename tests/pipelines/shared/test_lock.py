@@ -1,4 +1,4 @@
-"""One process at a time in a job's folder, whichever job it is."""
+"""One process at a time in a job's folder, whatever the job."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""A run that can't fit is refused before Ray starts."""
+"""A run that does not fit into memory is refused before Ray starts."""
 
 import pytest
 

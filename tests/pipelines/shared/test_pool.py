@@ -1,4 +1,4 @@
-"""Pools through Ray Data: the same as in one process, in the same order, refused with the same words."""
+"""Pools through Ray Data: same as in one process, in the same order, refused with the same messages."""
 
 import json
 
@@ -23,7 +23,7 @@ def write_parquet(path, first, count, **options):
 
 @pytest.fixture
 def sources(tmp_path, monkeypatch):
-    """Two kinds, in many shards, so that the tasks of Ray Data can overtake each other."""
+    """Two kinds, in many shards, so that Ray Data's tasks can overtake each other."""
     monkeypatch.setattr(parquet, "SHARD_ROWS", 100)
     monkeypatch.setattr(jsonl, "SHARD_BYTES", 1000)
     write_parquet(tmp_path / "a.parquet", 0, 500, row_group_size=50)
@@ -45,13 +45,13 @@ def test_streamed_through_ray_data_it_is_the_same_pool(cluster, sources):
 
 
 def test_prompts_that_are_too_long_are_left_out_and_counted(cluster, sources, caplog, monkeypatch):
-    # Every process that counts imports transformers: two of them are enough.
+    # Every counting process imports transformers: two of them are enough.
     monkeypatch.setattr(parquet, "SHARD_ROWS", 500)
     monkeypatch.setattr(jsonl, "SHARD_BYTES", 1 << 20)
     config = PoolConfig.model_validate({"sources": sources, "max_prompt_tokens": 6})
     with caplog.at_level("INFO"):
         pool = build_pool(config, build_tokenizer())
-    # <bos>, the digits, "+1=": numbers of up to two digits have at most six tokens.
+    # <bos>, the digits, "+1=": numbers with up to two digits have at most six tokens.
     assert len(pool) == 100 + 100
     assert "100 of 500 rows, 0 of them with anchors, 400 left out for their length" in caplog.text
 

@@ -1,4 +1,4 @@
-"""Templates that leave out the task are found before an engine starts, not by groups that are dropped at every step."""
+"""Templates that omit the task are found before an engine starts, not by dropped groups at every step."""
 
 import pyarrow as pa
 import pytest

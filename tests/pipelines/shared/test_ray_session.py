@@ -1,4 +1,4 @@
-"""Which Ray a job works on."""
+"""Which Ray a job uses."""
 
 import subprocess
 import sys
@@ -61,7 +61,7 @@ def heard_in_a_session(env):
 @pytest.mark.slow
 @pytest.mark.parametrize("named", [False, True], ids=["found", "named"])
 def test_a_ray_in_here_does_not_ask_another_whether_its_actors_live(named):
-    """Ray Train would end the learners of a living run, as a Ray of another person's does not know it."""
+    """Otherwise Ray Train would end the learners of a living run that another user's Ray does not know."""
     with started_head() as head:
         kept = {k: v for k, v in head.env.items() if k != ray_session.API_SERVER}
         env = kept | ({ray_session.API_SERVER: head.dashboard} if named else {})
@@ -70,7 +70,7 @@ def test_a_ray_in_here_does_not_ask_another_whether_its_actors_live(named):
 
 @pytest.mark.slow
 def test_on_a_cluster_it_is_asked_itself_whatever_else_runs_on_the_machine():
-    """Else Ray Train does not give back what the learners of a job held that was killed."""
+    """Otherwise Ray Train does not release what the learners of a killed job held."""
     with started_head(**{ray_session.API_SERVER: ""}) as head, started_head():
         kept = {k: v for k, v in head.env.items() if k != ray_session.API_SERVER}
         assert heard_in_a_session(kept | {ray_session.ADDRESS: head.gcs}) == "ALIVE\n"

@@ -1,4 +1,4 @@
-"""Every write and every rename of a run fails once: the run goes on, or ends and resumes to the same metrics."""
+"""Every write and rename of a run fails once: the run continues, or ends and resumes to the same metrics."""
 
 import numpy as np
 import pyarrow as pa
@@ -39,7 +39,7 @@ def inputs_of(small_job, name):
 
 
 def results(folder):
-    """What a run is judged by: every step's line without its times, and its rollouts."""
+    """What a run is compared by: every step's line without its times, and its rollouts."""
     records = [
         {key: value for key, value in record.items() if "seconds" not in key and key != "tensorboard_failed"}
         for record in read_metrics(folder)
@@ -63,7 +63,7 @@ def undisturbed(tmp_path_factory):
 
 
 def chosen(calls, kind):
-    """Which operations fail: all of them for lack of space; by half, those that write; denied, one for each file."""
+    """Which operations fail: all for lack of space; writes also halfway; one per file with access denied."""
     if kind == "full":
         return range(len(calls))
     if kind == "half":
@@ -91,7 +91,7 @@ def test_each_write_and_rename_fails_once(small_job, monkeypatch, undisturbed, k
         case = f"{kind}: operation {at}, {faults.hit}"
         assert faults.hit is not None, case
         if not (folder / "config.yaml").exists():
-            continue  # nothing had begun; the same command starts it
+            continue  # nothing had started; the same command starts it
         with failing(monkeypatch, folder, None):
             run(inputs, resume=True)
         assert results(folder) == undisturbed, case

@@ -1,4 +1,4 @@
-"""The live display follows the journal, back as well as forth."""
+"""The live display follows the journal, backwards as well as forwards."""
 
 import io
 from types import SimpleNamespace

@@ -1,4 +1,4 @@
-"""Ranks that wait with rank 0, in processes of their own."""
+"""Ranks that wait with rank 0, in separate processes."""
 
 import time
 from datetime import timedelta

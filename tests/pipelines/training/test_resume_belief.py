@@ -1,4 +1,4 @@
-"""A run keeps the belief that it began with."""
+"""A run keeps the belief that it started with."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run's folder: results are not replaced for a job that cannot start, or by a job of another kind."""
+"""A run's folder: results are not replaced by a job that cannot start, or by another kind of job."""
 
 import json
 
@@ -25,7 +25,7 @@ QUIET = Console(quiet=True)
 
 
 def earlier_run(config, *steps, status=None, checkpoint=None):
-    """The folder of a run that made `steps`, as a killed one leaves it, or one that ended."""
+    """The folder of a run that made `steps`, as a killed run leaves it, or of one that ended."""
     folder = create_folder(config, resume=False, overwrite=False)
     (folder / "metrics.jsonl").write_text("".join(json.dumps({"step": step}) + "\n" for step in steps))
     if status:
@@ -181,7 +181,7 @@ def with_pools(train, evaluation=None):
     ],
 )
 def test_a_resumed_run_keeps_its_pools(tmp_path, train, evaluation, refused):
-    check_pools(tmp_path, with_pools(train, evaluation))  # of a version that did not note them
+    check_pools(tmp_path, with_pools(train, evaluation))  # from a version that did not record them
     record_pools(tmp_path, with_pools("abc", "xy"))
     again = with_pools(train, evaluation)
     if refused is None:

@@ -1,4 +1,4 @@
-"""Which checkpoint a resume goes on from: a damaged or half-written one is named, never silently passed over."""
+"""Which checkpoint a resume uses: a damaged or half-written one is named, never silently skipped."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""The end of a run whose actors are gone: it is written down all the same, and its own error is the one to be seen."""
+"""The end of a run whose actors are gone: it is still recorded, and the run's own error is the one shown."""
 
 import json
 import logging
