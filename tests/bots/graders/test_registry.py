@@ -18,7 +18,7 @@ def test_every_built_in_name_resolves_once() -> None:
 @pytest.mark.parametrize(
     ("name", "complaint"),
     [
-        ("magic", "unknown grader 'magic'.*code, exact"),
+        ("magic", "unknown grader 'magic'.*code, codeio, cruxeval, exact"),
         ("", "unknown grader"),
         ("no.such.module:f", "no module 'no'"),
         ("bots.graders.nowhere:f", "no module 'bots.graders.nowhere'"),
