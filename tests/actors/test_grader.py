@@ -8,14 +8,7 @@ import ray
 from bots.sandbox import Sandbox, SandboxUnavailableError
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _ray() -> object:
-    started = not ray.is_initialized()
-    if started:
-        ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False)
-    yield
-    if started:
-        ray.shutdown()
+pytestmark = pytest.mark.usefixtures("cluster")
 
 
 def test_the_actor_grades_counts_and_outlives_bad_graders() -> None:

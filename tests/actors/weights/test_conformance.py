@@ -17,10 +17,11 @@ from actors.weights.sync import BroadcastSync, ObjectStoreSync
 
 
 @pytest.fixture(scope="module")
-def stage():
-    ray.init(num_cpus=2, include_dashboard=False)
-    yield Stage()
-    ray.shutdown()
+def stage(cluster):
+    stage = Stage()
+    yield stage
+    ray.kill(stage.broker)
+    ray.kill(stage.coordinator)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
