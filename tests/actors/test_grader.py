@@ -7,7 +7,6 @@ import ray
 
 from bots.sandbox import Sandbox, SandboxUnavailableError
 
-
 pytestmark = pytest.mark.usefixtures("cluster")
 
 
