@@ -287,12 +287,12 @@ class Coordinator:
         if purpose == TRAIN:
             self.ledger.generate((wave, row), version)
 
-    def _answered(self, key: RequestKey, rollouts: list[Rollout]) -> None:
+    def _completed(self, key: RequestKey, rollouts: list[Rollout]) -> None:
         purpose, wave, row = key
         pool = self._pool_of(purpose)
         group = Group(row, pool.prompts[row], rollouts, wave=wave)
         if purpose == TRAIN:
-            self.ledger.answered((wave, row), min(rollout.version for rollout in rollouts))
+            self.ledger.generated((wave, row), min(rollout.version for rollout in rollouts))
         self.chores.begin(self._grade(key, group, pool))
 
     def _lost_engine(self, name: str, reason: str, requests: Sequence[Request]) -> None:
@@ -363,7 +363,7 @@ class Coordinator:
         self.engines = EnginePool(
             self.config.rollout,
             self._begun,
-            self._answered,
+            self._completed,
             self._give_up,
             self._lost_engine,
             self.ledger.note_joined,

@@ -69,7 +69,7 @@ class Engine:
         self._checksums = {-1: ""}
         # By vLLM's request name: our key, vLLM's internal name, and the number of completions.
         self._open: dict[str, tuple[RequestKey, str, int]] = {}
-        self._answers = 0
+        self._completions = 0
         self._count = 0
 
     def generate(
@@ -91,10 +91,10 @@ class Engine:
         for place, prompt in enumerate(prompts):
             seed = None if seeds is None else int(seeds[place])
             self.submit(Request(("prompt", 0, place), prompt, settings, seed))
-        answers: dict[RequestKey, list[Rollout]] = {}
+        done: dict[RequestKey, list[Rollout]] = {}
         while self.unfinished:
-            answers |= self.step()
-        return [answers["prompt", 0, place] for place in range(len(prompts))]
+            done |= self.step()
+        return [done["prompt", 0, place] for place in range(len(prompts))]
 
     def submit(self, request: Request) -> None:
         """Add a prompt to the running batch; `step` returns its completions under the request's key.
@@ -129,7 +129,7 @@ class Engine:
         # vLLM's internal name of the request; its outputs carry ours.
         internal = self.llm.llm_engine.add_request(name, prompt, settings)
         self._open[name] = request.key, internal, sampling.samples
-        self._answers += sampling.samples
+        self._completions += sampling.samples
 
     def step(self) -> dict[RequestKey, list[Rollout]]:
         """Advance every running completion by one token; returns the groups that are now complete."""
@@ -138,7 +138,7 @@ class Engine:
             return {}
         texts = iter(
             self.tokenizer.batch_decode(
-                [answer.token_ids for output in done for answer in output.outputs],
+                [completion.token_ids for output in done for completion in output.outputs],
                 skip_special_tokens=True,
                 clean_up_tokenization_spaces=False,
             )
@@ -147,13 +147,13 @@ class Engine:
 
     def _close(self, name: str) -> RequestKey:
         key, _, samples = self._open.pop(name)
-        self._answers -= samples
+        self._completions -= samples
         return key
 
     @property
-    def partial_answers(self) -> int:
-        """Number of finished completions in groups that are not complete."""
-        return self._answers - int(sum(self._scheduler.get_request_counts()))
+    def early_completions(self) -> int:
+        """Number of finished completions that wait for the rest of their group."""
+        return self._completions - int(sum(self._scheduler.get_request_counts()))
 
     @property
     def unbegun(self) -> int:
@@ -191,19 +191,21 @@ class Engine:
         """Discard everything that was submitted."""
         self.llm.llm_engine.abort_request([internal for _, internal, _ in self._open.values()], internal=True)
         self._open.clear()
-        self._answers = 0
+        self._completions = 0
 
     def _rollouts(self, output: RequestOutput, texts: Iterator[str]) -> list[Rollout]:
-        return [self._rollout(answer, next(texts)) for answer in output.outputs]
+        return [self._rollout(completion, next(texts)) for completion in output.outputs]
 
-    def _rollout(self, answer: CompletionOutput, text: str) -> Rollout:
-        spans = tuple((_number(span.version), span.end - span.start) for span in answer.weight_versions or ())
+    def _rollout(self, completion: CompletionOutput, text: str) -> Rollout:
+        spans = tuple(
+            (_number(span.version), span.end - span.start) for span in completion.weight_versions or ()
+        )
         oldest = spans[0][0] if spans else self.version
         return Rollout(
-            token_ids=np.asarray(answer.token_ids, np.int32),
-            logprobs=np.asarray(answer.logprobs.logprobs, np.float32),
+            token_ids=np.asarray(completion.token_ids, np.int32),
+            logprobs=np.asarray(completion.logprobs.logprobs, np.float32),
             text=text,
-            finished=answer.finish_reason == "stop",
+            finished=completion.finish_reason == "stop",
             version=oldest,
             weights=self._checksums[oldest],
             spans=spans,

@@ -42,7 +42,7 @@ class EnginePool:
     Callbacks:
 
     - begun(key, version): the request was sent to an engine that holds `version`.
-    - answered(key, rollouts): the request is complete.
+    - completed(key, rollouts): all completions of the request.
     - refused(key, reason): the request is dropped; no engine can serve it.
     - lost(name, reason, requests): an engine was lost while it had these requests. They are queued again or dropped.
     - returned(key): an engine gave the request back before starting it; it is queued again.
@@ -63,7 +63,7 @@ class EnginePool:
         self,
         config: RolloutConfig,
         begun: Callable[[RequestKey, int], None],
-        answered: Callable[[RequestKey, list[Rollout]], None],
+        completed: Callable[[RequestKey, list[Rollout]], None],
         refused: Callable[[RequestKey, str], None],
         lost: Callable[[str, str, Sequence[Request]], Any],
         joined: Callable[[str, float], None],
@@ -71,7 +71,7 @@ class EnginePool:
         returned: Callable[[RequestKey], None] = lambda key: None,
     ) -> None:
         self.config = config
-        self._begun, self._answered, self._refused, self._lost = begun, answered, refused, lost
+        self._begun, self._completed, self._refused, self._lost = begun, completed, refused, lost
         self._joined, self._failed, self._returned = joined, failed, returned
         slots = config.max_num_seqs
         # A few more than run at a time, so that a freed slot is filled at the next engine step.
@@ -230,7 +230,7 @@ class EnginePool:
             now = time.monotonic()
             for key, rollouts in told.groups:
                 self._shares.complete(engine, engine.take(key))
-                self._answered(key, rollouts)
+                self._completed(key, rollouts)
             for key, reason in told.refused:
                 self._shares.complete(engine, engine.take(key))
                 self._refused(key, reason)
@@ -288,7 +288,7 @@ class EnginePool:
 
     async def _lose(self, engine: PooledEngine, error: BaseException) -> None:
         """Requeue or drop its requests and restart it; `_serve` then takes it back in."""
-        what = "hangs: no answer" if isinstance(error, TimeoutError) and not str(error) else "is lost"
+        what = "hangs: no response" if isinstance(error, TimeoutError) and not str(error) else "is lost"
         reason = (
             f"{what}: {_first_line(error)}" if str(error) else f"{what} within {self.config.timeout_s:g} s"
         )

@@ -35,8 +35,8 @@ class PooledEngine:
 
     - version: policy version that it holds; None while it is not up.
     - open: its requests.
-    - answers: total completions of those requests.
-    - told: finished completions it has reported in groups that are not complete.
+    - completions: total completions of those requests.
+    - early: finished completions that wait in the engine for the rest of their group.
     - unbegun: requests that it has not started.
     - busy_seconds: time spent in engine steps, across all restarts.
     - slow_starts: consecutive starts that exceeded the time limit. Each doubles the limit for the next start: killing
@@ -51,8 +51,8 @@ class PooledEngine:
     turn: str = ""
     open: dict[RequestKey, Request] = field(default_factory=dict)
     outbox: list[Request] = field(default_factory=list)
-    answers: int = 0
-    told: int = 0
+    completions: int = 0
+    early: int = 0
     unbegun: int = 0
     steps: int = -1
     progressed: float = 0.0
@@ -70,7 +70,7 @@ class PooledEngine:
     @property
     def load(self) -> int:
         """Completions it has yet to generate."""
-        return self.answers - self.told
+        return self.completions - self.early
 
     @property
     def isolated(self) -> bool:
@@ -83,13 +83,13 @@ class PooledEngine:
         """Add a request to those to submit."""
         self.open[request.key] = request
         self.outbox.append(request)
-        self.answers += request.sampling.samples
+        self.completions += request.sampling.samples
         self.news.set()
 
     def take(self, key: RequestKey) -> Request:
         """Remove a request."""
         request = self.open.pop(key)
-        self.answers -= request.sampling.samples
+        self.completions -= request.sampling.samples
         return request
 
     def hear(self, told: Collected, now: float) -> None:
@@ -97,7 +97,7 @@ class PooledEngine:
         if self._busy_told is not None:
             self.busy_seconds += told.busy_seconds - self._busy_told
         self._busy_told = told.busy_seconds
-        self.told, self.unbegun = told.partial_answers, told.unbegun
+        self.early, self.unbegun = told.early_completions, told.unbegun
         if told.steps != self.steps or not told.unfinished:
             self.steps, self.progressed = told.steps, now
 
@@ -105,7 +105,7 @@ class PooledEngine:
         """Clear its requests and its report: it is lost or starts over."""
         self.up, self.version, self.steps = False, None, -1
         self.open, self.outbox = {}, []
-        self.answers = self.told = self.unbegun = self.wanted_back = 0
+        self.completions = self.early = self.unbegun = self.wanted_back = 0
         self.receiving = -1, None
         self._busy_told = None
         for event in (self.news, self.outdated, self.overfull):

@@ -2,7 +2,7 @@
 
 Each is a class for Ray Data's `map_batches`: constructed once in an actor, then called with one block after the other.
 An input block has the columns id, prompt, answer, grader (strings), prompt_ids (list of int32) or messages, and
-seed (int64). `AnswerLocally` and `AnswerByEndpoint` add `completions` (list of strings) and `tokens` (int64).
+seed (int64). `SampleLocally` and `SampleFromEndpoint` add `completions` (list of strings) and `tokens` (int64).
 `GradeBlock` returns id, rewards (list of float, null where ungraded) and tokens.
 """
 
@@ -31,7 +31,7 @@ class EndpointError(RuntimeError):
     """A server refuses a request or does not respond; gives its address and its message."""
 
 
-class AnswerLocally:
+class SampleLocally:
     """A vLLM engine in this process. Completions depend only on a task's seed, not on its block."""
 
     def __init__(self, model: str, rollout: RolloutConfig, template: str | None) -> None:
@@ -51,7 +51,7 @@ class AnswerLocally:
 
     def __call__(self, block: pa.Table) -> pa.Table:
         prompts = self._encoder.encode(block["prompt"].to_pylist())
-        answers = self._engine.generate(
+        groups = self._engine.generate(
             prompts,
             self._rollout.samples,
             max_tokens=self._rollout.max_tokens,
@@ -60,12 +60,12 @@ class AnswerLocally:
             seeds=block["seed"].to_pylist(),
             stop_ids=self._stop_ids,
         )
-        completions = [[rollout.text for rollout in group] for group in answers]
-        tokens = [sum(len(rollout.token_ids) for rollout in group) for group in answers]
-        return _answered(block, completions, tokens)
+        completions = [[rollout.text for rollout in group] for group in groups]
+        tokens = [sum(len(rollout.token_ids) for rollout in group) for group in groups]
+        return _with_completions(block, completions, tokens)
 
 
-class AnswerByEndpoint:
+class SampleFromEndpoint:
     """Queries a server that speaks OpenAI's chat completions API."""
 
     def __init__(self, endpoint: dict[str, Any], rollout: RolloutConfig) -> None:
@@ -74,8 +74,8 @@ class AnswerByEndpoint:
 
     def __call__(self, block: pa.Table) -> pa.Table:
         tasks = zip(block["prompt"].to_pylist(), block["seed"].to_pylist(), strict=True)
-        answers = list(self._threads.map(lambda task: self._ask(*task), tasks))
-        return _answered(block, [texts for texts, _ in answers], [tokens for _, tokens in answers])
+        sampled = list(self._threads.map(lambda task: self._ask(*task), tasks))
+        return _with_completions(block, [texts for texts, _ in sampled], [tokens for _, tokens in sampled])
 
     def _ask(self, messages: Any, seed: int) -> tuple[list[str], int]:
         if isinstance(messages, str):
@@ -97,7 +97,7 @@ class AnswerByEndpoint:
             )
             choices = reply.get("choices") or []
             if not choices:
-                raise EndpointError(f"{self._endpoint['url']} answered without choices: {str(reply)[:200]}")
+                raise EndpointError(f"{self._endpoint['url']} replied without choices: {str(reply)[:200]}")
             texts += [choice["message"]["content"] or "" for choice in choices]
             tokens += (reply.get("usage") or {}).get("completion_tokens", 0)
         return texts[: self._rollout.samples], tokens
@@ -168,7 +168,7 @@ class GradeBlock:
         )
 
 
-def _answered(block: pa.Table, completions: list[list[str]], tokens: list[int]) -> pa.Table:
+def _with_completions(block: pa.Table, completions: list[list[str]], tokens: list[int]) -> pa.Table:
     block = block.append_column("completions", pa.array(completions, pa.list_(pa.string())))
     return block.append_column("tokens", pa.array(tokens, pa.int64()))
 

@@ -43,7 +43,7 @@ class Collected:
     - busy_seconds: time spent in engine steps so far.
     - unfinished: prompts in the engine.
     - refused: requests that vLLM rejected since the last report, with its message.
-    - partial_answers: finished completions in groups that are not complete.
+    - early_completions: finished completions that wait for the rest of their group.
     - unbegun: prompts with no completion started, which `give_back` can return.
     """
 
@@ -52,7 +52,7 @@ class Collected:
     busy_seconds: float
     unfinished: int
     refused: list[tuple[RequestKey, str]] = field(default_factory=list)
-    partial_answers: int = 0
+    early_completions: int = 0
     unbegun: int = 0
 
 
@@ -73,7 +73,7 @@ class RolloutActor:
         self._steps = 0
         self._busy_seconds = 0.0
         self._unfinished = 0
-        self._partial_answers = 0
+        self._early_completions = 0
         self._unbegun = 0
         self._unbegun_told = 0
         self._failure = ""
@@ -100,7 +100,7 @@ class RolloutActor:
                 self._turn = turn
                 self._groups = []
                 self._refused = []
-                self._unfinished = self._partial_answers = self._unbegun = self._unbegun_told = 0
+                self._unfinished = self._early_completions = self._unbegun = self._unbegun_told = 0
                 self._changed.notify_all()
 
         self._between_steps(forget)
@@ -153,7 +153,7 @@ class RolloutActor:
                 self._busy_seconds,
                 self._unfinished,
                 refused,
-                self._partial_answers,
+                self._early_completions,
                 self._unbegun,
             )
 
@@ -219,7 +219,7 @@ class RolloutActor:
                     self._steps += 1
                     self._busy_seconds += time.perf_counter() - started
                     unbegun, self._unbegun = self._unbegun, engine.unbegun
-                    self._partial_answers = engine.partial_answers
+                    self._early_completions = engine.early_completions
                     if groups:
                         self._groups += groups.items()
                         self._unfinished -= len(groups)

@@ -123,7 +123,7 @@ class FakeEngine:
             self.steps,
             self.busy,
             len(open_groups),
-            partial_answers=self._partial,
+            early_completions=self._partial,
             unbegun=self._told,
         )
 

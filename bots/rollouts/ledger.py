@@ -127,7 +127,7 @@ class Ledger:
         """An engine with policy version `version` started the task."""
         self._sampled(self._move(key, "waiting", "generating"), version)
 
-    def answered(self, key: Key, version: int) -> None:
+    def generated(self, key: Key, version: int) -> None:
         """All completions of the round have arrived; `version` is that of their oldest token."""
         self._sampled(self._move(key, "generating", "grading"), version)
 

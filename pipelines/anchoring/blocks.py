@@ -13,7 +13,7 @@ import ray
 from ray.data import ActorPoolStrategy, DataContext
 
 from actors.environment import engine_environment
-from actors.reference import AnswerByEndpoint, AnswerLocally, EndpointError, GradeBlock, endpoint_key
+from actors.reference import EndpointError, GradeBlock, SampleFromEndpoint, SampleLocally, endpoint_key
 from bots.pool import TaskPool
 from pipelines.anchoring.config import REFERENCES, AnchorsConfig, ReferenceConfig
 
@@ -40,7 +40,7 @@ def graded_blocks(
         data: ray.data.Dataset = ray.data.from_arrow(tables)
         if reference.endpoint is None:
             data = data.map_batches(
-                AnswerLocally,
+                SampleLocally,
                 fn_constructor_args=(model, rollout, config.pool.template),
                 batch_size=config.run.block,
                 batch_format="pyarrow",
@@ -54,7 +54,7 @@ def graded_blocks(
                 "key": endpoint_key(reference.endpoint.key_variable)
             }
             data = data.map_batches(
-                AnswerByEndpoint,
+                SampleFromEndpoint,
                 fn_constructor_args=(endpoint, rollout),
                 batch_size=config.run.block,
                 batch_format="pyarrow",

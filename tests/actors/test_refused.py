@@ -42,7 +42,7 @@ class Greedy:
 
     def abort(self):
         self.open = {}
-        self.unbegun = self.partial_answers = 0
+        self.unbegun = self.early_completions = 0
 
     @property
     def unfinished(self):

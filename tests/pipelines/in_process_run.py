@@ -73,7 +73,7 @@ def _steps(inputs: RunInputs, folder: Path, journal: object) -> None:
         for row in rows:
             key = (step, int(row))
             ledger.generate(key, step - 1)
-            ledger.answered(key, step - 1)
+            ledger.generated(key, step - 1)
             ledger.graded(key)
         keys = ledger.due()
         ledger.train(keys)

@@ -11,7 +11,7 @@ from bots.rollouts.ledger import EMPTY, PLACES, Ledger, LedgerError, audit
 def bring(ledger, key, version):
     """A task from waiting to ready, sampled by one policy version."""
     ledger.generate(key, version)
-    ledger.answered(key, version)
+    ledger.generated(key, version)
     ledger.graded(key)
 
 
@@ -50,7 +50,7 @@ def test_the_first_completed_make_the_batch_until_one_would_grow_too_old():
     for key in [(1, 1), (1, 2), (2, 3), (2, 4)]:
         ledger.generate(key, 0)
     for key in [(2, 4), (2, 3)]:
-        ledger.answered(key, 0)
+        ledger.generated(key, 0)
         ledger.graded(key)
     assert ledger.due() == [(2, 3), (2, 4)], "wave 1 is late; nothing waits for it yet"
     ledger.train(ledger.due())
@@ -60,7 +60,7 @@ def test_the_first_completed_make_the_batch_until_one_would_grow_too_old():
         bring(ledger, key, 1)
     assert ledger.due() is None, "step 2 waits for wave 1, which would be 2 versions old at step 3"
     for key in [(1, 1), (1, 2)]:
-        ledger.answered(key, 0)
+        ledger.generated(key, 0)
         ledger.graded(key)
     assert ledger.due() == [(1, 1), (1, 2)]
 
@@ -99,7 +99,7 @@ def test_newer_tasks_do_not_take_the_places_that_older_ones_will_need():
     for key in ledger.at("waiting"):
         ledger.generate(key, 0)
     for key in [(1, 1), (1, 2)]:
-        ledger.answered(key, 0)
+        ledger.generated(key, 0)
         ledger.graded(key)
     ledger.train(ledger.due())
     ledger.select(4, [7, 8])
@@ -107,7 +107,7 @@ def test_newer_tasks_do_not_take_the_places_that_older_ones_will_need():
         bring(ledger, key, 1)
     assert ledger.due() is None, "four tasks of version 0 are left, and steps 2 and 3 for them"
     for key in [(2, 3), (3, 6)]:
-        ledger.answered(key, 0)
+        ledger.generated(key, 0)
         ledger.graded(key)
     assert ledger.due() == [(2, 3), (3, 6)]
 
@@ -145,7 +145,7 @@ def test_whatever_happens_nothing_is_too_old_and_nothing_is_lost(tmp_path, max_s
             oldest[waiting[0]] = version
         elif generating and dice < 0.7:
             key = generating[rng.integers(len(generating))]
-            ledger.answered(key, oldest[key])
+            ledger.generated(key, oldest[key])
         elif grading and dice < 0.95:
             ledger.graded(grading[0])
         elif generating and dice < 0.98:
@@ -207,7 +207,7 @@ def test_a_group_sampled_in_rounds_keeps_its_age_and_what_it_has(tmp_path):
     bring(ledger, (1, 1), 0)
     bring(ledger, (2, 3), 0)
     ledger.generate((1, 2), 0)
-    ledger.answered((1, 2), 0)
+    ledger.generated((1, 2), 0)
     ledger.another_round((1, 2))
     assert ledger.at("waiting") == [(1, 2), (2, 4)]
     ledger.train(ledger.due())
@@ -221,7 +221,7 @@ def test_a_group_sampled_in_rounds_keeps_its_age_and_what_it_has(tmp_path):
     ledger.again((1, 2))
     assert ledger.due() is None, "also after an engine was lost in its second round"
     ledger.generate((1, 2), 1)
-    ledger.answered((1, 2), 1)
+    ledger.generated((1, 2), 1)
     ledger.graded((1, 2))
     due = ledger.due()
     assert due == [(1, 2), (3, 5)], "it goes first, with the version of its first round"
