@@ -1,4 +1,4 @@
-"""Checks that every adaptor must pass. The author of one runs them in a test file:
+"""Checks that every adaptor must pass. Its author runs them in a test file:
 
     import pytest
     from bots.adapt.conformance import CHECKS
@@ -8,7 +8,7 @@
     def test_my_adaptor(check):
         check(lambda pool, prior, lam, rho, p_star: MyAdaptor(pool, prior, lam, rho, p_star, my_option=3))
 
-A factory takes the constructor's arguments and makes a fresh adaptor.
+A factory takes the constructor's arguments and returns a fresh adaptor.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from bots.adapt.interface import Adaptor, PriorCounts
 from bots.pool import TaskPool
 from bots.pool.example import example_pool
 from bots.support.arrays import Float32, Rows
+from bots.support.conformance import require_finite_metrics, require_same_results, require_state
 from bots.support.observation import Observation
 
 Factory = Callable[[TaskPool, PriorCounts, float, float, float], Adaptor]
@@ -63,6 +64,10 @@ def _run(adaptor: Adaptor, first: int, last: int) -> list[tuple[float, float, fl
         values.append((adaptor.lam, adaptor.rho, adaptor.p_star))
         _require_range(adaptor, f"after wave {wave}")
     return values
+
+
+def _part(adaptor: Adaptor, part: int) -> list[tuple[float, float, float]]:
+    return _run(adaptor, 8 * part, 8 * part + 8)
 
 
 def _require_range(adaptor: Adaptor, when: str) -> None:
@@ -111,10 +116,8 @@ def check_late_waves_and_parts(make: Factory) -> None:
 
 
 def check_same_input_same_values(make: Factory) -> None:
-    """Two fresh adaptors that observe the same tune the same."""
-    pool = example_pool()
-    if _run(_make(make, pool), 0, 10) != _run(_make(make, pool), 0, 10):
-        raise AssertionError("two adaptors with the same observations tune differently; seed all randomness")
+    """Two fresh adaptors with the same observations tune the same."""
+    require_same_results(lambda: _make(make, example_pool()), _part)
 
 
 def check_p_star_can_be_set(make: Factory) -> None:
@@ -141,16 +144,7 @@ def check_observation_untouched(make: Factory) -> None:
 
 def check_state_restores_exactly(make: Factory) -> None:
     """An adaptor that loads another's state continues exactly like it, and shares no memory with it."""
-    pool = example_pool()
-    original, restored = _make(make, pool), _make(make, pool)
-    _run(original, 0, 8)
-    state = original.state_dict()
-    expected = _run(original, 8, 16)
-    restored.load_state_dict(state)
-    if _run(restored, 8, 16) != expected:
-        raise AssertionError(
-            "after loading its state an adaptor tunes differently from the one that saved it"
-        )
+    require_state(lambda: _make(make, example_pool()), _part)
 
 
 def check_growing(make: Factory) -> None:
@@ -164,12 +158,7 @@ def check_growing(make: Factory) -> None:
 
 def check_metrics(make: Factory) -> None:
     """Metrics are finite numbers, before and after observing."""
-    adaptor = _make(make, example_pool())
-    for last in (0, 5):
-        _run(adaptor, 0, last)
-        for name, value in adaptor.metrics().items():
-            if not np.isfinite(value):
-                raise AssertionError(f"metric {name!r} is {value}")
+    require_finite_metrics(_make(make, example_pool()), _part)
 
 
 CHECKS: tuple[Callable[[Factory], None], ...] = (

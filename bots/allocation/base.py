@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from bots.belief.base import Belief
 from bots.pool import TaskPool
+from bots.pool.plug_in import PoolPlugIn
 from bots.support.arrays import Float64, Rows
 
 MOST = 8
@@ -51,13 +51,13 @@ class AllocationError(ValueError):
     """An allocation returned unusable group sizes; gives the plug-in and the fault."""
 
 
-class Allocation(ABC):
+class Allocation(PoolPlugIn, ABC):
     """Decides how many rollouts each selected task gets.
 
     A custom allocation is a subclass named "module:Class" in the configuration and constructed as
     `cls(pool, **options)`. `bots.allocation.conformance` has the checks it must pass.
 
-    pool: the tasks. least: smallest group, ≥ 2: a single completion has no advantage. most: largest group; None: 8 n.
+    least: smallest group, ≥ 2: a single completion has no advantage. most: largest group; None: 8 n.
     """
 
     staged = False
@@ -71,7 +71,7 @@ class Allocation(ABC):
                 )
         if most is not None and most < least:
             raise ValueError(f"most is {most}, less than least = {least}")
-        self.pool = pool
+        super().__init__(pool)
         self.least, self.most = least, most
 
     @abstractmethod
@@ -90,10 +90,6 @@ class Allocation(ABC):
         """
         return 0
 
-    def grow(self, pool: TaskPool) -> None:
-        """The pool gained rows at the end."""
-        self.pool = pool
-
     def bounds(self, rollouts: int) -> tuple[int, int]:
         """Smallest and largest group if n is `rollouts`. Raises ValueError if n is not between them."""
         most = max(self.least, MOST * rollouts) if self.most is None else self.most
@@ -103,19 +99,6 @@ class Allocation(ABC):
                 f"most = {most}; change the number of rollouts, or allocation_options"
             )
         return self.least, most
-
-    def state_dict(self) -> dict[str, Any]:
-        """All state that `allocate` changes, as JSON values and NumPy arrays; the beliefs are saved elsewhere."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        if state:
-            raise ValueError(f"{type(self).__name__} holds no state, but got {', '.join(state)}")
-
-    def metrics(self) -> dict[str, float]:
-        """Metrics of the last allocation."""
-        return {}
 
 
 def checked_sizes(name: str, sizes: object, request: AllocationRequest, staged: bool) -> Rows:

@@ -8,8 +8,8 @@
     def test_my_allocation(check):
         check(lambda pool: MyAllocation(pool, my_parameter=3))
 
-A factory takes a pool and returns a fresh allocation. The pools come from `bots.evidence.conformance.example_pool`;
-n is 8, 16 or 64 in each check.
+A factory takes a pool and returns a fresh allocation. The pools are those of `bots.pool.example`; n is 8, 16 or
+64 in each check.
 """
 
 from __future__ import annotations
@@ -20,11 +20,16 @@ import numpy as np
 
 from bots.allocation.base import Allocation, AllocationRequest, checked_more, checked_sizes
 from bots.belief.columns import Beliefs
-from bots.belief.prior import Prior
+from bots.belief.example import example_beliefs, prior_beliefs, unchanged
 from bots.pool import TaskPool
 from bots.pool.example import example_pool
-from bots.selection.conformance import COLUMNS, example_beliefs
 from bots.support.arrays import Float64, Rows
+from bots.support.conformance import (
+    require_finite_metrics,
+    require_growth,
+    require_same_results,
+    require_state,
+)
 
 Factory = Callable[[TaskPool], Allocation]
 
@@ -52,10 +57,12 @@ def _rows(pool: TaskPool, count: int, seed: int = 0) -> Rows:
     return np.random.default_rng(seed).permutation(len(pool))[:count].astype(np.int64)
 
 
-def _several(allocation: Allocation, beliefs: Beliefs, first: int = 0) -> list[list[int]]:
+def _several(allocation: Allocation, part: int, count: int = 4) -> list[list[int]]:
+    pool = allocation.pool
+    beliefs = example_beliefs(pool)
     return [
-        _ask(allocation, beliefs, _rows(allocation.pool, 16, seed), seed=seed).tolist()
-        for seed in range(first, first + 4)
+        _ask(allocation, beliefs, _rows(pool, 16, seed), seed=seed).tolist()
+        for seed in range(count * part, count * (part + 1))
     ]
 
 
@@ -90,26 +97,21 @@ def check_costs(make: Factory) -> None:
 def check_equal_beliefs(make: Factory) -> None:
     """Before the first observation every belief is the prior."""
     pool = example_pool()
-    _ask(make(pool), Beliefs(pool, Prior(pool, (1.0, 1.0))), _rows(pool, 32))
+    _ask(make(pool), prior_beliefs(pool), _rows(pool, 32))
 
 
 def check_all_randomness_is_the_generator_s(make: Factory) -> None:
     """Two fresh allocations with generators of the same seed return the same sizes."""
-    pool = example_pool()
-    beliefs = example_beliefs(pool)
-    if _several(make(pool), beliefs) != _several(make(pool), beliefs):
-        raise AssertionError("two allocations with equal generators differ; draw only from `rng`")
+    require_same_results(lambda: make(example_pool()), _several)
 
 
 def check_beliefs_untouched(make: Factory) -> None:
     """Allocating changes neither the beliefs nor the request's rows."""
     pool = example_pool()
     beliefs, rows = example_beliefs(pool), _rows(pool, 24)
-    before, selected = {name: getattr(beliefs, name).copy() for name in COLUMNS}, rows.copy()
-    _ask(make(pool), beliefs, rows)
-    for name, column in before.items():
-        if not np.array_equal(getattr(beliefs, name), column, equal_nan=column.dtype.kind == "f"):
-            raise AssertionError(f"allocate changed the beliefs' column {name!r}")
+    selected = rows.copy()
+    with unchanged(beliefs):
+        _ask(make(pool), beliefs, rows)
     if not np.array_equal(rows, selected):
         raise AssertionError("allocate changed the request's rows")
 
@@ -137,42 +139,22 @@ def check_rounds_end(make: Factory) -> None:
 
 def check_state_restores_exactly(make: Factory) -> None:
     """An allocation that loads another's state continues exactly like it and shares no memory with it."""
-    pool = example_pool()
-    beliefs = example_beliefs(pool)
-    original, restored = make(pool), make(pool)
-    _several(original, beliefs)
-    state = original.state_dict()
-    expected = _several(original, beliefs, first=4)
-    restored.load_state_dict(state)
-    if _several(restored, beliefs, first=4) != expected:
-        raise AssertionError(
-            "after loading its state an allocation gives other sizes than the one that saved it"
-        )
+    require_state(lambda: make(example_pool()), _several)
 
 
 def check_growing(make: Factory) -> None:
     """After the pool has grown, new tasks get rollouts too, and the state fits an allocation built on the new pool."""
     small, large = example_pool(300), example_pool(420)
     grown = make(small)
-    _several(grown, example_beliefs(small))
+    _several(grown, 0)
     grown.grow(large)
-    beliefs = example_beliefs(large)
-    _ask(grown, beliefs, np.arange(290, 420))
-    fresh = make(large)
-    fresh.load_state_dict(grown.state_dict())
-    if _several(fresh, beliefs, first=8) != _several(grown, beliefs, first=8):
-        raise AssertionError("a fresh allocation with the grown one's state gives other sizes")
+    _ask(grown, example_beliefs(large), np.arange(290, 420))
+    require_growth(grown, make(large), _several)
 
 
 def check_metrics(make: Factory) -> None:
     """Metrics are finite numbers, before and after allocating."""
-    pool = example_pool()
-    allocation, beliefs = make(pool), example_beliefs(pool)
-    for _ in range(2):
-        for name, value in allocation.metrics().items():
-            if not np.isfinite(value):
-                raise AssertionError(f"metric {name!r} is {value}")
-        _several(allocation, beliefs)
+    require_finite_metrics(make(example_pool()), _several)
 
 
 CHECKS: tuple[Callable[[Factory], None], ...] = (

@@ -1,4 +1,4 @@
-"""Checks that every belief model must pass; the author of one runs them in a test file:
+"""Checks that every belief model must pass. Its author runs them in a test file:
 
     import pytest
     from bots import BOTS

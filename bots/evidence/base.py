@@ -10,33 +10,27 @@ from typing import Any
 
 import numpy as np
 
-from bots.pool import TaskPool
+from bots.pool.plug_in import PoolPlugIn
 from bots.support.arrays import Float32, Rows
 from bots.support.observation import Observation
 
 UNWRITTEN = 2.0
-"""What `predict`'s output holds beforehand: no pass rate, so that an element left unwritten is noticed."""
+"""Fills the output before `predict`. It is no pass rate, so an element left unwritten is noticed."""
 
 
 class EvidenceError(ValueError):
-    """A plug-in predicted something that is no pass rate; names the plug-in, the row and the value."""
+    """A plug-in predicted something other than a pass rate; names the plug-in, the row and the value."""
 
 
-class Evidence(ABC):
+class Evidence(PoolPlugIn, ABC):
     """Implicit evidence: predicts every task's pass rate from the batch's (arXiv 2510.26374).
 
-    For each batch `observe` gets the pass rates, then `predict` is called for p̃ of the whole pool, block by block,
+    For each batch, `observe` gets the pass rates. Then `predict` is called for p̃ of the whole pool, block by block,
     so that no array of the pool's size is allocated. A task whose p̃ is NaN gets no implicit evidence.
 
-    A user's plug-in is a subclass named "module:Class" in the configuration and constructed as
-    `cls(pool, **params)`. `bots.evidence.conformance` has the checks it must pass.
-
-    pool: the tasks; a plug-in must not change them. The constructor raises ValueError if the pool lacks what the
-    plug-in needs (name the column).
+    A custom plug-in is a subclass named "module:Class" in the configuration and constructed as
+    `cls(pool, **options)`. `bots.evidence.conformance` has the checks it must pass.
     """
-
-    def __init__(self, pool: TaskPool) -> None:
-        self.pool = pool
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -59,32 +53,15 @@ class Evidence(ABC):
         """
 
     def predict_rows(self, rows: Rows) -> Float32:
-        """p̃ of some rows, float32 (len(rows),), equal to `predict`. Override it where this loop is slow."""
+        """p̃ of some rows, float32 (len(rows),), equal to `predict`'s. Override it if this loop is too slow."""
         out = np.empty(len(rows), np.float32)
         for i, row in enumerate(rows.tolist()):
             self.predict(row, row + 1, out[i : i + 1])
         return out
 
-    def grow(self, pool: TaskPool) -> None:
-        """The pool gained rows at the end; old rows keep their numbers. Extend what is held per row."""
-        self.pool = pool
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything learned, as JSON values and NumPy arrays; `load_state_dict` restores it exactly."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned, on a plug-in constructed with the same pool and parameters."""
-        if state:
-            raise ValueError(f"{type(self).__name__} holds no state, but got {', '.join(state)}")
-
-    def metrics(self) -> dict[str, float]:
-        """A few numbers to log, e.g. the capability coefficient μ̃."""
-        return {}
-
 
 def checked_predict(evidence: Evidence, start: int, stop: int, out: Float32) -> None:
-    """`evidence.predict`, with the values it wrote checked. Raises EvidenceError."""
+    """Call `evidence.predict` and check the values it wrote. Raises EvidenceError."""
     out.fill(UNWRITTEN)
     evidence.predict(start, stop, out)
     if np.fmin.reduce(out) < 0 or np.fmax.reduce(out) > 1:  # NaN is neither
@@ -96,7 +73,7 @@ def checked_predict(evidence: Evidence, start: int, stop: int, out: Float32) -> 
 
 
 def checked_predict_rows(evidence: Evidence, rows: Rows) -> Float32:
-    """`evidence.predict_rows`, with its shape and values checked. Raises EvidenceError."""
+    """Call `evidence.predict_rows` and check shape and values. Raises EvidenceError."""
     rates = np.asarray(evidence.predict_rows(rows))
     if rates.shape != rows.shape or rates.dtype.kind != "f":
         raise EvidenceError(

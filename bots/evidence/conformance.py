@@ -1,4 +1,4 @@
-"""Checks that every evidence plug-in must pass. The author of one runs them in a test file:
+"""Checks that every evidence plug-in must pass. Its author runs them in a test file:
 
     import pytest
     from bots.evidence.conformance import CHECKS
@@ -8,7 +8,7 @@
     def test_my_evidence(check):
         check(lambda pool: MyEvidence(pool, my_parameter=3))
 
-A factory takes a pool and makes a fresh plug-in. The pools have the columns domain (3), level (integer),
+A factory takes a pool and returns a fresh plug-in. The pools have the columns domain (3), level (integer),
 weak and strong (with unknown, equal and reversed anchors among them) and embedding (8 floats, some null).
 """
 

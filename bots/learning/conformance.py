@@ -1,4 +1,4 @@
-"""Checks that every policy loss must pass. The author of one runs them in a test file:
+"""Checks that every policy loss must pass. Its author runs them in a test file:
 
 import pytest
 from bots.learning.conformance import CHECKS

@@ -1,16 +1,15 @@
-"""The selector interface: from beliefs and a request to distinct rows, and the check of what came back."""
+"""The selector interface, from beliefs and a request to distinct rows, and the check of its results."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from bots.belief.base import Belief
-from bots.pool import TaskPool
+from bots.pool.plug_in import PoolPlugIn
 from bots.support.arrays import Rows
 
 
@@ -18,10 +17,11 @@ from bots.support.arrays import Rows
 class SelectionRequest:
     """The request to a selector.
 
-    batch: B ≥ 1, how many distinct rows. p_star: target success probability.
-    wave: number of the selection; in a synchronous loop, the training step.
-    domain: index into `pool.domains` of the only domain to select from, or -1 for all.
-    eligible: how many rows may be selected: those of the domain with `beliefs.blocked == 0`; ≥ batch.
+    - batch: B ≥ 1, the number of distinct rows to return.
+    - wave: number of the selection; in a synchronous loop, the training step.
+    - p_star: target success probability.
+    - domain: index into `pool.domains` of the only domain to select from, or -1 for all.
+    - eligible: number of rows that may be selected: those of the domain with `beliefs.blocked == 0`; ≥ batch.
     """
 
     batch: int
@@ -32,52 +32,30 @@ class SelectionRequest:
 
 
 class SelectorError(ValueError):
-    """A selector returned rows that cannot be used; names the plug-in and the fault."""
+    """A selector returned unusable rows; names the plug-in and the fault."""
 
 
-class Selector(ABC):
-    """Picks a batch of tasks.
+class Selector(PoolPlugIn, ABC):
+    """Selects a batch of tasks.
 
-    A user's selector is a subclass named "module:Class" in the configuration and constructed as
+    A custom selector is a subclass named "module:Class" in the configuration and constructed as
     `cls(pool, **options)`. `bots.selection.conformance` has the checks it must pass; `examples/selector.py` is one.
-
-    pool: the tasks. The constructor raises ValueError if the pool lacks what the selector needs (name the column).
     """
-
-    def __init__(self, pool: TaskPool) -> None:
-        self.pool = pool
 
     @abstractmethod
     def select(self, beliefs: Belief, request: SelectionRequest, rng: np.random.Generator) -> Rows:
         """int64 (request.batch,): distinct rows that are not blocked and belong to the requested domain.
 
-        All randomness comes from `rng`. The beliefs are read only.
+        All randomness comes from `rng`. The beliefs are read-only.
         """
 
     def codes(self, domain: int) -> npt.NDArray[np.int16]:
-        """The pool's domain codes, or an empty array where every domain is requested."""
+        """The pool's domain codes, or an empty array if all domains are requested (-1)."""
         return self.pool.domain_codes if domain >= 0 else np.empty(0, np.int16)
-
-    def grow(self, pool: TaskPool) -> None:
-        """The pool gained rows at the end."""
-        self.pool = pool
-
-    def state_dict(self) -> dict[str, Any]:
-        """Everything `select` changes, as JSON values and NumPy arrays; the beliefs are saved elsewhere."""
-        return {}
-
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what `state_dict` returned."""
-        if state:
-            raise ValueError(f"{type(self).__name__} holds no state, but got {', '.join(state)}")
-
-    def metrics(self) -> dict[str, float]:
-        """A few numbers about the last selection."""
-        return {}
 
 
 def checked_rows(name: str, rows: object, beliefs: Belief, request: SelectionRequest) -> Rows:
-    """What the selector called `name` returned, as int64 (request.batch,).
+    """Check the result of the selector called `name`; returns it as int64 (request.batch,).
 
     Raises SelectorError unless it is an array of `request.batch` distinct integers, each a row of the pool that is
     not blocked and belongs to the requested domain.

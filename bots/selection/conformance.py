@@ -1,4 +1,4 @@
-"""Checks that every selector must pass. The author of one runs them in a test file:
+"""Checks that every selector must pass. Its author runs them in a test file:
 
     import pytest
     from bots.selection.conformance import CHECKS
@@ -8,7 +8,7 @@
     def test_my_selector(check):
         check(lambda pool: MySelector(pool, my_option=3))
 
-A factory takes a pool and makes a fresh selector. The pools are those of `bots.evidence.conformance.example_pool`.
+A factory takes a pool and returns a fresh selector. The pools are those of `bots.pool.example`.
 """
 
 from __future__ import annotations
@@ -18,27 +18,19 @@ from collections.abc import Callable
 import numpy as np
 
 from bots.belief.columns import Beliefs
-from bots.belief.prior import Prior
+from bots.belief.example import example_beliefs, prior_beliefs, unchanged
 from bots.pool import TaskPool
 from bots.pool.example import example_pool
 from bots.selection.base import SelectionRequest, Selector, checked_rows
 from bots.support.arrays import Rows
+from bots.support.conformance import (
+    require_finite_metrics,
+    require_growth,
+    require_same_results,
+    require_state,
+)
 
 Factory = Callable[[TaskPool], Selector]
-COLUMNS = ("alpha", "beta", "last_step", "observations", "dispersion", "blocked")
-
-
-def example_beliefs(pool: TaskPool, seed: int = 0) -> Beliefs:
-    """Beliefs from vague to very sharp, about tasks from hopeless to mastered, some observed and some not."""
-    rng = np.random.default_rng(seed)
-    beliefs = Beliefs(pool, Prior(pool, (1.0, 1.0)))
-    mass, mean = 10 ** rng.uniform(0, 4, len(pool)), rng.uniform(0.001, 0.999, len(pool))
-    beliefs.alpha[:], beliefs.beta[:] = mass * mean, mass * (1 - mean)
-    seen = rng.random(len(pool)) < 0.5
-    beliefs.last_step[seen], beliefs.observations[seen] = rng.integers(0, 20, seen.sum()), 1
-    beliefs.dispersion[seen] = rng.random(seen.sum())
-    beliefs.bound_mass()
-    return beliefs
 
 
 def _ask(
@@ -64,8 +56,9 @@ def _ask(
     return checked
 
 
-def _several(selector: Selector, beliefs: Beliefs, first: int = 0, count: int = 5) -> list[list[int]]:
-    return [_ask(selector, beliefs, 16, seed).tolist() for seed in range(first, first + count)]
+def _several(selector: Selector, part: int, count: int = 5) -> list[list[int]]:
+    beliefs = example_beliefs(selector.pool)
+    return [_ask(selector, beliefs, 16, seed).tolist() for seed in range(count * part, count * (part + 1))]
 
 
 def check_any_batch(make: Factory) -> None:
@@ -112,69 +105,41 @@ def check_any_target(make: Factory) -> None:
 def check_equal_beliefs(make: Factory) -> None:
     """Before the first observation every belief is the prior."""
     pool = example_pool()
-    _ask(make(pool), Beliefs(pool, Prior(pool, (1.0, 1.0))), 32, 0)
+    _ask(make(pool), prior_beliefs(pool), 32, 0)
 
 
 def check_all_randomness_is_the_generator_s(make: Factory) -> None:
-    """Two fresh selectors with generators of the same seed select the same."""
-    pool = example_pool()
-    beliefs = example_beliefs(pool)
-    first, second = _several(make(pool), beliefs), _several(make(pool), beliefs)
-    if first != second:
-        raise AssertionError(
-            "two selectors with equal generators select different rows; draw only from `rng`"
-        )
+    """Two fresh selectors with generators of the same seed select the same rows."""
+    require_same_results(lambda: make(example_pool()), _several)
 
 
 def check_beliefs_untouched(make: Factory) -> None:
     """Selecting changes no belief."""
     pool = example_pool()
-    beliefs = example_beliefs(pool)
-    before = {name: getattr(beliefs, name).copy() for name in COLUMNS}
-    _several(make(pool), beliefs)
-    for name, column in before.items():
-        if not np.array_equal(getattr(beliefs, name), column, equal_nan=column.dtype.kind == "f"):
-            raise AssertionError(f"select changed the beliefs' column {name!r}")
+    selector, beliefs = make(pool), example_beliefs(pool)
+    with unchanged(beliefs):
+        for seed in range(5):
+            _ask(selector, beliefs, 16, seed)
 
 
 def check_state_restores_exactly(make: Factory) -> None:
     """A selector that loads another's state continues exactly like it, and shares no memory with it."""
-    pool = example_pool()
-    beliefs = example_beliefs(pool)
-    original, restored = make(pool), make(pool)
-    _several(original, beliefs)
-    state = original.state_dict()
-    expected = _several(original, beliefs, first=5)
-    restored.load_state_dict(state)
-    if _several(restored, beliefs, first=5) != expected:
-        raise AssertionError(
-            "after loading its state a selector selects other rows than the one that saved it"
-        )
+    require_state(lambda: make(example_pool()), _several)
 
 
 def check_growing(make: Factory) -> None:
-    """After the pool grew new tasks can be selected, and the state fits a selector made with the new pool."""
+    """After the pool has grown, new tasks can be selected, and the state fits a selector made with the new pool."""
     small, large = example_pool(300), example_pool(420)
     grown = make(small)
-    _several(grown, example_beliefs(small))
+    _several(grown, 0)
     grown.grow(large)
-    beliefs = example_beliefs(large)
-    _ask(grown, beliefs, 100, 9, blocked=np.arange(300))
-    fresh = make(large)
-    fresh.load_state_dict(grown.state_dict())
-    if _several(fresh, beliefs, first=10) != _several(grown, beliefs, first=10):
-        raise AssertionError("a fresh selector with the grown one's state selects other rows")
+    _ask(grown, example_beliefs(large), 100, 9, blocked=np.arange(300))
+    require_growth(grown, make(large), _several)
 
 
 def check_metrics(make: Factory) -> None:
     """Metrics are finite numbers, before and after selecting."""
-    pool = example_pool()
-    selector, beliefs = make(pool), example_beliefs(pool)
-    for _ in range(2):
-        for name, value in selector.metrics().items():
-            if not np.isfinite(value):
-                raise AssertionError(f"metric {name!r} is {value}")
-        _several(selector, beliefs)
+    require_finite_metrics(make(example_pool()), _several)
 
 
 CHECKS: tuple[Callable[[Factory], None], ...] = (
