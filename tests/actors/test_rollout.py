@@ -197,6 +197,16 @@ def with_shortcuts(actor):
     actor._between_steps(lambda engine: cpu_shortcuts.install(engine.llm))
 
 
+def with_exact_shortcuts(actor):
+    from actors import cpu_shortcuts
+
+    def install(engine):
+        cpu_shortcuts.install(engine.llm)
+        cpu_shortcuts.unfuse_norms(cpu_shortcuts._parts(engine.llm)[1].model)
+
+    actor._between_steps(install)
+
+
 def test_shortcuts_on_a_cpu_change_no_token(engine, prompts):
     # Longer than the number of seeds drawn at a time, and than several KV blocks.
     def completions():
@@ -210,14 +220,19 @@ def test_shortcuts_on_a_cpu_change_no_token(engine, prompts):
         return collect(engine, "turn", len(prompts))
 
     shortened = completions()
-    ray.get(engine.__ray_call__.remote(without_shortcuts))
     try:
+        ray.get(engine.__ray_call__.remote(with_exact_shortcuts))
+        exact = completions()
+        ray.get(engine.__ray_call__.remote(without_shortcuts))
         plain = completions()
     finally:
         ray.get(engine.__ray_call__.remote(with_shortcuts))
     seeded = [i for i in range(len(prompts)) if i % 3]
+    rounding = 0.0
     for i in seeded:
-        for ours, theirs in zip(shortened[i], plain[i], strict=True):
-            assert ours.token_ids.tolist() == theirs.token_ids.tolist()
-            assert ours.logprobs.tolist() == theirs.logprobs.tolist()
+        for ours, same, theirs in zip(shortened[i], exact[i], plain[i], strict=True):
+            assert ours.token_ids.tolist() == theirs.token_ids.tolist() == same.token_ids.tolist()
+            assert same.logprobs.tolist() == theirs.logprobs.tolist()
+            rounding = max(rounding, float(np.abs(ours.logprobs - theirs.logprobs).max()))
+    assert 0 < rounding < 1e-4, "the kernel for norms sums in another order, and does nothing else"
     assert max(len(r.token_ids) for i in seeded for r in plain[i]) > 40
