@@ -53,7 +53,7 @@ class BOTS:
     evidence: None or "none": explicit evidence only; "default": the selector's default, auto for most, which is
         interpolation where anchors are known, else the means of levels.
     prior: (α0, β0); two arrays of the pool's length; a dict from domain to (α0, β0); "anchors"; AnchorPrior.
-    forgetting: "step", or "observation" (see Posterior).
+    forgetting: "step", or "observation" (see Posterior); "default": the selector's default, step for most.
     adaptor: tunes λ, ρ and, on request, p*. None: they stay fixed; "default": predictive for selector `bots` where
         neither λ nor ρ is given, else None.
     *_options: keyword arguments of the plug-ins' classes.
@@ -88,7 +88,7 @@ class BOTS:
         evidence: str | None = "default",
         evidence_options: Mapping[str, Any] | None = None,
         prior: PriorSpec | str = (1.0, 1.0),
-        forgetting: str = "step",
+        forgetting: str = "default",
         adaptor: str | None = "default",
         adaptor_options: Mapping[str, Any] | None = None,
         allocation: str = EVEN,
@@ -174,8 +174,7 @@ class BOTS:
         `readmitted`). Raises ValueError for a batch larger than the pool allows, unknown rows, or a step that lies
         more than `history` behind; SelectorError for a plug-in whose rows are unusable.
         """
-        number = whole("batch", batch, 1)
-        history = self._history
+        number, history = whole("batch", batch, 1), self._history
         wave = history.selectable(step)
         excluded = np.unique(check_rows(self.pool, exclude, "exclude"))
         if number > len(self.pool) - len(excluded):
@@ -187,7 +186,7 @@ class BOTS:
         with self._eligibility.blocking(beliefs, history, self._shares, wave, number, excluded) as blocked:
             parts = []
             for domain, size, eligible in self._shares.requests(number, blocked):
-                request = SelectionRequest(size, wave, self.p_star, domain, eligible)
+                request = SelectionRequest(size, wave, self.p_star, domain, eligible, self._settings.rollouts)
                 chosen = self._selector.select(beliefs, request, self._rng)
                 parts.append(checked_rows(self._settings.selector, chosen, beliefs, request))
         rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
@@ -248,6 +247,7 @@ class BOTS:
         if self._evidence is not None:
             self._evidence.observe(new)
         self._posterior.update(new, self.lam, self.rho)
+        self._selector.observe(new)
         self._eligibility.observed(self._beliefs, new)
         return len(new)
 

@@ -64,7 +64,8 @@ def resolve(
 ) -> Settings:
     """Fill in the selector's preset and the defaults that depend on other settings, and check every value.
 
-    evidence, adaptor: "default" is the selector's default; the adaptor's applies only if neither λ nor ρ is given.
+    evidence, adaptor, forgetting: "default" is the selector's default; the adaptor's applies only if neither λ nor ρ is
+    given.
     Raises ValueError that names the setting, for a value out of range or ruled out by the preset.
     """
     for name in (
@@ -77,7 +78,7 @@ def resolve(
         others[name] = dict(others.get(name) or {})
     if isinstance(others["domain_shares"], Mapping):
         others["domain_shares"] = dict(others["domain_shares"])
-    if forgetting not in ("step", "observation"):
+    if forgetting not in ("default", "step", "observation"):
         raise ValueError(f'forgetting is {forgetting!r}; it must be "step" or "observation"')
     preset = preset_of(selector, forgetting)
     if belief != "beta":
@@ -94,12 +95,14 @@ def resolve(
         "lam": lam,
         "rho": rho,
         "evidence": None if evidence == "default" else evidence or "none",
+        "forgetting": None if forgetting == "default" else forgetting,
     }
     resolved: dict[str, Any] = {}
     for name, value in given.items():
         default = getattr(preset, name)
         if value is not None and name in preset.fixed and value != default:
-            method = "forgetting by observation" if forgetting == "observation" else f"selector {selector!r}"
+            by_selector = forgetting != "observation" or "forgetting" in preset.fixed
+            method = f"selector {selector!r}" if by_selector else "forgetting by observation"
             raise ValueError(
                 f"{method} is defined by {name}={default!r}, but {value!r} was given; leave it out"
             )
@@ -133,7 +136,6 @@ def resolve(
     return Settings(
         **resolved,
         selector=selector,
-        forgetting=forgetting,
         adaptor=adaptor,
         cooldown=cooldown,
         belief=belief,
@@ -151,7 +153,7 @@ def _refuse_of_beta(
     adaptor: str | None,
 ) -> None:
     """ValueError where a setting of the Beta update is given with another belief."""
-    if selector in ("mopps", "dots"):
+    if "lam" in preset_of(selector).fixed or "forgetting" in preset_of(selector).fixed:
         raise ValueError(
             f"selector {selector!r} is defined by λ and ρ of belief 'beta', but belief is {belief!r}; take another "
             "selector or belief 'beta'"
@@ -161,7 +163,7 @@ def _refuse_of_beta(
         "rho": rho not in (None, 0),
         "evidence": evidence not in (None, "default", "none"),
         "adaptor": adaptor not in (None, "default"),
-        "forgetting": forgetting != "step",
+        "forgetting": forgetting not in ("default", "step"),
     }
     values = {"lam": lam, "rho": rho, "evidence": evidence, "adaptor": adaptor, "forgetting": forgetting}
     for name, is_given in given.items():

@@ -8,9 +8,16 @@ from pydantic import BaseModel
 
 from bots.config.train import SelectionConfig, TrainConfig
 
-BLIND = ("random", "offline")
+BLIND = ("random", "offline", "adarft", "greso", "dps")
 """Selectors that do not look at the beliefs."""
-BLIND_ALLOCATIONS = ("even", "until_signal")
+OWN_TARGET = {
+    "variance": "the greatest variance of the rewards",
+    "insight": "the greatest information, weighted by difficulty",
+    "vade": "the greatest information gain",
+    "cures": "the greatest variance of the rewards",
+}
+"""Selectors that don't aim at p*, and what they aim at."""
+BLIND_ALLOCATIONS = ("even", "until_signal", "speed")
 """Allocations that do not either."""
 BELIEFS = (
     "p_star",
@@ -47,7 +54,10 @@ def _selection(config: TrainConfig) -> Iterator[tuple[str, str]]:
     selection = config.selection
     if selection.selector in BLIND and selection.retire_above is None:
         blind = selection.allocation in BLIND_ALLOCATIONS
-        for key in _given(selection, "selection", *(BELIEFS if blind else ("p_star",))):
+        keys = BELIEFS if blind else ("p_star",)
+        if selection.selector == "adarft":  # its target reward
+            keys = tuple(key for key in keys if key != "p_star")
+        for key in _given(selection, "selection", *keys):
             yield key, f"selector {selection.selector} does not look at the beliefs"
     else:
         yield from _beliefs(selection)
@@ -61,9 +71,9 @@ def _selection(config: TrainConfig) -> Iterator[tuple[str, str]]:
 
 
 def _beliefs(selection: SelectionConfig) -> Iterator[tuple[str, str]]:
-    if selection.selector == "variance":
+    if aim := OWN_TARGET.get(selection.selector):
         for key in _given(selection, "selection", "p_star"):
-            yield key, "selector variance aims at the greatest variance of the rewards, not at p*"
+            yield key, f"selector {selection.selector} aims at {aim}, not at p*"
     if selection.evidence == "none" and selection.forgetting == "step":
         for key in _given(selection, "selection", "evidence_options"):
             yield key, "selection.evidence is none"

@@ -89,10 +89,10 @@ class SelectionConfig(Section):
     def _fill_in_preset(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(given, dict):
             return validate(given)
-        preset = preset_of(given.get("selector", "bots"), given.get("forgetting", "step"))
+        preset = preset_of(given.get("selector", "bots"), given.get("forgetting", "default"))
         if given.get("belief", "beta") != "beta":
             preset = Preset(lam=0.0, rho=0.0, evidence="none")
-        own = {"lam": preset.lam, "rho": preset.rho, "evidence": preset.evidence}
+        own = {name: getattr(preset, name) for name in ("lam", "rho", "evidence", "forgetting")}
         if given.get("adaptor", "default") == "default":
             given = {key: value for key, value in given.items() if key != "adaptor"}
             own["adaptor"] = own_adaptor(preset, given)

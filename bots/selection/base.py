@@ -11,6 +11,7 @@ import numpy.typing as npt
 from bots.belief.base import Belief
 from bots.pool.plug_in import PoolPlugIn
 from bots.support.arrays import Rows
+from bots.support.observation import Observation
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class SelectionRequest:
     - p_star: target success probability.
     - domain: index into `pool.domains` of the only domain to select from, or -1 for all.
     - eligible: number of rows that may be selected: those of the domain with `beliefs.blocked == 0`; ≥ batch.
+    - rollouts: n, rollouts per task, or their mean where an allocation varies them.
     """
 
     batch: int
@@ -29,6 +31,7 @@ class SelectionRequest:
     p_star: float
     domain: int
     eligible: int
+    rollouts: int = 8
 
 
 class SelectorError(ValueError):
@@ -52,6 +55,13 @@ class Selector(PoolPlugIn, ABC):
     def codes(self, domain: int) -> npt.NDArray[np.int16]:
         """The pool's domain codes, or an empty array if all domains are requested (-1)."""
         return self.pool.domain_codes if domain >= 0 else np.empty(0, np.int16)
+
+    def observe(self, observation: Observation) -> None:  # noqa: B027
+        """Learn from groups whose (wave, task) pairs are new, for selectors that keep a record of their own.
+
+        Called after the beliefs changed. A wave may arrive in several parts, late or out of order; the caller has
+        checked the values. Must not raise.
+        """
 
 
 def checked_rows(name: str, rows: object, beliefs: Belief, request: SelectionRequest) -> Rows:

@@ -29,6 +29,7 @@ from bots.support.conformance import (
     require_same_results,
     require_state,
 )
+from bots.support.observation import Observation
 
 Factory = Callable[[TaskPool], Selector]
 
@@ -57,8 +58,23 @@ def _ask(
 
 
 def _several(selector: Selector, part: int, count: int = 5) -> list[list[int]]:
-    beliefs = example_beliefs(selector.pool)
-    return [_ask(selector, beliefs, 16, seed).tolist() for seed in range(count * part, count * (part + 1))]
+    """Selections one after the other; the selector observes each, with groups of different sizes."""
+    beliefs, chosen = example_beliefs(selector.pool), []
+    for seed in range(count * part, count * (part + 1)):
+        rows = _ask(selector, beliefs, 16, seed)
+        selector.observe(example_groups(rows, seed))
+        chosen.append(rows.tolist())
+    return chosen
+
+
+def example_groups(rows: Rows, wave: int) -> Observation:
+    """Groups of 1 to 16 rewards: all right, all wrong, mixed, and between 0 and 1; rows rising."""
+    rng = np.random.default_rng(wave)
+    rows = np.sort(rows)
+    n = rng.integers(1, 17, len(rows)).astype(np.float64)
+    mean = rng.choice([0.0, 1.0, 0.3, 0.7], len(rows))
+    spread = np.where(rng.random(len(rows)) < 0.8, 1.0, 0.4)
+    return Observation(wave, rows, mean * n, n, np.where(n > 1, mean * (1 - mean) * spread, 0.0))
 
 
 def check_any_batch(make: Factory) -> None:
@@ -137,6 +153,21 @@ def check_growing(make: Factory) -> None:
     require_growth(grown, make(large), _several)
 
 
+def check_observing(make: Factory) -> None:
+    """Groups that come late, in parts, out of order or far ahead break nothing, and raise nothing."""
+    pool = example_pool()
+    selector, beliefs = make(pool), example_beliefs(pool)
+    rows = _ask(selector, beliefs, 64, 0)
+    parts = {0: rows[:1], 1: rows[1:30], 7: rows[30:], 3: rows[:5], 9_000: rows[5:9], 2: rows}
+    for wave, part in parts.items():
+        selector.observe(example_groups(part, wave))
+        _ask(selector, beliefs, 64, wave)
+    for wave in range(9_001, 9_030):  # every task right, so that there is nothing left to learn from
+        groups = np.arange(len(pool), dtype=np.int64)
+        selector.observe(Observation.of_rates(wave, groups, 1.0, 8))
+        _ask(selector, beliefs, 1, wave, blocked=groups[1:])
+
+
 def check_metrics(make: Factory) -> None:
     """Metrics are finite numbers, before and after selecting."""
     require_finite_metrics(make(example_pool()), _several)
@@ -152,5 +183,6 @@ CHECKS: tuple[Callable[[Factory], None], ...] = (
     check_beliefs_untouched,
     check_state_restores_exactly,
     check_growing,
+    check_observing,
     check_metrics,
 )

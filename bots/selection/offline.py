@@ -10,7 +10,7 @@ import numpy.typing as npt
 from bots.belief.base import Belief
 from bots.pool import TaskPool
 from bots.selection.base import SelectionRequest, Selector
-from bots.support.arrays import Rows
+from bots.support.arrays import Float32, Rows
 
 
 class Offline(Selector):
@@ -33,11 +33,7 @@ class Offline(Selector):
         self._cursors: dict[int, int] = {}
 
     def _easy_to_hard(self) -> npt.NDArray[np.int32]:
-        weak, strong = self.pool.weak, self.pool.strong
-        rate = {"weak": weak, "strong": strong}.get(self.reference)
-        if rate is None:
-            both = (weak + strong) / 2
-            rate = np.where(np.isnan(both), np.where(np.isnan(weak), strong, weak), both)
+        rate = reference_rate(self.pool, self.reference)
         return np.argsort(-rate, kind="stable").astype(np.int32)
 
     def select(self, beliefs: Belief, request: SelectionRequest, rng: np.random.Generator) -> Rows:
@@ -69,3 +65,13 @@ class Offline(Selector):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See Selector."""
         self._cursors = {int(d): int(c) for d, c in state["cursors"].items()}
+
+
+def reference_rate(pool: TaskPool, reference: str) -> Float32:
+    """Pass rates by the anchors, float32 (K,); NaN where unknown. reference: see `Offline`."""
+    weak, strong = pool.weak, pool.strong
+    rate = {"weak": weak, "strong": strong}.get(reference)
+    if rate is None:
+        both = (weak + strong) / 2
+        rate = np.where(np.isnan(both), np.where(np.isnan(weak), strong, weak), both)
+    return rate

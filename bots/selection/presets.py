@@ -10,7 +10,7 @@ class Preset:
     """Defaults of a named method; `fixed` ones define it, and another value is refused.
 
     lam: λ. rho: ρ. evidence: name of the plug-in. adaptor: name of the self-tuner of λ and ρ, where neither is given.
-    fixed: names of the settings that may not differ.
+    forgetting: "step" or "observation". fixed: names of the settings that may not differ.
     """
 
     lam: float = 0.1
@@ -18,20 +18,49 @@ class Preset:
     evidence: str = "auto"
     adaptor: str | None = None
     fixed: tuple[str, ...] = ()
+    forgetting: str = "step"
 
 
-def preset_of(selector: str, forgetting: str) -> Preset:
-    """The preset of a method, as the paper compares them (arXiv 2510.26374, experiments).
+OWN_ROLLOUTS = Preset(lam=0.0, rho=0.0, evidence="none")
+"""Counts of a task's own rollouts, without forgetting and without implicit evidence. Also where the selector does not
+look at the beliefs: then they only serve the metrics."""
+NAMED = {
+    # As the BOTS paper compares them (arXiv 2510.26374, experiments).
+    "mopps": Preset(lam=0.0, rho=0.0, evidence="none", fixed=("lam", "rho")),
+    "dots": Preset(lam=1.0, rho=1.0, fixed=("lam", "rho")),
+    # As their own papers define them; see the selectors' classes.
+    "mopps_retention": Preset(
+        lam=0.5,
+        rho=0.0,
+        evidence="none",
+        fixed=("rho", "evidence", "forgetting"),
+        forgetting="observation",
+    ),
+    "dots_similarity": Preset(lam=1.0, rho=1.0, evidence="attention", fixed=("lam", "rho")),
+    "adarft": OWN_ROLLOUTS,
+    "greso": OWN_ROLLOUTS,
+    "dps": OWN_ROLLOUTS,
+    "insight": OWN_ROLLOUTS,
+    "cures": OWN_ROLLOUTS,
+    "vade": Preset(rho=0.0, evidence="none"),
+}
+"""Methods whose beliefs differ from the default, by the selector's name."""
 
-    With forgetting by observation (MoPPS's own retention form) there is no implicit evidence, and λ, one
-    minus the retention, is 0.5 unless given (MoPPS's default, not confirmed by the BOTS paper).
+
+def preset_of(selector: str, forgetting: str = "default") -> Preset:
+    """The preset of a method.
+
+    forgetting: "step" or "observation", or "default": the method's own. With forgetting by observation (MoPPS's
+    retention) there is no implicit evidence, and λ, one minus the retention, is 0.5 unless given (as in MoPPS's public
+    code, github.com/thu-rllab/MoPPS).
     """
+    named = NAMED.get(selector)
+    if named is not None and "forgetting" in named.fixed:
+        return named
     if forgetting == "observation":
-        return Preset(lam=0.5, rho=0.0, evidence="none", fixed=("rho", "evidence"))
-    if selector == "mopps":
-        return Preset(lam=0.0, rho=0.0, evidence="none", fixed=("lam", "rho"))
-    if selector == "dots":
-        return Preset(lam=1.0, rho=1.0, fixed=("lam", "rho"))
+        return Preset(lam=0.5, rho=0.0, evidence="none", fixed=("rho", "evidence"), forgetting="observation")
+    if named is not None:
+        return named
     # Only where it was measured: over eight seeds of real training it reached half of random's best gain sooner than
     # λ = ρ = .1 did, and ended no lower (docs/study.md, "does it pay").
     return Preset(adaptor="predictive" if selector == "bots" else None)

@@ -42,10 +42,13 @@ class Random(Selector):
                     "put_off": [],
                 }
                 self._epochs[request.domain] = epoch
-            for row in self._free(epoch, beliefs, taken)[: request.batch - len(chosen)]:
+            for row in self._free(epoch, beliefs, taken):
+                if len(chosen) == request.batch:
+                    break
                 epoch["put_off"].remove(row)
-                chosen.append(row)
-                taken.add(row)
+                if not self._skips(row, rng):
+                    chosen.append(row)
+                    taken.add(row)
             missing = request.batch - len(chosen)
             if missing == 0:
                 break
@@ -58,10 +61,14 @@ class Random(Selector):
                     continue
                 if beliefs.blocked[row] or row in taken:
                     epoch["put_off"].append(row)
-                else:
+                elif not self._skips(row, rng):
                     chosen.append(row)
                     taken.add(row)
         return np.array(chosen, np.int64)
+
+    def _skips(self, row: int, rng: np.random.Generator) -> bool:
+        """Whether this epoch leaves the row out."""
+        return False
 
     @staticmethod
     def _free(epoch: dict[str, Any], beliefs: Belief, taken: set[int]) -> list[int]:

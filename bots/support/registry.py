@@ -31,6 +31,10 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "mopps": "bots.selection.thompson:Thompson",
         "dots": "bots.selection.greedy:Greedy",
         "variance": "bots.selection.variance:Variance",
+        "adarft": "bots.selection.adarft:AdaRFT",
+        "greso": "bots.selection.greso:GRESO",
+        "insight": "bots.selection.insight:InSight",
+        "mopps_retention": "bots.selection.mopps:MoPPS",
     },
     "evidence": {
         "auto": "bots.evidence.auto:Auto",
@@ -52,6 +56,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "knapsack": "bots.allocation.knapsack:Knapsack",
         "signal": "bots.allocation.signal:Signal",
         "until_signal": "bots.allocation.until_signal:UntilSignal",
+        "speed": "bots.allocation.speed:Speed",
     },
     "loss": {
         "grpo": "bots.learning.losses:GRPO",

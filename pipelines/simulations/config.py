@@ -98,7 +98,7 @@ class SimulationConfig(Section):
             shared.pop("selector_options", None)
         if {"selector", "forgetting", "lam", "rho"} & changes.keys():
             shared.pop("adaptor", None)
-        fixed = preset_of(selector, changes.get("forgetting", self.selection.forgetting)).fixed
+        fixed = preset_of(selector, changes.get("forgetting", shared.get("forgetting", "default"))).fixed
         shared = {key: value for key, value in shared.items() if key not in fixed}
         return parse_config(SelectionConfig, {**shared, **changes}, f"arms.{arm}")
 

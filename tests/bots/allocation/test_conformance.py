@@ -21,6 +21,7 @@ VARIANTS = [(name, {}) for name in names("allocation")] + [
     ("signal", {"measure": "mixed", "least": 4, "most": 40}),
     ("until_signal", {"until": "balanced", "size": 5, "rounds": 3}),
     ("until_signal", {"until": "positive"}),
+    ("speed", {"screening": 4}),
 ]
 
 
@@ -121,7 +122,7 @@ def test_so_is_the_number_of_further_completions(fault, words):
     [
         (
             {"allocation": "nothing"},
-            "unknown allocation 'nothing'; known are even, knapsack, signal, until_signal",
+            "unknown allocation 'nothing'; known are even, knapsack, signal, speed, until_signal",
         ),
         ({"allocation_options": {"most": 4}}, "allocation 'even': got an unexpected keyword argument 'most'"),
         ({"allocation": "signal", "allocation_options": {"least": 1}}, "least is 1; .* at least 2"),
@@ -139,6 +140,11 @@ def test_so_is_the_number_of_further_completions(fault, words):
             {"allocation": "until_signal", "allocation_options": {"until": "luck"}},
             "until is 'luck'; known are sig",
         ),
+        (
+            {"allocation": "speed", "allocation_options": {"screening": 8}},
+            "8 completions, but .* only 8 roll",
+        ),
+        ({"allocation": "speed", "allocation_options": {"screening": 1}}, "screening is 1; .* at least 2"),
         (
             {"allocation": "until_signal", "allocation_options": {"size": 9}},
             "a round has 9 completions, more than",

@@ -23,6 +23,15 @@ def test_built_in(name, check):
     check(lambda pool: make_selector(name, pool))
 
 
+WHOLE_POOL = [(name, {"candidates": None}) for name in ("insight", "mopps_retention")]
+
+
+@pytest.mark.parametrize(("name", "options"), [*WHOLE_POOL, ("adarft", {"difficulty": "level"})])
+@pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
+def test_built_in_with_options(name, options, check):
+    check(lambda pool: make_selector(name, pool, options))
+
+
 class Broken(Selector):
     """Selects rows that are free and in the domain, except for the one fault it is made with."""
 

@@ -1,0 +1,253 @@
+"""The rivals against examples worked by hand from their papers' equations."""
+
+from math import exp, log, tanh
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from bots import BOTS, TaskPool
+from bots.pool.example import example_pool
+
+
+def plain_pool(tasks, **columns):
+    return TaskPool(pa.table({"x": np.arange(tasks), **columns}))
+
+
+def group(right, n=8):
+    return [1.0] * right + [0.0] * (n - right)
+
+
+# --- AdaRFT
+
+
+def test_adarft_takes_the_nearest_difficulties_and_its_target_follows_the_reward():
+    """T ← clip(T + 50·tanh(2·(R - 0.5)), 0, 100), from 0."""
+    pool = plain_pool(101, difficulty=np.arange(101.0))
+    bots = BOTS(pool, selector="adarft", selector_options={"difficulty": "difficulty"}, evidence="none")
+    rows = bots.select(4, step=0)
+    assert rows.tolist() == [0, 1, 2, 3]
+    bots.observe(rows, [group(8)] * 3 + [group(4)], step=0)  # R = 28/32
+    assert bots.metrics()["selector/target"] == 0  # moves when the next wave is selected
+    rows = bots.select(4, step=1)
+    target = 50 * tanh(0.75)  # 31.76
+    assert bots.metrics()["selector/target"] == pytest.approx(target)
+    assert sorted(rows.tolist()) == [30, 31, 32, 33]
+    assert rows[0] == 32
+    bots.select(4, step=1)  # a refill moves nothing
+    bots.observe(rows[:2], [group(0)] * 2, step=1)  # in two parts: R = 2/32
+    bots.observe(rows[2:], [group(1), group(1)], step=1)
+    bots.select(4, step=2)
+    assert bots.metrics()["selector/target"] == 0  # 31.76 - 50·tanh(0.875) = -3.5 is below the lowest
+    for step in range(2, 6):
+        bots.observe(bots.select(4, step=step), [group(8)] * 4, step=step)
+    assert bots.select(4, step=6).tolist() == [100, 99, 98, 97]  # four steps of 38.08 reach the highest
+
+
+def test_adarft_takes_difficulties_from_the_anchors_and_unknown_ones_last():
+    weak, strong = [0.9, 0.1, None, 0.4], [0.9, 0.5, None, None]
+    pool = TaskPool(pa.table({"w": weak, "s": strong}), weak="w", strong="s")
+    bots = BOTS(pool, selector="adarft")  # difficulties 10, 70, unknown, 60
+    assert bots.select(4).tolist() == [0, 3, 1, 2]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "needs the tasks' difficulties: name the pool's weak and strong"),
+        ({"difficulty": "hard"}, "difficulty is 'hard', but the pool has the columns x"),
+        ({"difficulty": "name"}, "'name' of type string; difficulties are numbers"),
+        ({"difficulty": "none"}, "'none', which has no value"),
+        ({"difficulty": "x", "start": 101.0}, "start is 101.0, lowest 0.0 and highest 100.0"),
+        ({"difficulty": "x", "eta": 0}, "eta is 0; it must be a finite number > 0"),
+        ({"difficulty": "x", "alpha": float("inf")}, "alpha is inf; it must be a finite"),
+    ],
+)
+def test_adarft_refuses(options, words):
+    pool = plain_pool(3, name=["a", "b", "c"], none=pa.array([None] * 3, pa.float64()))
+    with pytest.raises(ValueError, match=words):
+        BOTS(pool, selector="adarft", selector_options=options)
+
+
+# --- GRESO
+
+
+def test_greso_skips_by_the_groups_without_signal():
+    """1 - p^z: two groups all right, p_easy = ½, skip a task in ¾ of the epochs; one all wrong, in ½."""
+    bots = BOTS(plain_pool(40), selector="greso", selector_options={"step": 0.0}, evidence="none")
+    wrong, right, mixed = np.arange(10), np.arange(10, 20), np.arange(20, 40)
+    both = np.concatenate([wrong, right])
+    bots.observe(both, [group(8)] * 10 + [group(8)] * 10, step=0)
+    bots.observe(both, [group(0)] * 10 + [group(8)] * 10, step=1)  # all wrong: the count starts over
+    bots.observe(mixed, [group(3)] * 20, step=2)
+    counts = np.zeros(40)
+    step = 3
+    while bots.metrics().get("selector/epoch", 0) < 400:
+        counts[bots.select(1, step=step)] += 1
+        step += 1
+    assert counts[mixed] == pytest.approx(400, abs=1)
+    assert counts[wrong].mean() == pytest.approx(
+        200, abs=10
+    )  # 4000 coins: 5 standard deviations are 8 of 200
+    assert counts[right].mean() == pytest.approx(100, abs=9)
+    bots.observe(right[:1], [group(5)], step=step)
+    assert bots._selector.streak[right[:2]].tolist() == [0, 2]
+
+
+def test_greso_moves_p_towards_the_share_without_signal():
+    """Targets ¼/3 for all right and ¼·⅔ for all wrong; moves of .01, from the second epoch on."""
+    bots = BOTS(plain_pool(8), selector="greso", evidence="none")
+    rows = bots.select(8, step=0)
+    bots.observe(rows, [group(8)] * 8, step=0)
+    bots.select(8, step=1)
+    assert bots.metrics()["selector/p_easy"] == 0.5  # the first epoch
+    bots.observe([0, 1, 2, 3, 4, 5, 6, 7], [group(8), *[group(4)] * 7], step=1)
+    bots.select(1, step=2)
+    assert bots.metrics()["selector/p_easy"] == pytest.approx(0.49)  # 1/8 ≥ 1/12
+    assert bots.metrics()["selector/p_hard"] == pytest.approx(0.51)  # 0/8 < 1/6
+    bots.observe([0, 1, 2, 3, 4, 5, 6, 7], [group(0), group(0), *[group(4)] * 6], step=2)
+    bots.select(1, step=3)
+    assert bots.metrics()["selector/p_easy"] == pytest.approx(0.50)
+    assert bots.metrics()["selector/p_hard"] == pytest.approx(0.50)  # 2/8 ≥ 1/6
+    bots.observe([0], [[1.0]], step=3)  # one rollout says nothing
+    assert bots._selector.streak[0] == -1
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"p_easy": 1.0}, r"p_easy is 1.0; it must be in \[0.05, 0.95\]"),
+        ({"p_hard": 0.0}, "p_hard is 0.0"),
+        ({"target": 0}, "target is 0; it must be a share"),
+        ({"step": 1}, "step is 1; it must be in"),
+    ],
+)
+def test_greso_refuses(options, words):
+    with pytest.raises(ValueError, match=words):
+        BOTS(plain_pool(3), selector="greso", selector_options=options)
+
+
+# --- MoPPS
+
+
+def test_mopps_retention_keeps_half_of_what_a_task_showed_before():
+    """α ← ½α + ½α₀ + s for the tasks of the batch: 1 → ½ + ½ + 6 = 7 → 3.5 + .5 + 2 = 6."""
+    bots = BOTS(plain_pool(5), selector="mopps_retention")
+    assert (bots.settings["forgetting"], bots.settings["lam"], bots.settings["evidence"]) == (
+        "observation",
+        0.5,
+        "none",
+    )
+    bots.observe([2], [group(6)], step=0)
+    bots.observe([0], [group(0)], step=1)
+    bots.observe([2], [group(2)], step=2)
+    assert bots.alpha.tolist() == [1, 1, 6, 1, 1]
+    assert bots.beta.tolist() == [9, 1, 8, 1, 1]  # (1 → 3 → 8) and (1 → 9)
+
+
+def test_mopps_selects_the_nearest_draws_among_its_candidates():
+    alpha, beta = np.full(200, 1e6), np.full(200, 9e6)  # θ = .1
+    alpha[50:60] = 9e6  # θ = .5
+    options = {"prior": (alpha, beta), "selector": "mopps_retention", "rollouts": 8}
+    whole = BOTS(plain_pool(200), selector_options={"candidates": None}, **options)
+    assert sorted(whole.select(10).tolist()) == list(range(50, 60))
+    few = [BOTS(plain_pool(200), selector_options={"candidates": 2}, seed=s, **options) for s in range(200)]
+    hits = [np.isin(bots.select(10), np.arange(50, 60)).sum() for bots in few]
+    assert np.mean(hits) == pytest.approx(1, abs=0.35)  # 20 of 200 tasks are candidates: one of the ten
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        (
+            {"forgetting": "step"},
+            "selector 'mopps_retention' is defined by forgetting='observation', but 'step'",
+        ),
+        ({"rho": 0.2}, "selector 'mopps_retention' is defined by rho=0.0"),
+        ({"belief": "state_space"}, "selector 'mopps_retention' is defined by λ and ρ of belief 'beta'"),
+        ({"selector_options": {"candidates": 0}}, "candidates is 0; it must be a whole number of at least 1"),
+    ],
+)
+def test_mopps_retention_refuses(settings, words):
+    with pytest.raises(ValueError, match=words):
+        BOTS(plain_pool(4), selector="mopps_retention", **settings)
+
+
+# --- InSight
+
+
+def test_insight_scores_by_information_and_difficulty():
+    """One rollout, Beta(1, 1): H = 0 before; Beta(2, 1) after either result has ∫ -2x·ln 2x dx = ½ - ln 2."""
+    bots = BOTS(plain_pool(3), selector="insight")
+    insight = bots._selector
+    uniform = insight.scores(np.ones(1), np.ones(1), 1)
+    assert uniform[0] == pytest.approx(0.25 * exp(-3 * 0.2**2) * (log(2) - 0.5), rel=1e-9)
+    # Beta(2, 1), one rollout: right with 2/3 to Beta(3, 1), H = 2/3 - ln 3; wrong to Beta(2, 2), H = 5/3 - ln 6.
+    information = (0.5 - log(2)) - 2 / 3 * (2 / 3 - log(3)) - 1 / 3 * (5 / 3 - log(6))
+    weight = 2 / 9 * exp(-3 * (2 / 3 - 0.3) ** 2)
+    assert insight.scores(np.full(1, 2.0), np.ones(1), 1)[0] == pytest.approx(weight * information, rel=1e-9)
+    # Two rollouts, Beta(1, 1): 0, 1 or 2 right with 1/3 each; Beta(3, 1) twice and Beta(2, 2).
+    information = -(2 * (2 / 3 - log(3)) + (5 / 3 - log(6))) / 3
+    two = insight.scores(np.ones(1), np.ones(1), 2)[0]
+    assert two == pytest.approx(0.25 * exp(-0.12) * information, rel=1e-9)
+
+
+def test_insight_prefers_the_less_known_of_equal_means_and_means_near_mu():
+    alpha, beta = np.array([4.0, 1.0, 0.3, 9.0]), np.array([4.0, 1.0, 0.7, 1.0])
+    bots = BOTS(plain_pool(4), selector="insight", prior=(alpha, beta), rollouts=8)
+    assert bots.select(4).tolist() == [2, 1, 0, 3]
+    assert (bots.settings["lam"], bots.settings["rho"], bots.settings["evidence"]) == (0, 0, "none")
+
+
+def test_insight_is_exact_for_sharp_beliefs_and_never_negative():
+    """I → ½·ln(1 + n/(α+β)) for sharp beliefs (proposition 5.1: O(1/(α+β)))."""
+    from bots.selection.information import mutual_information
+
+    alpha, beta = np.array([3e4, 1e5, 1e-3, 1e5]), np.array([7e4, 1e5, 1e3, 1e-3])
+    information = mutual_information(alpha, beta, 64)
+    assert information[:2] == pytest.approx(0.5 * np.log1p(64 / (alpha + beta)[:2]), rel=1e-3)
+    assert (information >= 0).all()
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"mu": 3.0}, r"mu is 3.0; it must be a pass rate in \[0, 1\]"),
+        ({"eta": -1}, "eta is -1; it must be a finite"),
+        ({"candidates": 2.5}, "candidates is 2.5; it must be a whole number"),
+    ],
+)
+def test_insight_refuses(options, words):
+    with pytest.raises(ValueError, match=words):
+        BOTS(plain_pool(3), selector="insight", selector_options=options)
+
+
+# --- all of them
+
+
+RIVALS = ("adarft", "greso", "mopps_retention", "insight")
+
+
+@pytest.mark.parametrize("selector", RIVALS)
+def test_a_saved_run_goes_on_bit_for_bit(selector, tmp_path):
+    """Selections and observations after a restart and a larger pool are those of the run that never stopped."""
+    small, large = example_pool(300), example_pool(420)
+    bots = BOTS(small, selector=selector, rollouts=8, seed=3)
+    rng = np.random.default_rng(0)
+
+    def steps(bots, first, rng):
+        chosen = []
+        for step in range(first, first + 6):
+            rows = bots.select(24, step=step)
+            bots.observe(rows, [rng.random(n) < 0.6 for n in rng.integers(1, 12, 24)], step=step)
+            chosen.append(rows.tolist())
+        return chosen
+
+    steps(bots, 0, rng)
+    bots.observe(bots.select(24, step=6)[:9], rng.random((9, 8)), step=6)  # the rest never arrives
+    bots.save(tmp_path / "beliefs.arrow")
+    restored = BOTS.load(tmp_path / "beliefs.arrow", small)
+    for one in (bots, restored):
+        one.grow(large)
+    assert steps(restored, 7, np.random.default_rng(1)) == steps(bots, 7, np.random.default_rng(1))
+    assert restored.metrics() == bots.metrics()
