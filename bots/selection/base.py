@@ -56,7 +56,7 @@ class Selector(PoolPlugIn, ABC):
         """The pool's domain codes, or an empty array if all domains are requested (-1)."""
         return self.pool.domain_codes if domain >= 0 else np.empty(0, np.int16)
 
-    def observe(self, observation: Observation) -> None:  # noqa: B027
+    def observe(self, observation: Observation) -> None:
         """Learn from groups whose (wave, task) pairs are new, for selectors that keep a record of their own.
 
         Called after the beliefs changed. A wave may arrive in several parts, late or out of order; the caller has
