@@ -54,7 +54,7 @@ def _selection(config: TrainConfig) -> Iterator[tuple[str, str]]:
     selection = config.selection
     if selection.selector in BLIND and selection.retire_above is None:
         blind = selection.allocation in BLIND_ALLOCATIONS
-        keys = BELIEFS if blind else ("p_star",)
+        keys: tuple[str, ...] = BELIEFS if blind else ("p_star",)
         if selection.selector == "adarft":  # its target reward
             keys = tuple(key for key in keys if key != "p_star")
         for key in _given(selection, "selection", *keys):

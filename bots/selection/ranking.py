@@ -28,7 +28,8 @@ def free_rows(
     if candidates is None or rng is None or candidates * request.batch >= len(rows):
         return rows
     drawn = rng.choice(len(rows), candidates * request.batch, replace=False, shuffle=False)
-    return rows[np.sort(drawn)]
+    sampled: Rows = rows[np.sort(drawn)]
+    return sampled
 
 
 def best(rows: Rows, scores: Float64, batch: int, rng: np.random.Generator) -> Rows:
@@ -45,7 +46,8 @@ def best(rows: Rows, scores: Float64, batch: int, rng: np.random.Generator) -> R
     else:
         chosen = np.arange(len(rows))
     order = np.lexsort((rows[chosen], -scores[chosen]))
-    return rows[chosen[order]]
+    ordered: Rows = rows[chosen[order]]
+    return ordered
 
 
 def gumbel(size: int, rng: np.random.Generator) -> Float64:

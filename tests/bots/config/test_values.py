@@ -104,6 +104,8 @@ def _table():
             ["selection.selector=variance", "selection.p_star=0.4"],
             "selection.p_star is set, but has no effect",
         ),
+        (["selection.selector=insight", "selection.p_star=0.4"], "selection.p_star is set, but has no effect"),
+        (["selection.selector=greso", "selection.lam=0.4"], "selection.lam is set, but has no effect"),
         (
             ["learner.loss=rloo", "learner.clip_high=0.3"],
             "learner.clip_high is set, but has no effect: loss rloo",
