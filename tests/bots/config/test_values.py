@@ -104,7 +104,10 @@ def _table():
             ["selection.selector=variance", "selection.p_star=0.4"],
             "selection.p_star is set, but has no effect",
         ),
-        (["selection.selector=insight", "selection.p_star=0.4"], "selection.p_star is set, but has no effect"),
+        (
+            ["selection.selector=insight", "selection.p_star=0.4"],
+            "selection.p_star is set, but has no effect",
+        ),
         (["selection.selector=greso", "selection.lam=0.4"], "selection.lam is set, but has no effect"),
         (
             ["learner.loss=rloo", "learner.clip_high=0.3"],
@@ -156,3 +159,4 @@ def test_settings_that_count_are_not_told():
         "selection.lam=0.2",
     ]
     assert without_effect(load_config(LAB, used)) == []
+    assert without_effect(load_config(LAB, ["selection.selector=adarft", "selection.p_star=0.4"])) == []
