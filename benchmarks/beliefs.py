@@ -86,7 +86,7 @@ def speed(sizes: list[int], steps: int) -> None:
             print(f"{tasks:>10,} {name:12} select {select:8.2f} ms  observe {observe:8.2f} ms", flush=True)
         ratio = taken["state_space"].sum(axis=1) / taken["beta"].sum(axis=1)
         low, middle, high = np.quantile(ratio, [0.25, 0.5, 0.75])
-        model = beliefs["state_space"]._beliefs
+        model = beliefs["state_space"]._parts.beliefs
         held = sum(column.nbytes for column in model.columns().values())
         extra = model.tasks.stratum.nbytes + model.tasks.place.nbytes + model.blocked.nbytes
         size = (held + extra) / tasks

@@ -124,7 +124,7 @@ def measure(tasks: int, steps: int, reference: Any) -> dict[str, float]:
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     columns = ("alpha", "beta", "last_step", "observations", "dispersion", "blocked")
-    held = sum(getattr(bots._beliefs, name).nbytes for name in columns)
+    held = sum(getattr(bots._parts.beliefs, name).nbytes for name in columns)
     names = ("select", "observe", "step")
     result = {f"ours_{name}_ms": value for name, value in zip(names, ours.medians(), strict=True)}
     result |= {f"self_tuned_{name}_ms": value for name, value in zip(names, tuned.medians(), strict=True)}

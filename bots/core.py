@@ -3,39 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 from dataclasses import replace
 from math import inf
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from bots.adapt import make_adaptor
 from bots.allocation import EVEN
 from bots.allocation.allocator import Allocator
-from bots.belief.base import BeliefModel
-from bots.belief.history import History
-from bots.belief.models import BETA, Modelled, make_posterior
+from bots.belief.models import BETA, Modelled
 from bots.belief.prior import Prior, PriorSpec
 from bots.belief.rewards import merge_rewards
 from bots.belief.snapshot import check_extends, read_snapshot, write_snapshot
-from bots.belief.update import Posterior
-from bots.evidence import make_evidence
-from bots.evidence.base import checked_predict_rows
 from bots.metrics.step import step_metrics
+from bots.parts import Parts
 from bots.pool import TaskPool, check_rows
-from bots.selection import SelectionRequest, make_selector
+from bots.selection import SelectionRequest
 from bots.selection.base import checked_rows
-from bots.selection.domain_shares import DomainShares, Shares
-from bots.selection.eligibility import Eligibility
+from bots.selection.domain_shares import Shares
 from bots.settings import HISTORY, Settings, resolve, share, target
 from bots.support.arrays import Float64, Rows, read_only
 from bots.support.checks import whole
-
-T = TypeVar("T")
 
 
 class BOTS:
@@ -112,18 +103,7 @@ class BOTS:
         self._settings = settings
         self.p_star, self.lam, self.rho = settings.p_star, settings.lam, settings.rho
         self._rng = np.random.default_rng(settings.seed)
-        self._history = History(settings.history)
-        self._evidence = make_evidence(settings.evidence, pool, settings.evidence_options)
-        self._selector = make_selector(settings.selector, pool, settings.selector_options)
-        self._shares = DomainShares(pool, settings.domain_shares)
-        self._eligibility = Eligibility(settings.cooldown, settings.retire_above, settings.recheck)
-        current = settings.lam, settings.rho, settings.p_star
-        self._adaptor = make_adaptor(settings.adaptor, pool, prior.at, *current, settings.adaptor_options)
-        named = settings.allocation, pool, settings.allocation_options
-        self.allocator = Allocator(*named, settings.rollouts)
-        kind = settings.belief, settings.belief_options, settings.forgetting, settings.threads
-        self._posterior = make_posterior(pool, prior, self._evidence, self._history, *kind)
-        self._beliefs = self._posterior.beliefs
+        self._parts = Parts(pool, settings, prior)
         self._metrics: dict[str, float] = {}
         self._repeated = 0
         self._late = 0
@@ -136,26 +116,31 @@ class BOTS:
         """Every resolved setting, presets included; λ, ρ and p* have their current values."""
         return {
             **self._settings.as_dict(),
-            "prior": self._beliefs.prior.describe(),
+            "prior": self._parts.beliefs.prior.describe(),
             "p_star": self.p_star,
             "lam": self.lam,
             "rho": self.rho,
         }
 
     @property
+    def allocator(self) -> Allocator:
+        """Group sizes of selected tasks; `allocator.more` after each round if `allocator.staged`."""
+        return self._parts.allocator
+
+    @property
     def alpha(self) -> Float64:
         """α, float64 (K,): a read-only view that reflects every update until the pool grows."""
-        return read_only(self._beliefs.alpha)
+        return read_only(self._parts.beliefs.alpha)
 
     @property
     def beta(self) -> Float64:
         """β, float64 (K,), like `alpha`."""
-        return read_only(self._beliefs.beta)
+        return read_only(self._parts.beliefs.beta)
 
     @property
     def step(self) -> int:
         """The latest wave whose evidence was counted; -1 before the first."""
-        return self._history.clock
+        return self._parts.history.clock
 
     @property
     def evidence_mass_bound(self) -> float:
@@ -174,24 +159,25 @@ class BOTS:
         `readmitted`). Raises ValueError for a batch larger than the pool allows, unknown rows, or a step that lies
         more than `history` behind; SelectorError for a plug-in whose rows are unusable.
         """
-        number, history = whole("batch", batch, 1), self._history
-        wave = history.selectable(step)
+        number = whole("batch", batch, 1)
+        parts = self._parts
+        wave = parts.history.selectable(step)
         excluded = np.unique(check_rows(self.pool, exclude, "exclude"))
         if number > len(self.pool) - len(excluded):
             raise ValueError(
                 f"a batch of {number} cannot be selected from a pool of {len(self.pool)} tasks "
                 f"with {len(excluded)} excluded"
             )
-        beliefs = self._beliefs
-        with self._eligibility.blocking(beliefs, history, self._shares, wave, number, excluded) as blocked:
-            parts = []
-            for domain, size, eligible in self._shares.requests(number, blocked):
+        beliefs, shares = parts.beliefs, parts.shares
+        with parts.eligibility.blocking(beliefs, parts.history, shares, wave, number, excluded) as blocked:
+            chosen = []
+            for domain, size, eligible in shares.requests(number, blocked):
                 request = SelectionRequest(size, wave, self.p_star, domain, eligible, self._settings.rollouts)
-                chosen = self._selector.select(beliefs, request, self._rng)
-                parts.append(checked_rows(self._settings.selector, chosen, beliefs, request))
-        rows = parts[0] if len(parts) == 1 else np.concatenate(parts)
-        history.at(wave).select(rows)
-        return rows
+                rows = parts.selector.select(beliefs, request, self._rng)
+                chosen.append(checked_rows(self._settings.selector, rows, beliefs, request))
+        selected = chosen[0] if len(chosen) == 1 else np.concatenate(chosen)
+        parts.history.at(wave).select(selected)
+        return selected
 
     def allocate(
         self, rows: npt.ArrayLike, budget: float | None = None, *, cost: Any = None, step: int | None = None
@@ -204,8 +190,8 @@ class BOTS:
             `allocator.more(rewards)` says how many more a group needs.
         Raises ValueError for repeated rows or a budget below the least; AllocationError for unusable group sizes.
         """
-        wave = max(0, self._history.next_wave() - 1) if step is None else whole("step", step, 0)
-        return self.allocator.allocate(self._beliefs, rows, wave, self.p_star, self._rng, budget, cost)
+        wave = max(0, self._parts.history.next_wave() - 1) if step is None else whole("step", step, 0)
+        return self.allocator.allocate(self._parts.beliefs, rows, wave, self.p_star, self._rng, budget, cost)
 
     def mark_selected(self, rows: npt.ArrayLike, step: int) -> None:
         """Record that these rows were selected elsewhere, as `select` records its own selections.
@@ -213,8 +199,8 @@ class BOTS:
         step: number of the wave. While their evidence is awaited the rows get no implicit evidence of that wave, and
         cool-down applies to them. Raises ValueError for unknown rows and a step more than `history` behind.
         """
-        wave = self._history.selectable(step)
-        self._history.at(wave).select(np.unique(check_rows(self.pool, rows)))
+        wave = self._parts.history.selectable(step)
+        self._parts.history.at(wave).select(np.unique(check_rows(self.pool, rows)))
 
     def observe(
         self, rows: npt.ArrayLike, rewards: Sequence[npt.ArrayLike] | Float64, step: int | None = None
@@ -229,72 +215,63 @@ class BOTS:
         Raises ValueError, naming row and id, for rewards that are not finite or outside [0, 1], wrong shapes,
         unknown rows, and a step that lies more than `history` behind.
         """
+        parts = self._parts
         merged = merge_rewards(self.pool, rows, rewards)
-        wave = self._history.observable(step, merged.rows)
+        wave = parts.history.observable(step, merged.rows)
         observation = replace(merged, wave=wave)
-        new = self._posterior.new(observation)
+        new = parts.posterior.new(observation)
         self._repeated += len(observation) - len(new)
-        self._late += len(new) if wave < self._history.clock else 0
+        self._late += len(new) if wave < parts.history.clock else 0
         if len(new) == 0:
             return 0
-        self._metrics = step_metrics(new, self._beliefs.mean(new.rows))
-        if self._adaptor is not None:
-            self._adaptor.observe(new, self._predict)
-            tuned = self._adaptor
+        self._metrics = step_metrics(new, parts.beliefs.mean(new.rows))
+        if (tuned := parts.adaptor) is not None:
+            tuned.observe(new, parts.predict)
             # Checked before any belief changes: a NaN would spread to all of them.
             self.lam, self.rho = share("the adaptor's lam", tuned.lam), share("the adaptor's rho", tuned.rho)
             self.p_star = target(tuned.p_star)
-        if self._evidence is not None:
-            self._evidence.observe(new)
-        self._posterior.update(new, self.lam, self.rho)
-        self._selector.observe(new)
-        self._eligibility.observed(self._beliefs, new)
+        if parts.evidence is not None:
+            parts.evidence.observe(new)
+        parts.posterior.update(new, self.lam, self.rho)
+        parts.selector.observe(new)
+        parts.eligibility.observed(parts.beliefs, new)
         return len(new)
 
     def retune(self, lam: float, rho: float, p_star: float) -> None:
         """Set p*, λ, ρ from now on; with an adaptor only p* changes. Raises ValueError for a value out of range."""
         p_star = target(p_star)
-        if isinstance(self._posterior, Modelled):
+        if isinstance(self._parts.posterior, Modelled):
             if (lam, rho) != (self.lam, self.rho):
                 raise ValueError(
                     f"lam is {lam} and rho {rho}, but belief {self._settings.belief!r} has neither; leave them at "
                     f"{self.lam:g} and {self.rho:g}"
                 )
-        elif self._adaptor is None:
+        elif self._parts.adaptor is None:
             self.lam, self.rho = share("lam", lam), share("rho", rho)
         else:
-            self._adaptor.p_star = p_star
+            self._parts.adaptor.p_star = p_star
         self.p_star = p_star
-
-    def _predict(self, rows: Rows) -> npt.NDArray[np.float32]:
-        if self._evidence is None:
-            return np.full(len(rows), np.nan, np.float32)
-        return checked_predict_rows(self._evidence, rows)
 
     def predict_mean(self, rows: npt.ArrayLike) -> Float64:
         """Expected success probability α/(α+β) of the given rows, float64 (len(rows),)."""
-        return self._beliefs.mean(check_rows(self.pool, rows))
+        return self._parts.beliefs.mean(check_rows(self.pool, rows))
 
     def predict_deviation(self, rows: npt.ArrayLike) -> Float64:
         """Standard deviation of the belief about the given rows' success probability, float64 (len(rows),)."""
-        return self._beliefs.deviation(check_rows(self.pool, rows))
+        return self._parts.beliefs.deviation(check_rows(self.pool, rows))
 
     def last_observed(self, rows: npt.ArrayLike) -> npt.NDArray[np.int32]:
         """Latest step at which each of the given rows was observed, int32 (len(rows),); -1: never."""
-        return self._beliefs.last_step[check_rows(self.pool, rows)]
+        return self._parts.beliefs.last_step[check_rows(self.pool, rows)]
 
     def table(self) -> pa.Table:
         """The beliefs as an Arrow table on the same memory, which changes with them; copy it to keep it.
         Columns: id, alpha, beta, last_step (int32, -1: never), observations (int32), dispersion (float32).
         """
-        return self._beliefs.table()
+        return self._parts.beliefs.table()
 
     def metrics(self) -> dict[str, float]:
         """Metrics to log: the last batch's, counters, and those of evidence, selector and adaptor."""
-        parts = {**self._parts(), "belief": self._beliefs}
-        values: dict[str, dict[str, float]] = {
-            name: getattr(part, "metrics", dict)() for name, part in parts.items()
-        }
         return {
             "step": float(self.step),
             "lam": self.lam,
@@ -303,7 +280,7 @@ class BOTS:
             "repeated": float(self._repeated),
             "late": float(self._late),
             **self._metrics,
-            **{f"{name}/{key}": value for name, part in values.items() for key, value in part.items()},
+            **self._parts.metrics(),
         }
 
     def grow(self, pool: TaskPool, prior: tuple[npt.ArrayLike, npt.ArrayLike] | None = None) -> None:
@@ -315,34 +292,8 @@ class BOTS:
         lack what the prior, the shares, the selector or the evidence need.
         """
         check_extends(pool, self.pool)
-        grown = self._beliefs.prior.grown(pool, prior)
-        model = self._copy(self._beliefs) if isinstance(self._beliefs, BeliefModel) else None
-        if model is not None:
-            model.grow(pool, grown)
-        shares = DomainShares(pool, self._settings.domain_shares)
-        shares.load_state_dict(self._shares.state_dict())
-        selector, evidence = self._copy(self._selector), self._copy(self._evidence)
-        adaptor, allocator = self._copy(self._adaptor), self._copy(self.allocator)
-        selector.grow(pool)
-        allocator.grow(pool)
-        if evidence is not None:
-            evidence.grow(pool)
-        if adaptor is not None:
-            adaptor.grow(pool, grown.at)
-        # All parts accepted the new tasks; nothing below can fail.
-        if isinstance(self._posterior, Modelled) and model is not None:
-            self._beliefs = self._posterior.beliefs = model
-        elif isinstance(self._posterior, Posterior):
-            self._beliefs.grow(pool, grown)
-            self._posterior.evidence = evidence
-        self._selector, self._evidence, self._adaptor, self._shares = selector, evidence, adaptor, shares
-        self.allocator = allocator
+        self._parts.grow(pool, self._settings, prior)
         self.pool = pool
-
-    def _copy(self, part: T) -> T:
-        """A copy that shares the pool and the prior, which never change."""
-        shared = (self.pool, self._beliefs.prior)
-        return deepcopy(part, {id(one): one for one in shared})
 
     def save(self, path: str | Path) -> None:
         """Write the whole state to one Arrow IPC file, atomically."""
@@ -352,9 +303,9 @@ class BOTS:
             "rng": self._rng.bit_generator.state,
             "counters": {"repeated": self._repeated, "late": self._late},
             "metrics": self._metrics,
-            "parts": {name: part.state_dict() for name, part in self._parts().items()},
+            "parts": self._parts.state_dict(),
         }
-        write_snapshot(path, self.pool, self._beliefs, state)
+        write_snapshot(path, self.pool, self._parts.beliefs, state)
 
     @classmethod
     def load(
@@ -374,27 +325,13 @@ class BOTS:
         self = cls.__new__(cls)
         small = snapshot.pool
         self._build(small, Settings(**state["settings"]), snapshot.prior)
-        snapshot.restore(self._beliefs)
+        snapshot.restore(self._parts.beliefs)
         self.lam, self.rho = state["current"]["lam"], state["current"]["rho"]
         self.p_star = state["current"]["p_star"]
         self._rng.bit_generator.state = state["rng"]
         self._repeated, self._late = state["counters"]["repeated"], state["counters"]["late"]
         self._metrics = state["metrics"]
-        for name, part in self._parts().items():
-            part.load_state_dict(state["parts"].get(name, {}))  # older snapshots lack allocation
+        self._parts.load_state_dict(state["parts"])
         if len(pool) > len(small):
             self.grow(pool, prior)
         return self
-
-    def _parts(self) -> dict[str, Any]:
-        """The parts that have state besides the beliefs, by their name in a snapshot."""
-        parts = {
-            "evidence": self._evidence,
-            "selector": self._selector,
-            "adaptor": self._adaptor,
-            "allocation": self.allocator,
-            "history": self._history,
-            "shares": self._shares,
-            "eligibility": self._eligibility,
-        }
-        return {name: part for name, part in parts.items() if part is not None}

@@ -92,12 +92,12 @@ def test_beliefs_are_the_posterior_s_also_where_a_step_comes_in_parts(followed, 
         before = np.stack([bots.alpha, bots.beta])
         for part in np.split(bots.select(24, step), [10, 15]):
             bots.observe(part, rng.random((len(part), 8)) < 0.6, step)
-        at = bots._adaptor.followed
+        at = bots._parts.adaptor.followed
         kept = at.rows >= 0 if not followed else np.arange(len(at.rows)) < at.sample
         np.testing.assert_allclose(at.beliefs[:, kept, 0], before[:, at.rows[kept]], rtol=1e-5)
         if late is not None:
             bots.observe(*late)
-        rows = np.setdiff1d(np.arange(120), bots._history.at(step).selected)[:4]
+        rows = np.setdiff1d(np.arange(120), bots._parts.history.at(step).selected)[:4]
         late = rows, rng.random((4, 8)) < 0.3, step
         step += rng.integers(1, 4)
 

@@ -100,7 +100,7 @@ def test_late_evidence_leaves_the_same_bits():
     assert (late.predict_mean(everything) == in_time.predict_mean(everything)).all()
     assert (late.alpha == in_time.alpha).all()
     assert late.table()["last_step"].equals(in_time.table()["last_step"])
-    assert len(late._beliefs.journal.moments) < 20, "moments are thinned"
+    assert len(late._parts.beliefs.journal.moments) < 20, "moments are thinned"
 
 
 def test_a_window_forgets_moments_and_still_takes_what_it_may():
@@ -109,7 +109,7 @@ def test_a_window_forgets_moments_and_still_takes_what_it_may():
         bots.observe(rng.choice(600, 8, replace=False), answers(rng, np.full(8, 0.5)), step=step)
         if step > 8:
             bots.observe(rng.choice(600, 1), answers(rng, [0.5]), step=step - 7)
-    journal = bots._beliefs.journal
+    journal = bots._parts.beliefs.journal
     assert min(journal.batches) >= 59 - 16
     with pytest.raises(ValueError, match="comes too late"):
         bots.observe([0], [[1.0]], step=51)
@@ -165,7 +165,7 @@ def test_uncertain_where_it_knows_little():
         )
     assert bots.predict_deviation(outside).mean() > 0.85 * start
     assert bots.predict_deviation(inside).mean() < 0.75 * start
-    model = bots._beliefs
+    model = bots._parts.beliefs
     fresh, old = (model.tasks.residuals(inside[:50], model.last_step, clock).variance for clock in (30, 500))
     seen = model.last_step[inside[:50]] >= 0
     assert (old[seen] > fresh[seen]).all()
@@ -190,7 +190,7 @@ def test_exploration_follows_from_what_a_group_would_teach():
     for step in range(60):
         rows = rng.choice(well, 24, replace=False)
         bots.observe(rows, answers(rng, np.full(24, 0.3)), step=step)
-    model = bots._beliefs
+    model = bots._parts.beliefs
     strata = model.tasks.stratum
     picker = Picker(model, model.states, model.tasks, 60, -1, 8.0, rng)
     share, left = picker._learnable()
@@ -211,7 +211,7 @@ def test_thousands_of_cells_are_followed_by_a_low_rank(cells):
     logit = np.linspace(-3, 3, 10)[domain] + rng.normal(0, 1, cells // 10)[topic]
     table = pa.table({"domain": [f"d{d}" for d in domain], "topic": [f"t{t}" for t in topic]})
     bots = state_space(TaskPool.from_arrow(table), belief_options={"columns": ["topic"]})
-    assert len(bots._beliefs.states.mean) < 120
+    assert len(bots._parts.beliefs.states.mean) < 120
     for step in range(15):
         rows = rng.choice(tasks, 128, replace=False)
         bots.observe(rows, answers(rng, sigmoid(logit[rows])), step=step)
@@ -224,7 +224,7 @@ def test_thousands_of_cells_are_followed_by_a_low_rank(cells):
 def test_a_column_of_countless_values_is_put_into_bins_or_refused():
     tasks = 70_000
     ordered = TaskPool.from_arrow(pa.table({"level": np.arange(tasks)}))
-    assert len(state_space(ordered)._beliefs.book.cells) <= 64
+    assert len(state_space(ordered)._parts.beliefs.book.cells) <= 64
     named = TaskPool.from_arrow(pa.table({"level": [f"v{i}" for i in range(tasks)]}))
     with pytest.raises(ValueError, match="column 'level' has 70001 values"):
         state_space(named)
@@ -305,7 +305,7 @@ def test_the_configuration_takes_a_belief():
 
 def test_a_task_takes_at_most_forty_bytes():
     bots = state_space(make_pool(5000))
-    model, rng = bots._beliefs, np.random.default_rng(10)
+    model, rng = bots._parts.beliefs, np.random.default_rng(10)
     bots.observe(np.arange(5000), answers(rng, np.full(5000, 0.5)))
     by_task = [
         value

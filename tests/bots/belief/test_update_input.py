@@ -32,7 +32,7 @@ def fingerprint(bots):
         bots.step,
         json.dumps(bots._rng.bit_generator.state),
         repr(bots.metrics()),
-        repr(bots._history.waves),
+        repr(bots._parts.history.waves),
     )
 
 

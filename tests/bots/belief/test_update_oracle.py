@@ -142,7 +142,7 @@ def test_groups_that_arrive_one_by_one_end_up_as_if_together(seed, lam, rho):
     arrivals = []
     for step in range(6):
         rows = whole.select(16, step)
-        pieces._history.at(step).select(rows)
+        pieces._parts.history.at(step).select(rows)
         rewards = (rng.random((16, 4)) < 0.5).astype(float)
         whole.observe(rows, rewards, step)
         arrivals += [(step, rows[i : i + 4], rewards[i : i + 4]) for i in range(0, 16, 4)]
@@ -170,7 +170,7 @@ def test_evidence_mass_stays_within_its_bounds(seed, lam, rho, n):
         mass = bots.alpha + bots.beta - 2
         assert mass.min() > -1e-9
         assert mass.max() <= bots.evidence_mass_bound * (1 + 1e-9)
-        assert (bots._beliefs.block_mass * (1 + 1e-9) >= (bots.alpha + bots.beta).max()).all()
+        assert (bots._parts.beliefs.block_mass * (1 + 1e-9) >= (bots.alpha + bots.beta).max()).all()
 
 
 def test_evidence_mass_tends_to_its_limits():

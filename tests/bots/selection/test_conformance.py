@@ -101,5 +101,5 @@ def test_what_a_selector_returned_is_checked(fault, words):
         bots.select(64, exclude=exclude)
     for word in [HERE, *words]:
         assert word in str(caught.value)
-    assert not bots._history.waves, "a refused selection is not awaited"
-    assert not bots._beliefs.blocked.any()
+    assert not bots._parts.history.waves, "a refused selection is not awaited"
+    assert not bots._parts.beliefs.blocked.any()

@@ -37,7 +37,7 @@ def test_batches_are_distinct_and_avoid_the_excluded(selector, shares):
         assert not set(rows.tolist()) & set(before.tolist())
         bots.observe(rows, coin(rng, pool.strong[rows]))
         before = rows
-    assert not bots._beliefs.blocked.any()
+    assert not bots._parts.beliefs.blocked.any()
     assert len(set(bots.select(120).tolist())) == 120
 
 
