@@ -1,6 +1,6 @@
 """The commands of the documentation are taken as they stand: jobs up to where they would start, the rest whole.
 
-docs/report.md's commands run in tests/pipelines/test_report.py, docs/cluster.md's in tests/cluster.
+docs/report.md's commands run in tests/pipelines/report/test_page.py, docs/cluster.md's in tests/cluster.
 """
 
 import importlib.util

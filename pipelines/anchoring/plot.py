@@ -9,6 +9,8 @@ import numpy as np
 import numpy.typing as npt
 from matplotlib.figure import Figure
 
+from bots.support.natural_order import natural
+
 BINS = 17
 WEAK, STRONG = "#c8553d", "#2a6f97"
 
@@ -21,7 +23,7 @@ def draw(
     weak, strong: float32 (tasks,), in [0, 1], without nulls. domains: one per task.
     """
     pearson, spearman = correlation(weak, strong), correlation(_ranks(weak), _ranks(strong))
-    names = sorted(set(domains))
+    names = sorted(set(domains), key=natural)
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=[1.15, 1])
     edges = np.linspace(0, 1, BINS + 1)

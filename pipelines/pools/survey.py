@@ -15,6 +15,7 @@ from bots.rollouts.encoded_pool import PIECE
 from bots.rollouts.stops import end_of_turn
 from bots.rollouts.templates import PromptEncoder, TemplateError, prompt_text
 from bots.sources.collect import SourceReport
+from bots.support.natural_order import natural
 from pipelines.shared.golds import GoldCheck
 from pipelines.shared.prompts import encode
 
@@ -88,18 +89,23 @@ class Survey:
 
 def survey(key: str, pool: TaskPool, reports: list[SourceReport]) -> Survey:
     """What needs no tokenizer and no grader: counts by domain, graders, levels and reference pass rates."""
-    codes = pool.domain_codes
-    tasks = {name: int((codes == code).sum()) for code, name in enumerate(pool.domains)}
+    codes, domains = pool.domain_codes, _domains(pool)
+    tasks = {name: int((codes == code).sum()) for code, name in domains}
     found = Survey(key, tasks, reports)
     graders = np.array(pool.table["grader"].to_pylist(), object)
-    for code, name in enumerate(pool.domains):
+    for code, name in domains:
         values, counts = np.unique(graders[codes == code].astype(str), return_counts=True)
         found.graders[name] = dict(zip(values.tolist(), counts.tolist(), strict=True))
         if pool.has_anchors:
             found.rates[name] = _rates(pool.weak[codes == code], pool.strong[codes == code])
     if pool.has_levels:
-        found.levels = {name: _levels(pool, codes == code) for code, name in enumerate(pool.domains)}
+        found.levels = {name: _levels(pool, codes == code) for code, name in domains}
     return found
+
+
+def _domains(pool: TaskPool) -> list[tuple[int, str]]:
+    """Code and name of every domain, in natural order of the names."""
+    return sorted(enumerate(pool.domains), key=lambda domain: natural(domain[1]))
 
 
 def measure(found: Survey, pool: TaskPool, tokenizer: Any, template: str | None, longest: int) -> None:
@@ -116,7 +122,7 @@ def measure(found: Survey, pool: TaskPool, tokenizer: Any, template: str | None,
     except TemplateError as error:
         found.refused.append(str(error))
         return
-    for code, name in enumerate(pool.domains):
+    for code, name in _domains(pool):
         own = lengths[pool.domain_codes == code]
         quantiles = tuple(int(q) for q in np.quantile(own, QUANTILES, method="higher"))
         found.lengths[name] = Lengths(quantiles, int((own > longest).sum()))

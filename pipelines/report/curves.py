@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from bots.metrics import Curve, best_so_far, mean_interval, time_to_best
+from bots.support.natural_order import natural
 from pipelines.report.run import Floats, Run
 from pipelines.report.settings import Setting
 
@@ -35,7 +36,8 @@ def learning_curves(settings: Sequence[Setting]) -> list[dict[str, Any]]:
     """
     runs = [run for setting in settings for run in setting.runs]
     keys = sorted(
-        {key for run in runs for key in run.keys("score") if key == "score" or key.startswith("score/")}
+        {key for run in runs for key in run.keys("score") if key == "score" or key.startswith("score/")},
+        key=natural,
     )
     out = []
     for key in keys:

@@ -16,6 +16,8 @@ import numpy.typing as npt
 import pyarrow as pa
 import yaml
 
+from bots.support.natural_order import natural
+
 Floats = npt.NDArray[np.float64]
 State = Literal["finished", "ended early", "still going"]
 OUTSIDE_TRAINING = ("seconds/evaluate", "seconds/checkpoint")
@@ -86,8 +88,10 @@ class Run:
         return table[:, 0], table[:, 1]
 
     def keys(self, prefix: str) -> list[str]:
-        """Sorted names of the metrics that start with `prefix`."""
-        return sorted({key for record in self.records for key in record if key.startswith(prefix)})
+        """Names of the metrics that start with `prefix`, in natural order."""
+        return sorted(
+            {key for record in self.records for key in record if key.startswith(prefix)}, key=natural
+        )
 
     @cached_property
     def spent(self) -> dict[str, Floats]:

@@ -13,6 +13,7 @@ from bots.graders.worker import Item
 from bots.graders.workers import Workers
 from bots.pool import TaskPool
 from bots.rollouts.templates import prompt_text
+from bots.support.natural_order import natural
 
 BATCH = 256
 """Tasks that are graded together, so that progress shows."""
@@ -72,7 +73,7 @@ def check_golds(
     The first must be right and the second wrong. rows: which; None: all. progress: is given the number of tasks done.
     Returns a GoldCheck for each domain.
     """
-    found: dict[str, GoldCheck] = {name: GoldCheck() for name in pool.domains}
+    found: dict[str, GoldCheck] = {name: GoldCheck() for name in sorted(pool.domains, key=natural)}
     before: dict[tuple[str, str], _Gold] = {}
     done = 0
     for batch in _batches(pool, rows):

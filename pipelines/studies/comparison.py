@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bots.metrics import Interval, best_so_far, holm, mean_interval, signed_rank_test, time_to_best
+from bots.support.natural_order import natural
 from pipelines.studies.results import StudyResults, StudyRun
 
 UNITS = {"steps": "steps", "tokens": "generated tokens", "seconds": "training seconds"}
@@ -122,7 +123,7 @@ def _metrics(pairs: list[tuple[StudyRun, StudyRun]]) -> dict[str, Metric]:
         ("best score", [run.against["steps"].scores.max() for run, _ in pairs]),
     ):
         metrics[name] = _mean(values)
-    for domain in sorted({domain for run, _ in pairs for domain in run.last}):
+    for domain in sorted({domain for run, _ in pairs for domain in run.last}, key=natural):
         metrics[f"{LAST}{domain}"] = _mean([run.last[domain] for run, _ in pairs if domain in run.last])
     return metrics
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bots.support.files import replace_text
+from bots.support.natural_order import natural
 from pipelines.studies.claims import claims, least_seeds
 from pipelines.studies.comparison import COSTS, LAST, UNITS, Comparison, compare_arms, ratio_names
 from pipelines.studies.config import PaperMetric, Part, StudyConfig, slug
@@ -109,7 +110,8 @@ def _section(
         paper = part.paper.get(comparison.pool, {}) if cost == COSTS[0] else {}
         lines += _ratios(comparison, study.baseline, cost, paper)
     domains = sorted(
-        {name for found in comparison.metrics.values() for name in found if name.startswith(LAST)}
+        {name for found in comparison.metrics.values() for name in found if name.startswith(LAST)},
+        key=natural,
     )
     if len(domains) > 1:
         lines += ["\nLast score by domain:\n", *_reached(comparison, domains)]

@@ -12,6 +12,7 @@ from bots.graders.golds import gold_completion
 from bots.graders.registry import resolve
 from bots.pool import TaskPool
 from pipelines.pool import load_job, look, main
+from pipelines.pools.survey import survey
 from pipelines.pools.terminal import bars
 from pipelines.shared.golds import look_at_golds
 
@@ -32,6 +33,11 @@ def looked(path, tmp_path, sample=None):
     job = load_job(path, [], tmp_path / "page.html")
     (found,) = look(job, Console(file=out, width=120), sample)
     return found, out.getvalue(), (tmp_path / "page.html").read_text()
+
+
+def test_domains_are_in_natural_order():
+    table = pa.table({"domain": ["level 10", "level 2", "level 1"], "grader": ["exact"] * 3})
+    assert list(survey("pool", TaskPool.from_arrow(table), []).tasks) == ["level 1", "level 2", "level 10"]
 
 
 def test_all_that_there_is_to_know_of_a_pool(tmp_path):

@@ -85,6 +85,7 @@ function track(task) {
 
 const RATES = new Set(["weak", "strong", "first rate", "last rate", "belief"]);
 const PAGE = 25;
+const natural = new Intl.Collator(undefined, { numeric: true }).compare; // level 2 before level 10
 
 function taskTable(run) {
   if (typeof run.table === "string") return [missing(run.table)];
@@ -112,7 +113,7 @@ function taskTable(run) {
     const order = [...Array(total).keys()].filter(fits).sort((a, b) => {
       const x = values[a], y = values[b];
       if (x === null || y === null) return (x === null) - (y === null);
-      return sign * (typeof x === "string" ? x.localeCompare(y) : x - y) || a - b;
+      return sign * (typeof x === "string" ? natural(x, y) : x - y) || a - b;
     });
     names.forEach((name, k) => (name === state.sort ? heads[k].setAttribute("aria-sort", state.down ? "descending" : "ascending") : heads[k].removeAttribute("aria-sort")));
     body.replaceChildren(...order.slice(0, state.shown).map((i) => el("tr", {}, names.map((name) =>
@@ -123,7 +124,7 @@ function taskTable(run) {
   }
   const set = (key) => (event) => { state[key] = event.target.value.toLowerCase(); state.shown = PAGE; update(); };
   const pick = (options, key) => el("select", { onchange: (event) => { state[key] = event.target.value; state.shown = PAGE; update(); } }, options.map(([value, text]) => el("option", { value }, text)));
-  const domains = [...new Set(columns.domain)].sort();
+  const domains = [...new Set(columns.domain)].sort(natural);
   update();
   const left = run.table.left_out ? ` The ${whole(run.table.left_out)} least often selected ones are left out.` : "";
   return [

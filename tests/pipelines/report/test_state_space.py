@@ -8,10 +8,8 @@ import pytest
 
 from pipelines.report import main
 from pipelines.report.beliefs import by_age
-from pipelines.report.page import to_json
-from pipelines.report.sections import build
-from pipelines.report.settings import group, read_runs
 from tests.pipelines.browser import CHROMIUM, browser
+from tests.pipelines.report.contents import data_of
 from tests.pipelines.small_run import make_run
 
 
@@ -22,13 +20,8 @@ def run(tmp_path_factory):
     return make_run(tmp_path_factory.mktemp("run"), overrides=overrides)
 
 
-def data_of(folder):
-    (shown,) = json.loads(to_json(build(group(read_runs([folder])))))["runs"]
-    return shown
-
-
 def test_cells_and_drifts_are_recorded_at_every_step(run):
-    metrics = data_of(run)["metrics"]
+    metrics = data_of(run)["runs"][0]["metrics"]
     cells = [key for key in metrics if key.startswith("posterior/belief/cell_mean/")]
     assert 4 <= len(cells) <= 16
     for key in cells:
@@ -39,7 +32,7 @@ def test_cells_and_drifts_are_recorded_at_every_step(run):
 
 
 def test_predictions_by_age_are_those_of_the_selected_tasks(run):
-    shown = data_of(run)
+    shown = data_of(run)["runs"][0]
     assert sum(point["tasks"] for point in shown["by_age"]) == 12 * 8
     assert shown["by_age"][0]["age"] == "never"
     assert len(shown["by_age"]) > 1, "some tasks were selected again"
@@ -48,7 +41,7 @@ def test_predictions_by_age_are_those_of_the_selected_tasks(run):
     lines = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
     old = [{key: value for key, value in line.items() if "beliefs/age" not in key} for line in lines]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in old))
-    again = data_of(run)["by_age"]
+    again = data_of(run)["runs"][0]["by_age"]
     (run / "metrics.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert by_age(old) is None
     assert [(p["age"], p["tasks"]) for p in again] == [(p["age"], p["tasks"]) for p in shown["by_age"]]
