@@ -89,7 +89,7 @@ def test_greso_skips_by_the_groups_without_signal():
     assert counts[wrong].mean() == pytest.approx(75, abs=9)  # 1500 coins: a standard deviation is 1.9 of 75
     assert counts[right].mean() == pytest.approx(37.5, abs=8)
     bots.observe(right[:1], [group(5)], step=step)
-    assert bots._selector.streak[right[:2]].tolist() == [0, 2]
+    assert bots._parts.selector.streak[right[:2]].tolist() == [0, 2]
 
 
 def test_greso_moves_p_towards_the_share_without_signal():
@@ -108,7 +108,7 @@ def test_greso_moves_p_towards_the_share_without_signal():
     assert bots.metrics()["selector/p_easy"] == pytest.approx(0.50)
     assert bots.metrics()["selector/p_hard"] == pytest.approx(0.50)  # 2/8 ≥ 1/6
     bots.observe([0], [[1.0]], step=3)  # one rollout says nothing
-    assert bots._selector.streak[0] == -1
+    assert bots._parts.selector.streak[0] == -1
 
 
 @pytest.mark.parametrize(
@@ -177,7 +177,7 @@ def test_mopps_retention_refuses(settings, words):
 def test_insight_scores_by_information_and_difficulty():
     """One rollout, Beta(1, 1): H = 0 before; Beta(2, 1) after either result has ∫ -2x·ln 2x dx = ½ - ln 2."""
     bots = BOTS(plain_pool(3), selector="insight")
-    insight = bots._selector
+    insight = bots._parts.selector
     uniform = insight.scores(np.ones(1), np.ones(1), 1)
     assert uniform[0] == pytest.approx(0.25 * exp(-3 * 0.2**2) * (log(2) - 0.5), rel=1e-9)
     # Beta(2, 1), one rollout: right with 2/3 to Beta(3, 1), H = 2/3 - ln 3; wrong to Beta(2, 2), H = 5/3 - ln 6.
