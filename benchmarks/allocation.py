@@ -1,16 +1,15 @@
-"""What an allocation gains at an equal number of completions, on a policy that really learns by policy gradients.
+"""What an allocation gains at an equal number of completions, with a policy trained by real policy gradients.
 
     python -m benchmarks.allocation [seeds] [learning rate]
 
-The simulator's law moves a task by the variance of its rewards, whose expectation does not depend on n, so it cannot
-tell allocations apart. Here every completion is drawn and its gradient taken: a policy with success probability
-p_k = σ(w·x_k + d_k) on task k, features x_k (three of 32 skills, and noise) and difficulty d_k. For a completion with
-reward r, ∂ log π/∂w = (r - p_k)·x_k. Advantages are GRPO's, the optimizer is Adam: what is noisy in a gradient costs
-steps.
+The simulator cannot tell allocations apart: it moves a task by the variance of its rewards, whose expectation does not
+depend on n. Here every completion is drawn and its gradient computed. The policy has success probability p_k = σ(w·x_k
++ d_k) on task k, with features x_k (three of 32 skills, and noise) and difficulty d_k. For a completion with reward r,
+∂ log π/∂w = (r - p_k)·x_k. Advantages are GRPO's and the optimizer is Adam, so noise in a gradient costs steps.
 
 Every arm has the same tasks, spends the same number of completions, and is compared with `even` of the same selector,
-paired by seed. `even (n/2)` shows what smaller groups alone gain: more steps. Reported: steps, ETR, largest group, mean
-score of the learning curve over completions, last score.
+paired by seed. `even (n/2)` shows the gain from smaller groups alone, i.e. more steps. Reported: steps, ETR, largest
+group, mean score of the learning curve over completions, last score.
 """
 
 from __future__ import annotations

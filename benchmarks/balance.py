@@ -2,12 +2,12 @@
 
     python -m benchmarks.balance [--engines 2 8 64] [--waves 4] [--groups 16]
 
-The engine pool is the real one; the engines are fakes (`benchmarks.fake_engine`) that generate a given number of tokens
-a second in all, as an engine on a CPU does. Every engine has `--groups` groups of 8 answers a wave, and loads new
-weights before each within 0.2 s, where a wave takes 3 to 4. The ideal is the answers' whole time over the number of
-engines, after the mean time to load, so 1.00 means that all engines were done at the same moment and none ever idled.
-Columns: places of an engine; lengths of answers; wall-clock over the ideal; fewest and most answers that an engine got
-of a wave.
+The engine pool is real. The engines are fakes (`benchmarks.fake_engine`) that share a fixed number of tokens per second
+among their completions, as an engine on a CPU does. A wave has `--groups` groups of 8 completions per engine and takes
+3 to 4 s; before it, each engine loads new weights, which takes up to 0.2 s. The ideal is the total generation time
+divided by the number of engines, after the mean loading time. At 1.00 all engines finish at the same moment and none is
+ever idle. Columns: slots of an engine, length distribution, wall-clock over the ideal, and the fewest and most
+completions that an engine got in a wave.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ from bots.rollouts.rollout import Rollout
 
 SAMPLES, MEDIAN, LOAD_SECONDS = 8, 40.0, 0.2
 LAWS = {"equal": 0.0, "long-tailed": 0.8}
-"""Sigma of the logarithm of the lengths. At 0.8 the longest of a thousand answers is twelve times the median."""
+"""Sigma of the logarithm of the lengths. At 0.8 the longest of a thousand completions is twelve times the median."""
 
 
 class SlowLoader(FakeEngine):
-    """Takes another time to load weights each time, 0.2 s at most."""
+    """Takes a random time of up to 0.2 s to load weights."""
 
     def __init__(self, name: str, law: Law, rng: np.random.Generator) -> None:
         super().__init__(name, law)
@@ -51,37 +51,37 @@ class SlowLoader(FakeEngine):
 
 @dataclass
 class Shared:
-    """What came of it. seconds: wall-clock; ideal: with the work spread evenly; answers: by (wave, engine)."""
+    """A result. seconds: wall-clock. ideal: with the work spread evenly. completions: by (wave, engine)."""
 
     seconds: float
     ideal: float
-    answers: Counter[tuple[int, str]]
+    completions: Counter[tuple[int, str]]
 
 
 async def share(engines: int, slots: int, sigma: float, waves: int, groups: int, seed: int = 0) -> Shared:
-    """Answer so many waves, each after new weights; `groups` for each engine."""
+    """Generate this many waves, each after new weights, with `groups` groups per engine."""
     law = Law(MEDIAN, sigma, tokens_per_second=2000.0, slots=slots, shared=True)
     fakes = [SlowLoader(f"rollout-{i}", law, np.random.default_rng((seed, i))) for i in range(engines)]
-    answers: Counter[tuple[int, str]] = Counter()
+    completions: Counter[tuple[int, str]] = Counter()
     tokens = 0
     complete = asyncio.Event()
     left = 0
 
-    def answered(key: RequestKey, rollouts: list[Rollout]) -> None:
+    def completed(key: RequestKey, rollouts: list[Rollout]) -> None:
         nonlocal tokens, left
-        answers[key[1], rollouts[0].engine] += len(rollouts)
+        completions[key[1], rollouts[0].engine] += len(rollouts)
         tokens += sum(len(rollout.token_ids) for rollout in rollouts)
         left -= 1
         if not left:
             complete.set()
 
     def unexpected(*what: Any) -> None:
-        raise RuntimeError(f"not in this story: {what}")
+        raise RuntimeError(f"unexpected here: {what}")
 
     pool = EnginePool(
         RolloutConfig(samples=SAMPLES, max_num_seqs=slots),
         lambda key, version: None,
-        answered,
+        completed,
         unexpected,
         unexpected,
         lambda name, seconds: None,
@@ -103,7 +103,7 @@ async def share(engines: int, slots: int, sigma: float, waves: int, groups: int,
         await complete.wait()
         seconds += loop.time() - started
     seconds -= sum(fake.load_seconds for fake in fakes) / engines
-    return Shared(seconds, tokens / law.tokens_per_second / engines, answers)
+    return Shared(seconds, tokens / law.tokens_per_second / engines, completions)
 
 
 def main() -> None:
@@ -114,13 +114,13 @@ def main() -> None:
     parser.add_argument("--waves", type=int, default=4)
     parser.add_argument("--groups", type=int, default=16)
     options = parser.parse_args()
-    print(f"{'engines':>8}{'places':>8}  {'lengths':<12}{'wall/ideal':>10}{'fewest':>8}{'most':>6}")
+    print(f"{'engines':>8}{'slots':>8}  {'lengths':<12}{'wall/ideal':>10}{'fewest':>8}{'most':>6}")
     for engines in options.engines:
         for slots in (32, 256):
             for name, sigma in LAWS.items():
                 found = run(share(engines, slots, sigma, options.waves, options.groups))
                 ratio = found.seconds / found.ideal
-                counts = found.answers.values()
+                counts = found.completions.values()
                 print(
                     f"{engines:>8}{slots:>8}  {name:<12}{ratio:>10.3f}{min(counts):>8}{max(counts):>6}",
                     flush=True,

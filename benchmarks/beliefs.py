@@ -5,14 +5,14 @@
     python -m benchmarks.beliefs cells [--seeds 8] [--first 0] [--shapes 7,4,.25 3,12,.15]
     python -m benchmarks.beliefs figure --out FILE.png
 
-speed: select(256) and observe of one step at a time; the beliefs take turns in one process, so that other load strikes
-both. Medians over the steps after the first three, with quartiles of the paired ratios, and bytes a task.
+speed: select(256) and observe, one step at a time. The beliefs take turns in one process, so that other load affects
+all of them. Medians over the steps after the third, with quartiles of the paired ratios, and bytes per task.
 
-replay: one step ahead, what a belief expected of the groups that a real run then answered. FOLDER holds pairs
-NAME_RUN.parquet (step, row, successes, rollouts) and NAME_pool.parquet (domain, level, and weak and strong if known).
+replay: predictions one step ahead, against the groups that a real run then sampled. FOLDER holds pairs NAME_RUN.parquet
+(step, row, successes, rollouts) and NAME_pool.parquet (domain, level, and weak and strong if known).
 
-cells: many cells (domain x level), no reference models, a policy that learns fast what it is given. `share` is what a
-belief gains over random selection, over what knowing every cell's mean would gain.
+cells: many cells (domain x level), no reference models, and a policy that quickly learns the selected tasks. `share` is
+a belief's gain over random selection, divided by the gain of knowing every cell's mean.
 """
 
 from __future__ import annotations

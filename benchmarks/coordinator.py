@@ -2,11 +2,11 @@
 
     python -m benchmarks.coordinator [--engines 1 8 64 256] [--tasks 92000 1000000] [--seconds 20]
 
-The engines answer by a stated law (`benchmarks.fake_engine.Law`) and hold no model; coordinator, ledger, posterior,
-weight broker, journal and graders are the real ones. A step takes 4 groups of 16 answers for each engine, at most two
-versions stale. For each size it prints, a step: groups, wall-clock seconds; the coordinator's own CPU seconds, also by
-group; the posterior's seconds to select and to observe; the coordinator's resident memory. `groups/s at most` is what
-one coordinator could carry if it had its core for itself, the point from which on it would be the bottleneck.
+The engines hold no model and generate by a known latency law (`benchmarks.fake_engine.Law`). Coordinator, ledger,
+posterior, weight broker, journal and graders are real. A step takes 4 groups of 16 completions per engine, at most two
+policy versions stale. Prints for each size, per step: groups, wall-clock seconds, CPU seconds of the coordinator in
+total and per group, seconds of the posterior to select and to observe, and resident memory of the coordinator.
+`groups/s at most` is what one coordinator can handle on a core of its own; beyond that rate it is the bottleneck.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""A fake engine: the rollout actor's calls with a stated latency law and no model.
+"""A fake engine: the interface of the rollout actor with a known latency law and no model.
 
-For what must be seen at a scale, or at a rate of failures, that no machine at hand has engines for.
+It stands in for engines at a scale, or at a failure rate, that real ones would need many GPUs for.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from bots.rollouts.rollout import Rollout
 
 @dataclass(frozen=True)
 class Law:
-    """Lengths of answers are log-normal: median tokens, sigma of the logarithm, never above the request's limit.
+    """Completion lengths are log-normal: median tokens, sigma of the logarithm, capped at the request's limit.
 
-    tokens_per_second: of each answer or, if shared, of the engine, whose answers then slow one another down, as on a
-    CPU. slots: answers that run at a time; None: all. A group completes when its longest answer does.
-    The first token says whether the answer is right, each with probability one half.
+    tokens_per_second: of each completion or, if shared, of the whole engine, as on a CPU, where completions slow each
+    other down. slots: completions that run at a time; None: all. A group is done when its longest completion is.
+    Every completion is right with probability one half.
     """
 
     median: float = 40.0
@@ -41,7 +41,7 @@ class Law:
 
 @dataclass(eq=False)
 class _Group:
-    """A request that is being answered. left: its answers that are not complete. begun: whether one of them runs."""
+    """A request in progress. left: its unfinished completions. begun: whether any of them has started."""
 
     key: RequestKey
     rollouts: list[Rollout]
@@ -50,7 +50,7 @@ class _Group:
 
 
 class FakeEngine:
-    """Answers by the law, whatever the prompt; a seed gives the same lengths and rewards again."""
+    """Generates by the law, whatever the prompt. The same seed gives the same lengths and rewards."""
 
     def __init__(self, name: str, law: Law, start_seconds: float = 0.0) -> None:
         self.name, self.law, self.start_seconds = name, law, start_seconds
@@ -64,7 +64,7 @@ class FakeEngine:
     def _forget(self, turn: str) -> None:
         self.turn = turn
         self._clock = 0.0
-        # Tokens that an answer has got that runs since the start; running: with the number at which it is complete.
+        # Tokens of a completion that has run from the start; `_running` has the number at which each is done.
         self._grown = 0.0
         self._running: list[tuple[float, int, _Group]] = []
         self._queue: deque[tuple[_Group, int]] = deque()
@@ -87,7 +87,7 @@ class FakeEngine:
             return
         self._advance()
         for request in requests:
-            rollouts = self._answer(request)
+            rollouts = self._sample(request)
             group = _Group(request.key, rollouts, len(rollouts))
             self._queue += [(group, len(rollout.token_ids)) for rollout in rollouts]
         self._admit()
@@ -139,15 +139,15 @@ class FakeEngine:
         return self.law.tokens_per_second / (max(1, len(self._running)) if self.law.shared else 1)
 
     def _next(self) -> float:
-        """When the next answer is complete."""
+        """When the next completion is done."""
         if not self._running:
             return math.inf
         return self._clock + (self._running[0][0] - self._grown) / self._rate()
 
     def _advance(self) -> None:
-        """Let the answers grow until now."""
+        """Let the completions grow until now."""
         now = self._now()
-        # A little early: timers are, and then nothing would be left to wait for, and nothing complete.
+        # Timers may fire a little early. Without this tolerance nothing would be done and nothing left to wait for.
         while self._running and self._next() <= now + 1e-6:
             at, (end, _, group) = min(now, self._next()), heapq.heappop(self._running)
             self.busy += at - self._clock
@@ -177,7 +177,7 @@ class FakeEngine:
         if self._changed is not None:
             self._changed.set()
 
-    def _answer(self, request: Request) -> list[Rollout]:
+    def _sample(self, request: Request) -> list[Rollout]:
         rng = np.random.default_rng(request.seed)
         sampling = request.sampling
         lengths = self.law.median * np.exp(self.law.sigma * rng.standard_normal(sampling.samples))

@@ -1,10 +1,10 @@
-"""What ZeRO-3 ranks need to hand out weights: bucket by bucket, as a sync does it, against the whole model at once.
+"""Time and memory for ZeRO-3 ranks to gather weights: bucket by bucket, as a sync does, or the whole model at once.
 
     python -m benchmarks.gather [--sizes 10 100 500] [--ranks 2] [--rounds 3]
 
-For each size (millions of parameters, float32, random, as in `benchmarks.sync`): seconds, the fastest of the rounds
-after the first, and each rank's largest memory of all rounds, above what it held before, in MiB. Rank 0 copies what it
-hands out; the copies of a bucket are dropped before the next, those of the whole model at the end.
+For each size (millions of parameters, float32, random, as in `benchmarks.sync`): seconds of the fastest round after the
+first, and each rank's peak memory over all rounds, above the level before, in MiB. Rank 0 copies what it gathers.
+Copies of a bucket are dropped before the next bucket, those of the whole model at the end.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
     python -m benchmarks.gpu_smoke --device cpu --size 10 --tokens 512    # the same code without one
     python -m benchmarks.gpu_smoke --model Qwen/Qwen2.5-0.5B-Instruct     # a real model in place of random weights
 
-Every part is a process of its own, so that one that fails takes nothing with it: the page then has its last
-words. It goes to standard output and to `runs/gpu_smoke.md`, ready to be pasted into a report.
+Every part runs in its own process, so a failing part does not affect the others; the page then shows its last output.
+The page goes to standard output and to `runs/gpu_smoke.md`, ready to be pasted into a report.
 """
 
 from __future__ import annotations
@@ -185,11 +185,11 @@ def engine(options: argparse.Namespace) -> dict[str, Any]:
     prompts = [np.arange(5, 21, dtype=np.int32) + i for i in range(16)]
     one.generate(prompts[:1], 2, max_tokens=8)
     started = time.perf_counter()
-    answers = one.generate(prompts, 4, max_tokens=min(256, config.rollout.max_tokens), seeds=list(range(16)))
+    sampled = one.generate(prompts, 4, max_tokens=min(256, config.rollout.max_tokens), seeds=list(range(16)))
     seconds = time.perf_counter() - started
-    found["tokens/s"] = f"{sum(len(r.token_ids) for group in answers for r in group) / seconds:,.0f}"
+    found["tokens/s"] = f"{sum(len(r.token_ids) for group in sampled for r in group) / seconds:,.0f}"
     policy = load_policy(options.model, config.model, None).to(options.device)
-    groups = [Group(i, p, a, np.arange(4.0)) for i, (p, a) in enumerate(zip(prompts, answers, strict=True))]
+    groups = [Group(i, p, a, np.arange(4.0)) for i, (p, a) in enumerate(zip(prompts, sampled, strict=True))]
     (batch,) = make_rank_batches(groups, "grpo", 1, options.tokens, config.rollout.max_tokens)
     sums, apart = {"tokens": 0.0, "kl": 0.0}, 0.0
     for part in batch.micro_batches:

@@ -1,4 +1,4 @@
-"""How fast the graders are: samples a second, alone and in the pool of grading processes.
+"""How fast the graders are: samples per second, alone and in the pool of grading processes.
 
     python benchmarks/graders.py [--seconds 3] [--workers 2]
 
@@ -36,7 +36,7 @@ def fence(source: str) -> str:
 
 
 def sample(name: str, number: int) -> Item:
-    """A right answer; numbers differ, so that nothing is merely remembered."""
+    """A right completion. The numbers differ, so that no cache helps."""
     match name:
         case "math":
             return (name, "", rf"\frac{{{number}}}{{7}}", rf"so \boxed{{{number}/7}}")
@@ -86,7 +86,7 @@ def alone(name: str, seconds: float) -> float:
     def batch() -> int:
         for _ in range(8):
             if grade(*sample(name, next(numbers))[1:]).reward != 1.0:
-                raise RuntimeError(f"{name}: a right answer was not graded so")
+                raise RuntimeError(f"{name}: a right completion was not graded as right")
         return 8
 
     return rate(batch, seconds)
@@ -98,7 +98,7 @@ def pooled(pool: Workers, name: str, seconds: float) -> float:
     def batch() -> int:
         items = [sample(name, next(numbers)) for _ in range(256)]
         if any(result.reward != 1.0 for result in pool.grade(items)):
-            raise RuntimeError(f"{name}: a right answer was not graded so")
+            raise RuntimeError(f"{name}: a right completion was not graded as right")
         return len(items)
 
     return rate(batch, seconds)

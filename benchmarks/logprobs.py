@@ -1,11 +1,11 @@
-"""Log-probabilities by blocks of the vocabulary against the plain form: seconds and peak memory, forward and backward.
+"""Log-probabilities in blocks of the vocabulary against the plain form: seconds and peak memory, forward and backward.
 
-    python -m benchmarks.logprobs                      # both forms, alternating; then by blocks alone at 16 k tokens
+    python -m benchmarks.logprobs                      # both forms, alternating; then blocks alone at 16 k tokens
     python -m benchmarks.logprobs --device cuda --dtype bfloat16 --tokens 8192 --width 3584
 
-The plain form computes logits at every position of a micro-batch, as a model does by itself;
-`--completion` says which share of the positions is completion. Peak memory on a CPU is that of a process of its own
-above what it held before.
+The plain form computes logits at every position of a micro-batch, as a model does by itself; `--completion` is the
+share of positions that belong to completions. Peak memory on a CPU is measured in a separate process, above the level
+before.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""The memory plan of a learner rank against what it takes: real optimizer steps of random models on a CPU.
+"""A learner rank's memory plan against its measured memory: real optimizer steps of random models on a CPU.
 
     python -m benchmarks.memory                          # 10 M, 135 M and 494 M parameters
     python -m benchmarks.memory --sizes 135 --stage 3 --dtype bfloat16 --checkpointing
 
-Every case is a process of its own; measured is its peak above what it held before the model was loaded.
+Every case runs in its own process. Measured is its peak above the level before the model was loaded.
 """
 
 from __future__ import annotations

@@ -1,12 +1,12 @@
-"""On-policy against asynchronous training: engine busy share and tokens a second, same work, one invocation.
+"""On-policy against asynchronous training: engine busy share and tokens per second, same work, one invocation.
 
     python -m benchmarks.overlap [--staleness 0 1 2] [--steps 30] [section.key=value …]
 
 Trains the lab (configs/lab.yaml, no evaluation or checkpoints) once for each value of `rollout.max_staleness`, with the
 same seed, tasks, engines and learner. Prints, over the steps after the third:
-  busy       share of the time that the engines spent in engine steps
-  tokens/s   generated tokens that were trained on, by wall-clock time
-  step s     seconds a step; wait s: of them, the learner's waiting for its batch
+  busy       share of time that the engines spend in engine steps
+  tokens/s   trained tokens per second of wall-clock time
+  step s     seconds per step; wait s: the part in which the learner waits for its batch
   staleness  mean over the samples, in policy versions; KL: mean between the sampling engine and the learner
 """
 

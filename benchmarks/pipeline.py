@@ -1,15 +1,15 @@
-"""Tokens a second inside the pipeline, against plain vLLM on the very same requests, in one run.
+"""Tokens per second inside the pipeline, against plain vLLM on the same requests, in one run.
 
     python -m benchmarks.pipeline [--staleness 0 1 2] [--steps 20] [section.key=value …]
 
 Trains the lab (configs/lab.yaml, no evaluation or checkpoints) once for each value of `rollout.max_staleness`, then
-gives the prompts of the first of these runs with the same seeds to the same number of engines by nothing but
-`LLM.generate`, with the starting weights. Prints tokens a second and, in brackets, as a share of `plain`, for
-  plain      all engines at once, nothing else running, without our shortcuts (actors/cpu_shortcuts.py);
-  engines    the pipeline's engines while they are at work (their steps' time, mean over the engines);
-  step       whole training steps: learning, grading and weight sync included.
-Where engines and learner share cores, as with the lab's own settings on two cores, a step cannot reach `plain` at any
-staleness: `rollout.engines=1 learner.ranks=1` gives each a core of its own there.
+sends the prompts of the first run, with the same seeds, to the same number of engines through plain `LLM.generate`,
+with the initial weights. Prints tokens per second and, in brackets, the ratio to `plain`, for
+  plain      all engines at once, nothing else running, without our shortcuts (actors/cpu_shortcuts.py)
+  engines    the pipeline's engines during their steps (mean over the engines)
+  step       whole training steps, including learning, grading and weight sync
+If engines and learner share cores, as with the lab's settings on two cores, a step cannot reach `plain` at any
+staleness. There, `rollout.engines=1 learner.ranks=1` gives each a core of its own.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ Batches = dict[int, list[int]]
 
 @ray.remote
 class PlainEngine:
-    """The same engine without anything around it, and with vLLM's own code alone."""
+    """The same engine with nothing around it and only vLLM's own code."""
 
     def __init__(self, model: str, config: RolloutConfig) -> None:
         prepare_process()
@@ -51,7 +51,7 @@ class PlainEngine:
         cpu_shortcuts.remove(self.llm)
 
     def generate(self, prompts: list[np.ndarray], seeds: list[int]) -> int:
-        """Answer and count the tokens."""
+        """Generate, and return the number of tokens."""
         settings = [
             SamplingParams(
                 n=self.config.samples,
@@ -64,7 +64,7 @@ class PlainEngine:
         ]
         requests = [{"prompt_token_ids": prompt.tolist()} for prompt in prompts]
         outputs = self.llm.generate(requests, settings, use_tqdm=False)
-        return sum(len(answer.token_ids) for output in outputs for answer in output.outputs)
+        return sum(len(completion.token_ids) for output in outputs for completion in output.outputs)
 
 
 def run_pipeline(

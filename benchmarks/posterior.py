@@ -2,19 +2,19 @@
 
     python -m benchmarks.posterior [--tasks 92000 1000000 10000000] [--steps 15] [--json FILE]
 
-The reference is the selector of Trinity-RFT (PyPI `trinity-rft`). Its dependencies clash with ours, and none of
-them matters here, so it is installed without them, into a folder of its own:
+The reference is the selector of Trinity-RFT (PyPI `trinity-rft`). Its dependencies conflict with ours and are not
+needed here, so it is installed without them, into a separate folder:
 
     pip install --no-deps --target build/trinity-rft trinity-rft==0.6.0
 
-Only its modules `trinity.buffer.selector.difficulty_estimator` and `.selector` are loaded, unchanged; the four
-modules that these import for type names and logging are replaced by stand-ins. Without the folder the
-benchmark says so and measures ours alone.
+Only its modules `trinity.buffer.selector.difficulty_estimator` and `.selector` are loaded, unchanged. The four modules
+that they import for type names and logging are replaced by stand-ins. Without the folder, the benchmark says so and
+measures only ours.
 
-Both start at the prior, see the same anchors and get rewards from the same hidden pass rates; each then goes
-its own way, as each picks its own tasks. λ = ρ = 0.1, p* = 0.5, n = 16. A third is ours with λ and ρ that tune
-themselves, the default. Steps of all alternate, so that other load on the machine strikes each; the figures are
-medians over the steps after the first three.
+Both start at the prior, with the same anchors, and get rewards from the same hidden pass rates. From then on they
+differ, as each selects its own tasks. λ = ρ = 0.1, p* = 0.5, n = 16. A third is ours with self-tuned λ and ρ, the
+default. Their steps alternate, so that other load on the machine affects all of them. The metrics are medians over the
+steps after the third.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
     python -m benchmarks.selftuning [--seeds 6] [--steps 300] [--kinds rising misled …] [--first-seed 100] [--beliefs]
 
-For every kind of pool: the mean learning signal 4·p(1−p) of the selected batches (1 is perfect; p is the true
-pass rate) of each fixed (λ, ρ) of the grid, of the paper's (0.1, 0.1), and of self-tuning that starts from
-there. "Best fixed" is the best of the grid in hindsight, over the same seeds: slightly flattered.
+For every kind of pool: the mean learning signal 4·p(1−p) of the selected batches (1 is perfect; p is the true pass
+rate) of each fixed (λ, ρ) of the grid, of the paper's (0.1, 0.1), and of self-tuning that starts there. "Best fixed" is
+the best of the grid in hindsight on the same seeds, so it is slightly optimistic.
 
 --beliefs compares the state-space belief with the Beta update at the library's defaults (self-tuned) instead.
 """

@@ -1,9 +1,9 @@
-"""How fast the simulator is: seconds for 1,000 steps on a pool of 10,000 tasks, with everything that is real.
+"""Speed of the simulator: seconds for 1,000 steps on a pool of 10,000 tasks, with the real posterior and selector.
 
     python -m benchmarks.simulator [--steps 1000] [--tasks 10000] [--repeats 5]
 
-Each line is the best and the median of the repeats, after a short run that compiles or loads the kernels. Setting
-up the world is included; importing is not.
+Each line is the best and the median of the repeats, after a short run that compiles or loads the kernels. Setup is
+included; imports are not.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
-"""Ratios that must stay, one line each, in about a minute. Exit status 1 if one does not.
+"""Ratios that must hold, one line each, in about a minute. Exit status 1 if one does not.
 
     python -m benchmarks.smoke
 
 Wall-clock over the ideal for 2 and 8 engines that share a wave, and the CPU time per token of an engine with
-`actors.cpu_shortcuts` over that without. Ratios of whole runs take minutes and quiet cores: `benchmarks.trl` and
+`actors.cpu_shortcuts` over that without. Ratios of whole runs take minutes and idle cores: see `benchmarks.trl` and
 `benchmarks.pipeline`.
 """
 

@@ -1,9 +1,9 @@
-"""CPU seconds until an engine is up and until a learner's code is loaded, with `actors.loading` and without it.
+"""CPU seconds until an engine is up and until the learner's code is loaded, with and without `actors.loading`.
 
     python -m benchmarks.startup --rounds 5
 
-Each round starts a fresh process for either way of either part, in turn, with the lab's base model; printed are the
-medians, and the median of the rounds' ratios.
+Each round starts a fresh process for each part, with and without, in turn, with the lab's base model. Prints the
+medians and the median of the rounds' ratios.
 """
 
 from __future__ import annotations

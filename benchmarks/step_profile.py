@@ -1,13 +1,13 @@
-"""Where a step's milliseconds go: wall-clock by phase, CPU time by process, and with py-spy by what was being done.
+"""Where a step's time goes: wall-clock by phase, CPU time by process, and with py-spy by Python code.
 
     python -m benchmarks.step_profile [--steps 20] [--stacks] [section.key=value …]
 
 Trains the lab (configs/lab.yaml, random selection, no evaluation or checkpoints). Prints, per step after the fourth:
-  phases     wall-clock seconds as the learner's rank 0 sees them, from `metrics.jsonl` (medians);
-  processes  CPU milliseconds of every process of the run; all of them together, over the number of cores, are the least
-             that a step can take;
-  stacks     with --stacks, the same CPU time divided by what Python was doing. Needs py-spy (`pip install py-spy`),
-             which slows the run down by a few percent.
+  phases     wall-clock seconds on the learner's rank 0, from `metrics.jsonl` (medians)
+  processes  CPU milliseconds of every process of the run; their sum over the number of cores is a lower bound of the
+             step's time
+  stacks     with --stacks, the same CPU time by Python function. Needs py-spy (`pip install py-spy`), which slows the
+             run down by a few percent
 """
 
 from __future__ import annotations

@@ -1,19 +1,19 @@
-"""Weight sync on a CPU: seconds and peak memory, against one plain copy of the same bytes.
+"""Weight sync on a CPU: seconds and peak memory, compared with one plain copy of the same bytes.
 
     python -m benchmarks.sync [--sizes 10 100 500] [--engine 10 100] [--by object_store broadcast]
                               [--ranks 1 --zero 0] [--rounds 3]
 
-For each size (millions of parameters, float32, Qwen2 architecture, random): real learner ranks, the real weight
-broker, and another process that waits for every version, checks its checksum and copies it into a model of its
-own; with `--engine` for those sizes a real vLLM engine instead. Each version differs from the one before.
-Prints the fastest of the rounds, the first one left out (other work on the machine slows single rounds):
-  copy    every parameter copied once into fresh memory, in one process, by one thread;
-  send    the learner's part: gather by bucket, checksum, publish (and broadcast); it may go on learning then;
-  load    the receiver's part: fetch or receive, checksum, copy into the model (or vLLM's reload); in a broadcast it
-          runs beside the sending;
-  ratio   the time until the receiver has it / copy: send + load, in a broadcast the longer of the two;
-and the peaks above what each held before: the learner's private memory (all ranks), the object store, and the
-receiver's private memory.
+Each size (millions of parameters, float32, random weights of the Qwen2 architecture) has real learner ranks, the real
+weight broker, and a receiver process that checks each version's checksum and copies it into its own model. With
+`--engine`, the receiver of those sizes is a real vLLM engine. Every version differs from the previous one. Prints the
+fastest round after the first, because other work on the machine slows single rounds:
+  copy    one thread copies every parameter once into fresh memory
+  send    on the learner: gather by bucket, checksum, publish (and broadcast); then it continues learning
+  load    on the receiver: fetch or receive, checksum, copy into the model (or vLLM's reload); a broadcast overlaps it
+          with sending
+  ratio   time until the receiver has the weights, over copy: send + load, or the longer of the two in a broadcast
+and peak memory above the level before: private memory of all learner ranks, the object store, and private memory of the
+receiver.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ SHAPES = {
 
 
 class Peak:
-    """The most of some amount while a block runs, above what it was before; sampled by a thread."""
+    """Peak of an amount while a block runs, above its value before; sampled by a thread."""
 
     def __init__(self, amount: Callable[[], int], pause: float = 0.005) -> None:
         self._amount, self._pause = amount, pause
@@ -79,13 +79,13 @@ class Peak:
 
 
 def private_memory() -> int:
-    """Bytes of this process that it shares with no other."""
+    """Private memory of this process, in bytes."""
     found = re.search(r"RssAnon:\s+(\d+) kB", Path("/proc/self/status").read_text())
     return int(found[1]) * 1024 if found else 0
 
 
 def store_memory() -> int:
-    """Bytes in the object store."""
+    """Bytes used in the object store."""
     summary = memory_summary(ray.get_runtime_context().gcs_address, stats_only=True)
     found = re.search(r"Plasma memory usage (\d+) MiB", summary)
     return int(found[1]) * MIB if found else 0
@@ -106,7 +106,7 @@ class Rank:
         self.learner = Learner(model, ModelConfig(path=model), config, temperature=1.0)
 
     def send(self, version: int, by: str, broker: Any, announce: Any) -> tuple[float, int]:
-        """Seconds and peak bytes of one policy version's sending."""
+        """Seconds and peak bytes of sending one policy version."""
         self.learner.engine.module.model.norm.weight.data += 1e-3
         first = self.learner.rank == 0
         coordinator = SimpleNamespace(new_weights=announce.announce, invite=announce.invite)
@@ -132,10 +132,10 @@ class Rank:
         return time.perf_counter() - started, peak.bytes
 
     def plain_copy(self) -> float:
-        """Seconds of copying every parameter into fresh memory."""
+        """Seconds to copy every parameter into fresh memory."""
         parameters = [parameter.detach().view(-1) for parameter in self.learner.engine.module.parameters()]
         started = time.perf_counter()
-        # One allocation of its own: many small ones would get warm memory back for small models only.
+        # One large allocation. Many small ones would reuse warm memory, but only for small models.
         fresh = torch.empty(sum(len(parameter) for parameter in parameters))
         torch.cat(parameters, out=fresh)
         return time.perf_counter() - started
@@ -143,7 +143,7 @@ class Rank:
 
 @ray.remote(num_cpus=0)
 class Announcements:
-    """Stands where the coordinator stands in a run."""
+    """Takes the coordinator's place in a run."""
 
     def __init__(self, receiver: Any) -> None:
         self.receiver = receiver
@@ -156,7 +156,7 @@ class Announcements:
         return 1
 
     async def received(self) -> tuple[float, int, str]:
-        """What the receiver says of the broadcast."""
+        """The receiver's result of the broadcast."""
         return await self.receiving
 
     def announce(self, version: int, checksum: str) -> None:
@@ -170,7 +170,7 @@ class Announcements:
 
 @ray.remote(num_cpus=0)
 class Receiver:
-    """Another process with the model: plain transformers, or a vLLM engine."""
+    """A process with a copy of the model: plain transformers, or a vLLM engine."""
 
     def __init__(self, model: str, engine: bool) -> None:
         torch.set_num_threads(1)
@@ -194,11 +194,11 @@ class Receiver:
         return checksum.hexdigest()
 
     def ready(self) -> bool:
-        """Whether the model is there."""
+        """True, once the model is loaded."""
         return True
 
     def load(self, broker: Any, announce: Any) -> tuple[float, int]:
-        """Seconds and peak bytes of taking the newest version. Raises RuntimeError if it came over wrong."""
+        """Seconds and peak bytes to load the newest version. Raises RuntimeError if its checksum is wrong."""
         version, expected = ray.get(announce.get.remote())
         seconds, peak, found = self._timed(
             lambda: ray.get(ray.get(broker.references.remote())[1]),
@@ -209,7 +209,7 @@ class Receiver:
         return seconds, peak
 
     def receive(self, channel: BroadcastChannel, version: int) -> tuple[float, int, str]:
-        """Seconds, peak bytes and checksum of a version that comes by broadcast."""
+        """Seconds, peak bytes and checksum of a broadcast version."""
         return self._timed(lambda: receive(channel), version)
 
     def _timed(self, buckets: Callable[[], Iterable], version: int) -> tuple[float, int, str]:
@@ -238,7 +238,7 @@ def make_model(size: int, folder: str) -> int:
 
 
 def start_group(ranks: int, zero: int, folder: str) -> list[Any]:
-    """Learner ranks with the model in the folder."""
+    """Start learner ranks with the model in the folder."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -247,7 +247,7 @@ def start_group(ranks: int, zero: int, folder: str) -> list[Any]:
 
 
 def measure(size: int, engine: bool, by: str, ranks: int, zero: int, rounds: int) -> dict[str, Any]:
-    """One line of the table."""
+    """Measure one row of the table."""
     with tempfile.TemporaryDirectory() as folder:
         parameters = make_model(size, folder)
         group = start_group(ranks, zero, folder)
@@ -268,7 +268,7 @@ def measure(size: int, engine: bool, by: str, ranks: int, zero: int, rounds: int
             sends.append(max(seconds for seconds, _ in sent))
             loads.append(seconds)
             peaks.append((sum(peak for _, peak in sent), store.bytes, receiver_peak))
-            # Under ZeRO-3 no rank has a whole parameter to clone.
+            # Under ZeRO-3 no rank has a whole parameter to copy.
             copies.append(ray.get(group[0].plain_copy.remote()) if zero < 3 else float("nan"))
         for actor in [*group, broker, announce, receiver]:
             ray.kill(actor)

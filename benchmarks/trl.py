@@ -2,11 +2,11 @@
 
     python -m benchmarks.trl [--rounds 3] [--steps 12] [section.key=value …]
 
-Both train the lab's model on 32 tasks x 8 completions of at most 64 tokens a step, tasks drawn at random, without
-evaluations or checkpoints: TRL 1.16 with transformers' `generate` in one process with all cores, BOTS with
-configs/lab.yaml. Each round runs both, each in a process of its own, and the order changes from round to round. Prints
-the median seconds per step after the fourth, and the ratio of steps per second with its spread over the rounds. TRL is
-a requirement of this benchmark only (`make peers`).
+Both train the lab's model on 32 tasks x 8 completions of at most 64 tokens a step, selected at random, without
+evaluations or checkpoints: TRL 1.16 with transformers' `generate` in one process on all cores, BOTS with
+configs/lab.yaml. Each round runs each in a separate process, and the order alternates. Prints the median seconds per
+step after the fourth, and the ratio of steps per second with its spread over the rounds. Only this benchmark requires
+TRL (`make peers`).
 """
 
 from __future__ import annotations

@@ -3,11 +3,11 @@
     python -m benchmarks.trl_selection --seeds 3 --steps 60 --out runs/trl_selection.jsonl
 
 Trains `trl.GRPOTrainer` and `BOTSGRPOTrainer` one after the other for each seed, with the same data, settings and
-evaluations, and appends a line to `--out` for each run that is not there yet. Started again, it resumes from each
-run's newest checkpoint, also with more `--steps`. Then prints, for each seed, what BOTS spends until it reaches the
-best held-out score of TRL's own order, over what TRL spends: steps, generated tokens, and seconds of training
-(evaluation left out); and for each arm its best and last score, effective task ratio and generated tokens. Seconds are
-CPU time of the process, which a shared machine distorts less than the wall clock; set OMP_NUM_THREADS=1.
+evaluations, and appends a line to `--out` for each run not in it yet. When restarted, it resumes from each run's newest
+checkpoint, also with more `--steps`. Then it prints, for each seed, what BOTS spends until it reaches the best held-out
+score of TRL's own order, over what TRL spends: steps, generated tokens, and training seconds (without evaluation); and
+for each arm its best and last score, effective task ratio and generated tokens. Seconds are CPU time of the process,
+which other load on the machine distorts less than wall-clock time; set OMP_NUM_THREADS=1.
 """
 
 from __future__ import annotations
