@@ -62,3 +62,25 @@ def greatest_variance(
         theta = beta_draw(state, alpha[k], beta[k])
         size = push(scores, rows, size, -phi * theta * (1.0 - theta), k)
     return size
+
+
+@compiled
+def greatest_gain(
+    alpha: Float64,
+    beta: Float64,
+    blocked: npt.NDArray[np.uint8],
+    codes: npt.NDArray[np.int16],
+    domain: int,
+    seed: np.uint64,
+    scores: Float64,
+    rows: Rows,
+) -> int:
+    """Fill `rows` with those of greatest θ(1-θ)², θ ~ Beta(α, β)."""
+    state = stream(seed, 0)
+    size = 0
+    for k in range(len(alpha)):
+        if blocked[k] or (domain >= 0 and codes[k] != domain):
+            continue
+        theta = beta_draw(state, alpha[k], beta[k])
+        size = push(scores, rows, size, -theta * (1.0 - theta) * (1.0 - theta), k)
+    return size

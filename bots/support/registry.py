@@ -33,8 +33,11 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "variance": "bots.selection.variance:Variance",
         "adarft": "bots.selection.adarft:AdaRFT",
         "greso": "bots.selection.greso:GRESO",
+        "cures": "bots.selection.cures:CurES",
+        "dps": "bots.selection.dps:DPS",
         "insight": "bots.selection.insight:InSight",
         "mopps_retention": "bots.selection.mopps:MoPPS",
+        "vade": "bots.selection.vade:VADE",
     },
     "evidence": {
         "auto": "bots.evidence.auto:Auto",
@@ -57,6 +60,7 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "signal": "bots.allocation.signal:Signal",
         "until_signal": "bots.allocation.until_signal:UntilSignal",
         "speed": "bots.allocation.speed:Speed",
+        "cures": "bots.allocation.cures:CurESAllocation",
     },
     "loss": {
         "grpo": "bots.learning.losses:GRPO",

@@ -178,3 +178,21 @@ def test_a_snapshot_continues_with_the_same_sizes(tmp_path):
     bots.save(tmp_path / "bots.arrow")
     loaded = BOTS.load(tmp_path / "bots.arrow", bots.pool)
     assert [wave(loaded, draws) for _ in range(3)] == [wave(bots, draws) for _ in range(3)]
+
+
+def test_cures_by_hand():
+    """σ = √(p(1-p)): .5, .3 and .3, so that 66 rollouts are spread as 30, 18 and 18."""
+    beliefs = beliefs_of([50, 10, 90], [50, 90, 10])
+    assert sizes_of("cures", beliefs, 22, most=40) == [30, 18, 18]
+
+
+def test_speed_completes_only_groups_that_differ():
+    """n = 24: 8 to screen a task (a third), the other 16 if its rewards differ, as in the paper's runs."""
+    speed = make_allocation("speed", pool_of(3))
+    assert sizes_of("speed", beliefs_of([1, 1, 1], [1, 1, 1]), 24) == [8, 8, 8]
+    assert speed.more(np.zeros(8), 24) == 0
+    assert speed.more(np.ones(8), 24) == 0
+    assert speed.more(np.array([0.0] * 7 + [1.0]), 24) == 16
+    assert speed.more(np.array([0.5] * 7 + [0.25]), 24) == 16
+    assert speed.more(np.array([0.0] * 23 + [1.0]), 24) == 0
+    assert make_allocation("speed", pool_of(3), {"screening": 4}).more(np.array([0.0, 1, 0, 0]), 16) == 12

@@ -122,7 +122,7 @@ def test_so_is_the_number_of_further_completions(fault, words):
     [
         (
             {"allocation": "nothing"},
-            "unknown allocation 'nothing'; known are even, knapsack, signal, speed, until_signal",
+            "unknown allocation 'nothing'; known are cures, even, knapsack, signal, speed, until_signal",
         ),
         ({"allocation_options": {"most": 4}}, "allocation 'even': got an unexpected keyword argument 'most'"),
         ({"allocation": "signal", "allocation_options": {"least": 1}}, "least is 1; .* at least 2"),

@@ -23,10 +23,12 @@ def test_built_in(name, check):
     check(lambda pool: make_selector(name, pool))
 
 
-WHOLE_POOL = [(name, {"candidates": None}) for name in ("insight", "mopps_retention")]
+WHOLE_POOL = [(name, {"candidates": None}) for name in ("insight", "mopps_retention", "dps")]
 
 
-@pytest.mark.parametrize(("name", "options"), [*WHOLE_POOL, ("adarft", {"difficulty": "level"})])
+@pytest.mark.parametrize(
+    ("name", "options"), [*WHOLE_POOL, ("adarft", {"difficulty": "level"}), ("cures", {"replacement": True})]
+)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_built_in_with_options(name, options, check):
     check(lambda pool: make_selector(name, pool, options))

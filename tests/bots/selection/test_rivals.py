@@ -83,7 +83,7 @@ def test_greso_skips_by_the_groups_without_signal():
     counts = np.zeros(40)
     step = 3
     while bots.metrics().get("selector/epoch", 0) < 150:
-        counts[bots.select(5, step=step)] += 1
+        counts[bots.select(10, step=step)] += 1
         step += 1
     assert counts[mixed] == pytest.approx(150, abs=1)
     assert counts[wrong].mean() == pytest.approx(75, abs=9)  # 1500 coins: a standard deviation is 1.9 of 75
@@ -220,10 +220,102 @@ def test_insight_refuses(options, words):
         BOTS(plain_pool(3), selector="insight", selector_options=options)
 
 
+# --- DPS
+
+
+def test_dps_follows_the_hidden_markov_model():
+    """γ = ½, A₀ = 1. Two observations, one wave without, and the prediction for the wave after it."""
+    bots = BOTS(plain_pool(3), selector="dps")
+    dps = bots._selector
+    rows = np.array([0, 1, 2])
+    assert dps.partial(rows) == pytest.approx([1 / 3] * 3)
+    bots.observe([1], [group(3)], step=0)
+    # A has the row (4/3, 4/3, 4/3) for "partly solved" and ones elsewhere: each column is (.3, .4, .3).
+    assert dps.state[0] == pytest.approx([0.3, 0.4, 0.3])
+    bots.observe([1], [group(8)], step=1)
+    # ½A + ½ has the row 7/6; one transition from partly solved to solved is added. Column "solved": (1, 7/6, 1).
+    assert dps.state[0] == pytest.approx([6 / 19, 7 / 19, 6 / 19])
+    bots.select(3, step=3)
+    # Wave 2 without it: the row 13/12, and 3/2 for partly solved to solved. Columns (12, 13, 12)/37, (12, 13, 18)/43.
+    assert dps.partial(rows)[1] == pytest.approx(13 / 19 * (12 / 37 + 7 / 43))
+    assert dps.partial(rows)[[0, 2]] == pytest.approx([1 / 3] * 2)
+
+
+def test_dps_prefers_what_is_partly_solved_and_forgets_towards_the_prior():
+    bots = BOTS(plain_pool(30), selector="dps", selector_options={"candidates": None})
+    for step in range(3):
+        bots.observe(np.arange(30), [group(0)] * 10 + [group(4)] * 10 + [group(8)] * 10, step=step)
+    assert sorted(bots.select(10, step=3).tolist()) == list(range(10, 20))
+    bots.select(10, step=10_000)
+    assert bots._selector.partial(np.arange(30)) == pytest.approx([1 / 3] * 30)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"retention": 1.5}, r"retention is 1.5; it must be in \[0, 1\]"),
+        ({"prior": 0.0}, "prior is 0.0; it must be a finite number > 0"),
+        ({"candidates": -1}, "candidates is -1"),
+    ],
+)
+def test_dps_refuses(options, words):
+    with pytest.raises(ValueError, match=words):
+        BOTS(plain_pool(3), selector="dps", selector_options=options)
+
+
+# --- VADE
+
+
+@pytest.mark.parametrize("belief", ["beta", "state_space"])
+def test_vade_orders_by_the_information_gain(belief):
+    """θ(1-θ)²: .081, .128, .148, .125, .096 and .009."""
+    theta = np.array([0.1, 0.2, 1 / 3, 0.5, 0.6, 0.9])
+    if belief == "beta":
+        bots = BOTS(plain_pool(6), selector="vade", prior=(1e7 * theta, 1e7 * (1 - theta)))
+        assert bots.select(6).tolist() == [2, 1, 3, 4, 0, 5]
+        assert (bots.settings["lam"], bots.settings["rho"], bots.settings["evidence"]) == (0.1, 0, "none")
+    else:
+        bots = BOTS(plain_pool(60), selector="vade", belief="state_space", seed=1)
+        for step in range(12):
+            bots.observe(np.arange(60), [group(8, 24)] * 30 + [group(24, 24)] * 30, step=step)
+        assert (bots.select(20, step=12) < 30).mean() > 0.9
+
+
+# --- CurES
+
+
+def test_cures_draws_in_proportion_to_the_softmax_of_the_deviations():
+    """√(.5·.5)/.1 = 5 and √(.1·.9)/.1 = 3: the first is drawn e²/(1 + e²) = .881 of the time."""
+    prior = np.array([5e6, 1e6]), np.array([5e6, 9e6])
+    bots = BOTS(plain_pool(2), selector="cures", selector_options={"replacement": True}, prior=prior)
+    drawn = [bots.select(1, step=step)[0] for step in range(3000)]
+    assert np.mean(np.array(drawn) == 0) == pytest.approx(0.881, abs=0.024)  # four standard deviations
+
+
+def test_cures_draws_every_task_before_one_twice():
+    bots = BOTS(plain_pool(10), selector="cures")
+    for _ in range(3):
+        rows = np.concatenate([bots.select(3) for _ in range(3)])
+        assert len(set(rows.tolist())) == 9
+    assert bots.metrics()["selector/rounds"] == 2
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"temperature": 0}, "temperature is 0; it must be a finite number > 0"),
+        ({"replacement": "no"}, "replacement is 'no'; it must be true or false"),
+    ],
+)
+def test_cures_refuses(options, words):
+    with pytest.raises(ValueError, match=words):
+        BOTS(plain_pool(3), selector="cures", selector_options=options)
+
+
 # --- all of them
 
 
-RIVALS = ("adarft", "greso", "mopps_retention", "insight")
+RIVALS = ("adarft", "greso", "mopps_retention", "insight", "dps", "vade", "cures")
 
 
 @pytest.mark.parametrize("selector", RIVALS)

@@ -1,0 +1,45 @@
+"""VADE: Thompson sampling for the greatest information gain."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from bots.belief.base import Belief, BeliefModel
+from bots.selection.base import SelectionRequest, Selector
+from bots.selection.ranking import best, free_rows
+from bots.support.arrays import Rows
+
+
+class VADE(Selector):
+    """Takes the tasks of greatest θ(1-θ)², with θ ~ Beta(α, β) drawn.
+
+    Source: VADE (Hu et al. 2025, arXiv 2511.18902): a Beta belief for each task from its own rollouts, Thompson
+    sampling of the information gain θ(1-θ)², greatest at θ = ⅓, and a decay of the beliefs at two scales. This was
+    written from the abstract and from summaries by others, without the full text: the form of the gain is from these,
+    and the decay is not VADE's own. Here the beliefs decay by λ = 0.1 at every step, inside and outside the batch,
+    as in BOTS.
+
+    p* is not used.
+    """
+
+    def select(self, beliefs: Belief, request: SelectionRequest, rng: np.random.Generator) -> Rows:
+        """See Selector."""
+        if isinstance(beliefs, BeliefModel):
+            rows = free_rows(beliefs, request)
+            theta = beliefs.sample(rng)[rows]
+            return best(rows, theta * (1 - theta) ** 2, request.batch, rng)
+        from bots.selection.nearest import in_order
+        from bots.selection.scans import greatest_gain
+
+        scores, chosen = np.empty(request.batch), np.empty(request.batch, np.int64)
+        greatest_gain(
+            beliefs.alpha,
+            beliefs.beta,
+            beliefs.blocked,
+            self.codes(request.domain),
+            request.domain,
+            rng.integers(2**64, dtype=np.uint64),
+            scores,
+            chosen,
+        )
+        return in_order(scores, chosen)
