@@ -51,25 +51,34 @@ class DPS(Selector):
         self.retention, self.prior = float(retention), positive("prior", prior)
         self.candidates = checked_candidates(candidates)
         self._place: npt.NDArray[np.int32] = np.full(len(pool), -1, np.int32)
-        """int32 (K,): each task's place in the arrays below; -1: never observed."""
-        self._set_records(np.empty(0, np.int64))
+        """int32 (K,): each task's place in `records`; -1: never observed."""
+        self._size = 0
+        self._reserve(256)
 
-    def _set_records(self, rows: Rows) -> None:
-        """Records of tasks that were never observed."""
-        tasks = len(rows)
-        self.rows = rows
-        self.counts: Float64 = np.full((tasks, STATES, STATES), self.prior)
-        """A, float64 (M, 3, 3): next state by state now."""
-        self.before: Float64 = np.full((tasks, STATES), 1 / STATES)
-        """µ, float64 (M, 3)."""
-        self.state: Float64 = np.full((tasks, STATES), 1 / STATES)
-        """π, float64 (M, 3), predicted for wave `due`."""
-        self.due: npt.NDArray[np.int64] = np.zeros(tasks, np.int64)
-        self._place[rows] = np.arange(tasks)
+    def _reserve(self, tasks: int) -> None:
+        """Arrays with room for `tasks` records, those of tasks that were never observed."""
+        self._rows: Rows = np.zeros(tasks, np.int64)
+        self._counts: Float64 = np.full((tasks, STATES, STATES), self.prior)
+        self._before: Float64 = np.full((tasks, STATES), 1 / STATES)
+        self._state: Float64 = np.full((tasks, STATES), 1 / STATES)
+        self._due: npt.NDArray[np.int64] = np.zeros(tasks, np.int64)
+
+    @property
+    def records(self) -> dict[str, npt.NDArray[Any]]:
+        """Views of the records of the M observed tasks, in the order of their first observation.
+
+        rows: int64 (M,). counts: A, float64 (M, 3, 3), next state by state now. before: µ, state: π, float64 (M, 3).
+        due: int64 (M,), the wave that π is a prediction for.
+        """
+        names = ("rows", "counts", "before", "state", "due")
+        return {name: getattr(self, f"_{name}")[: self._size] for name in names}
 
     def select(self, beliefs: Belief, request: SelectionRequest, rng: np.random.Generator) -> Rows:
         """See Selector."""
-        self._advance(request.wave)
+        from bots.selection.markov import advance  # numba takes a while to import
+
+        parts = (self.records[name] for name in ("counts", "before", "state", "due"))
+        advance(*parts, request.wave, SETTLED, self.retention, self.prior)
         rows = free_rows(beliefs, request, rng, self.candidates)
         return best(rows, self.partial(rows), request.batch, rng)
 
@@ -78,28 +87,15 @@ class DPS(Selector):
         place = self._place[rows]
         known = place >= 0
         chance = np.full(len(rows), 1 / STATES)
-        chance[known] = self.state[place[known], PARTIAL]
+        chance[known] = self._state[place[known], PARTIAL]
         return chance
 
-    def _advance(self, wave: int) -> None:
-        """Predict the states at `wave` of the tasks that were not observed at the waves before it."""
-        for _ in range(SETTLED):
-            behind = np.flatnonzero(self.due < wave)
-            if len(behind) == 0:
-                return
-            self._forget(behind)
-            now = self.state[behind]
-            self.before[behind] = now
-            self.state[behind] = np.einsum("kij,kj->ki", self._transitions(behind), now)
-            self.due[behind] += 1
-        self.due = np.maximum(self.due, wave)
-
     def _forget(self, places: npt.NDArray[np.integer[Any]]) -> None:
-        self.counts[places] = self.retention * self.counts[places] + (1 - self.retention) * self.prior
+        self._counts[places] = self.retention * self._counts[places] + (1 - self.retention) * self.prior
 
     def _transitions(self, places: npt.NDArray[np.integer[Any]]) -> Float64:
         """P, float64 (R, 3, 3): expected transition matrices."""
-        counts = self.counts[places]
+        counts = self._counts[places]
         mean: Float64 = counts / counts.sum(axis=1, keepdims=True)
         return mean
 
@@ -112,21 +108,28 @@ class DPS(Selector):
         seen = np.where(flat, np.where(observation.pass_rates > 0.5, SOLVED, UNSOLVED), PARTIAL)
         here = np.arange(len(rows))
         shift = np.zeros((len(rows), STATES, STATES))
-        shift[here, seen] = self.before[place] * self._transitions(place)[here, seen]
+        shift[here, seen] = self._before[place] * self._transitions(place)[here, seen]
         self._forget(place)
-        self.counts[place] += shift / shift.sum(axis=(1, 2), keepdims=True)
-        self.before[place] = np.eye(STATES)[seen]
-        self.state[place] = self._transitions(place)[here, :, seen]
-        self.due[place] = np.maximum(self.due[place], observation.wave + 1)
+        self._counts[place] += shift / shift.sum(axis=(1, 2), keepdims=True)
+        self._before[place] = np.eye(STATES)[seen]
+        self._state[place] = self._transitions(place)[here, :, seen]
+        self._due[place] = np.maximum(self._due[place], observation.wave + 1)
 
     def _admit(self, rows: Rows) -> None:
         """Start records for tasks that have none."""
-        if len(rows) == 0:
-            return
-        old = self.state_dict()
-        self._set_records(np.concatenate([self.rows, rows]))
-        for name in ("counts", "before", "state", "due"):
-            getattr(self, name)[: len(old["rows"])] = old[name]
+        size = self._size + len(rows)
+        if size > len(self._rows):
+            self._restore(self.records, room=2 * size)
+        self._rows[self._size : size] = rows
+        self._place[rows] = np.arange(self._size, size)
+        self._size = size
+
+    def _restore(self, records: dict[str, Any], room: int) -> None:
+        """Copy records into new arrays with room for `room`."""
+        self._reserve(room)
+        self._size = len(records["rows"])
+        for name, column in self.records.items():
+            column[:] = records[name]
 
     def grow(self, pool: TaskPool) -> None:
         """New tasks have no record."""
@@ -135,19 +138,18 @@ class DPS(Selector):
 
     def state_dict(self) -> dict[str, Any]:
         """The records of the tasks that were observed."""
-        return {name: getattr(self, name).copy() for name in ("rows", "counts", "before", "state", "due")}
+        return {name: column.copy() for name, column in self.records.items()}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """See Selector."""
+        self._restore(state, room=max(256, 2 * len(state["rows"])))
         self._place[:] = -1
-        self._set_records(np.array(state["rows"], np.int64))
-        for name in ("counts", "before", "state", "due"):
-            getattr(self, name)[:] = state[name]
+        self._place[self._rows[: self._size]] = np.arange(self._size)
 
     def metrics(self) -> dict[str, float]:
         """How many tasks were observed, and the mean predicted share of each state among them."""
-        values = {"observed": float(len(self.rows))}
-        if len(self.rows):
+        values = {"observed": float(self._size)}
+        if self._size:
             names = ("unsolved", "partial", "solved")
-            values |= dict(zip(names, self.state.mean(axis=0).tolist(), strict=True))
+            values |= dict(zip(names, self.records["state"].mean(axis=0).tolist(), strict=True))
         return values

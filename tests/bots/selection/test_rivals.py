@@ -231,10 +231,10 @@ def test_dps_follows_the_hidden_markov_model():
     assert dps.partial(rows) == pytest.approx([1 / 3] * 3)
     bots.observe([1], [group(3)], step=0)
     # A has the row (4/3, 4/3, 4/3) for "partly solved" and ones elsewhere: each column is (.3, .4, .3).
-    assert dps.state[0] == pytest.approx([0.3, 0.4, 0.3])
+    assert dps.records["state"][0] == pytest.approx([0.3, 0.4, 0.3])
     bots.observe([1], [group(8)], step=1)
     # ½A + ½ has the row 7/6; one transition from partly solved to solved is added. Column "solved": (1, 7/6, 1).
-    assert dps.state[0] == pytest.approx([6 / 19, 7 / 19, 6 / 19])
+    assert dps.records["state"][0] == pytest.approx([6 / 19, 7 / 19, 6 / 19])
     bots.select(3, step=3)
     # Wave 2 without it: the row 13/12, and 3/2 for partly solved to solved. Columns (12, 13, 12)/37, (12, 13, 18)/43.
     assert dps.partial(rows)[1] == pytest.approx(13 / 19 * (12 / 37 + 7 / 43))
