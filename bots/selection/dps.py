@@ -77,8 +77,9 @@ class DPS(Selector):
         """See Selector."""
         from bots.selection.markov import advance  # numba takes a while to import
 
-        parts = (self.records[name] for name in ("counts", "before", "state", "due"))
-        advance(*parts, request.wave, SETTLED, self.retention, self.prior)
+        own = self.records
+        model = own["counts"], own["before"], own["state"], own["due"]
+        advance(*model, request.wave, SETTLED, self.retention, self.prior)
         rows = free_rows(beliefs, request, rng, self.candidates)
         return best(rows, self.partial(rows), request.batch, rng)
 

@@ -22,7 +22,7 @@ def comparison_metrics(trace: Trace, random: Curve) -> dict[str, float]:
     return {
         "etr": float(trace.etr.mean()),
         "signal": float(trace.signal.mean()),
-        "completions": float(trace.rollouts.sum(axis=1).mean()),
+        "completions": float(trace.completions.mean()),
         "score": float(trace.curve.scores[-1]),
         "best_score": float(trace.curve.scores.max()),
         "mean_score": float(trace.curve.scores.mean()),

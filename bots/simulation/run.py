@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from bots.core import BOTS
 from bots.metrics import Calibration, Curve, calibration
+from bots.selection import DynamicFilter
 from bots.simulation.learner import Law, SimulatedLearner
 from bots.simulation.world import World, WorldSpec
 from bots.support.arrays import Float64, Rows, as_batch
@@ -35,6 +36,8 @@ class Simulation:
     """Steps between evaluations."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments of `BOTS` other than pool, rollouts and seed."""
+    dynamic: Mapping[str, Any] | None = None
+    """Keyword arguments of `DynamicFilter` other than batch: groups without signal are replaced. None: no filter."""
 
     def __post_init__(self) -> None:
         if self.steps < 1 or self.evaluate_every < 1 or self.delay < 0:
@@ -45,17 +48,25 @@ class Simulation:
             raise ValueError(
                 f"batch is {self.batch}; it must be from 1 to the pool's {self.world.tasks} tasks"
             )
+        if self.dynamic is not None:
+            collected = DynamicFilter(self.batch, **self.dynamic)
+            if collected.wanted() * collected.rounds > self.world.tasks:
+                raise ValueError(
+                    f"{collected.rounds} requests of {collected.wanted()} tasks are more than the pool's "
+                    f"{self.world.tasks}; lower batch, or oversample or rounds of dynamic"
+                )
 
 
 @dataclass(frozen=True)
 class Trace:
     """What happened. S steps; arrays are float64.
 
-    curve: held-out score at the evaluated steps, the first at 0. etr: (S,) effective task ratio.
-    signal: (S,) mean of 4·p(1−p) over the batch, with the true p: 1 is a perfect batch.
-    predicted, observed: (S, B) the beliefs' means when the batch was selected, and the pass rates found.
-    rollouts: int64 (S, B), sizes of the groups. lam, rho, p_star: (S,) as used. belief_sd: (S,) mean standard
-    deviation of the selected tasks' beliefs.
+    curve: held-out score at the evaluated steps, the first at 0. etr: (S,) effective task ratio of all groups, with
+    those that dynamic sampling left out. signal: (S,) mean of 4·p(1−p) over their tasks, with the true p: 1 is a
+    perfect batch. completions: (S,) in all groups.
+    predicted, observed: (S, B) of the first B groups, the beliefs' means when they were selected, and the pass rates
+    found. rollouts: int64 (S, B), their sizes. lam, rho, p_star: (S,) as used. belief_sd: (S,) mean standard deviation
+    of the selected tasks' beliefs.
     """
 
     curve: Curve
@@ -68,6 +79,7 @@ class Trace:
     rho: Float64
     p_star: Float64
     rollouts: npt.NDArray[np.int64]
+    completions: Float64
 
     def calibration(self, start: int = 0) -> Calibration:
         """Of the one-step-ahead predictions from step `start` on."""
@@ -90,30 +102,76 @@ def simulate(simulation: Simulation, seed: int) -> Trace:
     bots = BOTS(world.pool, rollouts=simulation.rollouts, seed=seed, **simulation.options)
     size = (simulation.steps, simulation.batch)
     predicted, observed, sizes = np.empty(size), np.empty(size), np.empty(size, np.int64)
-    etr, signal, sd, lam, rho, p_star = np.empty((6, simulation.steps))
+    etr, signal, sd, lam, rho, p_star, completions = np.empty((7, simulation.steps))
     at, scores = [0], [learner.score()]
-    waiting: deque[tuple[int, Rows, Float64 | list[Float64]]] = deque()
+    waiting: deque[tuple[int, list[Round]]] = deque()
     for step in range(simulation.steps):
-        rows = bots.select(simulation.batch)
-        predicted[step] = bots.predict_mean(rows)
-        sd[step] = bots.predict_deviation(rows).mean()
-        p = learner.pass_rates(rows)
+        rounds = _roll_out(simulation, learner, bots, step)
+        groups = [group for part in rounds for group in part.rewards]
+        first = slice(simulation.batch)
+        predicted[step] = np.concatenate([part.predicted for part in rounds])[first]
+        sd[step] = np.concatenate([part.deviation for part in rounds]).mean()
+        p = np.concatenate([part.p for part in rounds])
         signal[step] = 4 * np.mean(p * (1 - p))
-        rewards = _sample(learner, bots, rows)
-        sizes[step] = [len(group) for group in rewards]
-        observed[step] = [group.mean() for group in rewards]
-        etr[step] = np.mean([group.min() < group.max() for group in rewards])
-        learner.learn(rows, rewards)
-        waiting.append((step, rows, rewards))
+        sizes[step] = [len(group) for group in groups[first]]
+        completions[step] = sum(len(group) for group in groups)
+        observed[step] = [group.mean() for group in groups[first]]
+        etr[step] = np.mean([group.min() < group.max() for group in groups])
+        _learn(learner, rounds)
+        if simulation.delay:
+            waiting.append((step, rounds))
         if len(waiting) > simulation.delay:
-            past, rows, rewards = waiting.popleft()
-            bots.observe(rows, rewards, step=past)
+            past, late = waiting.popleft()
+            for part in late:
+                bots.observe(part.rows, part.rewards, step=past)
         lam[step], rho[step], p_star[step] = bots.lam, bots.rho, bots.p_star
         if (step + 1) % simulation.evaluate_every == 0:
             at.append(step + 1)
             scores.append(learner.score())
     curve = Curve(np.array(at, np.float64), np.array(scores))
-    return Trace(curve, etr, signal, predicted, observed, sd, lam, rho, p_star, sizes)
+    return Trace(curve, etr, signal, predicted, observed, sd, lam, rho, p_star, sizes, completions)
+
+
+@dataclass(frozen=True)
+class Round:
+    """One request of a step: rows (R,), their groups' rewards, and which are trained on, bool (R,).
+
+    p: (R,), true pass rates. predicted, deviation: (R,), of the beliefs.
+    """
+
+    rows: Rows
+    rewards: Float64 | list[Float64]
+    kept: npt.NDArray[np.bool_]
+    p: Float64
+    predicted: Float64
+    deviation: Float64
+
+
+def _roll_out(simulation: Simulation, learner: SimulatedLearner, bots: BOTS, step: int) -> list[Round]:
+    """The groups of one step; each request's are observed before the next is made, unless evidence comes late."""
+    rounds: list[Round] = []
+    batch = None if simulation.dynamic is None else DynamicFilter(simulation.batch, **simulation.dynamic)
+    wanted = simulation.batch if batch is None else batch.wanted()
+    while wanted:
+        rows = bots.select(wanted, step, exclude=() if batch is None else batch.seen)
+        beliefs = learner.pass_rates(rows), bots.predict_mean(rows), bots.predict_deviation(rows)
+        rewards = _sample(learner, bots, rows)
+        kept = np.ones(len(rows), np.bool_) if batch is None else batch.add(rows, list(rewards))
+        rounds.append(Round(rows, rewards, kept, *beliefs))
+        if not simulation.delay:
+            bots.observe(rows, rewards, step=step)
+        wanted = 0 if batch is None else batch.wanted()
+    return rounds
+
+
+def _learn(learner: SimulatedLearner, rounds: list[Round]) -> None:
+    """Train on the groups that were kept; if none was, on the first request's, which teach nothing."""
+    if (len(rounds) == 1 and rounds[0].kept.all()) or not any(part.kept.any() for part in rounds):
+        learner.learn(rounds[0].rows, rounds[0].rewards)
+        return
+    rows = np.concatenate([part.rows[part.kept] for part in rounds])
+    kept = [group for part in rounds for group, keep in zip(part.rewards, part.kept, strict=True) if keep]
+    learner.learn(rows, as_batch(kept))
 
 
 def _sample(learner: SimulatedLearner, bots: BOTS, rows: Rows) -> Float64 | list[Float64]:

@@ -115,6 +115,7 @@ class SimulationConfig(Section):
             self.rollout.delay,
             self.run.evaluate_every,
             options,
+            None if selection.dynamic is None else selection.dynamic.model_dump(),
         )
 
     @property

@@ -21,6 +21,7 @@ from bots.support.files import replace_text, replacing
 COLUMNS = {
     "etr": "ETR",
     "signal": "signal",
+    "completions": "completions",
     "best_score": "best score",
     "ttb50": "TTB 50%",
     "ttb100": "TTB 100%",

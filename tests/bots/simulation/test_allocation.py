@@ -42,3 +42,18 @@ def test_even_gives_n_to_all():
 def test_delayed_observations_may_be_ragged():
     simulation = Simulation(**SMALL, delay=2, options={"allocation": "knapsack", "prior": "anchors"})
     assert simulate(simulation, seed=1).rollouts.shape == (30, 16)
+
+
+@pytest.mark.parametrize("delay", [0, 2])
+def test_dynamic_sampling_replaces_groups_without_signal(delay):
+    """Every trained group differs; the groups left out were drawn too, and count as evidence."""
+    plain = simulate(Simulation(**SMALL, delay=delay, options={"selector": "random"}), seed=0)
+    filtered = Simulation(**SMALL, delay=delay, options={"selector": "random"}, dynamic={"oversample": 1.5})
+    trace = simulate(filtered, seed=0)
+    assert (plain.completions == 16 * 8).all()
+    assert (trace.completions >= 24 * 8).all()
+    assert trace.completions.max() <= 4 * 24 * 8
+    assert abs(trace.etr.mean() - plain.etr.mean()) < 0.1  # of all groups that were drawn
+    assert trace.curve.scores[-1] > plain.curve.scores[-1] + 0.02
+    with pytest.raises(ValueError, match="9 requests of 24 tasks are more than the pool's 200"):
+        Simulation(**SMALL, dynamic={"rounds": 9})
