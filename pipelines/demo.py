@@ -16,20 +16,24 @@ from bots.support.files import replace_text
 from pipelines.report.comparison import RunCurves, compare, table
 from pipelines.report.comparison_plot import draw
 from pipelines.shared.command import run_job
+from pipelines.shared.ray_session import ray_session
 from pipelines.shared.shipped import shipped
 from pipelines.train import train
 
 LAB = Path("configs") / "lab.yaml"
 RUN, BASELINE = "bots", "random"
+STEPS = "run.steps=60"
+"""Enough to see the two apart, in minutes; `configs/lab.yaml` and the study train for 150 steps."""
 
 
 def demo(overrides: list[str], console: Console) -> None:
-    """Train twice, compare, and print where the results are.
+    """Train twice, compare, and print where the results are; the first run's curves can be seen during the second.
 
     Replaces an earlier demo in the folder.
     """
     started = time.time()
     lab = _lab()
+    overrides = [STEPS, *overrides]
     config = parse_config(TrainConfig, read_tree(lab, overrides), str(lab))
     if config.evaluation.pool is None:
         raise ConfigError("evaluation.pool is not set, so there would be no scores to compare; set it")
@@ -40,15 +44,19 @@ def demo(overrides: list[str], console: Console) -> None:
         highlight=False,
         soft_wrap=True,
     )
-    curves = []
-    for selector in (RUN, BASELINE):
-        one = _arm(lab, overrides, folder, selector)
-        train(one, overwrite=(folder / selector).exists(), console=console)
-        curves.append(RunCurves.read(selector, folder / selector))
-    costs = compare(*curves)
+    curves: list[RunCurves] = []
     picture = folder / "curves.png"
     title = f"The lab's model, {RUN} and {BASELINE} task selection, seed {config.run.seed}"
-    draw(curves, picture, title)
+    # One Ray for both: its start takes seconds.
+    with ray_session():
+        for selector in (RUN, BASELINE):
+            one = _arm(lab, overrides, folder, selector)
+            train(one, overwrite=(folder / selector).exists(), console=console)
+            curves.append(RunCurves.read(selector, folder / selector))
+            draw(curves, picture, title)
+            if selector == RUN:
+                console.print(f"Its curves: {picture}; {BASELINE} is next", highlight=False, soft_wrap=True)
+    costs = compare(*curves)
     replace_text(folder / "summary.json", json.dumps(costs, indent=2) + "\n")
     console.print(table(costs, RUN, BASELINE))
     console.print("One seed is one draw; a claim needs several.", highlight=False)
