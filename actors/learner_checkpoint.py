@@ -78,21 +78,21 @@ def _universal(folder: Path) -> Iterator[Path]:
         conversion = ThreadPoolExecutor(1).submit(_convert, folder / _TAG, made / _TAG)
     # Takes minutes for a large model. The waiting ranks get regular signs of progress, since a collective that one of
     # them enters late would fail.
-    answers: list[Any] = [None] * dist.get_world_size()
+    replies: list[Any] = [None] * dist.get_world_size()
     while True:
         done = conversion is None or bool(wait([conversion], CONVERSION_POLL_S).done)
         error = conversion.exception() if conversion is not None and done else None
         failure = f"{type(error).__name__}: {error}" if error else None
-        dist.all_gather_object(answers, (str(made), failure, done))
-        if all(done for *_, done in answers):
+        dist.all_gather_object(replies, (str(made), failure, done))
+        if all(done for *_, done in replies):
             break
     try:
-        failed = [failure for _, failure, _ in answers if failure]
+        failed = [failure for _, failure, _ in replies if failure]
         if failed:
             raise RuntimeError(
                 f"checkpoint {folder} cannot be re-sharded for {len(nodes)} ranks: {failed[0]}"
             )
-        yield Path(answers[nodes.index(nodes[dist.get_rank()])][0])
+        yield Path(replies[nodes.index(nodes[dist.get_rank()])][0])
         dist.barrier()
     finally:
         if made:

@@ -34,7 +34,7 @@ class JudgeConfig(Section):
     body: dict[str, Any] = Field(default_factory=dict)
     """More keys of the request, for example {max_tokens: 4096}."""
     probe: bool = True
-    """Ask two questions of known answer before the run, and refuse a judge that gets one wrong."""
+    """Ask two questions with known answers before the run, and refuse a judge that gets one wrong."""
 
     def options(self) -> JudgeOptions:
         """What the grading processes are given."""
@@ -68,7 +68,7 @@ class JudgeConfig(Section):
 
 
 class GradingConfig(Section):
-    """The processes that score answers."""
+    """The processes that grade completions."""
 
     actors: Count = 1
     """Grader actors."""

@@ -45,7 +45,7 @@ __all__ = [
 
 
 class RolloutConfig(Section):
-    """The vLLM engines that answer the tasks."""
+    """The vLLM engines that generate completions."""
 
     engines: Count = 1
     """Number of engines wanted, one actor each."""
@@ -54,17 +54,17 @@ class RolloutConfig(Section):
     max_staleness: Annotated[int, Field(ge=0, le=64)] = 0
     """k: generation runs ahead of training by at most k policy versions; 0 is strictly on-policy."""
     samples: Annotated[int, Field(ge=2)] = 16
-    """n: answers drawn for each selected task; a group's advantages need at least two."""
+    """n: completions per selected task; a group's advantages need at least two."""
     temperature: Positive = 1.0
     """Sampling temperature of the training rollouts."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus sampling; 1 keeps the policy's own distribution, which the loss assumes."""
     max_tokens: Count = 1024
-    """Longest answer, in tokens."""
+    """Longest completion, in tokens."""
     max_model_len: Count = 2048
-    """Longest prompt and answer together, in tokens."""
+    """Longest prompt with its completion, in tokens."""
     max_num_seqs: Count = 256
-    """Answers that one engine generates at the same time."""
+    """Completions that one engine generates at a time."""
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = "auto"
     """Precision of the engine."""
     cpus: Amount = 1.0
@@ -82,7 +82,7 @@ class RolloutConfig(Section):
     enforce_eager: bool = True
     """No compilation or CUDA graphs. False gains speed on a GPU after a longer start."""
     seeded: bool = True
-    """Seed every request from (run seed, step, task): answers do not depend on batching or placement."""
+    """Seed every request from (run seed, step, task): completions do not depend on batching or placement."""
     timeout_s: Positive = 600.0
     """An engine that stands still for so long is restarted; a run without any engine for so long ends."""
     start_timeout_s: Positive | None = None
@@ -129,15 +129,15 @@ class EvaluationConfig(Section):
     every: Count = 10
     """Steps between two evaluations; the first is before step 1, the last after the last step."""
     samples: Count = 1
-    """Answers drawn for each evaluation task."""
+    """Completions per evaluation task."""
     temperature: Amount = 1.0
     """0 decodes greedily; `samples` must then be 1."""
 
     @model_validator(mode="after")
-    def _greedy_answers_once(self) -> EvaluationConfig:
+    def _greedy_samples_once(self) -> EvaluationConfig:
         if self.temperature == 0 and self.samples > 1:
             raise ValueError(
-                f"evaluation.temperature is 0, where every answer to a task is the same, but evaluation.samples is "
+                f"evaluation.temperature is 0, where all completions of a task are the same, but evaluation.samples is "
                 f"{self.samples}; set samples to 1, or a temperature above 0"
             )
         return self
@@ -155,7 +155,7 @@ class RunConfig(Section):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
     """Seeds selection, sampling and initialisation."""
     keep_rollouts: bool = True
-    """Write every answer with its reward, policy version and checksum to `rollouts/STEP.parquet`."""
+    """Write every completion with its reward, policy version and checksum to `rollouts/STEP.parquet`."""
     checkpoint_every: Annotated[int, Field(ge=0)] = 50
     """Steps between checkpoints; 0 keeps none, and the run cannot be resumed."""
     trackers: tuple[Literal["wandb", "mlflow"], ...] = ()

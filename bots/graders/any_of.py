@@ -12,7 +12,7 @@ PREFIX = "any_of:"
 
 @dataclass(frozen=True)
 class AnyOf:
-    """Applies a one-answer grader to a task that accepts several answers.
+    """Applies a grader of one answer to a task that accepts several answers.
 
     If the grader fails on one of the answers, the sample is ungraded: that answer might have been the right one.
     """

@@ -53,7 +53,7 @@ def open_schedstat(pid: int | str) -> int:
 
 Item = tuple[str, str, str, str]
 """(grader's name, prompt, answer, completion)"""
-Answer = tuple[int, float | None, str, float]
+Verdict = tuple[int, float | None, str, float]
 """(number, reward or None, reason, seconds).
 
 A message to the pool is a list of these and whether the worker exits.
@@ -127,22 +127,22 @@ def _work(channel: Connection, progress: mmap.mmap, setup: Setup) -> None:
         except EOFError:
             code.close()
             os._exit(0)
-        answers: list[Answer] = []
+        verdicts: list[Verdict] = []
         flushed = time.monotonic()
         for number, item in batch:
             now = time.monotonic()
-            if answers and now - flushed > _FLUSH_SECONDS:
-                channel.send((answers, False))
-                answers, flushed = [], now
+            if verdicts and now - flushed > _FLUSH_SECONDS:
+                channel.send((verdicts, False))
+                verdicts, flushed = [], now
             PROGRESS.pack_into(progress, 0, now, number, waited(schedstat))
             base.on_answer_read = functools.partial(READ.pack_into, progress, PROGRESS.size, number)
             reward, reason, healthy = _grade(item)
-            answers.append((number, reward, reason, time.monotonic() - now))
+            verdicts.append((number, reward, reason, time.monotonic() - now))
             if not healthy:
-                channel.send((answers, True))
+                channel.send((verdicts, True))
                 code.close()
                 os._exit(0)  # frees its memory; another worker takes over
-        channel.send((answers, False))
+        channel.send((verdicts, False))
 
 
 def _grade(item: Item) -> tuple[float | None, str, bool]:

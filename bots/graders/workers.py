@@ -25,7 +25,7 @@ from bots.graders import composite, judge, waiting
 from bots.graders.code import CodeOptions
 from bots.graders.judge import JudgeOptions
 from bots.graders.waiting import Result
-from bots.graders.worker import PROGRESS, READ, Answer, Item, Setup, open_schedstat, waited
+from bots.graders.worker import PROGRESS, READ, Item, Setup, Verdict, open_schedstat, waited
 
 _BATCH_SECONDS = 0.02  # amount of work in one message to a worker
 _FIRST_GUESS = 0.001  # expected seconds per grade, for a grader not seen yet
@@ -245,14 +245,14 @@ class Workers:
     ) -> None:
         worker = self._workers[slot]
         try:
-            answers, leaves = cast(tuple[list[Answer], bool], worker.channel.recv())
+            verdicts, leaves = cast(tuple[list[Verdict], bool], worker.channel.recv())
         except (EOFError, OSError):
             if worker.open:
                 self._stats.deaths += 1
                 reason = "the grading process died (killed, or crashed in the grader)"
                 self._blame(slot, worker.in_hand(), reason, base, results, batches)
             return
-        for number, reward, reason, seconds in answers:
+        for number, reward, reason, seconds in verdicts:
             name = worker.open.pop(number)[0]
             usual = self._seconds.get(name, seconds)
             self._seconds[name] = usual + 0.1 * (seconds - usual)

@@ -39,7 +39,7 @@ model ever passes, or always."""
 class FittedTasks:
     """The pool. cell: int64 (K,). domain_of_cell: int64 (C,). weak, strong: float64 (K,), NaN: not measured.
 
-    domains: names. anchor_samples: answers behind each anchor pass rate.
+    domains: names. anchor_samples: completions behind each anchor pass rate.
     """
 
     domains: Sequence[str]

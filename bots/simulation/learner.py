@@ -77,7 +77,7 @@ class Law:
 
 
 class SimulatedLearner:
-    """The policy: answers tasks and learns from batches. seed: of its residuals and completions."""
+    """The policy: generates completions and learns from batches. seed: of its residuals and completions."""
 
     def __init__(self, world: World, law: Law, seed: int) -> None:
         self.law, self.train, self.held_out = law, world.train, world.held_out
@@ -110,7 +110,7 @@ class SimulatedLearner:
         ability = self.base + self.ability[items.domain[rows], nearest]
         return sigmoid(items.discrimination[rows] * (ability - difficulty) + extra)
 
-    def answer(self, rows: Rows, rollouts: int | Rows) -> Float64 | list[Float64]:
+    def generate(self, rows: Rows, rollouts: int | Rows) -> Float64 | list[Float64]:
         """Rewards of new completions of the tasks: (B, n), or a list of arrays where `rollouts` (B,) differ."""
         counts = np.broadcast_to(np.asarray(rollouts, np.int64), rows.shape)
         p = np.repeat(self.pass_rates(rows), counts)

@@ -176,7 +176,7 @@ def _learn(learner: SimulatedLearner, rounds: list[Round]) -> None:
 
 def _sample(learner: SimulatedLearner, bots: BOTS, rows: Rows) -> Float64 | list[Float64]:
     """The wave's rewards, with as many completions of each task as the allocation wants."""
-    rewards = learner.answer(rows, bots.allocate(rows))
+    rewards = learner.generate(rows, bots.allocate(rows))
     if not bots.allocator.staged:
         return rewards
     groups = list(rewards)
@@ -186,6 +186,6 @@ def _sample(learner: SimulatedLearner, bots: BOTS, rows: Rows) -> Float64 | list
         waiting, more = waiting[more > 0], more[more > 0]
         if not len(waiting):
             break
-        for place, group in zip(waiting, learner.answer(rows[waiting], more), strict=True):
+        for place, group in zip(waiting, learner.generate(rows[waiting], more), strict=True):
             groups[place] = np.append(groups[place], group)
     return as_batch(groups)

@@ -45,7 +45,7 @@ class SourceReport:
         if self.bad:
             line += f", {self.bad} bad rows left out ({'; '.join(self.examples)}{' …' * (self.bad > SHOWN)})"
         if self.repeated:
-            line += f", {self.repeated} repeats of others left out (evaluation.samples draws several answers to a task)"
+            line += f", {self.repeated} repeats of others left out (evaluation.samples samples a task several times)"
         if self.too_long:
             line += f", {self.too_long} left out for their length"
         return line

@@ -104,7 +104,7 @@ def map_columns(
         check_grader(settings.grader)
     elif "grader" not in found and not is_guru and recipe is None:
         raise SourceError(
-            f"{name} does not say which grader scores its answers: set `grader` to one of "
+            f"{name} does not say which grader scores its completions: set `grader` to one of "
             f"{', '.join(names())} or to your own `module:function`"
         )
     mapping = Mapping(settings, found, is_guru, allowed_domains, recipe)

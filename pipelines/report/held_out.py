@@ -68,9 +68,9 @@ def _read(file: Path) -> pa.Table:
         return pq.read_table(file)
 
 
-def _means(answers: pa.Table) -> dict[str, float]:
+def _means(completions: pa.Table) -> dict[str, float]:
     """Mean reward of each task with no ungraded completion."""
-    grouped = answers.group_by("task").aggregate(
+    grouped = completions.group_by("task").aggregate(
         [("reward", "mean", pc.ScalarAggregateOptions(skip_nulls=False))]
     )
     pairs = zip(grouped["task"].to_pylist(), grouped["reward_mean"].to_pylist(), strict=True)

@@ -15,7 +15,7 @@ import numpy as np
 from bots.support.files import replacing
 
 ASSETS = Path(__file__).parent / "assets"
-SCRIPTS = ("elements.js", "charts.js", "answers.js", "report.js")
+SCRIPTS = ("elements.js", "charts.js", "tasks.js", "report.js")
 
 
 def render(data: Mapping[str, Any]) -> str:

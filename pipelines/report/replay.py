@@ -11,7 +11,7 @@ import pyarrow as pa
 from bots import BOTS, TaskPool
 from bots.belief.bins import age_bins, batch_bins, pool_bins
 from bots.config.train import SelectionConfig
-from pipelines.report.answers import Groups
+from pipelines.report.recorded import Groups
 from pipelines.report.run import Floats, Run
 
 TRACKED_POINTS = 60

@@ -12,10 +12,10 @@ import yaml
 
 from bots.allocation import EVEN
 from pipelines.report import beliefs, tasks
-from pipelines.report.answers import Groups, read_beliefs, read_groups, read_pool, rollouts
 from pipelines.report.curves import against_random, learning_curves
 from pipelines.report.engines import engines
 from pipelines.report.held_out import held_out
+from pipelines.report.recorded import Groups, read_beliefs, read_groups, read_pool, rollouts
 from pipelines.report.replay import Replay, replay
 from pipelines.report.run import Run
 from pipelines.report.settings import Setting

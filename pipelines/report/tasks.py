@@ -11,7 +11,7 @@ import pyarrow.compute as pc
 import pyarrow.dataset as ds
 
 from bots.pool import TaskPool
-from pipelines.report.answers import Groups
+from pipelines.report.recorded import Groups
 from pipelines.report.run import Run, reading
 from pipelines.report.texts import most_frequent, read_texts, visible
 
@@ -97,14 +97,14 @@ def cards(
     ids = pool.ids(tried.row[chosen])
     texts, missing = read_texts(run.config["pool"], ids)
     with reading(run.folder / "rollouts"):
-        answers = kept.to_table(
+        completions = kept.to_table(
             columns=["step", "task", "answer", "reward", "reason", "tokens"],
             filter=pc.field("task").isin(ids),
         )
     rate, out = groups.rate, []
     for place, task in zip(chosen, ids, strict=True):
         places = tried.places[place]
-        of_task = answers.filter(pc.equal(answers["task"], task))
+        of_task = completions.filter(pc.equal(completions["task"], task))
         first, last = int(groups.step[tried.first[place]]), int(groups.step[tried.last[place]])
         text = texts.get(task)
         out.append(

@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 from bots.config.pool import PoolConfig
 from bots.sources.open import plan_parts
 
-ANSWERS = 3
+COMPLETIONS = 3
 LONGEST = 2000
 """Number of characters shown of a prompt or completion."""
 UNSEEN = ("Cc", "Cf", "Co", "Cn", "Zl", "Zp")
@@ -34,11 +34,11 @@ def most_frequent(of_task: pa.Table, step: int) -> dict[str, Any]:
     counts = Counter((r["answer"], r["reward"], r["reason"]) for r in rows)
     return {
         "step": step,
-        "answers": len(rows),
+        "completions": len(rows),
         "tokens": float(np.mean([r["tokens"] for r in rows])),
         "shown": [
             {"text": visible(text), "reward": reward, "reason": visible(reason), "count": count}
-            for (text, reward, reason), count in counts.most_common(ANSWERS)
+            for (text, reward, reason), count in counts.most_common(COMPLETIONS)
         ],
     }
 

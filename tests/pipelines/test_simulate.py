@@ -136,7 +136,7 @@ def record(folder, law, steps=50):
     records = [{"step": 0, "score": learner.score()}]
     for step in range(1, steps + 1):
         rows = bots.select(32)
-        rewards = learner.answer(rows, n)
+        rewards = learner.generate(rows, n)
         bots.observe(rows, rewards)
         learner.learn(rows, rewards)
         rollouts = {

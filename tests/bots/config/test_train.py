@@ -70,7 +70,9 @@ def test_impossible_values_are_refused_by_key_and_value(override, said):
 
 def test_greedy_evaluation_takes_one_sample():
     assert load_config(LAB, ["evaluation.temperature=0", "evaluation.samples=1"]).evaluation.samples == 1
-    said = "evaluation.temperature is 0, where every answer .* but evaluation.samples is 4; set samples to 1"
+    said = (
+        "evaluation.temperature is 0, where all completions .* but evaluation.samples is 4; set samples to 1"
+    )
     with pytest.raises(ConfigError, match=said):
         load_config(LAB, ["evaluation.temperature=0", "evaluation.samples=4"])
 

@@ -29,12 +29,12 @@ def recorded(law, selector, seed=0, steps=60):
     step, task, rewards = [], [], []
     for number in range(steps):
         rows = bots.select(32)
-        answers = learner.answer(rows, 8)
-        bots.observe(rows, answers)
-        learner.learn(rows, answers)
+        graded = learner.generate(rows, 8)
+        bots.observe(rows, graded)
+        learner.learn(rows, graded)
         step += [number] * 32
         task += rows.tolist()
-        rewards += answers.tolist()
+        rewards += graded.tolist()
     # The levels were drawn inside the world; the nearest one is right for all but a few tasks.
     flat = np.concatenate(list(LEVELS.values()))
     mean = np.where(world.train.domain[:, None] == np.repeat([0, 1], 9), flat, np.inf)

@@ -58,7 +58,7 @@ def test_own_gain_fades_and_ability_is_forgotten():
 def test_fractional_rewards_have_the_right_mean():
     learner = SimulatedLearner(World(SPEC, 0), Law(reward_concentration=3.0), 0)
     rows = groups(learner, 0.4, 200)
-    rewards = learner.answer(rows, 64)
+    rewards = learner.generate(rows, 64)
     assert ((rewards > 0) & (rewards < 1)).mean() > 0.99
     assert rewards.mean() == pytest.approx(0.4, abs=0.02)
 

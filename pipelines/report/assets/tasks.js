@@ -49,12 +49,12 @@ function truth(text) {
   return text.length > 60 ? el("details", { class: "truth" }, el("summary", {}, "reference answer"), said) : el("div", { class: "truth" }, "reference answer: ", said);
 }
 
-function side(title, answers) {
-  return el("div", {}, el("h4", {}, title, el("small", {}, ` step ${whole(answers.step)}, ${counted(answers.answers, "completion")}`)),
-    answers.shown.map((one) => {
+function side(title, completions) {
+  return el("div", {}, el("h4", {}, title, el("small", {}, ` step ${whole(completions.step)}, ${counted(completions.completions, "completion")}`)),
+    completions.shown.map((one) => {
       const [kind, sign, said] = one.reward === null ? ["partly", "?", "not graded"] : one.reward >= 1 ? ["right", "✓", "right"] : one.reward <= 0 ? ["wrong", "✗", "wrong"] : ["partly", "◐", `reward ${fixed(one.reward, 2)}`];
       const reason = one.reason && one.reason !== said ? `: ${one.reason}` : "";
-      return el("div", { class: `answer ${kind}`, "data-sign": sign, tabindex: 0 }, el("pre", {}, one.text === "" ? "(empty)" : one.text), el("small", {}, `×${one.count} ${said}${reason}`));
+      return el("div", { class: `completion ${kind}`, "data-sign": sign, tabindex: 0 }, el("pre", {}, one.text === "" ? "(empty)" : one.text), el("small", {}, `×${one.count} ${said}${reason}`));
     }));
 }
 
