@@ -13,7 +13,9 @@ from weakref import WeakKeyDictionary
 
 import torch
 from vllm import LLM
+from vllm.model_executor.layers.attention import Attention
 from vllm.model_executor.layers.layernorm import RMSNorm
+from vllm.model_executor.layers.linear import LinearBase, UnquantizedLinearMethod
 from vllm.v1.core.single_type_kv_cache_manager import FullAttentionManager
 from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler, apply_top_k_top_p
 
@@ -27,6 +29,7 @@ def install(llm: LLM) -> None:
     skip_needless_allocation(manager)
     batch_seeds(runner.sampler.topk_topp_sampler)
     fuse_norms(runner.model)
+    call_directly(runner.model)
 
 
 def remove(llm: LLM) -> None:
@@ -36,6 +39,7 @@ def remove(llm: LLM) -> None:
     sampler = runner.sampler.topk_topp_sampler
     sampler.forward = sampler.forward_cpu
     unfuse_norms(runner.model)
+    call_indirectly(runner.model)
 
 
 def _parts(llm: LLM) -> tuple[Any, Any]:
@@ -145,5 +149,48 @@ def _fused(norm: Any) -> Callable[..., Any]:
             return out
         torch.ops._C.fused_add_rms_norm(x, residual, norm.weight, norm.variance_epsilon)
         return x, residual
+
+    return forward
+
+
+def call_directly(model: torch.nn.Module) -> None:
+    """Call the kernels of attention and linear layers without what is between: torch's dispatcher and four methods.
+
+    vLLM hides attention from `torch.compile` behind the dispatcher; here nothing is compiled.
+    """
+    for layer in model.modules():
+        if isinstance(layer, Attention):
+            layer.use_direct_call = True
+        elif _is_plain(layer):
+            layer.forward = _kernel_of(layer)
+
+
+def call_indirectly(model: torch.nn.Module) -> None:
+    """Restore vLLM's own calls."""
+    for layer in model.modules():
+        if isinstance(layer, Attention):
+            layer.use_direct_call = False
+        elif isinstance(layer, LinearBase):
+            vars(layer).pop("forward", None)
+
+
+def _is_plain(layer: Any) -> bool:
+    """Whether a linear layer is whole on this engine and returns (x W + b, None)."""
+    return (
+        isinstance(layer, LinearBase)
+        and layer.tp_size == 1
+        and type(layer.quant_method) is UnquantizedLinearMethod
+        and not layer.skip_bias_add
+        and layer.return_bias
+        and hasattr(layer, "cpu_linear")
+    )
+
+
+def _kernel_of(layer: Any) -> Callable[[torch.Tensor], tuple[torch.Tensor, None]]:
+    # Looked up at every call: new weights bring a new kernel.
+    own, parameters = vars(layer), layer._parameters
+
+    def forward(x: torch.Tensor) -> tuple[torch.Tensor, None]:
+        return own["cpu_linear"](x, parameters.get("weight"), parameters.get("bias")), None
 
     return forward
