@@ -42,6 +42,8 @@ class Neighbours(Evidence):
     memory, landmarks: sizes, see above. gamma: weight of an observation after one more wave.
     """
 
+    name = "evidence 'neighbours'"
+
     def __init__(
         self,
         pool: TaskPool,
@@ -56,7 +58,7 @@ class Neighbours(Evidence):
         if not 0 < gamma <= 1:
             raise ValueError(f"gamma is {gamma}; it must be in (0, 1]")
         self.column, self.gamma = column, gamma
-        self.features = _features(pool, column)
+        self.features = features_of(pool, column, self.name)
         self.landmark_rows = _spread(len(pool), landmarks)
         self.landmark_features = self._unit(self.landmark_rows)
         self.nearest = self._assign(0, len(pool))
@@ -97,10 +99,7 @@ class Neighbours(Evidence):
             return
         self.wave = max(self.wave, wave)
         if (self.memory_rows >= 0).any():
-            unit = self._unit(rows)
-            for i, temperature in enumerate(TEMPERATURES):
-                error = np.mean((self._attend(unit, temperature) - p_hat) ** 2)
-                self.errors[i] = self.gamma * self.errors[i] + error
+            self._score(self._unit(rows), p_hat)
         for row, rate in zip(rows[-len(self.memory_rows) :], p_hat[-len(self.memory_rows) :], strict=True):
             known = np.flatnonzero(self.memory_rows == row)
             if len(known) and self.memory_waves[known[0]] > wave:
@@ -109,6 +108,12 @@ class Neighbours(Evidence):
             slot = known[0] if len(known) else int(np.argmin(age))
             self.memory_rows[slot], self.memory_rates[slot], self.memory_waves[slot] = row, rate, wave
         self._refresh()
+
+    def _score(self, unit: Float32, rates: Float64) -> None:
+        """Learn from the errors of the predictions (R,) of tasks whose pass rates are known now."""
+        for i, temperature in enumerate(TEMPERATURES):
+            error = np.mean((self._attend(unit, temperature) - rates) ** 2)
+            self.errors[i] = self.gamma * self.errors[i] + error
 
     @property
     def temperature(self) -> float:
@@ -146,7 +151,7 @@ class Neighbours(Evidence):
     def grow(self, pool: TaskPool) -> None:
         """New tasks take the most similar of the landmarks there are."""
         old = len(self.pool)
-        self.features = _features(pool, self.column)
+        self.features = features_of(pool, self.column, self.name)
         super().grow(pool)
         self.nearest = np.append(self.nearest, self._assign(old, len(pool)))
 
@@ -190,11 +195,11 @@ def _spread(size: int, count: int) -> Rows:
     return np.unique(np.linspace(0, size - 1, count).astype(np.int64))
 
 
-def _features(pool: TaskPool, name: str) -> npt.NDArray[Any]:
-    """View (K, d) of a fixed-size list column; a null list becomes zeros."""
+def features_of(pool: TaskPool, name: str, needed_by: str) -> npt.NDArray[Any]:
+    """View (K, d) of a fixed-size list column; a null list becomes zeros. Raises ValueError that names the column."""
     if name not in pool.table.column_names:
         raise ValueError(
-            f"evidence 'neighbours' needs the feature column {name!r}; "
+            f"{needed_by} needs the feature column {name!r}; "
             f"the pool has {', '.join(pool.table.column_names)}"
         )
     column = pool.table[name]

@@ -40,6 +40,7 @@ NAMED = {
     "adarft": OWN_ROLLOUTS,
     "greso": OWN_ROLLOUTS,
     "dps": OWN_ROLLOUTS,
+    "gps": Preset(lam=1.0, rho=1.0, evidence="latent", fixed=("lam", "rho")),
     "insight": OWN_ROLLOUTS,
     "cures": OWN_ROLLOUTS,
     "vade": Preset(rho=0.0, evidence="none"),

@@ -34,7 +34,9 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "adarft": "bots.selection.adarft:AdaRFT",
         "greso": "bots.selection.greso:GRESO",
         "cures": "bots.selection.cures:CurES",
+        "dots_similarity": "bots.selection.soft_target:SoftTarget",
         "dps": "bots.selection.dps:DPS",
+        "gps": "bots.selection.gps:GPS",
         "insight": "bots.selection.insight:InSight",
         "mopps_retention": "bots.selection.mopps:MoPPS",
         "vade": "bots.selection.vade:VADE",
@@ -46,6 +48,8 @@ BUILT_IN: dict[str, dict[str, str]] = {
         "item_response": "bots.evidence.item_response:ItemResponse",
         "neighbours": "bots.evidence.neighbours:Neighbours",
         "online": "bots.evidence.online:Online",
+        "attention": "bots.evidence.attention:Attention",
+        "latent": "bots.evidence.latent:Latent",
     },
     "adaptor": {
         "predictive": "bots.adapt.grid:PredictiveGrid",

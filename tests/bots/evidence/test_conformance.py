@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from bots.evidence.attention import Attention
 from bots.evidence.auto import Auto
 from bots.evidence.base import Evidence
 from bots.evidence.conformance import (
@@ -14,6 +15,7 @@ from bots.evidence.conformance import (
 )
 from bots.evidence.interpolation import Interpolation
 from bots.evidence.item_response import ItemResponse
+from bots.evidence.latent import Latent
 from bots.evidence.neighbours import Neighbours
 from bots.evidence.none import NoEvidence
 from bots.evidence.online import Online
@@ -22,6 +24,10 @@ from bots.support.observation import Observation
 PLUG_INS = {
     "auto": Auto,
     "none": NoEvidence,
+    "attention": Attention,
+    "attention-landmarks": lambda pool: Attention(pool, landmarks=50, memory=60),
+    "latent": Latent,
+    "latent-projected": lambda pool: Latent(pool, dimensions=3),
     "interpolation": Interpolation,
     "interpolation-pool": lambda pool: Interpolation(pool, per_domain=False),
     "item_response": ItemResponse,

@@ -23,12 +23,15 @@ def test_built_in(name, check):
     check(lambda pool: make_selector(name, pool))
 
 
-WHOLE_POOL = [(name, {"candidates": None}) for name in ("insight", "mopps_retention", "dps")]
+VARIANTS = [
+    *((name, {"candidates": None}) for name in ("insight", "mopps_retention", "dps")),
+    ("adarft", {"difficulty": "level"}),
+    ("cures", {"replacement": True}),
+    ("gps", {"diversity": 0.0}),
+]
 
 
-@pytest.mark.parametrize(
-    ("name", "options"), [*WHOLE_POOL, ("adarft", {"difficulty": "level"}), ("cures", {"replacement": True})]
-)
+@pytest.mark.parametrize(("name", "options"), VARIANTS)
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
 def test_built_in_with_options(name, options, check):
     check(lambda pool: make_selector(name, pool, options))

@@ -15,7 +15,9 @@ def make_pool(tasks, seed=0):
     weak = (rng.random(tasks) * 0.5).astype(np.float32)
     strong = np.minimum(1, weak + 0.1 + rng.random(tasks) * 0.4).astype(np.float32)
     domain = np.array(["math", "code", "logic"])[np.minimum(np.arange(tasks) * 4 // tasks, 2)]
-    return TaskPool.from_arrow(pa.table({"weak": weak, "strong": strong, "domain": domain}), "weak", "strong")
+    columns = {"weak": weak, "strong": strong, "domain": domain}
+    columns["embedding"] = pa.FixedSizeListArray.from_arrays(rng.normal(size=3 * tasks), 3)
+    return TaskPool.from_arrow(pa.table(columns), "weak", "strong")
 
 
 def coin(rng, rates, n=8):
