@@ -78,7 +78,8 @@ class Latent(Evidence):
         projected = (features.astype(np.float64) @ self._project - self._center) / self._scale
         projected[~features.any(axis=1)] = np.nan
         ones = np.ones((len(features), 1))
-        return np.concatenate([ones, projected], axis=1).astype(np.float32)
+        x: Float32 = np.concatenate([ones, projected], axis=1).astype(np.float32)
+        return x
 
     def _set_x(self, features: npt.NDArray[Any]) -> None:
         self.x: Float32 = np.nan_to_num(self._embed(features), nan=0.0)

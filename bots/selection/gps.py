@@ -59,7 +59,7 @@ class GPS(Selector):
     def _greedy(self, rows: Rows, utility: Float64, batch: int) -> Rows:
         """The greedy batch among rows, which are in falling order of utility."""
         unit = self._unit(rows)
-        known = unit.any(axis=1)
+        known: npt.NDArray[np.bool_] = (unit != 0).any(axis=1)
         anchored = utility + self.diversity * _distance(unit, self._unit(self._previous), known)
         earlier = self._unit(self._batch)
         total, taken = earlier.sum(axis=0), int(earlier.any(axis=1).sum())

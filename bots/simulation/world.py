@@ -45,6 +45,11 @@ class WorldSpec:
     """Samples behind each anchor pass rate: the measurement noise."""
     missing: float = 0.0
     """Share of tasks without anchors."""
+    embedding: int = 0
+    """Dimensions of each task's embedding, for methods that need one; 0: none."""
+    embedding_signal: float = 1.0
+    """How much difficulty shows in the embedding: its standard deviation along one direction of each domain's own, while
+    all dimensions have noise of standard deviation 1."""
     held_out: int = 1_000
     """Tasks of the evaluation set, from the same distribution and never trained on."""
 
@@ -58,7 +63,13 @@ class WorldSpec:
             ability = getattr(self, name)
             if isinstance(ability, Mapping) and set(ability) != set(self.domains):
                 raise ValueError(f"{name} is {dict(ability)}; it must be one number, or one for each domain")
-        for name in ("difficulty_sd", "discrimination_sd", "anchor_residual"):
+        for name in (
+            "difficulty_sd",
+            "discrimination_sd",
+            "anchor_residual",
+            "embedding",
+            "embedding_signal",
+        ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be ≥ 0")
         if self.levels and (set(self.levels) != set(self.domains) or not all(self.levels.values())):
@@ -114,7 +125,19 @@ class World:
         }
         if spec.levels:
             columns["level"] = self.train.level
+        if spec.embedding:
+            columns["embedding"] = self._embeddings(np.random.default_rng((seed, 3)))
         self.pool = TaskPool.from_arrow(pa.table(columns), weak="weak", strong="strong")
+
+    def _embeddings(self, rng: np.random.Generator) -> pa.Array:
+        """Fixed-size lists, from a generator of their own, so that a world is the same with and without them."""
+        spec, items = self.spec, self.train
+        direction = rng.normal(size=(len(spec.domains), spec.embedding))
+        direction /= np.linalg.norm(direction, axis=1, keepdims=True)
+        signal = (items.difficulty - items.difficulty.mean()) / max(items.difficulty.std(), 1e-12)
+        vectors = rng.normal(size=(spec.tasks, spec.embedding))
+        vectors += spec.embedding_signal * signal[:, None] * direction[items.domain]
+        return pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype(np.float32).ravel()), spec.embedding)
 
     def _anchor(self, ability: float | Mapping[str, float], rng: np.random.Generator) -> pa.Array:
         spec, items = self.spec, self.train

@@ -51,7 +51,7 @@ def test_settings_that_do_not_fit_together(small_job, overrides, said):
 @pytest.mark.parametrize(
     ("overrides", "said"),
     [
-        (["selection.selector=greddy"], "unknown selector 'greddy'; known are bots,"),
+        (["selection.selector=greddy"], "unknown selector 'greddy'; known are adarft, bots,"),
         (["selection.evidence=interpolate"], "unknown evidence 'interpolate'; known are auto,"),
         (["selection.adaptor=pred"], "unknown adaptor 'pred'; known are predictive,"),
         (["selection.evidence_options={gama: 0.9}"], "unexpected keyword argument 'gama'"),

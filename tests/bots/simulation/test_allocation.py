@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from bots.simulation import Simulation, WorldSpec, simulate
+from bots.simulation import Simulation, World, WorldSpec, simulate
 
 SMALL = {
     "world": WorldSpec(tasks=200, held_out=20),
@@ -42,6 +42,17 @@ def test_even_gives_n_to_all():
 def test_delayed_observations_may_be_ragged():
     simulation = Simulation(**SMALL, delay=2, options={"allocation": "knapsack", "prior": "anchors"})
     assert simulate(simulation, seed=1).rollouts.shape == (30, 16)
+
+
+def test_embeddings_leave_the_rest_of_a_world_as_it_is():
+    plain, embedded = (World(WorldSpec(tasks=500, embedding=size), seed=2) for size in (0, 8))
+    assert embedded.pool.table.drop(["embedding"]).equals(plain.pool.table)
+    assert (embedded.held_out.difficulty == plain.held_out.difficulty).all()
+    vectors = np.array(embedded.pool.table["embedding"].to_pylist())
+    shown = np.abs([np.corrcoef(vectors @ vectors[k], plain.train.difficulty)[0, 1] for k in range(500)])
+    assert 0.2 < shown.mean() < 0.8
+    with pytest.raises(ValueError, match="embedding_signal is -1"):
+        WorldSpec(embedding_signal=-1)
 
 
 @pytest.mark.parametrize("delay", [0, 2])

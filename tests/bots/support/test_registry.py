@@ -26,7 +26,10 @@ def test_weight_syncs_are_where_the_registry_says():
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("nothing", ["unknown selector 'nothing'", "bots, dots, greedy"]),
+        (
+            "nothing",
+            ["unknown selector 'nothing'", "adarft, bots, cures, dots, dots_similarity, dps, gps, greedy"],
+        ),
         ("no.such.module:Class", ["'no.such.module:Class'", "cannot be loaded"]),
         ("bots.pool:TaskPool", ["is not a subclass of"]),
     ],
