@@ -48,8 +48,8 @@ class WorldSpec:
     embedding: int = 0
     """Dimensions of each task's embedding, for methods that need one; 0: none."""
     embedding_signal: float = 1.0
-    """How much difficulty shows in the embedding: its standard deviation along one direction of each domain's own, while
-    all dimensions have noise of standard deviation 1."""
+    """How much difficulty shows in the embedding: its standard deviation along one direction for each domain, while all
+    dimensions have noise of standard deviation 1."""
     held_out: int = 1_000
     """Tasks of the evaluation set, from the same distribution and never trained on."""
 

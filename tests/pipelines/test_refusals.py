@@ -52,7 +52,7 @@ def test_settings_that_do_not_fit_together(small_job, overrides, said):
     ("overrides", "said"),
     [
         (["selection.selector=greddy"], "unknown selector 'greddy'; known are adarft, bots,"),
-        (["selection.evidence=interpolate"], "unknown evidence 'interpolate'; known are auto,"),
+        (["selection.evidence=interpolate"], "unknown evidence 'interpolate'; known are attention, auto,"),
         (["selection.adaptor=pred"], "unknown adaptor 'pred'; known are predictive,"),
         (["selection.evidence_options={gama: 0.9}"], "unexpected keyword argument 'gama'"),
         (["selection.domain_shares={maths: 1}"], "the pool has the domains .'code', 'logic', 'math'."),
