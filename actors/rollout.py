@@ -21,9 +21,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import ray
 
 from actors.loading import loading
-from actors.weights.broadcast import receive
 from actors.weights.channel import BroadcastChannel
-from actors.weights.format import checksum_of
 from bots.config.train import RolloutConfig
 from bots.rollouts.request import RefusedError, Request, RequestKey
 from bots.rollouts.rollout import Rollout
@@ -174,6 +172,9 @@ class RolloutActor:
 
     def load(self, buckets: list[ray.ObjectRef[Any]], version: int) -> tuple[str, str, float]:
         """Load a policy version from the object store; returns the actor's name, the checksum and the seconds."""
+        # Here: the coordinator imports this module too, for `Collected`, and torch takes it seconds.
+        from actors.weights.format import checksum_of
+
         started = time.perf_counter()
         weights = ray.get(buckets)
         # In this thread: the engine continues with its completions in the meantime.
@@ -183,6 +184,8 @@ class RolloutActor:
 
     def receive(self, channel: BroadcastChannel, version: int) -> tuple[str, str, float]:
         """Load a policy version from a broadcast, bucket by bucket as they arrive; returns the same as `load`."""
+        from actors.weights.broadcast import receive
+
         started = time.perf_counter()
         checksum = self._between_steps(lambda engine: engine.load(receive(channel), version))
         return self.name, checksum, time.perf_counter() - started
