@@ -43,7 +43,7 @@ NAMED = {
     "gps": Preset(lam=1.0, rho=1.0, evidence="latent", fixed=("lam", "rho")),
     "insight": OWN_ROLLOUTS,
     "cures": OWN_ROLLOUTS,
-    "vade": Preset(rho=0.0, evidence="none"),
+    "vade": OWN_ROLLOUTS,
 }
 """Methods whose beliefs differ from the default, by the selector's name."""
 

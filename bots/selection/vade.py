@@ -16,8 +16,8 @@ class VADE(Selector):
     Source: VADE (Hu et al. 2025, arXiv 2511.18902): a Beta belief for each task from its own rollouts, Thompson
     sampling of the information gain θ(1-θ)², greatest at θ = ⅓, and a decay of the beliefs at two scales. This was
     written from the abstract and from summaries by others, without the full text: the form of the gain is from these,
-    and the decay is not VADE's own. Here the beliefs decay by λ = 0.1 at every step, inside and outside the batch,
-    as in BOTS.
+    and the decay is not known to us. By default nothing decays; `lam`, with forgetting by step or by observation, sets
+    a decay at one of the two scales.
 
     p* is not used.
     """

@@ -56,6 +56,18 @@ def test_the_command_leaves_a_table_curves_and_a_picture(small, tmp_path, capsys
     assert main(["simulate", *small, "--overwrite"]) == 0
 
 
+def test_every_rival_simulates_with_what_it_needs(tmp_path):
+    config = load_simulation("configs/sim_rivals.yaml", [*SMALL, "run.seeds=1", "run.steps=12"])
+    results = run_simulation(config)
+    found = {row["arm"]: row for row in results.table().to_pylist()}
+    assert set(found) == {"random", *config.arms}
+    assert found["dynamic"]["completions"] > 1.5 * found["random"]["completions"]
+    assert found["speed"]["completions"] < found["dynamic"]["completions"]
+    assert config.selection_of("mopps, retention").forgetting == "observation"
+    assert config.selection_of("dots, similarity").evidence == "attention"
+    assert config.selection_of("dps").evidence == "none"
+
+
 def test_a_folder_of_something_else_is_left_alone(small, tmp_path, capsys):
     (tmp_path / "sim_ablation").mkdir()
     (tmp_path / "sim_ablation" / "thesis.tex").write_text("years of work")
