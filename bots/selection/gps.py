@@ -12,7 +12,7 @@ from bots.evidence.neighbours import features_of
 from bots.pool import TaskPool
 from bots.selection.base import SelectionRequest, Selector
 from bots.selection.ranking import best, free_rows
-from bots.support.arrays import Float64, Rows
+from bots.support.arrays import Float32, Float64, Rows
 from bots.support.checks import whole
 
 
@@ -75,11 +75,11 @@ class GPS(Selector):
         picked: Rows = rows[chosen]
         return picked
 
-    def _unit(self, rows: Rows) -> Float64:
-        """Embeddings of length 1, float64 (R, d); 0 without one."""
-        features = self._features[rows].astype(np.float64)
+    def _unit(self, rows: Rows) -> Float32:
+        """Embeddings of length 1, float32 (R, d); 0 without one."""
+        features = self._features[rows].astype(np.float32)
         length = np.linalg.norm(features, axis=1, keepdims=True)
-        unit: Float64 = features / np.where(length > 0, length, 1.0)
+        unit: Float32 = features / np.where(length > 0, length, np.float32(1))
         return unit
 
     def grow(self, pool: TaskPool) -> None:
@@ -98,7 +98,7 @@ class GPS(Selector):
         self._previous = np.array(state["previous"], np.int64)
 
 
-def _distance(unit: Float64, others: Float64, known: npt.NDArray[np.bool_]) -> Float64:
+def _distance(unit: Float32, others: Float32, known: npt.NDArray[np.bool_]) -> Float64:
     """Mean (1 - cos)/2 of each unit vector to the others that have one, float64 (R,)."""
     count = int(others.any(axis=1).sum())
     if not count:
