@@ -17,7 +17,12 @@ from bots.support.arrays import as_batch
 
 
 def batch_metrics(groups: Sequence[Group]) -> dict[str, float]:
-    """Metrics of a batch of graded groups: ETR, mean reward, completions, tokens, share of finished completions.
+    """Metrics of a batch of graded groups: ETR, mean reward, completions, tokens, and what they look like.
+
+    `entropy` is the mean of -log p over the sampled tokens, in nats: an estimate of the entropy per token of the
+    distribution that they were sampled from, after temperature and top-p. `completion_tokens` is a completion's mean
+    length, `finished_share` the share that ended by themselves. A selector changes all three through the tasks it
+    chooses; a policy that collapses shows in them first.
 
     ETR and reward are means over tasks, regardless of group size. If group sizes differ, the metrics include
     `group_size_min` and `group_size_max`.
@@ -25,6 +30,7 @@ def batch_metrics(groups: Sequence[Group]) -> dict[str, float]:
     rewards = as_batch([group.rewards for group in groups])
     rollouts = [rollout for group in groups for rollout in group.rollouts]
     sizes = [len(group.rollouts) for group in groups]
+    tokens = sum(len(rollout.token_ids) for rollout in rollouts)
     ragged = isinstance(rewards, list)
     reward = np.mean([group.mean() for group in rewards]) if isinstance(rewards, list) else rewards.mean()
     return {
@@ -32,7 +38,9 @@ def batch_metrics(groups: Sequence[Group]) -> dict[str, float]:
         "reward": float(reward),
         "completions": sum(sizes),
         **({"group_size_min": min(sizes), "group_size_max": max(sizes)} if ragged else {}),
-        "tokens": sum(len(rollout.token_ids) for rollout in rollouts),
+        "tokens": tokens,
+        "completion_tokens": tokens / len(rollouts),
+        "entropy": -float(np.concatenate([rollout.logprobs for rollout in rollouts]).mean(dtype=np.float64)),
         "finished_share": float(np.mean([rollout.finished for rollout in rollouts])),
     }
 

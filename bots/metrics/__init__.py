@@ -6,6 +6,7 @@ One definition for every report (BOTS, arXiv 2510.26374, section 5 and its appen
 from bots.metrics.curves import Curve, best_so_far, running_mean, time_to_best
 from bots.metrics.effective import effective_task_ratio
 from bots.metrics.intervals import Interval, mean_interval, paired_difference, student_t_quantile
+from bots.metrics.pass_at_k import pass_at_k
 from bots.metrics.predictions import Calibration, calibration
 from bots.metrics.significance import holm, signed_rank_test
 
@@ -19,6 +20,7 @@ __all__ = [
     "holm",
     "mean_interval",
     "paired_difference",
+    "pass_at_k",
     "running_mean",
     "signed_rank_test",
     "student_t_quantile",

@@ -109,6 +109,10 @@ def test_metrics_of_a_ragged_batch_count_tasks_alike():
     assert metrics["etr"] == 0.75
     assert metrics["reward"] == pytest.approx((1 / 2 + 1 / 3 + 1 + 1.7 / 3) / 4)
     assert (metrics["completions"], metrics["group_size_min"], metrics["group_size_max"]) == (14, 2, 6)
+    rollouts = [rollout for group in groups() for rollout in group.rollouts]
+    logprobs = np.concatenate([rollout.logprobs for rollout in rollouts])
+    assert metrics["entropy"] == pytest.approx(-logprobs.sum() / metrics["tokens"], rel=1e-6)
+    assert metrics["completion_tokens"] == metrics["tokens"] / 14
 
 
 def test_rounds_of_one_group_are_joined_in_order():
