@@ -104,7 +104,7 @@ function lineChart({ title, caption, series, xLabel, yLabel, yRange, yTicks, ref
         .concat(refs.map((ref) => ref.y).filter(known));
       let range = yRange;
       if (!range) {
-        const low = Math.min(...ys), high = Math.max(...ys), room = (high - low || Math.abs(high) || 1) * 0.07;
+        const low = Math.min(...ys), high = Math.max(...ys), room = (span(low, high) || Math.abs(high) || 1) * 0.07;
         range = [low >= 0 && low - room < 0 ? 0 : low - room, high + room];
       }
       const first = Math.min(...xs), last = Math.max(...xs);

@@ -45,9 +45,12 @@ function duration(seconds) {
   return seconds < 172800 ? trim(seconds / 3600) + " h" : trim(seconds / 86400) + " d";
 }
 
+/* high - low, or 0 if they differ by rounding only, as the running mean of a constant does. */
+const span = (low, high) => (high - low > 1e-9 * Math.max(Math.abs(low), Math.abs(high)) ? high - low : 0);
+
 /* Round numbers from low to high, about as many as wanted; least: the smallest distance between two of them. */
 function ticks(low, high, wanted, least = 0) {
-  if (!(high > low)) return [low];
+  if (!span(low, high)) return [low];
   const raw = (high - low) / wanted;
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = Math.max(least, [1, 2, least ? 5 : 2.5, 5, 10].find((m) => m * power >= raw) * power);

@@ -51,6 +51,9 @@ def test_page_in_a_browser(page, tmp_path):
         assert shown.value("document.querySelectorAll('img').length") == 0
         figures = "[...document.querySelectorAll('figure')]"
         assert shown.value(f"{figures}.every((f) => f.querySelector('svg') || f.querySelector('.missing'))")
+        # A constant whose values differ by rounding has one tick; without end, they would fill the memory.
+        assert shown.value("ticks(0.3, 0.30000000000000004, 5)") == [0.3]
+        assert shown.value("ticks(0, 0.3, 3)") == pytest.approx([0, 0.1, 0.2, 0.3])
         # Sorting: by belief, descending, then ascending.
         rows = "[...document.querySelectorAll('#tasks-table tbody tr')]"
         heads = "[...document.querySelectorAll('#tasks-table th button')]"
