@@ -76,8 +76,9 @@ function frame(width, height, x, y, { xLabel, yLabel, xFormat = short, yFormat =
 
 const path = (points) => points.map(([a, b], i) => `${i ? "L" : "M"}${a.toFixed(1)},${b.toFixed(1)}`).join("");
 
-/* Lines over x. series: {label, colour, x, y, low, high, thin: [{x, y}], raw, dash, dots}; refs: {y, label}. */
-function lineChart({ title, caption, series, xLabel, yLabel, yRange, yTicks, refs = [], height = 250, xFormat = short, yFormat = short, label, wide }) {
+/* Lines over x. series: {label, colour, x, y, low, high, thin: [{x, y}], raw, dash, dots}; refs: {y, label}.
+   bands: how many of the lines shown have their band from low to high; more would hide each other. */
+function lineChart({ title, caption, series, xLabel, yLabel, yRange, yTicks, refs = [], height = 250, xFormat = short, yFormat = short, label, wide, bands = Infinity }) {
   const hidden = new Set();
   const legend = series.length > 1 ? el("ul", { class: "legend" }, series.map((line, i) => el("li", {}, el("button", {
     type: "button", "aria-pressed": "true",
@@ -86,7 +87,7 @@ function lineChart({ title, caption, series, xLabel, yLabel, yRange, yTicks, ref
       event.currentTarget.setAttribute("aria-pressed", String(!hidden.has(i)));
       node.querySelector(".plot").redraw(true);
     },
-  }, el("span", { class: "swatch", style: `--s:${line.colour}` }), line.label)))) : null;
+  }, el("span", { class: line.dash ? "swatch dashed" : "swatch", style: `--s:${line.colour}` }), line.label)))) : null;
   const all = (pick) => series.flatMap(pick).filter(known);
   const node = figure({
     title, caption, legend, wide,
@@ -116,14 +117,14 @@ function lineChart({ title, caption, series, xLabel, yLabel, yRange, yTicks, ref
         f.root.append(sv("line", { x1: f.left, x2: f.left + f.w, y1: f.py(ref.y), y2: f.py(ref.y), style: "stroke:var(--muted)", "stroke-dasharray": "3 3", "stroke-width": 1 }),
           sv("text", { x: f.left + f.w, y: f.py(ref.y) - 4, "text-anchor": "end" }, ref.label));
       }
-      for (const line of shown) {
+      for (const [place, line] of shown.entries()) {
         const stroke = `stroke:${line.colour};fill:none`;
-        if (line.low && line.low.some(known)) {
+        if (line.low && line.low.some(known) && place < bands) {
           const up = line.x.map((v, i) => [f.px(v), f.py(line.high[i])]), down = line.x.map((v, i) => [f.px(v), f.py(line.low[i])]);
           f.root.append(sv("path", { d: path([...up, ...down.reverse()]) + "Z", style: `fill:${line.colour}`, "fill-opacity": 0.16 }));
         }
         for (const thin of line.thin || []) f.root.append(sv("path", { d: path(thin.x.map((v, i) => [f.px(v), f.py(thin.y[i])])), style: stroke, "stroke-width": 1, "stroke-opacity": 0.35 }));
-        if (line.raw) line.raw.forEach((v, i) => known(v) && f.root.append(sv("circle", { cx: f.px(line.x[i]), cy: f.py(v), r: 1.4, style: `fill:${line.colour}`, "fill-opacity": 0.35 })));
+        if (line.raw) line.raw.forEach((v, i) => known(v) && f.root.append(sv("circle", { cx: f.px(line.x[i]), cy: f.py(v), r: 1.4, style: `fill:${line.colour}`, "fill-opacity": 0.5 })));
         const points = line.x.map((v, i) => [f.px(v), f.py(line.y[i]), line.y[i]]).filter((p) => known(p[2]));
         f.root.append(sv("path", { d: path(points), style: stroke, "stroke-width": 2, "stroke-linejoin": "round", "stroke-dasharray": line.dash || null }));
         if ((line.dots && points.length <= 45) || points.length === 1) points.forEach(([a, b]) => f.root.append(sv("circle", { cx: a, cy: b, r: 2.6, style: `fill:${line.colour}` })));
@@ -189,10 +190,10 @@ function heatMap(heat) {
   return figure({
     title: "Beliefs over time",
     wide: true,
-    caption: "Each column is the distribution of posterior means over the pool. The thin orange lines enclose the middle 80 % of the selected tasks' means just before they were observed; the thick line is their median.",
+    caption: "Each column is the distribution of posterior means over the pool. The thin orange lines enclose the middle 80% of the selected tasks' means just before they were observed; the thick line is their median.",
     legend: legendOf([["pool (darker: more tasks)", "var(--heat)", true], ["selected tasks", "var(--mark)"], ["target p*", "var(--ink)"]]),
     label: `Heat map of posterior means at ${steps.length} points of the run, with the selected tasks' range`,
-    numbers: () => [["step", "pool below .2", "pool .2 to .8", "pool above .8", "selected: 10 %", "median", "90 %", "p*"],
+    numbers: () => [["step", "pool below .2", "pool .2 to .8", "pool above .8", "selected: 10%", "median", "90%", "p*"],
       columns.map((c) => {
         const all = c.pool.reduce((a, b) => a + b, 0), k = bins / 5, low = c.pool.slice(0, k).reduce((a, b) => a + b, 0), high = c.pool.slice(-k).reduce((a, b) => a + b, 0);
         return [whole(c.step), percent(low / all), percent(1 - (low + high) / all), percent(high / all), ...(c.quantiles || [null, null, null]).map((q) => fixed(q, 2)), fixed(c.p_star, 2)];
@@ -257,10 +258,10 @@ function calibrationChart(diagram, quality) {
   const said = quality ? ` All predictions of the run: ${Object.entries(quality).map(([name, value]) => `${name} ${fixed(value, 3)}`).join(", ")}.` : "";
   return figure({
     title: "Calibration of the beliefs",
-    caption: `Selected tasks, binned by the pass rate that the posterior predicted just before they were observed. On the diagonal, prediction and outcome agree. Area: number of tasks. Bars: conservative 95 % intervals.${said}`,
+    caption: `Selected tasks, binned by the pass rate that the posterior predicted just before they were observed. On the diagonal, prediction and outcome agree. Area: number of tasks. Bars: conservative 95% intervals.${said}`,
     legend: legendOf(Object.keys(diagram).map((name) => [name, styles[name][0], true])),
     label: "Calibration diagram of predicted against observed pass rates",
-    numbers: () => [["part", "tasks", "predicted", "observed", "95 % interval"], Object.entries(diagram).flatMap(([name, points]) =>
+    numbers: () => [["part", "tasks", "predicted", "observed", "95% interval"], Object.entries(diagram).flatMap(([name, points]) =>
       points.map((p) => [name, whole(p.tasks), fixed(p.predicted, 3), fixed(p.observed, 3), `${fixed(p.low, 3)} to ${fixed(p.high, 3)}`]))],
     draw: (width) => {
       const f = frame(width, Math.min(330, width * 0.85), [0, 1], [0, 1], { xLabel: "predicted pass rate", yLabel: "observed pass rate", xTicks: [0, 0.2, 0.4, 0.6, 0.8, 1], yTicks: [0, 0.2, 0.4, 0.6, 0.8, 1] });
@@ -284,10 +285,10 @@ function calibrationChart(diagram, quality) {
 function ageChart(points) {
   return figure({
     title: "Predictions by age",
-    caption: "Selected tasks by the steps since they were last observed. Where the dot is far above the square, training moved the tasks more than the beliefs did. Bars: conservative 95 % intervals.",
+    caption: "Selected tasks by the steps since they were last observed. Where the dot is far above the square, training moved the tasks more than the beliefs did. Bars: conservative 95% intervals.",
     legend: legendOf([["predicted", "var(--c1)", true], ["observed", "var(--c0)", true]]),
     label: `Predicted and observed pass rates by age: ${points.map((p) => `${p.age} ${fixed(p.predicted, 2)} and ${fixed(p.observed, 2)}`).join(", ")}`,
-    numbers: () => [["steps since the last observation", "tasks", "predicted", "observed", "95 % interval", "Brier score"],
+    numbers: () => [["steps since the last observation", "tasks", "predicted", "observed", "95% interval", "Brier score"],
       points.map((p) => [p.age, whole(p.tasks), fixed(p.predicted, 3), fixed(p.observed, 3), `${fixed(p.low, 3)} to ${fixed(p.high, 3)}`, fixed(p.error, 4)])],
     draw: (width) => {
       const f = frame(width, Math.min(330, width * 0.85), [-0.5, points.length - 0.5], [0, 1], { xLabel: "steps since the last observation", yLabel: "pass rate", xTicks: points.map((_, i) => i), xFormat: (i) => points[i].age, yTicks: [0, 0.2, 0.4, 0.6, 0.8, 1] });
@@ -311,12 +312,13 @@ function phaseBars(rows, colours, said) {
     label: `Stacked bars of time by phase: ${rows.map((row) => `${row.label} ${duration(sum(row))}`).join(", ")}`,
     numbers: () => [["run", ...names.map((name) => said[name] || name), "total"], rows.map((row) => [row.label, ...names.map((name) => known(row.totals[name]) ? `${duration(row.totals[name])}` : "–"), duration(sum(row))])],
     draw: (width) => {
-      const left = Math.min(150, 20 + 7 * Math.max(...rows.map((row) => row.label.length))), line = 34, height = rows.length * line + 50;
+      const labels = shortened(rows.map((row) => row.label), 24);
+      const left = 20 + 7 * Math.max(...labels.map((label) => label.length)), line = 34, height = rows.length * line + 50;
       const f = frame(width, height, [0, Math.max(...rows.map(sum))], [0, rows.length], { xLabel: "seconds", left, right: 62, top: 8, yTicks: [], xFormat: short });
       rows.forEach((row, i) => {
         let at = 0;
         const y = f.top + i * line + 4;
-        f.root.append(sv("text", { class: "strong", x: left - 8, y: y + 17, "text-anchor": "end" }, row.label.length > 18 ? `…${row.label.slice(-17)}` : row.label));
+        f.root.append(sv("text", { class: "strong", x: left - 8, y: y + 17, "text-anchor": "end" }, labels[i]));
         for (const name of names) {
           const seconds = row.totals[name] || 0, a = f.px(at), b = f.px(at + seconds);
           at += seconds;
@@ -337,7 +339,7 @@ function phaseAreas(phases, colours, said) {
   return figure({
     title: "Seconds per step",
     legend: legendOf(names.map((name) => [said[name] || name, colours[name], true])),
-    caption: "Means over intervals of the run.",
+    caption: phases.at.every((step, i) => step === phases.at[0] + i) ? null : "Means over intervals of the run.",
     numbers: () => [["up to step", ...names.map((name) => said[name] || name)], phases.at.map((step, i) => [whole(step), ...names.map((name) => fixed(phases.stretches[name][i], 3))])],
     draw: (width) => {
       const f = frame(width, 250, [0, phases.at.length], [0, Math.max(...tops) * 1.05], {

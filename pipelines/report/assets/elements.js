@@ -25,7 +25,7 @@ function short(value) {
   if (size >= 1e9) return trim(value / 1e9) + "G";
   if (size >= 1e6) return trim(value / 1e6) + "M";
   if (size >= 1e4) return trim(value / 1e3) + "k";
-  if (size !== 0 && size < 1e-3) return value.toExponential(1).replace("e-", "e−").replace(/^-/, "−");
+  if (size !== 0 && size < 1e-3) return value.toExponential(1).replace(".0e", "e").replace("e-", "e−").replace(/^-/, "−");
   return trim(value);
 }
 function trim(value) {
@@ -34,7 +34,11 @@ function trim(value) {
   return value.toFixed(digits).replace(/(\.\d*?)0+$/, "$1").replace(/\.$/, "").replace(/^-/, "−");
 }
 const fixed = (value, digits) => (known(value) ? value.toFixed(digits).replace(/^-/, "−") : "–");
-const percent = (value, digits = 0) => (known(value) ? (100 * value).toFixed(digits) + " %" : "–");
+function percent(value, digits = 0) {
+  if (!known(value)) return "–";
+  const least = 10 ** -digits, text = (100 * value).toFixed(digits);
+  return value > 0 && Number(text) === 0 && digits ? `< ${least.toFixed(digits)}%` : `${text}%`;
+}
 const counted = (count, noun) => `${whole(count)} ${noun}${count === 1 ? "" : "s"}`;
 const whole = (value) => (known(value) ? Math.round(value).toLocaleString("en") : "–");
 
@@ -43,6 +47,24 @@ function duration(seconds) {
   if (seconds < 90) return trim(seconds) + " s";
   if (seconds < 5400) return trim(seconds / 60) + " min";
   return seconds < 172800 ? trim(seconds / 3600) + " h" : trim(seconds / 86400) + " d";
+}
+
+/* Long labels cut to what tells them apart: "…lam=0.1…" and "…lam=0.2…". */
+function shortened(labels, most) {
+  if (labels.every((label) => label.length <= most)) return labels;
+  const least = Math.min(...labels.map((label) => label.length)), first = labels[0];
+  const mark = (at) => /[-_\/, ]/.test(first[at]);
+  let head = 0, tail = 0;
+  if (labels.length > 1) {
+    while (head < least && labels.every((label) => label[head] === first[head])) head += 1;
+    while (head && !mark(head - 1)) head -= 1;
+    while (tail < least - head && labels.every((label) => label[label.length - 1 - tail] === first[first.length - 1 - tail])) tail += 1;
+    while (tail && !mark(first.length - tail)) tail -= 1;
+  }
+  return labels.map((label) => {
+    const text = (head ? "…" : "") + label.slice(head, label.length - tail) + (tail ? "…" : "");
+    return text.length > most ? `${text.slice(0, Math.ceil(most / 2))}…${text.slice(-Math.floor(most / 2) + 1)}` : text;
+  });
 }
 
 /* high - low, or 0 if they differ by rounding only, as the running mean of a constant does. */

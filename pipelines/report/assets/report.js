@@ -96,7 +96,7 @@ function learning() {
     holder.replaceChildren(lineChart({
       title: state.score === "score" ? "Held-out score" : `Held-out score, ${state.score.slice(6)}`, height: 340, wide: true,
       xLabel: label[state.cost], yLabel: "score",
-      caption: banded ? "Thick lines: mean over seeds. Bands: 95 % intervals (Student's t). Thin lines: seeds." : null,
+      caption: banded ? "Thick lines: mean over seeds. Bands: 95% intervals (Student's t). Thin lines: seeds." : null,
       series: lines.map((line) => ({ label: data.settings[line.setting].label, colour: settingColours[line.setting], x: line.x, y: line.mean, low: line.low, high: line.high, dots: true, thin: line.seeds.length > 1 ? line.seeds : [] })),
     }));
   };
@@ -105,7 +105,7 @@ function learning() {
   update();
   if (data.comparison) {
     const names = Object.keys(data.comparison.rows[0].cells);
-    node.append(el("h3", {}, `Against ${data.comparison.baseline} selection`), el("p", { class: "note" }, "TTB x %: the cost of reaching x % of the baseline's best gain, divided by the baseline's cost; below 1 is cheaper. BSF x %: the best score within x % of the budget, divided by the baseline's; above 1 is better. Paired by seed, with 95 % intervals if there are several."),
+    node.append(el("h3", {}, `Against ${data.comparison.baseline} selection`), el("p", { class: "note" }, "TTB x%: the cost of reaching x% of the baseline's best gain, divided by the baseline's cost; below 1 is cheaper. BSF x%: the best score within x% of the budget, divided by the baseline's; above 1 is better. Paired by seed, with 95% intervals if there are several."),
       grid(["setting", "on", "pairs", ...names],
       data.comparison.rows.map((row) => [row.setting, row.cost === "seconds" ? "training seconds" : row.cost, String(row.pairs), ...names.map((name) => interval(row.cells[name], 2))]),
       "TTB and BSF"));
@@ -154,9 +154,9 @@ const CELL_MEAN = "posterior/belief/cell_mean/", CELL_SD = "posterior/belief/cel
 const DRIFTS = { cell: "its cell", near: "neighboring levels", domain: "its domain", pool: "the pool", task: "the task itself" };
 
 /* A line of a run's metric with the band of another, its standard deviation. */
-function banded(run, key, deviation, label, colour) {
+function banded(run, key, deviation, label, colour, dash = null) {
   const { x, y } = run.metrics[key], sd = run.metrics[deviation].y;
-  return { x, y, low: y.map((v, i) => v - sd[i]), high: y.map((v, i) => v + sd[i]), label, colour };
+  return { x, y, low: y.map((v, i) => v - sd[i]), high: y.map((v, i) => v + sd[i]), label, colour, dash };
 }
 
 const domainOf = (key) => key.split("/").slice(3).join("/") || "all tasks";
@@ -164,13 +164,16 @@ const domainOf = (key) => key.split("/").slice(3).join("/") || "all tasks";
 function ofRun(run) {
   const parts = [];
   parts.push(["beliefs", "Beliefs", `The posterior's beliefs about the pool's tasks, and which of them it selected.${run.beliefs_from ? ` Source: ${run.beliefs_from}.` : ""}`,
-    typeof run.heat === "string" ? [missing(run.heat)] : [heatMap(run.heat), el("div", { class: "pair", style: "margin-top:1.2rem" }, beliefHistogram(run.heat),
-      typeof run.calibration === "string" ? missing(run.calibration) : calibrationChart(run.calibration, run.quality))]]);
-  if (typeof run.heat === "string" && typeof run.calibration !== "string") parts[0][3].push(el("div", { class: "pair" }, calibrationChart(run.calibration, run.quality)));
-  if (run.by_age) parts[0][3].push(el("div", { class: "pair" }, ageChart(run.by_age)));
+    typeof run.heat === "string" ? [missing(run.heat)] : [heatMap(run.heat)]]);
+  const beside = typeof run.heat === "string" ? [] : [beliefHistogram(run.heat)];
+  if (typeof run.calibration !== "string") beside.push(calibrationChart(run.calibration, run.quality));
+  else if (typeof run.heat !== "string") beside.push(missing(run.calibration));
+  if (run.by_age) beside.push(ageChart(run.by_age));
+  if (beside.length) parts[0][3].push(el("div", { class: "pair", style: "margin-top:1.2rem" }, beside));
   const cells = Object.keys(run.metrics).filter((key) => key.startsWith(CELL_MEAN));
   if (cells.length) parts.push(["cells", "Cells and drift", "The state-space belief: what it believes of the largest cells, and how far it found training to carry.", [el("div", { class: "pair" },
-    lineChart({ title: "Cells over time", xLabel: "step", yLabel: "pass rate", yRange: [0, 1], series: cells.map((key, i) => banded(run, key, CELL_SD + key.slice(CELL_MEAN.length), key.slice(CELL_MEAN.length), `var(--c${i % 8})`)), caption: "Believed pass rate of a typical task of each cell. Bands: one standard deviation." }),
+    lineChart({ title: "Cells over time", xLabel: "step", yLabel: "pass rate", yRange: [0, 1], bands: 4, series: cells.map((key, i) => banded(run, key, CELL_SD + key.slice(CELL_MEAN.length), key.slice(CELL_MEAN.length).replace(/\.0(?=\/|$)/g, ""), `var(--c${i % 8})`, i < 8 ? null : "6 3")),
+      caption: `Believed pass rate of a typical task of each cell. Bands${cells.length > 4 ? " of the first four cells shown" : ""}: one standard deviation.` }),
     lineChart({ title: "Drift coefficients", xLabel: "step", yLabel: "logits", refs: [{ y: 0, label: "" }], series: Object.entries(DRIFTS).map(([name, said], i) => banded(run, `posterior/belief/drift_${name}`, `posterior/belief/drift_${name}_sd`, said, `var(--c${i % 8})`)), caption: "How many logits a batch of full signal moves what it trained. Bands: one standard deviation." }))]]);
   const capabilities = Object.keys(run.metrics).filter((key) => key.startsWith("posterior/evidence/capability"));
   parts.push(["tuning", "Capability and tuning", "μ̃ places the policy between the weak reference model (0) and the strong one (1). λ is the rate of forgetting, ρ the share of implicit evidence.",
@@ -197,7 +200,7 @@ function ofRun(run) {
 
 function enginesTable(engines) {
   if (!engines) return [];
-  const rows = engines.rows.map((row) => [row.engine, whole(row.completions), whole(row.tokens), `${fixed(100 * row.share, 0)} %`]);
+  const rows = engines.rows.map((row) => [row.engine, whole(row.completions), whole(row.tokens), `${fixed(100 * row.share, 0)}%`]);
   return [rows.length ? [el("h3", {}, "Engines side by side"), grid(["engine", "completions", "tokens", "share of tokens"], rows, "Engines side by side")] : null,
     engines.notes.map((note) => el("p", { class: "note" }, note))];
 }

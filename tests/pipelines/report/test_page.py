@@ -54,6 +54,10 @@ def test_page_in_a_browser(page, tmp_path):
         # A constant whose values differ by rounding has one tick; without end, they would fill the memory.
         assert shown.value("ticks(0.3, 0.30000000000000004, 5)") == [0.3]
         assert shown.value("ticks(0, 0.3, 3)") == pytest.approx([0, 0.1, 0.2, 0.3])
+        # Long labels keep what tells them apart; a small share is not shown as none.
+        names = "['a-long-name-lam=0.1-rho=0.1-seed=0', 'a-long-name-lam=0.2-rho=0.1-seed=0']"
+        assert shown.value(f"shortened({names}, 20)") == ["…lam=0.1…", "…lam=0.2…"]
+        assert shown.value("[percent(0.5), percent(4e-6, 3), percent(0, 3)]") == ["50%", "< 0.001%", "0.000%"]
         # Sorting: by belief, descending, then ascending.
         rows = "[...document.querySelectorAll('#tasks-table tbody tr')]"
         heads = "[...document.querySelectorAll('#tasks-table th button')]"
