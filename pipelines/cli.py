@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 
@@ -51,6 +52,9 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"  {name:10}{what}")
         return 0 if asked_for_help else 2
     module, _ = JOBS[given[0]]
+    if (here := os.getcwd()) not in sys.path:
+        # Plug-ins named "module:Class" are found here, as with `python -m` and on Ray's workers.
+        sys.path.append(here)
     try:
         rest = with_paths(given[0], given[1:])
     except ValueError as error:

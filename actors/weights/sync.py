@@ -15,10 +15,11 @@ from ray.exceptions import GetTimeoutError
 from actors.weights.broadcast import Sender, open_store
 from actors.weights.channel import BroadcastChannel
 from actors.weights.format import Bucket, Checksum
-from bots.support.registry import make
+from bots.support.registry import check_options, load_class, make
 
 if TYPE_CHECKING:
     from actors.learner import Learner
+    from bots.config.train import LearnerConfig
 
 logger = logging.getLogger(__name__)
 BUCKET_BYTES = 64 * 2**20
@@ -47,6 +48,13 @@ class WeightSync(ABC):
         Once this returns, the learner may change its weights. Engines load between two of their own steps, and
         completions in progress continue under the new weights. Only rank 0 gets the checksum.
         """
+
+
+def check_weight_sync(config: LearnerConfig) -> None:
+    """Raise ValueError unless `weight_sync` names a back-end that takes `weight_sync_options`."""
+    name = config.weight_sync
+    cls = load_class("weight_sync", name, WeightSync)  # type: ignore[type-abstract]
+    check_options("weight_sync", name, cls, (None, None, None), config.weight_sync_options)
 
 
 def weight_sync_of(learner: Learner, broker: Any, coordinator: Any) -> WeightSync:

@@ -143,7 +143,7 @@ class Collector:
         wrong with it: these are duplicates.
         """
         pieces = self._tables[source]
-        if not pieces:
+        if not any(piece.num_rows for piece in pieces):
             return
         ids = pa.concat_tables([piece.select(["id"]) for piece in pieces])["id"].combine_chunks()
         codes = ids.dictionary_encode().indices.to_numpy()

@@ -13,6 +13,7 @@ from rich.console import Console
 from transformers import AutoConfig, AutoTokenizer, GenerationConfig
 
 from actors.trackers import require
+from actors.weights.sync import check_weight_sync
 from bots.config.no_effect import without_effect
 from bots.config.train import SelectionConfig, TrainConfig
 from bots.config.tree import ConfigError
@@ -75,6 +76,10 @@ def load_inputs(config: TrainConfig) -> RunInputs:
         make_loss(config.learner.loss, config.learner.loss_options, config.learner.updates_per_batch)
     except ValueError as error:
         raise ConfigError(f"learner.loss: {error}") from None
+    try:
+        check_weight_sync(config.learner)
+    except ValueError as error:
+        raise ConfigError(f"learner.weight_sync: {error}") from None
     limit = getattr(architecture, "max_position_embeddings", config.rollout.max_model_len)
     if config.rollout.max_model_len > limit:
         raise ConfigError(

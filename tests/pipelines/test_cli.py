@@ -3,6 +3,7 @@
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 
@@ -32,6 +33,20 @@ def test_a_file_or_folder_of_that_name_comes_first(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "lab").write_text("")
     assert with_paths("train", ["lab"]) == ["lab"]
+
+
+def test_plug_ins_in_the_current_folder_are_found(tmp_path):
+    """As with `python -m pipelines.train`; the console command alone has its own folder on the path."""
+    (tmp_path / "my_loss.py").write_text("def loss(logprobs, batch, scale=1.0):\n    return logprobs.sum()\n")
+    bots_command = [str(Path(sys.executable).parent / "bots"), "train", "lab", "--dry-run"]
+    job = subprocess.run(
+        [*bots_command, "learner.loss=my_loss:loss", "learner.loss_options={q: 1}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert job.returncode == 2
+    assert "loss 'my_loss:loss': got an unexpected keyword argument 'q'" in job.stderr, "it was loaded"
 
 
 def test_an_unknown_name_lists_the_known_ones(capsys):

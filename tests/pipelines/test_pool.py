@@ -35,6 +35,12 @@ def looked(path, tmp_path, sample=None):
     return found, out.getvalue(), (tmp_path / "page.html").read_text()
 
 
+def test_a_source_without_a_good_row_is_refused(tmp_path, capsys):
+    rows = [{"prompt": f"{i}+1=", "answer": str(i + 1), "grader": "nowhere:grade"} for i in range(2)]
+    assert main([job_of(tmp_path, rows), "--page", str(tmp_path / "page.html")]) in (1, 2)
+    assert "nowhere:grade" in capsys.readouterr().err
+
+
 def test_domains_are_in_natural_order():
     table = pa.table({"domain": ["level 10", "level 2", "level 1"], "grader": ["exact"] * 3})
     assert list(survey("pool", TaskPool.from_arrow(table), []).tasks) == ["level 1", "level 2", "level 10"]

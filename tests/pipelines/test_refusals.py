@@ -65,6 +65,20 @@ def test_selection_settings_that_only_the_pool_or_a_plug_in_can_judge(small_job,
         load_inputs(small_job(*overrides))
 
 
+@pytest.mark.parametrize(
+    ("overrides", "said"),
+    [
+        (["learner.weight_sync=nowhere:Sync"], "weight_sync: weight_sync 'nowhere:Sync' cannot be loaded"),
+        (["learner.weight_sync=actors.weights.broker:WeightBroker"], "weight_sync: .*not a subclass"),
+        (["learner.weight_sync_options={q: 1}"], "weight_sync: .*unexpected keyword argument 'q'"),
+        (["learner.loss=nowhere:loss"], "loss: loss 'nowhere:loss' cannot be loaded"),
+    ],
+)
+def test_plug_ins_of_the_learner_that_cannot_be_made(small_job, overrides, said):
+    with pytest.raises(ConfigError, match=f"^learner.{said}"):
+        load_inputs(small_job(*overrides))
+
+
 def test_a_simulation_of_such_settings_leaves_the_earlier_one_as_it_is(tmp_path, capsys):
     job = ["simulate", "configs/sim_lab.yaml", "world.tasks=300", f"run.folder={tmp_path}", "--overwrite"]
     mark = tmp_path / "sim_lab" / "simulation.yaml"
