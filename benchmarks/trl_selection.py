@@ -29,7 +29,7 @@ from bots.adapters.trl import BOTSGRPOTrainer
 from bots.lab.checkpoints import checkpoint_path, load
 from bots.lab.graders import GRADERS
 from bots.lab.pool import lab_table
-from bots.metrics import Curve, time_to_best
+from bots.metrics import Curve, mean_interval, time_to_best
 
 ARMS = ("random", "bots")
 
@@ -201,6 +201,7 @@ def show(runs: list[dict[str, Any]], seeds: int) -> None:
         "| seed | arm | best | last | effective tasks | tokens | steps, tokens, CPU s to TRL's best, over TRL's |"
     )
     print("|---|---|---|---|---|---|---|")
+    pairs: list[list[float]] = []
     for seed in range(seeds):
         pair = {run["arm"]: run for run in runs if run["seed"] == seed}
         if len(pair) < len(ARMS):
@@ -215,6 +216,39 @@ def show(runs: list[dict[str, Any]], seeds: int) -> None:
             cells += [f"{run['points'][-1]['tokens']:,.0f}"]
             cells += ["1, 1, 1" if arm == "random" else ", ".join(f"{ratio:.2f}" for ratio in ratios)]
             print(f"| {seed} | {arm} | {' | '.join(cells)} |")
+        ours, theirs = pair["bots"], pair["random"]
+        best, last = (
+            end([p["score"] for p in ours["points"]]) - end([p["score"] for p in theirs["points"]])
+            for end in (max, lambda scores: scores[-1])
+        )
+        etr = float(np.mean(ours["etr"]) - np.mean(theirs["etr"]))
+        pairs.append(
+            [
+                best,
+                last,
+                etr,
+                *np.log([ours["points"][-1]["tokens"] / theirs["points"][-1]["tokens"], *ratios]),
+            ]
+        )
+    if len(pairs) > 1:
+        _show_intervals(np.array(pairs))
+
+
+def _show_intervals(pairs: np.ndarray) -> None:
+    """Mean over the pairs with Student's 95 % interval: of differences, and of ratios by their logarithms.
+
+    pairs: (S, 7): differences of best score, last score and effective tasks; logarithms of the ratios of tokens
+    generated, and of steps, tokens and CPU seconds to TRL's best. A seed that never gets there gives an infinite ratio.
+    """
+    names = ("best score", "last score", "effective tasks", "tokens generated", "steps", "tokens", "CPU s")
+    for at, name in enumerate(names):
+        found = mean_interval(pairs[:, at])
+        mean, low, high = found.mean, found.low, found.high
+        if at < 3:
+            print(f"{name}: {mean:+.3f} [{low:+.3f}, {high:+.3f}]")
+        else:
+            to = "" if at == 3 else " to TRL's best"
+            print(f"{name}{to}: {np.exp(mean):.2f} [{np.exp(low):.2f}, {np.exp(high):.2f}] of TRL's")
 
 
 def _newest(folder: Path) -> str | None:
