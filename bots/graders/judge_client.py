@@ -17,6 +17,7 @@ _DECISION = re.compile(r"^\W*final decision\W*\b(yes|no)\b\W*$", re.IGNORECASE)
 _MOST_BYTES = 1 << 22  # of a reply
 _BACKOFF_SECONDS = 0.5
 _BUSY = {408, 409, 425, 429}
+_REFUSED = {400, 413, 422}
 
 
 class JudgeError(RuntimeError):
@@ -25,6 +26,10 @@ class JudgeError(RuntimeError):
 
 class _TryAgainError(JudgeError):
     """A failure that may be temporary."""
+
+
+class _RefusedError(JudgeError):
+    """The server does not take this request: too long for its model, or its settings are wrong."""
 
 
 class JudgeClient:
@@ -67,7 +72,8 @@ class JudgeClient:
 
     def counts(self) -> dict[str, float]:
         """judge_asked: questions sent. judge_cached: answered from memory. judge_retries: repeated attempts.
-        judge_failures: questions without a reply. judge_undecided: replies without a decision.
+        judge_failures: questions without a reply. judge_undecided: replies without a decision, and
+        answers that are too long for the judge.
         """
         with self._lock:
             return {f"judge_{name}": float(count) for name, count in self._counts.items()}
@@ -90,7 +96,7 @@ class JudgeClient:
         if known is not None:
             return known.result()
         try:
-            verdict = self._ask(question, reference, answer, digest)
+            verdict = self._ask_or_blame(question, reference, answer, digest)
         except BaseException as error:
             with self._lock:
                 self._verdicts.pop(digest, None)
@@ -99,6 +105,21 @@ class JudgeClient:
             raise
         mine.set_result(verdict)
         return verdict
+
+    def _ask_or_blame(self, question: str, reference: str, answer: str, digest: bytes) -> bool | None:
+        """As `_ask`; None too if the server refuses the question with this answer, and takes it with the reference.
+
+        Such an answer is too long for the judge's context. It must not be left ungraded, which is better than wrong.
+        """
+        try:
+            return self._ask(question, reference, answer, digest)
+        except _RefusedError:
+            if answer == reference:
+                self._count("failures")
+                raise
+            self.ask(question, reference, reference)  # raises too if the question or a setting is at fault
+            self._count("undecided")
+            return None
 
     def _ask(self, question: str, reference: str, answer: str, digest: bytes) -> bool | None:
         # An answer placed between two marks can't predict them.
@@ -116,7 +137,8 @@ class JudgeClient:
                 verdict = _decision(self._post(request))
             except JudgeError as error:
                 if attempt + 1 == self._attempts or not isinstance(error, _TryAgainError):
-                    self._count("failures")
+                    if not isinstance(error, _RefusedError):
+                        self._count("failures")
                     raise
                 time.sleep(_BACKOFF_SECONDS * 2**attempt)
             else:
@@ -157,7 +179,9 @@ class JudgeClient:
             connection.close()
         if response.status != http.client.OK:
             told = bytes(content[:300]).decode(errors="replace").strip()
-            kind = _TryAgainError if response.status in _BUSY or response.status >= 500 else JudgeError
+            kind: type[JudgeError] = _RefusedError if response.status in _REFUSED else JudgeError
+            if response.status in _BUSY or response.status >= 500:
+                kind = _TryAgainError
             raise kind(f"HTTP {response.status} {response.reason}: {told}")
         try:
             reply = json.loads(content)

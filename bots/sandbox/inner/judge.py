@@ -80,7 +80,7 @@ def _run(source: str, prefix: str, told: list[str], client: Client) -> dict[str,
     try:
         client.hear()
     except Exception as error:  # noqa: BLE001
-        return _failed(f"the solution does not load: {error}")
+        return _failed(f"the solution does not load: {client.said_by_solution(error) or error}")
     try:
         exec(compile(tree, "tests.py", "exec", dont_inherit=True), module.__dict__)
     except Unsupported as error:
@@ -92,11 +92,12 @@ def _run(source: str, prefix: str, told: list[str], client: Client) -> dict[str,
     except BaseException as error:  # noqa: BLE001
         if client.unsupported:
             return _broken(client.unsupported)
-        if isinstance(error, AssertionError) and not client.came_from_solution(error):
+        said = client.said_by_solution(error)
+        if isinstance(error, AssertionError) and said is None:
             return _failed(f"wrong result at call {client.answered}")
-        known = isinstance(error, SolutionError) or client.came_from_solution(error)
-        kind = "" if known else f"{type(error).__name__}: "
-        return _failed(f"after {client.answered} calls: {kind}{error}")
+        if said is None:
+            said = str(error) if isinstance(error, SolutionError) else f"{type(error).__name__}: {error}"
+        return _failed(f"after {client.answered} calls: {said}")
     if client.unsupported:
         return _broken(client.unsupported)
     if client.answered == 0:

@@ -6,7 +6,19 @@ import json
 POINT = "class Point:\n    def __init__(self, x, y): self.x, self.y = x, y\n"
 NODE = "class Node:\n    def __init__(self, data):\n        self.data, self.left, self.right = data, None, None\n"
 
+REFUSAL = "def f(n):\n    if n < 0: raise ValueError('negative', n)\n    return n"
+
 NAMES = [
+    # A built-in exception has the text and the arguments that the solution gave it …
+    ("try:\n    f(-1)\n    assert False\nexcept ValueError as e:\n    assert e.args == ('negative', -1)", "", REFUSAL, "def f(n): raise ValueError('no')"),
+    ("try:\n    f(-1)\nexcept ValueError as e:\n    assert str(e) == 'negative'\nelse:\n    assert False", "",
+     REFUSAL.replace(", n)", ")"), REFUSAL),
+    ("try:\n    f('k')\nexcept KeyError as e:\n    assert str(e) == repr('k') and type(e) is KeyError\nelse:\n    assert False", "",
+     "def f(k): return {}[k]", "def f(k): raise KeyError"),
+    ("try:\n    f('k')\nexcept ValueError as e:\n    assert str(e) == 'bad k'\nelse:\n    assert False", "",
+     "class Bad(ValueError):\n    def __str__(self): return 'bad ' + self.args[0]\ndef f(k): raise Bad(k)", "def f(k): raise ValueError(k)"),
+    ("try:\n    f(b'\\xff')\nexcept UnicodeDecodeError as e:\n    assert e.start == 0\nelse:\n    assert False", "",
+     "def f(b): return b.decode()", "def f(b): raise ValueError(b)"),
     # A name that both sides have at hand is the solution's where it is under test …
     ("assert gcd(12, 18) == 6", "", "def gcd(a, b): return math.gcd(a, b)", "x = 1"),
     ("assert gcd(12, 18) == 6", "", "from math import gcd", "from math import *\ngcd = max"),

@@ -65,6 +65,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(503, b"overloaded")
         elif answer == "forbidden":
             self._send(401, b"no such key")
+        elif answer.startswith("too long") or reference == "unfit":
+            self._send(400, b"This model's maximum context length is 2048 tokens.")
         elif answer == "not JSON":
             self._send(200, b"<html>")
         elif answer == "silent":

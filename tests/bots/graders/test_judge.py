@@ -160,3 +160,17 @@ def test_the_configuration_names_it(tmp_path: Path) -> None:
     rubric.write_text("{question} {reference} {answer}")
     config = JudgeConfig(url="http://a/v1", model="m", rubric=rubric, body={"max_tokens": 5})
     assert (config.options().rubric, config.options().body) == (rubric.read_text(), {"max_tokens": 5})
+
+
+def test_an_answer_that_only_the_server_finds_too_long_is_wrong_and_not_ungraded(server: JudgeServer) -> None:
+    with Workers(1, graders=["judge"], judge_by=options(server, probe=False)) as workers:
+        results = workers.grade([item("A catalyst", f"too long {number}") for number in range(4)])
+        assert [result.reward for result in results] == [0.0] * 4
+        assert "no decision" in results[0].reason
+        # Once for the four: the question is fine with the reference in the answer's place.
+        assert server.asked.count(("A catalyst", "A catalyst")) == 1
+        (at_fault,) = workers.grade([item("unfit", "An enzyme")])
+        counts = workers.stats()
+        assert (counts["judge_undecided"], counts["judge_failures"]) == (4.0, 1.0)
+        assert at_fault.reward is None
+        assert "HTTP 400" in at_fault.reason
