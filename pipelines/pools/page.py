@@ -91,17 +91,26 @@ def _rates(domain: str, rates: Rates) -> str:
                 f"<title>{count:,}</title></rect>"
             )
     whole = len(rates.weak) * (2 * width + gap)
+    axis = f'<line x1="0" x2="{whole}" y1="{height + 0.5}" y2="{height + 0.5}" stroke="#888"/>' + "".join(
+        f'<text x="{whole * rate:g}" y="{height + 15}" text-anchor="{end}" font-size="12" fill="#666">{rate:g}</text>'
+        for rate, end in ((0, "start"), (0.5, "middle"), (1, "end"))
+    )
     return (
         f"<p>{escape(domain)}: known for {rates.known:,} tasks; mean {rates.weak_mean:.2f} of the weak model (gray), "
-        f"{rates.strong_mean:.2f} of the strong one (blue); from 0 on the left to 1 on the right</p>"
+        f"{rates.strong_mean:.2f} of the strong one (blue)</p>"
         f'<svg role="img" aria-label="pass rates of {escape(domain, quote=True)}" width="{whole}" '
-        f'height="{height + 2}">{"".join(bars)}</svg>'
+        f'height="{height + 18}">{"".join(bars)}{axis}</svg>'
     )
 
 
 def _golds(domain: str, check: GoldCheck) -> str:
     if not (check.checked or check.untold):
         return ""
+    if not check.checked:
+        return (
+            f"<h3>Reference answers: {escape(domain)}</h3>"
+            f"<p>{check.untold:,} tasks have tests and no solution to try them with</p>"
+        )
     kind = "bad" if check.failed or check.accepted else "good"
     untold = f"; {check.untold:,} have tests and no solution to try them with" if check.untold else ""
     parts = [

@@ -179,11 +179,21 @@ def _phases(run: Run, width: int) -> RenderableType:
     assert found is not None  # the caller checked that there is a step
     totals = {name: value for name, value in found["totals"].items() if value > 0}
     whole = sum(totals.values())
-    bar, legend, drawn = Text(), Text(), 0.0
+    bar, entries, drawn = Text(), [], 0.0
     for name, value in totals.items():
         start, drawn = round(drawn / whole * width), drawn + value
         bar.append("█" * (round(drawn / whole * width) - start), style=COLOURS.get(name, "white"))
         if value / whole >= 0.005:
-            legend.append("■ ", style=COLOURS.get(name, "white")).append(f"{name} {value / whole:.0%}  ")
+            entries.append(Text.assemble(("■ ", COLOURS.get(name, "white")), f"{name} {value / whole:.0%}  "))
     wall = "wall-clock" if found["wall"] is not None else "in steps"
-    return Group(Text(f"time by phase, {seconds(whole)} {wall}"), bar, legend)
+    return Group(Text(f"time by phase, {seconds(whole)} {wall}"), bar, _lines(entries, width))
+
+
+def _lines(entries: Sequence[Text], width: int) -> Text:
+    """The entries in lines of at most `width` columns; no entry is split."""
+    lines = [Text()]
+    for entry in entries:
+        if lines[-1] and len(lines[-1]) + len(entry.plain.rstrip()) > width:
+            lines.append(Text())
+        lines[-1].append(entry)
+    return Text("\n").join(lines)

@@ -38,6 +38,8 @@ def test_a_finished_run_is_shown_once(finished):
     ):
         assert said in text
     assert max(len(line) for line in text.splitlines()) <= 100
+    narrow = shown(finished, width=70).splitlines()
+    assert not [line for line in narrow if line.rstrip(" │").endswith("■")], "a name stays beside its color"
     assert max(len(line) for line in shown(finished, width=50).splitlines()) <= 50
 
 
