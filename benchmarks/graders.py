@@ -1,6 +1,6 @@
 """How fast the graders are: samples per second, alone and in the pool of grading processes.
 
-    python benchmarks/graders.py [--seconds 3] [--workers 2]
+    python -m benchmarks.graders [--seconds 3] [--workers 2]
 
 Prints one JSON line for each measurement.
 """

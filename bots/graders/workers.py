@@ -2,40 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
-import json
-import mmap
-import os
-import pickle
-import select
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
-from multiprocessing.connection import Connection, wait
+from dataclasses import asdict, dataclass
+from multiprocessing.connection import wait
 from typing import cast
 
 from bots.graders import composite, judge, waiting
 from bots.graders.code import CodeOptions
 from bots.graders.judge import JudgeOptions
+from bots.graders.nursery import Nursery
 from bots.graders.waiting import Result
-from bots.graders.worker import PROGRESS, READ, Item, Setup, Verdict, open_schedstat, waited
+from bots.graders.worker import Item, Setup, Verdict
 
 _BATCH_SECONDS = 0.02  # amount of work in one message to a worker
 _FIRST_GUESS = 0.001  # expected seconds per grade, for a grader not seen yet
-_START_SECONDS = 120.0
-_FORK_SECONDS = 10.0
 _SHORTEST_WAIT = 0.005  # between two checks of a grade whose extra time was spent waiting for a core
-_BOOT = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
-    "from bots.graders.worker import nursery; nursery(int(sys.argv[1]))"
-)
 
 
 @dataclass
@@ -57,52 +42,6 @@ class Stats:
 def _uses_code(graders: Sequence[str]) -> bool:
     parts = [part for name in graders for _, part in composite.parse(name) or [(1.0, name)]]
     return bool({"code", "cruxeval"} & set(parts))
-
-
-class WorkerError(RuntimeError):
-    """The pool's own processes can't be started or were lost."""
-
-
-@dataclass
-class _Worker:
-    channel: Connection
-    pidfd: int
-    progress: mmap.mmap
-    open: dict[int, Item] = field(default_factory=dict)  # sent and not graded yet
-    sent: float = 0.0
-    schedstat: int = -1
-
-    def in_hand(self) -> int:
-        """The number of the current item."""
-        number: int = PROGRESS.unpack_from(self.progress, 0)[1]
-        return number if number in self.open else next(iter(self.open))
-
-    def lasted(self) -> float:
-        """Seconds that the current item has taken, minus those its process waited for a core.
-
-        So a busy machine does not use up a grade's time.
-        """
-        started, number, waited_before = PROGRESS.unpack_from(self.progress, 0)
-        now = time.monotonic()
-        if number not in self.open:
-            # Nothing of this batch has started: the limit is for a grade, not for a fork on a busy machine.
-            return now - self.sent - _FORK_SECONDS
-        seconds: float = now - started - (waited(self.schedstat) - waited_before) / 1e9
-        return max(0.0, seconds)
-
-    def read(self, number: int) -> bool:
-        """Whether this item's grader has read the task's answer: from then on, time counts as the completion's."""
-        return bool(READ.unpack_from(self.progress, PROGRESS.size)[0] == number)
-
-    def end(self) -> None:
-        with contextlib.suppress(ProcessLookupError):  # it has already exited
-            signal.pidfd_send_signal(self.pidfd, signal.SIGKILL)
-        select.select([self.pidfd], [], [], 5.0)
-        os.close(self.pidfd)
-        if self.schedstat >= 0:
-            os.close(self.schedstat)
-        self.channel.close()
-        self.progress.close()
 
 
 class Workers:
@@ -145,16 +84,15 @@ class Workers:
                 f"{code.limits.wall_seconds} s for the last, and the limit must be longer than both together"
             )
         self.time_limit = time_limit
-        self._setup = Setup(tuple(graders), memory_limit, code, judge_by)
+        setup = Setup(tuple(graders), memory_limit, code, judge_by)
         judge.configure(judge_by)
         self._threads = ThreadPoolExecutor(judge.concurrency(), thread_name_prefix="judge")
         self._stats = Stats()
         self._seconds = {"code": 0.05}  # a grade's expected time, by grader
         self._next_number = 0
         self._lock = threading.Lock()
-        self._workers: list[_Worker] = []
-        self._start_nursery()
-        self._workers = [self._fork() for _ in range(count)]
+        self._nursery = Nursery(setup)
+        self._workers = [self._nursery.fork() for _ in range(count)]
 
     def grade(self, items: Sequence[Item]) -> list[Result]:
         """A result for each (grader's name, prompt, answer, completion), in order."""
@@ -176,9 +114,7 @@ class Workers:
         for worker in self._workers:
             worker.end()
         self._workers = []
-        self._control.close()
-        self._nursery.kill()
-        self._nursery.wait()
+        self._nursery.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def __enter__(self) -> Workers:
@@ -295,63 +231,7 @@ class Workers:
         else:
             self._stats.graded += 1
 
-    # --- processes --------------------------------------------------------------------------------------
-
     def _replace(self, slot: int) -> None:
         self._workers[slot].end()
         self._stats.restarts += 1
-        try:
-            self._workers[slot] = self._fork()
-        except (OSError, EOFError, WorkerError):
-            self._control.close()
-            self._nursery.kill()
-            self._nursery.wait()
-            self._start_nursery()
-            self._workers[slot] = self._fork()
-
-    def _start_nursery(self) -> None:
-        self._control, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-        one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
-        with theirs:
-            self._nursery = subprocess.Popen(
-                [sys.executable, "-c", _BOOT, str(theirs.fileno()), json.dumps(sys.path)],
-                pass_fds=(theirs.fileno(),),
-                stdin=subprocess.DEVNULL,
-                env={**os.environ, **one_thread},
-            )
-        self._control.send(pickle.dumps(self._setup))
-        self._control.settimeout(_START_SECONDS)
-        try:
-            reply = self._control.recv(1 << 16)
-        except OSError as error:
-            self._nursery.kill()
-            raise WorkerError(f"the grading processes did not start within {_START_SECONDS:g} s") from error
-        if not reply:
-            raise WorkerError(f"the grading processes did not start (exit status {self._nursery.wait()})")
-        fault = pickle.loads(reply)
-        if fault is not None:
-            self._control.close()
-            self._nursery.wait()
-            raise fault
-
-    def _fork(self) -> _Worker:
-        ours, theirs = socket.socketpair()
-        page = os.memfd_create("progress", os.MFD_CLOEXEC)
-        try:
-            os.ftruncate(page, mmap.PAGESIZE)
-            progress = mmap.mmap(page, mmap.PAGESIZE)
-            PROGRESS.pack_into(progress, 0, 0.0, -1, 0)
-            READ.pack_into(progress, PROGRESS.size, -1)
-            socket.send_fds(self._control, [b"fork"], [theirs.fileno(), page])
-            message, fds, _, _ = socket.recv_fds(self._control, 16, 1)
-        finally:
-            theirs.close()
-            os.close(page)
-        if message != b"pid":
-            raise WorkerError("a grading process could not be forked")
-        return _Worker(Connection(ours.detach()), fds[0], progress, schedstat=open_schedstat(_pid(fds[0])))
-
-
-def _pid(pidfd: int) -> int:
-    with open(f"/proc/self/fdinfo/{pidfd}") as lines:
-        return next(int(line.split()[1]) for line in lines if line.startswith("Pid:"))
+        self._workers[slot] = self._nursery.fork()

@@ -110,8 +110,8 @@ def test_from_several_threads(workers: Workers) -> None:
 
 
 def test_the_nursery_is_replaced_as_well(workers: Workers) -> None:
-    workers._nursery.kill()
-    workers._nursery.wait()
+    workers._nursery._process.kill()
+    workers._nursery._process.wait()
     # The workers die with the nursery; what they had in hand is failed or graded by their successors.
     time.sleep(0.2)
     workers.grade([GOOD] * 10)
@@ -121,7 +121,7 @@ def test_the_nursery_is_replaced_as_well(workers: Workers) -> None:
 def test_nothing_is_left_behind_even_if_the_owner_is_killed() -> None:
     code = (
         "from bots.graders.workers import Workers; import os, sys\n"
-        "w = Workers(2); print(w._nursery.pid, flush=True); sys.stdin.read()"
+        "w = Workers(2); print(w._nursery._process.pid, flush=True); sys.stdin.read()"
     )
     owner = subprocess.Popen(
         [sys.executable, "-c", code],

@@ -1,6 +1,6 @@
 """Milliseconds of every built-in selector's `select` and `observe`, in alternating steps.
 
-    python -m benchmarks.selectors [--tasks 92000] [--batch 256] [--rollouts 16] [--steps 40] [--only dps gps …]
+    python -m benchmarks.selector_steps [--tasks 92000] [--batch 256] [--rollouts 16] [--steps 40] [--only dps gps …]
 
 The pool has anchors, levels, and embeddings of 64 numbers that show half of what makes a task hard. Half of the tasks
 are mastered or hopeless. Every selector runs with its own defaults; medians and quartiles over the second half of the
