@@ -55,7 +55,7 @@ KINDS = [
     ("weight sync", r"actors/weights/"),
     ("grading", r"bots/graders/|bots/sandbox/"),
     ("ledger", r"rollouts/ledger\.py"),
-    ("selection and beliefs", r"actors/posterior\.py|bots/belief|bots/selection|bots/core\.py"),
+    ("selection and beliefs", r"actors/posterior\.py|bots/belief|bots/selection|bots/core/"),
     ("journal", r"actors/journal\.py|actors/board\.py|parquet"),
     ("collectives between ranks", r"torch/distributed"),
     ("Ray: pickling", r"serialization\.py|cloudpickle"),

@@ -18,8 +18,8 @@ from bots.belief.models import BETA, Modelled
 from bots.belief.prior import Prior, PriorSpec
 from bots.belief.rewards import merge_rewards
 from bots.belief.snapshot import check_extends, read_snapshot, write_snapshot
+from bots.core.parts import Parts
 from bots.metrics.step import step_metrics
-from bots.parts import Parts
 from bots.pool import TaskPool, check_rows
 from bots.selection import SelectionRequest
 from bots.selection.base import checked_rows
