@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.parametrize(
     ("script", "words"),
     [
-        ("selector", ["Exploring passes 10 checks", "step 60: "]),
+        ("selector", ["Exploring passes 11 checks", "step 60: "]),
         ("loss", ["cispo passes 8 checks", "cispo: 13 of 13 tokens"]),
         ("trainer", ["bots: score 0.10 -> 0.4", "random: score 0.10 -> 0.3"]),
     ],

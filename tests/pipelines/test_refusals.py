@@ -36,7 +36,7 @@ def parquet(tmp_path, **changes):
             r"selection.tasks is 8 x \(rollout.max_staleness \+ 1\) = 328, but the pool has only 200",
         ),
         (["selection.tasks=500"], "selection.tasks is 500, but the pool has only 200"),
-        (["rollout.max_model_len=4096"], "goes up to"),
+        (["rollout.max_model_len=4096", "learner.tokens_per_micro_batch=8192"], "goes up to"),
         (
             ["pool.sources.0.split=eval", "pool.sources.0.seed=999", "pool.sources.0.anchors=null"],
             "also in the training pool",
