@@ -86,9 +86,7 @@ class Evaluation:
         right = [int((rewards >= 1).sum()) for rewards in whole]
         sizes = [len(rewards) for rewards in whole]
         most = min(sizes, default=0)
-        return {
-            f"pass@{2**i}": pass_at_k(right, sizes, 2**i) for i in range(1, most.bit_length()) if 2**i <= most
-        }
+        return {f"pass@{2**i}": pass_at_k(right, sizes, 2**i) for i in range(1, most.bit_length())}
 
     def table(self, step: int) -> pa.Table:
         """The completions, as `rollout_table` writes them."""

@@ -16,7 +16,6 @@ from bots.support.files import replace_text
 from pipelines.report.comparison import RunCurves, compare, table
 from pipelines.report.comparison_plot import draw
 from pipelines.shared.command import run_job
-from pipelines.shared.ray_session import ray_session
 from pipelines.shared.shipped import shipped
 from pipelines.train import train
 
@@ -47,15 +46,13 @@ def demo(overrides: list[str], console: Console) -> None:
     curves: list[RunCurves] = []
     picture = folder / "curves.png"
     title = f"The lab's model, {RUN} and {BASELINE} task selection, seed {config.run.seed}"
-    # One Ray for both: its start takes seconds.
-    with ray_session():
-        for selector in (RUN, BASELINE):
-            one = _arm(lab, overrides, folder, selector)
-            train(one, overwrite=(folder / selector).exists(), console=console)
-            curves.append(RunCurves.read(selector, folder / selector))
-            draw(curves, picture, title)
-            if selector == RUN:
-                console.print(f"Its curves: {picture}; {BASELINE} is next", highlight=False, soft_wrap=True)
+    for selector in (RUN, BASELINE):
+        one = _arm(lab, overrides, folder, selector)
+        train(one, overwrite=(folder / selector).exists(), console=console)
+        curves.append(RunCurves.read(selector, folder / selector))
+        draw(curves, picture, title)
+        if selector == RUN:
+            console.print(f"Its curves: {picture}; {BASELINE} is next", highlight=False, soft_wrap=True)
     costs = compare(*curves)
     replace_text(folder / "summary.json", json.dumps(costs, indent=2) + "\n")
     console.print(table(costs, RUN, BASELINE))
