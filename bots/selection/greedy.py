@@ -16,11 +16,12 @@ class Greedy(Selector):
         """See Selector."""
         if isinstance(beliefs, BeliefModel):
             return beliefs.nearest(request.batch, request.p_star, request.domain, rng, draw=False)
-        from bots.selection.nearest import in_order
+        from bots.selection.nearest import least
         from bots.selection.scans import nearest_means
 
-        scores, rows = np.empty(request.batch), np.empty(request.batch, np.int64)
-        nearest_means(
+        return least(
+            nearest_means,
+            request.batch,
             beliefs.alpha,
             beliefs.beta,
             beliefs.blocked,
@@ -28,7 +29,4 @@ class Greedy(Selector):
             request.domain,
             request.p_star,
             rng.integers(2**64, dtype=np.uint64),
-            scores,
-            rows,
         )
-        return in_order(scores, rows)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from bots.support.arrays import Float64, Rows
@@ -39,7 +42,12 @@ def push(scores: Float64, rows: Rows, size: int, score: float, row: int) -> int:
     return size
 
 
-def in_order(scores: Float64, rows: Rows) -> Rows:
-    """The rows by rising score, ties by row."""
+def least(scan: Callable[..., int], batch: int, *arguments: Any) -> Rows:
+    """The `batch` rows of least score by rising score, ties by row.
+
+    scan: a compiled pass that takes `arguments` and then `scores` and `rows`, which it fills (`bots.selection.scans`).
+    """
+    scores, rows = np.empty(batch), np.empty(batch, np.int64)
+    scan(*arguments, scores, rows)
     ordered: Rows = rows[np.lexsort((rows, scores))]
     return ordered

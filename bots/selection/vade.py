@@ -28,18 +28,16 @@ class VADE(Selector):
             rows = free_rows(beliefs, request)
             theta = beliefs.sample(rng)[rows]
             return best(rows, theta * (1 - theta) ** 2, request.batch, rng)
-        from bots.selection.nearest import in_order
+        from bots.selection.nearest import least
         from bots.selection.scans import greatest_gain
 
-        scores, chosen = np.empty(request.batch), np.empty(request.batch, np.int64)
-        greatest_gain(
+        return least(
+            greatest_gain,
+            request.batch,
             beliefs.alpha,
             beliefs.beta,
             beliefs.blocked,
             self.codes(request.domain),
             request.domain,
             rng.integers(2**64, dtype=np.uint64),
-            scores,
-            chosen,
         )
-        return in_order(scores, chosen)

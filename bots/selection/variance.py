@@ -29,11 +29,12 @@ class Variance(Selector):
         """See Selector."""
         if isinstance(beliefs, BeliefModel):
             return self._sampled(beliefs, request, rng)
-        from bots.selection.nearest import in_order
+        from bots.selection.nearest import least
         from bots.selection.scans import greatest_variance
 
-        scores, rows = np.empty(request.batch), np.empty(request.batch, np.int64)
-        greatest_variance(
+        return least(
+            greatest_variance,
+            request.batch,
             beliefs.alpha,
             beliefs.beta,
             beliefs.dispersion,
@@ -42,10 +43,7 @@ class Variance(Selector):
             self.codes(request.domain),
             request.domain,
             rng.integers(2**64, dtype=np.uint64),
-            scores,
-            rows,
         )
-        return in_order(scores, rows)
 
     def _sampled(self, beliefs: BeliefModel, request: SelectionRequest, rng: np.random.Generator) -> Rows:
         """The same by draws for every task."""
