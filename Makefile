@@ -18,7 +18,7 @@ demo: $(READY)
 	$(BIN)/bots demo
 
 test: check sandbox browser peers
-	$(BIN)/python -m pytest
+	$(BIN)/python -m tests.halves
 
 check: $(READY)
 	$(BIN)/ruff check .
