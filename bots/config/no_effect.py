@@ -107,6 +107,12 @@ def _learner(config: TrainConfig) -> Iterator[tuple[str, str]]:
 
 def _run(config: TrainConfig) -> Iterator[tuple[str, str]]:
     run, evaluation = config.run, config.evaluation
+    for number, source in enumerate(config.pool.sources):
+        if source.set is not None:
+            yield (
+                f"pool.sources.{number}.set",
+                "sets are scored at an evaluation; only evaluation.pool has them",
+            )
     if evaluation.pool is None:
         for key in _given(evaluation, "evaluation", "every", "samples", "temperature"):
             yield key, "there is no evaluation.pool"

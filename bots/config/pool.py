@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator, model_validator
 
 from bots.config.source_kind import with_kind
-from bots.config.tree import Section, UserPathText
+from bots.config.tree import FolderName, Section, UserPathText
 
 NormalColumn = Literal["id", "prompt", "answer", "domain", "grader", "level", "weak", "strong"]
 """The columns of the normal schema that a source's own columns can be mapped to."""
@@ -28,6 +28,8 @@ class SourceSettings(Section):
     """The source's own name of a normal column, for example `answer: reward_model.ground_truth`."""
     keep: tuple[str, ...] = ()
     """Further columns of the source to keep in the pool, under their own names."""
+    set: FolderName | None = None
+    """Name of the evaluation set that its tasks belong to, for example `math_500`; several sources may share one."""
     anchors: UserPathText | None = None
     """Parquet file with columns id, weak, strong (the anchors pipeline writes it), joined by id."""
     bad_rows: float = Field(0.0, ge=0, lt=1)
@@ -108,14 +110,20 @@ class Generator(Section):
     """Seed of the draw; a task is settled by seed and number alone."""
     config: dict[str, Any] = Field(default_factory=dict)
     """The generator's own settings, for example `{min_terms: 2, max_terms: 6}`."""
+    level: int | None = Field(None, ge=0)
+    """Level of its tasks: several generators of one name with other settings are levels of one kind of task."""
 
 
 class ReasoningGymSource(SourceSettings):
-    """Tasks from `reasoning-gym` generators, graded by their own `score_answer`."""
+    """Tasks from `reasoning-gym` generators, graded by their own `score_answer`.
+
+    That is strict about form. `columns: {answer: answer_text}` with `grader: math` takes only the answer, as text.
+    """
 
     kind: Literal["reasoning_gym"]
     generators: tuple[Generator, ...] = Field(min_length=1)
-    """Which generators; each one's name is the `generator` column of its tasks."""
+    """Which generators. Each one's name is the `generator` column of its tasks; `columns: {domain: generator}` with
+    `domain: null` makes it their domain."""
     domain: str | None = Field("reasoning_gym", min_length=1)
     """Domain of all its tasks."""
     grader: str | None = Field("reasoning_gym", min_length=1)

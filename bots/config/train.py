@@ -128,14 +128,45 @@ class EvaluationConfig(Section):
     """Tasks to evaluate on; none: no evaluation, and no score."""
     every: Count = 10
     """Steps between two evaluations; the first is before step 1, the last after the last step."""
-    samples: Count = 1
-    """Completions per evaluation task."""
+    samples: Count | dict[FolderName, Count] = 1
+    """Completions per evaluation task; or, where the pool's sources name their `set`, for each set."""
     temperature: Amount = 1.0
     """0 decodes greedily; `samples` must then be 1."""
 
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The named sets, in the order of the pool's sources; empty if it has none."""
+        sources = () if self.pool is None else self.pool.sources
+        return tuple(dict.fromkeys(source.set for source in sources if source.set is not None))
+
+    def samples_of(self, name: str | None) -> int:
+        """Completions per task of a set; of any task where the pool has no sets."""
+        return self.samples if isinstance(self.samples, int) else self.samples[name or ""]
+
+    @model_validator(mode="after")
+    def _all_or_no_source_has_a_set(self) -> EvaluationConfig:
+        sources = () if self.pool is None else self.pool.sources
+        without = [number for number, source in enumerate(sources) if source.set is None]
+        if self.sets and without:
+            raise ValueError(
+                f"evaluation.pool.sources.{without[0]} has no `set`, but others have ({', '.join(self.sets)}); name "
+                "the set of each source, or of none"
+            )
+        if (
+            not isinstance(self.samples, int)
+            and self.pool is not None
+            and set(self.samples) != set(self.sets)
+        ):
+            raise ValueError(
+                f"evaluation.samples is for the sets {', '.join(self.samples) or '(none)'}, but the sources of "
+                f"evaluation.pool have the sets {', '.join(self.sets) or '(none)'}; give each set its samples, or one "
+                "number for all"
+            )
+        return self
+
     @model_validator(mode="after")
     def _greedy_samples_once(self) -> EvaluationConfig:
-        if self.temperature == 0 and self.samples > 1:
+        if self.temperature == 0 and self.samples != 1:
             raise ValueError(
                 f"evaluation.temperature is 0, where all completions of a task are the same, but evaluation.samples is "
                 f"{self.samples}; set samples to 1, or a temperature above 0"

@@ -28,6 +28,8 @@ PROBLEM = "problem"
 """Extra column of a normalised piece: why a row is bad, null for a good one."""
 REPEATED = "repeated"
 """Extra column of a normalised piece: whether the row's data set says that it holds each task several times."""
+SET = "set"
+"""Extra column of a pool: the evaluation set that a task belongs to."""
 PIECE_ROWS = 8192
 """Rows in one piece that a shard yields: large enough for Arrow's speed, small enough for the memory."""
 

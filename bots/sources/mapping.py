@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from bots.config.pool import SourceSettings
 from bots.graders.registry import names, resolve
 from bots.sources import guru
-from bots.sources.base import NORMAL, PROBLEM, SourceError
+from bots.sources.base import NORMAL, PROBLEM, SET, SourceError
 from bots.sources.recipes import TURNED, Recipe, recipe_of
 
 
@@ -98,7 +98,8 @@ def map_columns(
     for column in settings.keep:
         if column not in schema.names:
             raise SourceError(f"{name} has no column {column!r} to keep; it has {', '.join(schema.names)}")
-        if column in (*NORMAL.names, PROBLEM) or (column in TURNED and column in found):
+        own = (*NORMAL.names, PROBLEM) + ((SET,) if settings.set is not None else ())
+        if column in own or (column in TURNED and column in found):
             raise SourceError(f"{name}: keep {column!r} would replace the pool's own column of that name")
     if settings.grader is not None:
         check_grader(settings.grader)

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from bots.graders.any_of import PREFIX as ANY_OF
 from bots.sources import guru
 from bots.sources.answers import contentless, final_part, final_parts, is_contentless
-from bots.sources.base import NORMAL, PROBLEM, REPEATED, Piece
+from bots.sources.base import NORMAL, PROBLEM, REPEATED, SET, Piece
 from bots.sources.hashing import content_ids
 from bots.sources.mapping import Mapping, check_grader, column_at, is_text
 from bots.sources.messages import messages_of, with_system
@@ -57,6 +57,8 @@ def normalise(piece: Piece, mapping: Mapping) -> pa.Table:
     normal = pa.Table.from_arrays(arrays, schema=NORMAL)
     for name in settings.keep:
         normal = normal.append_column(name, table[name])
+    if settings.set is not None:
+        normal = normal.append_column(SET, pa.repeat(settings.set, rows))
     if turned:
         normal = normal.append_column("solution", turned["solution"])
     normal = normal.append_column(REPEATED, _repeated(table, mapping))

@@ -1,4 +1,8 @@
-"""Tasks from `reasoning-gym` generators; the whole entry is the answer, for its own `score_answer`."""
+"""Tasks from `reasoning-gym` generators.
+
+The whole entry is the `answer`, for its own `score_answer`; `answer_text` is the entry's answer alone, for graders that
+read text.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +18,10 @@ from bots.config.pool import Generator, ReasoningGymSource
 from bots.sources.base import Piece, Shard, SourceError
 
 SHARD_ROWS = 2048
-SCHEMA = pa.schema([(name, pa.string()) for name in ("id", "prompt", "answer", "generator")])
+SCHEMA = pa.schema(
+    [(name, pa.string()) for name in ("id", "prompt", "answer", "generator", "answer_text")]
+    + [("level", pa.int32())]
+)
 
 
 @dataclass(frozen=True)
@@ -28,13 +35,15 @@ class ReasoningGymShard:
     def read(self, columns: list[str]) -> Iterator[Piece]:
         dataset = _create(self.generator)
         name, seed = self.generator.name, self.generator.seed
-        rows: dict[str, list[str]] = {column: [] for column in SCHEMA.names}
+        rows: dict[str, list[Any]] = {column: [] for column in SCHEMA.names}
         for number in range(self.first, self.last):
             entry = dataset[number]
             rows["id"].append(f"reasoning_gym/{name}/{_settings_key(self.generator)}{seed}/{number}")
             rows["prompt"].append(entry["question"])
             rows["answer"].append(_as_json(entry, name))
             rows["generator"].append(name)
+            rows["answer_text"].append(None if entry["answer"] is None else str(entry["answer"]))
+            rows["level"].append(self.generator.level)
         yield Piece(pa.table(rows, schema=SCHEMA).select(columns), f"{name}, task {{}}", self.first)
 
 

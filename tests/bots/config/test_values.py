@@ -131,6 +131,7 @@ def _table():
             ["selection.selector=random", "selection.allocation=knapsack", "selection.p_star=0.4"],
             "selection.p_star is set, but has no effect",
         ),
+        (["pool.sources.0.set=hard"], "pool.sources.0.set is set, but has no effect"),
         (["evaluation.pool=none"], "evaluation.every is set, but has no effect: there is no evaluation.pool"),
     ],
 )

@@ -6,6 +6,7 @@ import datasets
 import pytest
 import reasoning_gym
 
+from bots.graders.math import grade as grade_math
 from bots.sources import PoolConfig, SourceError, read_pool
 
 
@@ -21,6 +22,11 @@ def test_the_lab_as_a_source_is_reproducible():
     assert set(pool.domains) == {"math", "logic"}
     assert pool.ids() == pool_of({**LAB, "domains": ["math", "logic"]}).ids()
     assert pool.table["level"].null_count == 0
+
+
+def test_tasks_know_their_evaluation_set():
+    pool = pool_of({**LAB, "size": 2, "set": "one"}, {**LAB, "size": 3, "seed": 4, "set": "two"})
+    assert pool.table["set"].to_pylist() == ["one"] * 2 + ["two"] * 3
 
 
 def test_lab_settings_that_cannot_be_met():
@@ -46,6 +52,23 @@ def test_reasoning_gym_entries_can_be_graded_from_the_pool():
     # A task keeps its id when more of them are drawn.
     more = [{**generators[0], "size": 8}]
     assert pool_of({"kind": "reasoning_gym", "generators": more}).ids()[:5] == pool.ids()[:5]
+
+
+def test_reasoning_gym_with_domains_levels_and_another_grader():
+    generators = [
+        {"name": "chain_sum", "size": 3, "level": 1, "config": {"min_terms": 2, "max_terms": 2}},
+        {"name": "chain_sum", "size": 2, "level": 4, "config": {"min_terms": 6, "max_terms": 6}},
+        {"name": "products", "size": 2},
+    ]
+    mapped = {"domain": None, "grader": "math", "columns": {"domain": "generator", "answer": "answer_text"}}
+    pool = pool_of({"kind": "reasoning_gym", "generators": generators, **mapped})
+    tasks = pool.take(range(7), ["domain", "level", "answer", "grader"])
+    assert [task["domain"] for task in tasks] == ["chain_sum"] * 5 + ["products"] * 2
+    assert [task["level"] for task in tasks] == [1, 1, 1, 4, 4, None, None]
+    for task in tasks:
+        int(task["answer"])  # a number alone, not the entry
+        assert task["grader"] == "math"
+        assert grade_math("", task["answer"], f"It is {task['answer']}.").reward == 1
 
 
 @pytest.mark.parametrize(
