@@ -8,6 +8,10 @@ from collections.abc import Iterator
 _TAG = re.compile(r"<(/?)answer>", re.IGNORECASE)
 _BOXED = re.compile(r"\\(?:boxed|fbox)\s*(?=[{\s])")
 _BOXED_BARE = re.compile(r"\\boxed\s+([^\s${}]+)")
+_BETWEEN = re.compile(
+    r"(?:[\s$,;|&]|\\[\[\]()]|\\(?:q?quad|[,;: !\\])(?![A-Za-z])"
+    r"|\\(?:text|mathrm)\s*\{\s*(?:and|or)?\s*\}|\b(?:and|or)\b)*+"
+)
 _PHRASE = re.compile(
     # Possessive quantifiers: blanks that two quantifiers could share would be tried in every split.
     r"(?:(?:final|correct)\s++answer|answer)\**+\s*+(?:is|are|:|=)\s*+:?+\**+\s*+(.+)|^####\s*+(.+)",
@@ -39,18 +43,49 @@ def tagged(completion: str) -> str | None:
 
 
 def boxed(text: str) -> str | None:
-    r"""The content of the last complete `\boxed{…}`, braces balanced, stripped."""
-    for match in reversed(list(_BOXED.finditer(text))[-_BOXES:]):
+    r"""The content of the last complete `\boxed{…}`, braces balanced, stripped.
+
+    Boxes with nothing but "and", "or", commas and blanks between them are one answer: `\boxed{12} or \boxed{13}` says
+    "12, 13". Of boxes within each other the outermost counts: `\boxed{\boxed{12} or 13}` says "12 or 13".
+    """
+    found = _outermost(text)
+    if not found:
+        return None
+    said = [found[-1][2]]
+    for (_, end, content), (start, _, _) in zip(found[-2::-1], found[:0:-1], strict=True):
+        if not _BETWEEN.fullmatch(text, end, start):
+            break
+        said.insert(0, content)
+    return ", ".join(dict.fromkeys(filter(None, map(_unboxed, said))))
+
+
+def _outermost(text: str) -> list[tuple[int, int, str]]:
+    """(start, end, content) of the last complete boxes that lie in no other, in order."""
+    found: list[tuple[int, int, str]] = []
+    for match in list(_BOXED.finditer(text))[-_BOXES:]:
+        if found and match.start() < found[-1][1]:
+            continue
         start = match.end()
         while start < len(text) and text[start].isspace():
             start += 1
         if start < len(text) and text[start] == "{":
             end = _closing(text, start)
             if end is not None:
-                return text[start + 1 : end].strip()
+                found.append((match.start(), end + 1, text[start + 1 : end].strip()))
         elif bare := _BOXED_BARE.match(text, match.start()):
-            return bare[1].strip()
-    return None
+            found.append((match.start(), bare.end(), bare[1].strip()))
+    return found
+
+
+def _unboxed(text: str) -> str:
+    r"""The content without the boxes within it: `\boxed{12}` is 12."""
+    for _ in range(_BOXES):
+        inner = _outermost(text)
+        if not inner:
+            break
+        for start, end, content in reversed(inner):
+            text = f"{text[:start]} {content} {text[end:]}".strip()
+    return text
 
 
 def final_answer(completion: str) -> str | None:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import logging
 import re
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import sympy
@@ -20,21 +21,33 @@ from bots.graders import base
 from bots.graders.base import Grade
 from bots.graders.exact import plain
 from bots.graders.extract import after_thinking, final_answer
-from bots.graders.math_forms import one_sided, same_solutions, same_time
-from bots.graders.math_refute import confirmed, refuted
-from bots.graders.math_text import (
+from bots.graders.math_claims import (
+    as_points,
     assigned_tuple,
+    family,
+    in_order,
+    one_parameter,
+    other_name,
+    other_relation,
+    other_shape,
+    same_congruence,
+    same_numeral,
+    without_estimate,
+)
+from bots.graders.math_forms import one_sided, same_solutions, same_time
+from bots.graders.math_refute import confirmed, near, refuted
+from bots.graders.math_size import too_big
+from bots.graders.math_text import (
     by_case,
     canonical,
     choice,
     has_ellipsis,
     is_words,
-    same_base,
+    same_constant,
     same_text,
-    too_big,
     without_gaps,
 )
-from bots.graders.math_units import same_units
+from bots.graders.math_units import TEXT, same_units
 
 logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it logs every unreadable answer as an error
 
@@ -45,6 +58,8 @@ _NUMBER = re.compile(
 )
 _NO_CHOICE = re.compile(r",|=|\\|^\s*[a-z]\s*$")
 _TAIL = 2000  # characters at the end in which an unmarked answer is searched
+_COMMAND = re.compile(r"\\[A-Za-z]+")
+_MOST_SIDES = 6
 _LONGEST = 400  # maximum length of an answer in characters, or four times the right one's
 
 
@@ -75,39 +90,58 @@ def same(right: str, said: str) -> bool:
         return True
     letter = choice(right)
     # "(a,b)=(1,2)" and the imaginary unit start like a choice.
-    if letter is not None and len(right.strip()) <= 12 and not _NO_CHOICE.search(right):
+    if letter is not None and len(right.strip()) <= 12 and not _NO_CHOICE.search(TEXT.sub(r"\1", right)):
         return choice(said) == letter
     if len(said) > max(_LONGEST, 4 * len(right)):
         return False
     if (verdict := same_time(right, said)) is not None:
         return verdict
-    right_text, said_text = canonical(right), canonical(said)
+    right_text, (said_text, estimate) = canonical(right), without_estimate(canonical(said))
     if not said_text:
         return False
+    if other_relation(right_text, said_text) or other_shape(right_text, said_text):
+        return False
+    for claim in (same_numeral, same_congruence):
+        if (verdict := claim(right_text, said_text)) is not None:
+            return verdict
+    right_text = without_estimate(right_text)[0]
+    said_text = one_parameter(
+        right_text, said_text, (family(right.strip("$ "))[1], family(said.strip("$ "))[1])
+    )
+    if other_name(right_text, said_text):
+        return False
+    right_text, said_text = as_points(right_text, said_text)
     right_names, right_text = assigned_tuple(right_text)
     said_names, said_text = assigned_tuple(said_text)
     if right_names and said_names and right_names != said_names:
         return False
+    said_text = said_text if said_names else in_order(right_names, said_text)
     comparable = not (too_big(said_text) or too_big(right_text))
     if (
         comparable
         and (verdict := same_solutions(right, said, lambda text: _parse(canonical(text)))) is not None
     ):
         return verdict
+    stated, said_text = said_text, _result(said_text) if "=" not in right_text else said_text
     if right_text == said_text:
-        return same_units(right, said)
+        return same_units(right, said) and _consistent(stated, estimate)
     # As a formula, a word is a product of letters: "listen" would equal "silent".
     if is_words(right_text) or is_words(said_text):
         return plain(right_text) == plain(said_text)
     if not comparable:
         return False
+    return _same_value(right, said, right_text, said_text) and _consistent(stated, estimate)
+
+
+def _same_value(right: str, said: str, right_text: str, said_text: str) -> bool:
+    """Whether two texts in LaTeX have the same value; `right` and `said` are the answers as they were written."""
     if one_sided(right_text, said_text):
         return False
-    told_apart = by_case(right_text, said_text)
+    told_apart = by_case(right_text, same_constant(right_text, said_text))
     if told_apart is None:
         return False
     right_text, said_text = told_apart
-    if not (same_units(right, said) and same_base(right_text, said_text)):
+    if not same_units(right, said):
         return False
     if "%" in right_text and "%" not in said_text:
         bare = right_text.replace("\\%", "").replace("%", "").strip()
@@ -122,6 +156,30 @@ def same(right: str, said: str) -> bool:
         return confirmed(unassigned(expected[0]), unassigned(given[0]))
     percent = "%" in right_text or "%" in said_text  # math-verify compares percentages in its own way
     return percent or not refuted(unassigned(expected[0]), unassigned(given[0]))
+
+
+def _result(said: str) -> str:
+    """The last side of a calculation without variables: `10+2=12` is 12."""
+    sides = said.split("=")
+    return (
+        sides[-1].strip()
+        if not re.search(r"[A-Za-z]", "".join(_COMMAND.sub("", side) for side in sides))
+        else said
+    )
+
+
+def _consistent(said: str, estimate: str | None) -> bool:
+    """Whether the sides of `10+2=12` agree, and those of `12 \\approx 12.1`: 13=12 says two things."""
+    sides = said.split("=")
+    if len(sides) > _MOST_SIDES:
+        return False
+    values = (
+        [found[0] if (found := _parse(side.strip())) else None for side in sides] if len(sides) > 1 else []
+    )
+    known = [value for value in values if isinstance(value, sympy.Expr) and not value.free_symbols]
+    if any(refuted(one, other) for one, other in pairwise(known)):
+        return False
+    return estimate is None or near(_parse(sides[-1].strip()), _parse(estimate))
 
 
 def unassigned(value: Any) -> Any:

@@ -9,7 +9,8 @@ from typing import Any
 
 import sympy
 
-from bots.graders.math_refute import confirmed
+from bots.graders.math_refute import confirmed, refuted
+from bots.graders.math_spelling import usual_intervals
 
 Parse = Callable[[str], Any]
 """From LaTeX to math-verify's result: a list that starts with a sympy value, or an empty one."""
@@ -42,7 +43,18 @@ _PLAIN_SIGNS = {
     r"\left": "",
     r"\right": "",
     "−": "-",
+    r"\lbrace": r"\{",
+    r"\rbrace": r"\}",
 }
+_BUILDER = re.compile(
+    r"\\?\{\s*([A-Za-z])\s*(?:(?:\\in|∈)\s*(?:\\mathbb\s*\{?\s*R\s*\}?|ℝ)\s*)?(?::|\\colon|\\mid|\\vert|\\;?\||\|)"
+    r"\s*(.*?)\s*\\?\}",
+    re.DOTALL,
+)
+_ALL = re.compile(
+    r"(?:\\(?:text|mathrm|mbox)\s*\{\s*)?(?:the )?(?:set of )?all real(?:s| numbers)\s*\}?", re.IGNORECASE
+)
+_WITHOUT = re.compile(r"\\(?:setminus|backslash|smallsetminus)(?![A-Za-z])|(?<=[RℝR}])\s*[-\\]\s*(?=\\?\{)")
 _MOST_PIECES = 12
 _SIDE = re.compile(r"[-+*/^<>]|\\(?:d?frac|sqrt|cdot|times)")
 
@@ -95,7 +107,7 @@ def same_solutions(right: str, said: str, parse: Parse) -> bool | None:
     None if `right` is not such a set.
     """
     right, said = _signs(right), _signs(said)
-    if not (_RELATION.search(right + said) or _OR.search(right + said)):
+    if not any(form.search(right + said) for form in (_RELATION, _OR, _WITHOUT, _REALS)):
         return None
     one = _solutions(right, parse)
     if one is None:
@@ -121,7 +133,10 @@ def one_sided(right: str, said: str) -> bool:
 def _signs(text: str) -> str:
     for sign, latex in _PLAIN_SIGNS.items():
         text = text.replace(sign, latex)
-    return text.strip().strip("$").strip()
+    text = _ALL.sub(r"\\mathbb{R}", text.strip().strip("$").strip())
+    if builder := _BUILDER.fullmatch(text):
+        text = builder[2] if _RELATION.search(builder[2]) else text
+    return usual_intervals(text)
 
 
 def _solutions(text: str, parse: Parse) -> tuple[str, Any] | None:
@@ -151,6 +166,12 @@ def _solutions(text: str, parse: Parse) -> tuple[str, Any] | None:
 def _clause(text: str, parse: Parse) -> tuple[str, Any] | None:
     if _REALS.fullmatch(text):
         return "", sympy.S.Reals
+    parts = _WITHOUT.split(text)
+    if len(parts) == 2:
+        whole, points = _clause(parts[0], parse), _points(parts[1], parse)
+        if points is None and (found := _interval(parts[1].strip(), parse)) is not None:
+            points = found[1]
+        return None if whole is None or points is None else (whole[0], sympy.Complement(whole[1], points))
     if (member := _MEMBER.fullmatch(text)) is not None:
         inner = _clause(member[2], parse)
         return None if inner is None else (member[1], inner[1])
@@ -200,6 +221,13 @@ def _interval(text: str, parse: Parse) -> tuple[str, Any] | None:
     return "", sympy.Interval(*ends, left_open=found[1] == "(", right_open=found[4] == ")")
 
 
+def _points(text: str, parse: Parse) -> Any:
+    r"""The finite set `\{0, 1\}`; None for anything else."""
+    found = re.fullmatch(r"\s*\\?\{(.*?)\\?\}\s*", text)
+    values = [_number(part, parse) for part in found[1].split(",")] if found else [None]
+    return None if None in values else sympy.FiniteSet(*values)
+
+
 def _number(text: str, parse: Parse) -> Any:
     found = parse(text.strip())
     value = found[0] if found else None
@@ -230,4 +258,7 @@ def _same_piece(one: Any, other: Any) -> bool:
 
 
 def _same_end(one: Any, other: Any) -> bool:
-    return one == other or (one.is_finite and other.is_finite and confirmed(one, other))
+    if one == other or not (one.is_finite and other.is_finite):
+        return bool(one == other)
+    is_decimal = one.has(sympy.Float) or other.has(sympy.Float)
+    return not refuted(one, other) if is_decimal else confirmed(one, other)

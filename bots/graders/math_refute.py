@@ -14,6 +14,7 @@ import sympy
 _DIGITS = 60
 _MOST_OPERATIONS = 100
 _EXACT, _DECIMAL = sympy.Float("1e-40", _DIGITS), sympy.Float("1e-6", _DIGITS)
+_ESTIMATE = 1e-2
 
 
 def refuted(right: Any, said: Any) -> bool:
@@ -52,6 +53,8 @@ def confirmed(right: Any, said: Any) -> bool:
         return False
     if not symbols:
         return _agree(right, said, {}) is True
+    # ln|x| is ln x only for positive x, so there both must be real everywhere.
+    everywhere = right.has(sympy.Abs) != said.has(sympy.Abs)
     for signs in (1, 1), (1, 1), (-1, -1), (1, -1), (-1, 1):
         at = {
             symbol: signs[place % 2]
@@ -59,9 +62,22 @@ def confirmed(right: Any, said: Any) -> bool:
             for place, symbol in enumerate(symbols)
         }
         verdict = _agree(right, said, at, real=True)
-        if verdict is False or (verdict is None and signs == (1, 1)):
+        if verdict is False or (verdict is None and (everywhere or signs == (1, 1))):
             return False
     return True
+
+
+def near(value: Any, estimate: Any) -> bool:
+    """Whether two of math-verify's results may be a value and its estimate: within a hundredth, if they are numbers."""
+    one, other = (found[0] if found else None for found in (value, estimate))
+    if not (isinstance(one, sympy.Expr) and isinstance(other, sympy.Expr)):
+        return True
+    if one.free_symbols or other.free_symbols:
+        return True
+    try:
+        return bool(abs(one.evalf() - other.evalf()) <= _ESTIMATE * abs(one.evalf()))
+    except (TypeError, ValueError, ArithmeticError):
+        return False
 
 
 def _differ(right: sympy.Expr, said: sympy.Expr) -> bool:
@@ -69,7 +85,11 @@ def _differ(right: sympy.Expr, said: sympy.Expr) -> bool:
         return bool(right != said)
     symbols = sorted(right.free_symbols | said.free_symbols, key=str)
     at = {symbol: sympy.Rational(7 * place + 13, 2 * place + 9) for place, symbol in enumerate(symbols)}
-    return _agree(right, said, at) is False
+    if _agree(right, said, at) is False:
+        return True
+    # ln|x| and ln x are equal wherever x is positive.
+    apart = right.has(sympy.Abs) != said.has(sympy.Abs)
+    return apart and _agree(right, said, {symbol: -value for symbol, value in at.items()}) is False
 
 
 def _agree(right: sympy.Expr, said: sympy.Expr, at: dict[Any, Any], *, real: bool = False) -> bool | None:

@@ -6,10 +6,12 @@ import re
 import unicodedata
 
 from bots.graders.exact import plain
-from bots.graders.math_units import TEXT, base_unit, drop_unit
+from bots.graders.math_claims import family
+from bots.graders.math_spelling import number_word, respelled, usual_intervals
+from bots.graders.math_units import TEXT, drop_text_unit, drop_unit
 
 _SYMBOLS = {
-    "−": "-", "–": "-", "×": r"\times ", "·": r"\cdot ", "÷": "/", "π": r"\pi ", "∞": r"\infty ",
+    "−": "-", "–": "-", "‐": "-", "‒": "-", "×": r"\times ", "·": r"\cdot ", "÷": "/", "π": r"\pi ", "∞": r"\infty ",
     "√": r"\sqrt",
     "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "±": r"\pm ", "∪": r"\cup ", "∩": r"\cap ",
     "∅": r"\emptyset ", r"\varnothing": r"\emptyset",
@@ -21,7 +23,6 @@ _SYMBOLS = {
     r"\ldotp": ".", r"\$": "$",
 }  # fmt: skip
 _SPACE = re.compile(r"(?<!\\)\\[,;: ]")  # a matrix ends its rows with two backslashes
-_BASE = re.compile(r"[0-9A-F]_\{?(\d+)\}?$")
 _SCIENTIFIC = re.compile(r"(?<![A-Za-z\d.])(\d+\.?\d*|\.\d+)[eE]([+-]?\d{1,4})(?![A-Za-z\d])")
 _MIXED = re.compile(r"(?<![\d.^/{}_])(-?\d+)\s+(\d+)\s*/\s*(\d+)(?![\d/])")
 _MIXED_LATEX = re.compile(r"(?<![\d.^/{}_])(-?\d+)\s*\\frac\s*\{?(\d+)\}?\s*\{?(\d+)\}?")
@@ -30,17 +31,6 @@ _ROOT_SYMBOL = re.compile(r"\\sqrt\s*(\d+(?:\.\d+)?|\(([^()]*)\))")
 _FUNCTIONS = re.compile(
     r"(?<![\\A-Za-z])(sin|cos|tan|cot|sec|csc|arcsin|arccos|arctan|ln|log|exp|pi|theta)(?![A-Za-z])"
 )
-_MEASURES = {"square", "cubic", "sq", "cu", "unit", "units"}
-# After something that is not a bare number, such as 16\pi.
-_TEXT_UNIT = re.compile(
-    r"(?<=[i}\w)])(?:\\[,;: ]|~|\s)*\\(?:text|mathrm)\s*\{([A-Za-z ]{1,40})\}(?:\s*\^\s*\{?[23]\}?)?$"
-)
-_NUMBER_WORDS = {
-    "zero": "0", "one": "1", "two": "2", "three": "3", "four": "4", "five": "5", "six": "6", "seven": "7",
-    "eight": "8", "nine": "9", "ten": "10", "eleven": "11", "twelve": "12", "thirteen": "13",
-    "fourteen": "14", "fifteen": "15", "sixteen": "16", "seventeen": "17", "eighteen": "18",
-    "nineteen": "19", "twenty": "20",
-}  # fmt: skip
 _NOTHING = {
     "no solution",
     "no solutions",
@@ -49,12 +39,19 @@ _NOTHING = {
     "no real solution",
     "no real solutions",
 }
+_EVERYTHING = {
+    "all real numbers",
+    "all reals",
+    "all real x",
+    "the real numbers",
+    "the set of all real numbers",
+}
 _INFINITY = re.compile(r"(?<![\\A-Za-z])(?:infinity|infty|inf|oo)(?![A-Za-z])")
 _SHORT_WORDS = {"yes", "no", "a.m.", "p.m.", "am", "pm"}
 _UNDEFINED = {"dne", "does not exist", "undefined", "limit does not exist", "the limit does not exist"}
 _EDGES = re.compile(r"^(?:\s|~|(?<!\\)\\[,;:!]|\\q?quad(?![a-z]))+|(?:\s|~|(?<!\\)\\[,;:!]|\\q?quad)+$")
 _COLOR = re.compile(
-    r"(?:\\(?:text)?color\s*\{[a-zA-Z]+\}|\\(?:underline|math(?:it|sf|tt|normal)|bm))\s*\{([^{}]*)\}"
+    r"(?:\\(?:text)?color(?:box)?\s*\{[a-zA-Z]+\}|\\(?:underline|math(?:it|sf|tt|normal)|bm))\s*\{([^{}]*)\}"
 )
 _COLOR_SWITCH = re.compile(r"\\color\s*\{[a-zA-Z]+\}(?!\s*\{)")
 _ROW_GAP = re.compile(r"\\\\\s*\[\s*-?[\d.]+\s*[a-z]{2}\s*\]")
@@ -63,9 +60,6 @@ _UPRIGHT = re.compile(r"\\(?:mathrm|text|operatorname)\s*\{\s*([ei])\s*\}")
 _VULGAR = re.compile("[¼½¾⅐-⅞]")
 _GAP = re.compile(r"\\[,;: ]|[~ ]")
 _THOUSANDS = re.compile(r"(?<![\d.,\\])[1-9]\d{0,2}(?:(?:\\[,;: ]|~| )\d{3})+(?![\d/])")
-_REPEATING = re.compile(r"(?<!\d)(\d{1,9})\.(\d{0,9})\\overline\s*\{(\d{1,9})\}")
-_WHOLE_NUMBER = re.compile(r",\s*[a-z]\s*\\in\s*\\(?:mathbb|mathbf)\s*\{?\s*Z\s*\}?$")
-_ASSIGNED = re.compile(r"(\(\s*[A-Za-z]\w?(?:\s*,\s*[A-Za-z]\w?)+\s*\))\s*=\s*(\(.*\))")
 # The group is a letter outside a command.
 _LETTER = re.compile(r"\\[A-Za-z]+|([A-Za-z])")
 _ELLIPSIS = re.compile(r"\\[lcd]?dots|…|\.\.\.")
@@ -74,42 +68,33 @@ _CHOICE = re.compile(
 )
 # An article is not a choice's letter: "B. A circle".
 _ANOTHER = re.compile(r"\b(?:[B-J]\b|A\b(?! [a-z]{2})|or\b)")
-# Huge expansions, and deeply nested functions.
-_NESTED = re.compile(
-    r"\)\s*\^\s*\{?\s*\d{3,}|(?:\\(?:tan|sin|cos|cot|exp|ln|log)[\s({]*){4}|\\d?t?binom\s*\{\s*\d{5,}"
-)
-_DEEPEST = 24  # levels of nested brackets
-_POWERS = re.compile(r"\^\s*[{(]*\s*(\d{1,9})\s*\^\s*[{(]*\s*(\d{1,9})")
-_TOWER = re.compile(
-    r"\^\s*[{(]?\s*-?\d{5,}|\^\s*[{(]*[^{}()]*\^\s*[{(]*[^{}()]*\d\d|\^[^^]*\^[^^]*\^"
-    r"|\d{4,}\s*!|!\s*\)*\s*!|!.*\^|\^.*!|\d{2000,}"
-)
 
 
 def canonical(text: str) -> str:
     """`text` in LaTeX that math-verify reads correctly, with one spelling for numbers, roots, functions and units."""
-    text = unicodedata.normalize("NFC", text).strip()
+    text = usual_intervals(unicodedata.normalize("NFC", text).strip())
     text = _trim(_unwrap(_trim(text)))
     text = _COLOR_SWITCH.sub("", _ROW_GAP.sub(r"\\\\", text))
     text = _COLOR.sub(r"\1", _COLOR.sub(r"\1", text))
-    if text.startswith("{") and text.endswith("}") and text.count("{") == 1:
-        text = text[1:-1].strip()
+    text = _unbraced(text)
     text = _RAISED.sub(lambda match: f"^{{{_on_the_line(match[0])}}}", text)
     text = _LOWERED.sub(lambda match: f"_{{{_on_the_line(match[0])}}}", text)
-    text = _TEXT_UNIT.sub(_drop_text_unit, text)
+    text = drop_text_unit(text)
     text = _UPRIGHT.sub(r"\1", text)
     text = _VULGAR.sub(_vulgar, text)
     text = _THOUSANDS.sub(lambda match: _GAP.sub("", match[0]), text)
-    text = _REPEATING.sub(_repeating, text)
-    text = _WHOLE_NUMBER.sub("", text)
+    text = family(text)[0]
     text = _SPACE.sub(" ", text.replace("\\!", ""))
     for symbol, latex in _SYMBOLS.items():
         text = text.replace(symbol, latex)
-    text = TEXT.sub(lambda match: f" {match[1].strip()} ", text).strip()
-    text = _unwrap(re.sub(r"[ \t\n]+", " ", text))
+    for _ in range(2):  # \mathbf{\text{5}}
+        text = TEXT.sub(lambda match: f" {match[1].strip()} ", text).strip()
+    text = _unbraced(_unwrap(re.sub(r"[ \t\n]+", " ", respelled(text))))
     bare = text.lower().rstrip(".")
-    if bare in _NUMBER_WORDS:
-        return _NUMBER_WORDS[bare]
+    if (number := number_word(bare)) is not None:
+        return number
+    if bare in _EVERYTHING:
+        return r"\mathbb{R}"
     if bare in _UNDEFINED:
         return r"\text{does not exist}"
     if bare in _NOTHING:
@@ -131,31 +116,18 @@ def _trim(text: str) -> str:
     return re.sub(r"(?<!\\)\\$", "", _EDGES.sub("", text)).strip()
 
 
+def _unbraced(text: str) -> str:
+    whole = text.startswith("{") and text.endswith("}") and text.count("{") == 1
+    return text[1:-1].strip() if whole else text
+
+
 def _on_the_line(text: str) -> str:
     return unicodedata.normalize("NFKC", text).replace("−", "-")
-
-
-def _drop_text_unit(match: re.Match[str]) -> str:
-    words = match[1].strip().split()
-    known = bool(words) and all(base_unit(word) or word in _MEASURES for word in words)
-    return "" if known else match[0]
 
 
 def _vulgar(match: re.Match[str]) -> str:
     top, bottom = unicodedata.normalize("NFKC", match[0]).split("\u2044")
     return f" {top}/{bottom}"
-
-
-def _repeating(match: re.Match[str]) -> str:
-    whole, fixed, period = match.groups()
-    digits = int(whole + fixed + period) - int(whole + fixed)
-    return f"\\frac{{{digits}}}{{{(10 ** len(period) - 1) * 10 ** len(fixed)}}}"
-
-
-def assigned_tuple(text: str) -> tuple[str, str]:
-    """Split `(a,b)=(1,2)` into its names and its values; other texts have no names."""
-    found = _ASSIGNED.fullmatch(text)
-    return ("".join(found[1].split()), found[2]) if found else ("", text)
 
 
 def by_case(one: str, other: str) -> tuple[str, str] | None:
@@ -175,6 +147,12 @@ def by_case(one: str, other: str) -> tuple[str, str] | None:
             one, other = (_respell(text, letter.upper(), free) for text in (one, other))
             letters, others = _letters(one), _letters(other)
     return one, other
+
+
+def same_constant(right: str, said: str) -> str:
+    """`said` with the constant of integration named as in `right`: x^2 + c for x^2 + C."""
+    is_other = right.endswith("C") and re.search(r"\+\s*[cKk]$", said) and re.search(r"\+\s*C$", right)
+    return f"{said[:-1]}C" if is_other and "C" not in said and said[-1] not in _letters(said[:-1]) else said
 
 
 def _letters(text: str) -> set[str]:
@@ -220,35 +198,6 @@ def same_text(right: str, said: str) -> bool:
 def without_gaps(text: str) -> str:
     """A text with an ellipsis, in a uniform spelling."""
     return "".join(_ELLIPSIS.sub("…", text).split())
-
-
-def same_base(one: str, other: str) -> bool:
-    """False if both are numbers with a base as a subscript and the bases differ."""
-    first, second = _BASE.search(one), _BASE.search(other)
-    return first is None or second is None or first[1] == second[1]
-
-
-def too_big(text: str) -> bool:
-    """Whether evaluating this could take forever: towers of powers, huge exponents and factorials."""
-    if _TOWER.search(text) or _NESTED.search(text) or not _is_shallow(text):
-        return True
-    return any(int(found[1]) ** min(int(found[2]), 64) > 10**4 for found in _POWERS.finditer(text))
-
-
-def _is_shallow(text: str) -> bool:
-    """Whether brackets are nested only a few levels deep and braces balanced: parsing time grows fast with both."""
-    depth = braces = deepest = 0
-    for place, char in enumerate(text):
-        if char in "([{":
-            depth += 1
-            deepest = max(deepest, depth)
-        elif char in ")]}":
-            depth -= 1
-        if char in "{}" and text[place - 1 : place] != "\\":
-            braces += 1 if char == "{" else -1
-            if braces < 0:
-                return False
-    return braces == 0 and deepest <= _DEEPEST and text.count("|") <= _DEEPEST
 
 
 def _unwrap(text: str) -> str:
