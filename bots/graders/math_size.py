@@ -35,7 +35,8 @@ def _is_tower(exponent: str) -> bool:
     base, bracket, power = inner.groups()
     if not power or (bracket and any(map(str.isdigit, exponent[: inner.start()]))):
         return len(power) > 1 or bool(base)  # (2x)^2 or x^n is no large number; 9^n may be
-    return int(base or 9) ** min(int(power), 64) > _LARGEST_EXPONENT
+    largest: int = int(base or 9) ** min(int(power), 64)
+    return largest > _LARGEST_EXPONENT
 
 
 def _exponents(text: str) -> Iterator[str]:

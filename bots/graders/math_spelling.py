@@ -124,5 +124,8 @@ def _both_signs(text: str) -> str:
         return text
     if not _EITHER_SIGN.match(text):
         return text
-    first, second = (_PLUS_MINUS.sub(lambda match, of=of: of[match[1] == "mp"], text) for of in ("+-", "-+"))
+    plus, minus = ("+", "-"), ("-", "+")
+    first, second = (
+        text.replace(r"\pm", f"{upper} ").replace(r"\mp", f"{lower} ") for upper, lower in (plus, minus)
+    )
     return f"{first}, {second}"

@@ -29,6 +29,7 @@ _UNITS = {
 }  # fmt: skip
 _AFTER = re.compile(
     r"(?<=[iπ}\w)])((?:\\[,;: ]|[~\s/]|\\cdot(?![A-Za-z])|\\(?:text|mathrm|textrm)\s*\{(?:[^{}]|\{[^{}]*\})*\}"
+    r"|\\[dt]?frac\s*\{\s*\\(?:text|mathrm)\s*\{[^{}]*\}\s*\}\s*\{\s*\\(?:text|mathrm)\s*\{[^{}]*\}\s*\}"
     r"|\^\s*\{?\s*-?\d\s*\}?|\^\s*\{?\s*\\circ\s*\}?)+)$"
 )
 _TEMPERATURE = re.compile(

@@ -13,6 +13,7 @@ from typing import Any
 
 import psutil
 import ray
+from ray._private import services
 from ray.util import list_named_actors
 
 from actors.fatal import FatalError
@@ -25,7 +26,9 @@ ADDRESS = "RAY_ADDRESS"
 API_SERVER = "RAY_API_SERVER_ADDRESS"
 CLOSED_PORT = "http://127.0.0.1:9"
 """The port of the discard service, which no current system serves."""
-START_ATTEMPTS = 4
+START_ATTEMPTS = 2
+START_SECONDS = 180.0
+"""How long a local Ray may take to start, in each attempt."""
 START_TIMEOUT = "timed out during startup"
 """In Ray's error if its own processes did not start in time."""
 PREVIOUS_RUN_SECONDS = 60.0
@@ -90,7 +93,7 @@ def ray_session(dashboard: bool = False) -> Iterator[None]:
         return
     sigterm_handler = signal.getsignal(signal.SIGTERM)
     if uses_local_ray():
-        with _own_api_server(dashboard), _variables({} if dashboard else UNWATCHED):
+        with _patience(), _own_api_server(dashboard), _variables({} if dashboard else UNWATCHED):
             # "local", because Ray would otherwise join whatever `ray start` left on this machine.
             _init(address="local", include_dashboard=dashboard)
     else:
@@ -105,6 +108,31 @@ def ray_session(dashboard: bool = False) -> Iterator[None]:
         ray.shutdown()
 
 
+@contextmanager
+def _patience(seconds: float = START_SECONDS) -> Iterator[None]:
+    """While a local Ray starts: wait longer for its node to register than Ray's 30 s, a limit that can't be set.
+
+    On a machine whose cores are taken, a start takes minutes; ended after 30 s each, four attempts got nowhere.
+    """
+    ask = services.get_node
+
+    def wait(*args: Any, **options: Any) -> Any:
+        deadline = time.monotonic() + seconds
+        while True:
+            try:
+                return ask(*args, **options)  # type: ignore[no-untyped-call]
+            except RuntimeError:  # not registered yet
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)
+
+    services.get_node = wait
+    try:
+        yield
+    finally:
+        services.get_node = ask
+
+
 class RayStartError(FatalError):
     """Ray that does not start here, or can't be reached, in one line."""
 
@@ -114,14 +142,14 @@ def _init(attempts: int = START_ATTEMPTS, **options: Any) -> None:
     try:
         ray.init(namespace=NAMESPACE, logging_level=logging.ERROR, log_to_driver=False, **options)
     except Exception as error:
-        # Ray's own limit of 30 s is fixed, and a busy machine needs longer; the next attempt finds more of it cached.
+        # The next attempt finds more of Ray cached.
         if attempts > 1 and START_TIMEOUT in str(error):
             ray.shutdown()
             # Ray would end the processes of a failed start only when this process ends.
             for process in set(psutil.Process().children()) - before:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
-            log.warning("Ray did not start within its 30 s: this machine is busy; trying again")
+            log.warning("Ray did not start within %g s: this machine is busy; trying again", START_SECONDS)
             return _init(attempts - 1, **options)
         lines = str(error).strip().splitlines()
         if isinstance(error, ValueError) or not lines:

@@ -86,7 +86,7 @@ def test_a_start_that_ray_gives_up_on_a_busy_machine_is_tried_again(monkeypatch)
 
     monkeypatch.setattr(ray_session.ray, "init", init)
     monkeypatch.setattr(ray_session.ray, "shutdown", lambda: None)
-    ray_session._init(address="local")
+    ray_session._init(attempts=4, address="local")
     assert [process.wait(0.5) for process in left[:2]] == [-9, -9], "what a failed start left is ended"
     assert left[2].poll() is None
     left.clear()
@@ -94,3 +94,22 @@ def test_a_start_that_ray_gives_up_on_a_busy_machine_is_tried_again(monkeypatch)
         ray_session._init(attempts=2)
     for process in left:
         process.kill()
+
+
+def test_a_node_that_registers_late_is_waited_for(monkeypatch):
+    """Ray itself gives up after 30 s, which on a busy machine no number of attempts mends."""
+    asked = []
+
+    def get_node(address, node):
+        asked.append(node)
+        if len(asked) < 4:
+            raise RuntimeError("No node with id")
+        return {"node": node}
+
+    monkeypatch.setattr(ray_session.services, "get_node", get_node)
+    with ray_session._patience(20.0):
+        assert ray_session.services.get_node("address", "n") == {"node": "n"}
+    assert ray_session.services.get_node is get_node
+    asked.clear()
+    with ray_session._patience(0.15), pytest.raises(RuntimeError):
+        ray_session.services.get_node("address", "n")
