@@ -1,14 +1,10 @@
-"""Which Ray a job uses."""
+"""Which Ray a job uses. tests/cluster has real ones side by side."""
 
 import subprocess
-import sys
 
 import pytest
 
 from pipelines.shared import ray_session
-from tests.heads import started_head
-
-pytestmark = pytest.mark.ray
 
 
 @pytest.mark.parametrize("address", [None, "192.0.2.1:6379"])
@@ -26,54 +22,6 @@ def test_a_cluster_is_joined_where_it_is_named_only(address, monkeypatch):
     assert asked.get("address") == (None if address else "local")
     assert ("include_dashboard" in asked) == (address is None)
     assert ("runtime_env" in asked) == (address is not None)
-
-
-IN_A_SESSION = """
-import os
-import ray
-from ray.util.state import get_actor
-from ray.util.state.exception import RayStateApiException
-from pipelines.shared.ray_session import ray_session
-
-@ray.remote(num_cpus=0)
-class One:
-    def known(self):
-        \"""What Ray Train asks of its controller, to give back the learners' places where it is not known.\"""
-        try:
-            found = get_actor(ray.get_runtime_context().get_actor_id(), timeout=5)
-        except RayStateApiException as error:
-            return f"no answer: {error}"
-        return found.state if found else "not known"
-
-before = os.environ.get("RAY_API_SERVER_ADDRESS")
-with ray_session():
-    print(ray.get(One.remote().known.remote()))
-assert os.environ.get("RAY_API_SERVER_ADDRESS") == before, "the person's own setting is left as it was"
-"""
-
-
-def heard_in_a_session(env):
-    done = subprocess.run([sys.executable, "-c", IN_A_SESSION], env=env, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("named", [False, True], ids=["found", "named"])
-def test_a_ray_in_here_does_not_ask_another_whether_its_actors_live(named):
-    """Otherwise Ray Train would end the learners of a living run that another user's Ray does not know."""
-    with started_head() as head:
-        kept = {k: v for k, v in head.env.items() if k != ray_session.API_SERVER}
-        env = kept | ({ray_session.API_SERVER: head.dashboard} if named else {})
-        assert heard_in_a_session(env).startswith("no answer")
-
-
-@pytest.mark.slow
-def test_on_a_cluster_it_is_asked_itself_whatever_else_runs_on_the_machine():
-    """Otherwise Ray Train does not release what the learners of a killed job held."""
-    with started_head(**{ray_session.API_SERVER: ""}) as head, started_head():
-        kept = {k: v for k, v in head.env.items() if k != ray_session.API_SERVER}
-        assert heard_in_a_session(kept | {ray_session.ADDRESS: head.gcs}) == "ALIVE\n"
 
 
 def test_a_start_that_ray_gives_up_on_a_busy_machine_is_tried_again(monkeypatch):
