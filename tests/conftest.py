@@ -30,7 +30,14 @@ def cluster():
     """
     import ray
 
-    ray.init(num_cpus=8, namespace="bots", include_dashboard=True, logging_level="error", log_to_driver=False)
+    from pipelines.shared import ray_session
+    from tests.heads import QUIET
+
+    with pytest.MonkeyPatch.context() as patched:
+        for name, value in QUIET.items():
+            patched.setenv(name, value)
+        # As a job starts its own: a busy machine gets a second attempt.
+        ray_session._init(address="local", num_cpus=8, include_dashboard=True)
     yield
     ray.shutdown()
 

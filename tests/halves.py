@@ -1,12 +1,12 @@
-"""The whole suite as two pytest processes side by side: the tests that start Ray, and all others.
+"""The whole suite as two pytest processes side by side: the tests that share a Ray, and all others.
 
-Ray's tests wait a good part of their time for processes to start and to end. The others use what that leaves of two
-cores. Every line of output begins with the half that it comes from. Arguments go to both: `python -m tests.halves -x`.
+Tests with Ray wait a good part of their time for processes to start and to end, one after another. The other half uses
+what that leaves of two cores. Those that start clusters besides the shared one are in it, so that both take about as
+long. Every line of output begins with the half that it comes from. Arguments go to both: `python -m tests.halves -x`.
 """
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -15,20 +15,17 @@ import time
 
 import pytest
 
-HALVES = {"ray": "ray", "rest": "not ray"}
+HALVES = {"ray": "ray and not heads", "rest": "not ray or heads"}
 """The name of each half, and its `-m`."""
-GIVES_WAY = {"rest": 5}
-"""By how much a half is nicer. The one with Ray takes longer, and the other is not to hold it up."""
 
 
-def _start(name: str, marks: str, arguments: list[str]) -> subprocess.Popen[str]:
+def _start(marks: str, arguments: list[str]) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "pytest", "-m", marks, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         errors="replace",
-        preexec_fn=lambda: os.nice(GIVES_WAY.get(name, 0)),
     )
 
 
@@ -52,7 +49,7 @@ def status(codes: list[int]) -> int:
 def main(arguments: list[str]) -> int:
     """Run both halves to their ends; returns the exit status."""
     started = time.monotonic()
-    processes = {name: _start(name, marks, arguments) for name, marks in HALVES.items()}
+    processes = {name: _start(marks, arguments) for name, marks in HALVES.items()}
     shown = [threading.Thread(target=_show, args=(name, one, started)) for name, one in processes.items()]
 
     def pass_on(number: int, _: object) -> None:

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -15,15 +16,27 @@ from pathlib import Path
 import psutil
 import ray._private.services
 
+from pipelines.shared.ray_session import UNWATCHED
 from tests.waiting import wait_for
 
 BIN = Path(sys.executable).parent
+QUIET = {
+    name: UNWATCHED[name]
+    for name in (
+        "REPORTER_UPDATE_INTERVAL_MS",
+        "LOG_NAME_UPDATE_INTERVAL_S",
+        "RAY_metrics_report_interval_ms",
+    )
+}
+"""Environment of a Ray for tests. Nobody looks at its load, which would cost a twentieth of two cores all the time."""
 
 
 def _free_port():
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+    """Below the range from which the system gives ports, so that nothing takes it until the head does."""
+    while True:
+        with socket.socket() as one, contextlib.suppress(OSError):
+            one.bind(("127.0.0.1", random.randrange(20_000, 32_000)))
+            return one.getsockname()[1]
 
 
 def processes_with(variable):
@@ -94,7 +107,11 @@ def started_head(autoscaling=None, token=None, **variables):
     log = folder / "start.log"
     with log.open("w") as output:
         process = subprocess.Popen(
-            command, env=env | variables | {marker: "1"}, stdout=output, stderr=output, start_new_session=True
+            command,
+            env=env | QUIET | variables | {marker: "1"},
+            stdout=output,
+            stderr=output,
+            start_new_session=True,
         )
     try:
 

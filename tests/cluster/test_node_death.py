@@ -14,11 +14,11 @@ from pipelines.shared.summary import read_metrics
 from tests.heads import started_head
 from tests.waiting import PATIENCE_S, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.heads]
 ROOT = Path(__file__).parents[2]
 SMALL = [
     "pool.sources.0.size=200", "selection.tasks=8", "rollout.samples=4", "rollout.engines=2", "rollout.cpus=1",
-    "learner.cpus=0.5", "evaluation.pool=null", "rollout.max_staleness=1", "run.wait_for_nodes_s=400",
+    "learner.ranks=1", "learner.cpus=1", "evaluation.pool=null", "rollout.max_staleness=1", "run.wait_for_nodes_s=400",
     "run.nodes_join_by_hand=true",
 ]  # fmt: skip
 
