@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import ray._private.services
 
-from pipelines.shared.ray_session import UNWATCHED
+from pipelines.shared.ray_session import START_ATTEMPTS, START_TIMEOUT, UNWATCHED
 from tests.waiting import wait_for
 
 BIN = Path(sys.executable).parent
@@ -105,29 +105,42 @@ def started_head(autoscaling=None, token=None, **variables):
         (folder / "cluster.yaml").write_text(autoscaling(f"{ip}:{gcs}"))
         command += ["--num-cpus=0", f"--autoscaling-config={folder / 'cluster.yaml'}"]
     log = folder / "start.log"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            command,
-            env=env | QUIET | variables | {marker: "1"},
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+
+    def start():
+        with log.open("w") as output:
+            return subprocess.Popen(
+                command,
+                env=env | QUIET | variables | {marker: "1"},
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+
+    def up():
+        """The dashboard responds before the node has joined, and `ray start` gives that up after 30 s."""
+        ended, said = process.poll() is not None, log.read_text()
+        assert not ended or START_TIMEOUT in said, said
+        return ended or "Ray runtime started" in said
+
     try:
-
-        def up():
-            assert process.poll() is None, log.read_text()
-            with socket.socket() as one:
-                return one.connect_ex(("127.0.0.1", dashboard)) == 0
-
-        wait_for(up, "the dashboard")
+        for _ in range(START_ATTEMPTS):
+            process = start()
+            wait_for(up, "the head")
+            if process.poll() is None:
+                break
+            _end(marker)
+        assert process.poll() is None, log.read_text()
         yield Head(f"{ip}:{gcs}", env["RAY_API_SERVER_ADDRESS"], env, marker)
     finally:
-        # Not `ray stop`, which would end every Ray on this machine. Twice, for what was being started meanwhile.
-        for _ in range(2):
-            family = processes_with(marker)
-            for one in family:
-                with contextlib.suppress(psutil.NoSuchProcess):
-                    one.kill()
-            psutil.wait_procs(family, timeout=20)
+        _end(marker)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(marker):
+    """Not `ray stop`, which would end every Ray on this machine. Twice, for what was being started meanwhile."""
+    for _ in range(2):
+        family = processes_with(marker)
+        for one in family:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                one.kill()
+        psutil.wait_procs(family, timeout=20)
