@@ -102,7 +102,13 @@ def final_answer(completion: str) -> str | None:
         return box
     phrases = list(_PHRASE.finditer(text))
     if phrases:
-        return _sentence(next(group for group in phrases[-1].groups() if group))
+        said = next(group for group in phrases[-1].groups() if group)
+        for _ in range(_BOXES):  # "The answer is 12. No, the answer is 13."
+            later = _PHRASE.search(said)
+            if later is None:
+                break
+            said = next(group for group in later.groups() if group)
+        return _sentence(said)
     return None
 
 
