@@ -62,7 +62,7 @@ def url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             stderr=output,
             start_new_session=True,
         )  # fmt: skip
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 600
     try:
         while not _is_up(port):
             if server.poll() is not None or time.monotonic() > deadline:
@@ -83,7 +83,7 @@ def _is_up(port: int) -> bool:
         return False
 
 
-def options(url: str, *choices: str, **more: object) -> JudgeOptions:
+def options(url: object, *choices: str, **more: object) -> JudgeOptions:
     body: dict[str, object] = {"max_tokens": 24}
     if choices:
         body["structured_outputs"] = {"choice": list(choices)}
@@ -116,7 +116,7 @@ def test_verdicts_the_cache_and_a_question_that_is_too_long(url: str) -> None:
 
 def test_what_is_wrong_with_a_judge_is_said_before_the_first_grade(url: str) -> None:
     def refused(**more: object) -> str:
-        judge.configure(options(url, **{"probe": True, "attempts": 1, **more}))  # type: ignore[arg-type]
+        judge.configure(options(**{"url": url, "probe": True, "attempts": 1, **more}))  # type: ignore[arg-type]
         with pytest.raises(JudgeUnavailableError) as error:
             judge.preflight()
         return str(error.value)
