@@ -16,6 +16,7 @@ import ray
 
 from bots import BOTS, TaskPool
 from bots.belief.bins import age_bins, batch_bins, pool_bins
+from bots.metrics.coverage import coverage
 from bots.pool import CONTENT
 from bots.support.arrays import Rows, as_batch
 from bots.support.event_log import EventLog
@@ -128,10 +129,10 @@ class PosteriorActor:
         """Summary of the whole pool, O(K), for evaluation steps.
 
         Returns `beliefs/pool`, the distribution of its posterior means, and `coverage`, the share of its tasks
-        observed at least once: low if a selector keeps picking the same few tasks.
+        observed at least once, also by difficulty: low if a selector keeps picking the same few tasks.
         """
-        seen = np.count_nonzero(self.bots.table()["observations"].to_numpy())
-        return pool_bins(self.bots.alpha, self.bots.beta) | {"coverage": seen / len(self.bots)}
+        observations = self.bots.table()["observations"].to_numpy()
+        return pool_bins(self.bots.alpha, self.bots.beta) | coverage(self.bots.pool, observations)
 
     def snapshot(self) -> tuple[bytes, dict[int, list[int]]]:
         """Everything needed to continue: the beliefs' snapshot and the selections already made."""

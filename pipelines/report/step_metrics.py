@@ -35,7 +35,7 @@ METRICS = (
 def step_metrics(run: Run) -> dict[str, dict[str, Any]]:
     """Series by name, without step 0; long ones as means over POINTS intervals."""
     out = {}
-    of_parts = ("posterior/evidence/capability", "posterior/adaptor/", "posterior/belief/")
+    of_parts = ("coverage", "posterior/evidence/capability", "posterior/adaptor/", "posterior/belief/")
     for key in (*METRICS, *(key for prefix in of_parts for key in run.keys(prefix))):
         steps, values = run.series(key)
         keep = (steps > 0) & np.isfinite(values)

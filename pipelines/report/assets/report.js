@@ -180,6 +180,9 @@ function ofRun(run) {
     [el("div", { class: "pair" },
       overSteps(capabilities.map((key, i) => [key, domainOf(key), `var(--c${i % 8})`]), { title: "Capability μ̃", yLabel: "μ̃", runs: [run], absent: "This run's evidence plug-in has no capability coefficient." }),
       overSteps([["posterior/lam", "λ", "var(--c0)"], ["posterior/rho", "ρ", "var(--c1)", "6 3"], ["posterior/p_star", "p*", "var(--c7)", "2 3"]], { title: "λ, ρ and p*", runs: [run], yRange: [0, 1], caption: "Constant unless an adaptor tunes them." }))]]);
+  const covered = Object.keys(run.metrics).filter((key) => key === "coverage" || key.startsWith("coverage/"));
+  if (covered.length) parts.push(["coverage", "Coverage", "Which share of the pool's tasks was observed at least once, as counted at the evaluations.", [
+    overSteps(covered.map((key, i) => [key, key === "coverage" ? "all tasks" : key.slice("coverage/".length), i ? `var(--c${(i - 1) % 8})` : "var(--ink)", i ? null : "6 3"]), { title: "Coverage by difficulty", yLabel: "share of tasks", runs: [run] })]]);
   parts.push(["engines", "Engines and staleness", null, [el("div", { class: "pair" },
     overSteps([["staleness", "oldest completion", "var(--c1)"], ["staleness_mean", "mean", "var(--c0)"]], { title: "Staleness", yLabel: "policy versions behind", runs: [run], yRange: [0, Math.max(1, ...(run.metrics.staleness ? run.metrics.staleness.y : [])) * 1.05], yTicks: "whole", caption: "0: strictly on-policy." }),
     overSteps([["engine_busy_share", "busy", "var(--c0)"]], { title: "Engine utilization", yLabel: "share of time", yRange: [0, 1], runs: [run], smooth: true }),
