@@ -19,7 +19,8 @@ from bots.graders import judge
 from bots.graders.judge import JudgeOptions, JudgeUnavailableError
 from bots.graders.workers import Workers
 
-pytestmark = pytest.mark.slow
+# It starts no Ray, but costs as much as a test that does: 47 CPU seconds, nearly all for the server's start.
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 CONTEXT = 2048
 YES, NO = "Final Decision: Yes", "Final Decision: No"
 
@@ -89,7 +90,7 @@ def options(url: object, *choices: str, **more: object) -> JudgeOptions:
         body["structured_outputs"] = {"choice": list(choices)}
     return JudgeOptions(
         **{"url": url, "model": "small", "body": body, "probe": False, "timeout_s": 120.0, **more}
-    )  # type: ignore[arg-type]
+    )
 
 
 def item(said: str, question: str = "What is the capital of France?") -> tuple[str, str, str, str]:
@@ -116,7 +117,7 @@ def test_verdicts_the_cache_and_a_question_that_is_too_long(url: str) -> None:
 
 def test_what_is_wrong_with_a_judge_is_said_before_the_first_grade(url: str) -> None:
     def refused(**more: object) -> str:
-        judge.configure(options(**{"url": url, "probe": True, "attempts": 1, **more}))  # type: ignore[arg-type]
+        judge.configure(options(**{"url": url, "probe": True, "attempts": 1, **more}))
         with pytest.raises(JudgeUnavailableError) as error:
             judge.preflight()
         return str(error.value)
