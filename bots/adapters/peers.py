@@ -27,12 +27,20 @@ def require(package: str, least: str, below: str, extra: str | None = None) -> s
     return found
 
 
-def require_hooks(owner: type, names: Iterable[str]) -> None:
-    """Raise UnsupportedPeerError unless a trainer's class has all methods that its adapter replaces."""
-    missing = [name for name in names if not callable(getattr(owner, name, None))]
+def require_hooks(owner: type, mixin: type, names: Iterable[str], tested: str) -> None:
+    """Raise UnsupportedPeerError unless a trainer has all methods that its adapter extends.
+
+    owner: the class with the adapter. mixin: the adapter; what follows it in the order of `owner` is the trainer.
+    tested: the trainer and its versions, for the message.
+    """
+    order = owner.__mro__
+    trainer = order[order.index(mixin) + 1 :]
+    missing = [name for name in names if not any(name in vars(base) for base in trainer)]
     if missing:
+        found = f"{trainer[0].__module__}.{trainer[0].__qualname__}"
         raise UnsupportedPeerError(
-            f"{owner.__module__}.{owner.__qualname__} has no {', '.join(missing)}, which this adapter replaces"
+            f"{found} has no {', '.join(missing)}, which the adapter extends; it works with {tested}, as "
+            f"`class Mine({mixin.__name__}, Trainer)`"
         )
 
 

@@ -10,8 +10,11 @@ from typing import Any
 
 from bots.adapters.curriculum import Curriculum
 from bots.adapters.loader import SelectingLoader
+from bots.adapters.peers import require_hooks
 from bots.adapters.scale import Scale
 from bots.core import BOTS
+
+HOOKS = ("_build_train_dataloader_and_compute_training_steps", "generate")
 
 
 class BOTSMixin:
@@ -23,6 +26,7 @@ class BOTSMixin:
     """
 
     def __init__(self, *args: Any, bots: BOTS, scale: Scale = None, **kwargs: Any) -> None:
+        require_hooks(type(self), BOTSMixin, HOOKS, "RayPPOTrainer of SkyRL 0.3 and 0.4")
         self._bots, self._scale = bots, scale
         super().__init__(*args, **kwargs)
 

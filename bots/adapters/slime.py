@@ -11,23 +11,36 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-from slime.rollout.data_source import RolloutDataSourceWithBuffer
 
 from bots.adapters.curriculum import Curriculum
+from bots.adapters.peers import UnsupportedPeerError, require_hooks
 from bots.core import BOTS
 from bots.pool import PoolError, TaskPool
 
+try:
+    from slime.rollout.data_source import RolloutDataSourceWithBuffer
+except ImportError as error:
+    raise UnsupportedPeerError(
+        f"slime's data source is missing ({error}); this adapter works with slime 0.3 from its sources: the package "
+        "called slime on PyPI is another project"
+    ) from error
+
+TESTED = "RolloutDataSourceWithBuffer of slime 0.3"
 COLUMNS = ("id", "weak", "strong", "level", "domain")
+ABORTED = "aborted"
+"""Value of `Sample.Status.ABORTED`."""
 
 
 class BOTSDataSource(RolloutDataSourceWithBuffer):
     """slime's data source with a buffer; new groups are of the tasks that BOTS selects.
 
     The rewards come back in the very samples that were handed out: slime's rollout writes into them. They are read when
-    the next ones are asked for, and before saving; an aborted group waits until it was completed from the buffer.
+    the next ones are asked for, and before saving. With --partial-rollout an aborted group waits until it was completed
+    from the buffer; without, slime discards it, and its task may be selected again.
     """
 
     def __init__(self, args: Any) -> None:
+        require_hooks(type(self), BOTSDataSource, ["_get_samples_from_buffer", "save", "load"], TESTED)
         super().__init__(args)
         if self.dataset is None:
             raise PoolError(
@@ -62,11 +75,14 @@ class BOTSDataSource(RolloutDataSourceWithBuffer):
         return groups
 
     def harvest(self) -> None:
-        """Learn from the groups whose samples all have a reward by now."""
+        """Learn from the groups whose samples all have a reward by now; give up those that slime discarded."""
         waiting = []
         for wave, row, group in self._handed:
             if any(sample.reward is None for sample in group):
-                waiting.append((wave, row, group))
+                if not self.args.partial_rollout and any(sample.status.value == ABORTED for sample in group):
+                    self.curriculum.drop([row], wave)
+                else:
+                    waiting.append((wave, row, group))
                 continue
             rewards = [float(sample.get_reward_value(self.args)) for sample in group]
             self.curriculum.observe([row] * len(group), rewards, wave, complete=True)

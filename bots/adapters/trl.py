@@ -30,6 +30,7 @@ from bots.adapters.scale import ROUNDING
 from bots.core import BOTS
 from bots.pool import PoolError, TaskPool
 from bots.support.arrays import Float64, Rows
+from bots.support.row_digest import row_digests
 
 if TYPE_CHECKING:
     _Trainer = GRPOTrainer
@@ -70,7 +71,7 @@ class BOTSMixin(_Trainer):  # type: ignore[valid-type,misc]
         bots_resume: bool = True,
         **kwargs: Any,
     ) -> None:
-        require_hooks(type(self), HOOKS)
+        require_hooks(type(self), BOTSMixin, HOOKS, f"GRPOTrainer and RLOOTrainer of TRL 1.16, not {VERSION}")
         self.curriculum = Curriculum(bots)
         # Before a model is loaded.
         given = signature(super().__init__).bind_partial(*args, **kwargs).arguments
@@ -239,10 +240,35 @@ def _rows_in(dataset: Any, pool: TaskPool) -> Rows:
             raise PoolError(
                 f"train_dataset lacks {len(missing)} tasks of the pool, the first of them {missing[0]!r}"
             )
-        return np.array([row_of[name] for name in pool.ids()], np.int64)
-    if len(dataset) != len(pool):
+        rows = np.array([row_of[name] for name in pool.ids()], np.int64)
+    elif len(dataset) == len(pool):
+        rows = np.arange(len(pool), dtype=np.int64)
+    else:
         raise PoolError(
             f"train_dataset has {len(dataset)} rows, and the pool {len(pool)} tasks; make the pool by "
             "TaskPool.from_dataset(train_dataset), or give both a column `id`"
         )
-    return np.arange(len(pool), dtype=np.int64)
+    _check_same_tasks(dataset, rows, pool)
+    return rows
+
+
+def _check_same_tasks(dataset: Any, rows: Rows, pool: TaskPool) -> None:
+    """Raise PoolError where the answers differ from the pool's, or the prompts where there are no answers.
+
+    With answers, prompts may differ: one of the two may have a template applied.
+    """
+    for name in ("answer", "prompt"):
+        if name not in dataset.column_names or name not in pool.table.column_names:
+            continue
+        theirs = dataset.select_columns([name]).with_format("arrow")[:]
+        if theirs.schema.field(name).type != pool.table.schema.field(name).type:
+            continue
+        other = row_digests(theirs)[rows] != row_digests(pool.table.select([name]))
+        if other.any():
+            row = int(np.argmax(other))
+            raise PoolError(
+                f"train_dataset has another {name} than the pool in {int(other.sum())} rows, the first of them task "
+                f"{pool.ids([row])[0]!r}: it has changed since the pool was made, or its order has; make the pool "
+                "by TaskPool.from_dataset(train_dataset)"
+            )
+        return

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from bots.adapters.peers import require
+from bots.adapters.peers import require, require_hooks
 
 VERSION = require("verl", "0.9", "0.10", extra="verl")
 
@@ -15,6 +15,8 @@ from bots.adapters.curriculum import Curriculum
 from bots.adapters.loader import SelectingLoader
 from bots.core import BOTS
 from bots.pool import TaskPool
+
+HOOKS = ("_init_dataloader", "_fetch_one_gen_batch", "_compute_advantage")
 
 
 class BOTSMixin:
@@ -25,6 +27,9 @@ class BOTSMixin:
     """
 
     def _init_dataloader(self) -> None:
+        require_hooks(
+            type(self), BOTSMixin, HOOKS, f"PPOTrainer of verl.trainer.ppo.v1 of verl 0.9, not {VERSION}"
+        )
         super()._init_dataloader()  # type: ignore[misc]
         here: Any = self
         filters = here.config.algorithm.get("filter_groups", None)

@@ -8,9 +8,11 @@ import asyncio
 import json
 import os
 import sys
+import textwrap
 import traceback
 import typing
 from collections import defaultdict
+from contextlib import chdir
 from pathlib import Path
 from types import SimpleNamespace
 from unittest.mock import MagicMock
@@ -29,7 +31,6 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from bots import BOTS, TaskPool
 from bots.lab.checkpoints import checkpoint_path, load
 from bots.lab.pool import lab_table
 
@@ -45,13 +46,23 @@ def rewards_of(row):
     return [1.0, *(float(reward) for reward in np.random.default_rng(row).integers(0, 2, N - 2)), 0.0]
 
 
-def posterior():
-    return BOTS(TaskPool.from_arrow(TABLE, "weak", "strong"), rollouts=N, seed=0)
-
-
 def seen(bots):
     """Rows with evidence."""
     return bots.table()["observations"].to_numpy().nonzero()[0].tolist()
+
+
+def page(trainer):
+    """What the snippet of docs/adapters.md about a trainer defines, run as it is printed."""
+    section = (Path(__file__).parents[3] / "docs/adapters.md").read_text().split(f"\n## {trainer}\n")[1]
+    lines = section.split("\n## ")[0].splitlines()
+    first = next(nth for nth, line in enumerate(lines) if line.startswith("    "))
+    last = next((nth for nth in range(first, len(lines)) if lines[nth] and lines[nth][0] != " "), len(lines))
+    defined = {}
+    exec(
+        compile(textwrap.dedent("\n".join(lines[first:last])), f"docs/adapters.md, {trainer}", "exec"),
+        defined,
+    )
+    return defined
 
 
 def chats(path):
@@ -64,11 +75,6 @@ def chats(path):
 def drive_openrlhf():
     from openrlhf.datasets.prompts_dataset import PromptDataset
     from openrlhf.trainer.ppo_utils import samples_generator
-
-    from bots.adapters.openrlhf import BOTSMixin
-
-    class Generator(BOTSMixin, samples_generator.SamplesGenerator):
-        pass
 
     class Engine:
         """Answers as OpenRLHF's vLLM actor does; `.remote` calls at once."""
@@ -104,10 +110,28 @@ def drive_openrlhf():
     )
     strategy = SimpleNamespace(args=args, is_rank_0=lambda: True)
     dataset = PromptDataset(TABLE.to_pylist(), None, strategy)
-    bots = posterior()
-    one = Generator(strategy, SimpleNamespace(dataset=dataset), None, None, [Engine()], bots=bots)
+    pq.write_table(TABLE, WORK / "train.parquet")
+    with chdir(WORK):
+        # The arguments as PPOTrainer gives them.
+        one = page("OpenRLHF")["BOTSSamplesGenerator"](
+            strategy=strategy,
+            prompts_dataloader=SimpleNamespace(dataset=dataset),
+            eval_dataloader=None,
+            tokenizer=None,
+            vllm_engines=[Engine()],
+        )
     trained = [experience.prompts[0] for _ in range(2) for experience in one.generate_samples()[0]]
-    return {"trained": sorted({PROMPTS.index(prompt) for prompt in trained}), "seen": seen(bots)}
+    source = (Path(samples_generator.__file__).parents[1] / "ppo_trainer.py").read_text()
+    patched = [
+        "from openrlhf.trainer.ppo_utils.samples_generator import SamplesGenerator",
+        "self.samples_generator = SamplesGenerator(",
+        "self.prompts_dataloader.state_dict()",
+    ]
+    return {
+        "trained": sorted({PROMPTS.index(prompt) for prompt in trained}),
+        "seen": seen(one.curriculum.bots),
+        "patch_fits": [source.count(line) for line in patched],
+    }
 
 
 def drive_verl():
@@ -190,12 +214,8 @@ def drive_skyrl():
     from skyrl.train.config import SkyRLTrainConfig
     from skyrl.train.dataset import PromptDataset
     from skyrl.train.generators.utils import prepare_generator_input
-    from skyrl.train.trainer import RayPPOTrainer
 
-    from bots.adapters.skyrl import BOTSMixin
-
-    class Trainer(BOTSMixin, RayPPOTrainer):
-        pass
+    experiment = page("SkyRL")["MyExp"]
 
     class Generator:
         """Its outputs are those of SkyRL's own generator without steps: it gives no ids."""
@@ -220,6 +240,7 @@ def drive_skyrl():
     dataset = PromptDataset(chats(WORK / "skyrl.parquet"), tokenizer, 512, num_workers=1)
     config = SkyRLTrainConfig()
     config.trainer.train_batch_size = BATCH
+    config.generator.n_samples_per_prompt = N
     config.data.dataloader.num_workers = 0
     config.generator.inference_engine.enable_ray_prometheus_stats = False
 
@@ -230,7 +251,8 @@ def drive_skyrl():
             "train_dataset": dataset,
             "inference_engine_client": None,
         }
-        return Trainer(config, generator=Generator(), bots=posterior(), **parts)
+        parts |= {"eval_dataset": None, "colocate_pg": None, "generator": Generator()}
+        return experiment.get_trainer(None, cfg=config, **parts)
 
     one, again, drawn = trainer(), trainer(), []
     batches = iter(one.train_dataloader)

@@ -244,8 +244,24 @@ def test_versions_of_a_trainer():
         UnsupportedPeerError, match=r"no-such-trainer is not installed; pip install 'bots-rft\[trl\]'"
     ):
         require("no-such-trainer", "1", "2", extra="trl")
-    with pytest.raises(UnsupportedPeerError, match="has no get_indices"):
-        require_hooks(dict, ["get", "get_indices"])
+
+
+class Adapter:
+    def get(self):
+        """Extends what it follows."""
+
+    get_indices = get
+
+
+def test_a_trainer_without_a_method_that_its_adapter_extends_is_refused():
+    # The adapter itself has the method: that it is callable shows nothing.
+    mine = type("Mine", (Adapter, dict), {})
+    require_hooks(mine, Adapter, ["get"], "dict 1.0")
+    with pytest.raises(
+        UnsupportedPeerError,
+        match=r"^builtins.dict has no get_indices, .* it works with dict 1.0, as `class Mine\(Ad",
+    ):
+        require_hooks(mine, Adapter, ["get", "get_indices"], "dict 1.0")
 
 
 def test_the_page_s_example_runs(tmp_path, monkeypatch):

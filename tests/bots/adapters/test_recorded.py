@@ -8,6 +8,8 @@ Each stand-in has the methods, attributes and order of calls of the version that
 import asyncio
 import json
 import sys
+from enum import Enum
+from importlib import import_module
 from types import ModuleType, SimpleNamespace
 
 import datasets
@@ -87,6 +89,11 @@ def test_prime_rl_errors_are_no_evidence_and_a_judge_teaches_nothing():
 # slime 624b824: rollout/data_source.py; the rollout writes rewards into the samples it was given.
 
 
+class Status(Enum):
+    PENDING = "pending"
+    ABORTED = "aborted"
+
+
 class Sample(SimpleNamespace):
     def get_reward_value(self, args):
         return self.reward
@@ -98,7 +105,8 @@ class RolloutDataSourceWithBuffer:
         samples = []
         for row in ROWS:
             metadata = {name: row[name] for name in ("id", "weak", "strong")}
-            samples.append(Sample(prompt=row["prompt"], label=row["answer"], metadata=metadata, reward=None))
+            given = {"prompt": row["prompt"], "label": row["answer"], "metadata": metadata, "reward": None}
+            samples.append(Sample(**given, status=Status.PENDING))
         self.dataset = SimpleNamespace(origin_samples=samples, samples=samples[::-1])
 
     def _get_samples_from_buffer(self, count):
@@ -126,10 +134,15 @@ def slime(monkeypatch):
     return BOTSDataSource
 
 
-def slime_args(folder):
+def slime_args(folder, partial=True):
     names = {"id": "id", "weak": "weak", "strong": "strong"}
     return SimpleNamespace(
-        n_samples_per_prompt=N, rollout_batch_size=5, save=str(folder), load=str(folder), bots=names
+        n_samples_per_prompt=N,
+        rollout_batch_size=5,
+        partial_rollout=partial,
+        save=str(folder),
+        load=str(folder),
+        bots=names,
     )
 
 
@@ -139,7 +152,9 @@ def test_slime_reads_rewards_from_the_samples_it_gave(slime, tmp_path):
     for group in groups[1:]:
         for sample, reward in zip(group, [1.0, 0.0, 0.0, 1.0], strict=True):
             sample.reward = reward
-    one.add_samples(groups[:1])  # aborted
+    for sample in groups[0]:
+        sample.status = Status.ABORTED
+    one.add_samples(groups[:1])
     again = one.get_samples(5)
     assert again[0] is groups[0]
     assert len(observed(one.curriculum)) == 4
@@ -149,6 +164,24 @@ def test_slime_reads_rewards_from_the_samples_it_gave(slime, tmp_path):
     other.load(3)
     np.testing.assert_array_equal(other.curriculum.bots.alpha, one.curriculum.bots.alpha)
     assert [g[0].prompt for g in other.get_samples(5)]
+
+
+def test_slime_s_aborted_groups_are_given_up_where_it_discards_them(slime, tmp_path):
+    one = slime(slime_args(tmp_path, partial=False))
+    discarded = one.get_samples(5)[0]
+    discarded[2].status = Status.ABORTED
+    one.harvest()
+    assert one.curriculum.metrics()["groups/dropped"] == 1
+    assert one.curriculum.metrics()["in_flight"] == 4
+
+
+def test_slime_from_somewhere_else_is_refused(monkeypatch):
+    monkeypatch.setitem(sys.modules, "slime", ModuleType("slime"))
+    monkeypatch.delitem(sys.modules, "bots.adapters.slime", raising=False)
+    with pytest.raises(
+        peers.UnsupportedPeerError, match=r"works with slime 0.3 from its sources: the package"
+    ):
+        import_module("bots.adapters.slime")
 
 
 # SkyRL 0.3.0: train/trainer.py iterates its train_dataloader, then generates; ids of trajectories are rows.
@@ -239,6 +272,10 @@ class PromptDataset(list):
     def prompts(self):
         return [prompt for _, prompt, _, _ in self]
 
+    @property
+    def labels(self):
+        return [label for _, _, label, _ in self]
+
     def collate_fn(self, items):
         return tuple(map(list, zip(*items, strict=True)))
 
@@ -265,6 +302,19 @@ def test_openrlhf_learns_from_each_response_before_any_filter():
         one._process_response_into_experience({"prompt": late})
     with pytest.raises(ValueError, match=r"rows \[0, 39\] .* have the same prompt"):
         generator([*ROWS[:-1], ROWS[0]])
+    with pytest.raises(PoolError, match="tasks in another order, from row 38 on"):
+        generator([*ROWS[:38], ROWS[39], ROWS[38]])
+
+
+@pytest.mark.parametrize("mixin", [openrlhf.BOTSMixin, skyrl.BOTSMixin])
+def test_a_trainer_of_another_version_is_refused(mixin):
+    class Other:
+        """Has none of the methods."""
+
+    with pytest.raises(
+        peers.UnsupportedPeerError, match=r"Other has no .* it works with .* of (OpenRLHF|SkyRL) 0"
+    ):
+        type("Mine", (mixin, Other), {})(bots=bots_of_the_lab())
 
 
 # verl 0.9.1: trainer/ppo/v1/trainer_base.py draws a batch, gives it uids, and reads rewards from the transfer queue.

@@ -30,12 +30,12 @@ class Seen:
 
     __name__ = "seen"
 
-    def __init__(self):
-        self.calls = []
+    def __init__(self, grade=right):
+        self.calls, self.grade = [], grade
 
     def __call__(self, prompts, completions, id, **columns):
         self.calls.append(list(id))
-        return right(prompts, completions, **columns)
+        return self.grade(prompts, completions, **columns)
 
 
 def losses(one):
@@ -201,49 +201,103 @@ def test_weights_of_several_rewards_and_other_trainers(tmp_path):
     assert rloo.curriculum.bots.table()["observations"].to_numpy().sum() == 2
 
 
+class Server:
+    """Stands in for TRL's HTTP client of a vLLM server, which syncs weights through NCCL only."""
+
+    def __init__(self, base_url, group_port, connection_timeout):
+        self.url, self.prompts, self.synced, self.caches = base_url, [], [], 0
+
+    def init_communicator(self, device):
+        self.device = device
+
+    def get_server_info(self):
+        return {"model_config": {"logprobs_mode": "processed_logprobs"}}
+
+    def update_named_params(self, metadata, named_params):
+        given = {name: weight.clone() for name, weight in named_params}
+        assert [name for name, _, _ in metadata] == list(given)
+        self.synced.append(given)
+
+    def reset_prefix_cache(self):
+        self.caches += 1
+
+    def generate(self, prompts, features, n, max_tokens, **how):
+        self.prompts += [prompt for prompt in prompts for _ in range(n)]
+        completions = [[5 + nth % 3, 6] for nth in range(n * len(prompts))]
+        return {
+            "prompt_ids": prompts,
+            "completion_ids": completions,
+            "logprobs": [[[-0.5], [-0.5]] for _ in completions],
+        }
+
+
 class Engine:
-    """Stands in for TRL's own wrapper of vLLM, which supports no vLLM of the pinned set; called as TRL calls that."""
+    """Stands in for vLLM's LLM; its CPU build refuses to start where numba is loaded, as it is by bots."""
 
     def __init__(self, **how):
-        self.how, self.synced, self.prompts = how, 0, []
-        self.vllm_client = SimpleNamespace(
-            get_server_info=lambda: {"model_config": {"logprobs_mode": "processed_logprobs"}}
-        )
-        self.llm = SimpleNamespace(
-            llm_engine=SimpleNamespace(model_config=SimpleNamespace(max_model_len=128))
+        self.how, self.prompts, self.synced, self.caches = how, [], [], 0
+        model = SimpleNamespace(load_weights=self.load_weights)
+        worker = SimpleNamespace(model_runner=SimpleNamespace(model=model))
+        self.llm_engine = SimpleNamespace(
+            model_config=SimpleNamespace(max_model_len=128),
+            model_executor=SimpleNamespace(driver_worker=worker),
         )
 
-    def sync_weights(self):
-        self.synced += 1
+    def load_weights(self, weights):
+        ((name, weight),) = weights
+        if not self.synced or name in self.synced[-1]:
+            self.synced.append({})
+        self.synced[-1][name] = weight.clone()
 
-    def generate(self, prompts, images, num_generations, profiler):
-        # A server generates once for each group: its prompts must stand in a row.
-        for first in range(0, len(prompts), num_generations):
-            assert all(one == prompts[first] for one in prompts[first : first + num_generations])
-        self.prompts.append(prompts)
-        completions = [[5 + nth % 3, 6] for nth in range(len(prompts))]
-        return prompts, completions, [[[-0.5], [-0.5]] for _ in prompts], {}
+    def reset_prefix_cache(self):
+        self.caches += 1
+
+    def generate(self, prompts, sampling_params, use_tqdm):
+        asked = [prompt["prompt_token_ids"] for prompt in prompts]
+        self.prompts += asked
+        sure = SimpleNamespace(logprob=-0.5, rank=1)
+        tokens = [[5 + nth % 3, 6] for nth in range(len(asked))]
+        said = [SimpleNamespace(token_ids=some, logprobs=[{one: sure} for one in some]) for some in tokens]
+        return [
+            SimpleNamespace(prompt_token_ids=ids, outputs=[each])
+            for ids, each in zip(asked, said, strict=True)
+        ]
 
 
 @pytest.mark.parametrize("mode", ["server", "colocate"])
-def test_vllm_generates_for_the_selected_tasks(tmp_path, monkeypatch, mode):
-    monkeypatch.setattr("trl.trainer.grpo_trainer.VLLMGeneration", Engine)
-    seen = Seen()
-    one = trainer(tmp_path, rewards=seen, use_vllm=True, vllm_mode=mode, max_steps=2)
+def test_vllm_generates_for_the_selected_tasks_with_the_newest_weights(tmp_path, monkeypatch, mode):
+    pytest.importorskip("vllm", reason="vLLM is not installed")
+    monkeypatch.setattr("trl.generation.vllm_generation.VLLMClient", Server)
+    monkeypatch.setattr("trl.generation.vllm_generation.LLM", Engine)
+    for name in ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        # TRL sets them for vLLM; they are gone again after this test.
+        monkeypatch.setenv(name, "0")
+        monkeypatch.delenv(name)
+    seen = Seen(
+        lambda prompts, completions, completion_ids, **_: [float(ids[0] == 5) for ids in completion_ids]
+    )
+    one = trainer(
+        tmp_path,
+        rewards=seen,
+        use_vllm=True,
+        vllm_mode=mode,
+        steps_per_generation=2,
+        per_device_train_batch_size=4,
+        max_steps=4,
+    )
     one.train()
-    engine, tasks = one.vllm_generation, one.curriculum.bots
-    assert engine.how["mode"] == mode
-    assert engine.synced == 2
+    wrapper, tasks = one.vllm_generation, one.curriculum.bots
+    engine = wrapper.vllm_client if mode == "server" else wrapper.llm
+    # Two generations of two steps: the second has the weights after step 2.
+    assert len(engine.synced) == engine.caches == 2
+    assert list(engine.synced[0]) == [name for name, _ in one.model.named_parameters()]
+    assert not all(torch.equal(engine.synced[0][name], engine.synced[1][name]) for name in engine.synced[0])
     observed = tasks.pool.ids(np.flatnonzero(tasks.table()["observations"].to_numpy()))
     assert set(observed) == {name for call in seen.calls for name in call}
-    assert [len(prompts) for prompts in engine.prompts] == [8, 8]
     told = {name: prompt for name, prompt in zip(lab_dataset()["id"], lab_dataset()["prompt"], strict=True)}
-    asked = [
-        one.processing_class.decode(prompt, skip_special_tokens=True)
-        for prompts in engine.prompts
-        for prompt in prompts
-    ]
+    asked = [one.processing_class.decode(prompt, skip_special_tokens=True) for prompt in engine.prompts]
     assert asked == [told[name] for call in seen.calls for name in call]
+    assert tasks.step == 1
 
 
 def test_rewards_outside_0_1_need_a_range_or_a_function(tmp_path):
@@ -271,6 +325,21 @@ def test_bad_input_is_refused_before_a_model_is_loaded(tmp_path):
     bare = dataset.remove_columns("id")
     with pytest.raises(PoolError, match="has 50 rows, and the pool 120 tasks"):
         make(bare.select(range(50)), BOTS(TaskPool.from_dataset(bare, "weak", "strong"), rollouts=N))
+    templated = dataset.map(lambda row: {"prompt": f"<user> {row['prompt']}"})
+    assert make(templated).train_dataset is not None
+    changed = dataset.map(lambda row, at: {"answer": "7" if at == 3 else row["answer"]}, with_indices=True)
+    with pytest.raises(
+        PoolError, match=rf"another answer than the pool in 1 rows, .* task {dataset['id'][3]!r}: it has"
+    ):
+        make(changed)
+    bare_bots = BOTS(TaskPool.from_dataset(bare, "weak", "strong"), rollouts=N)
+    with pytest.raises(
+        PoolError, match=r"another answer than the pool in .* or its order has; make the pool by"
+    ):
+        make(bare.shuffle(seed=1), bare_bots)
+    unanswered = bare.remove_columns("answer")
+    with pytest.raises(PoolError, match="another prompt than the pool in 2 rows"):
+        make(unanswered.select([1, 0, *range(2, len(bare))]), bare_bots)
     with pytest.raises(
         ValueError, match=r"rollouts=7, and the trainer num_generations=4; make it BOTS\(pool, rollouts=4"
     ):
