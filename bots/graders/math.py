@@ -53,7 +53,9 @@ logging.getLogger("math_verify").setLevel(logging.CRITICAL)  # it logs every unr
 
 _FORMULA = re.compile(r"\$([^$]+)\$|\\\((.+?)\\\)|\\\[(.+?)\\\]", re.DOTALL)
 _NUMBER = re.compile(
-    r"(?<![\w.])[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][+-]?\d+)?(?:\s*/\s*\d+)?(?:\s*\\?%)?"
+    r"(?<![\w.])[-−]?0(?:[xX][0-9A-Fa-f]+|[bB][01]+|[oO][0-7]+)\b"
+    r"|(?<![\w.])[-−]?\d+_(?:\d{1,2}\b|\{\d{1,2}\})"
+    r"|(?<![\w.])[-−]?(?:\d{1,3}(?:,\d{3})+|\d+)(?:\.\d+)?(?:[eE][+-]?\d+)?(?:\s*/\s*\d+)?(?:\s*\\?%)?"
     r"|(?<!\w)[-−]?\.\d+"
 )
 _NO_CHOICE = re.compile(r",|=|\\|^\s*[a-z]\s*$")

@@ -17,7 +17,9 @@ _RELATION = re.compile(
     r"\s*(?:[<>≤≥≠¬]|\\(?:leqslant|geqslant|leq?|geq?|lt|gt|neq?|neg|lnot|not|approx|sim|simeq)(?![a-zA-Z]))\s*=?"
 )
 _ABOUT = re.compile(r"\\(?:approx|simeq|doteq)(?![A-Za-z])|≈|≐")
-_NUMERAL = re.compile(r"\(?\s*([0-9A-Fa-f]+)\s*\)?\s*_\s*\{?\s*(\d{1,3}|[a-z]+)\s*\}?")
+_PREFIXED = re.compile(r"(?<![\w.\\])0(?:(x)([0-9a-f]+)|(b)([01]+)|(o)([0-7]+))(?![\w.])", re.IGNORECASE)
+_PREFIXES = {"b": 2, "o": 8, "x": 16}
+_NUMERAL = re.compile(r"\(?\s*(-?[0-9A-Fa-f]+)\s*\)?\s*_\s*\{?\s*(\d{1,3}|[a-z]+)\s*\}?")
 _DIGITS = re.compile(r"[0-9A-Fa-f]+")
 _BASES = {
     "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "twelve": 12,
@@ -104,18 +106,26 @@ def without_estimate(text: str) -> tuple[str, str | None]:
 
 
 def same_numeral(right: str, said: str) -> bool | None:
-    """Whether two numbers in a stated base are written the same; None if neither states one.
+    """Whether two numbers in a stated base (`49f1_{16}`, `0x49f1`) are written the same; None if neither states one.
 
     A completion may leave out the base, but not add one, except ten.
     """
+    # As a formula, 0x49f1 is a product with 0: all of them would be equal.
+    prefixed = _PREFIXED.search(right) or _PREFIXED.search(said)
+    right, said = (_PREFIXED.sub(_subscripted, text) for text in (right, said))
     one, other = _numeral(right), _numeral(said)
     if one is None and other is None:
-        return None
+        return re.sub(r"\s", "", right) == re.sub(r"\s", "", said) if prefixed else None
     if one is None:
         return other is not None and other[1] == 10 and other[0] == right.strip()
     if other is None:
         return bool(_DIGITS.fullmatch(said.strip())) and one[0] == _digits(said)
     return one == other
+
+
+def _subscripted(match: re.Match[str]) -> str:
+    prefix, digits = (part for part in match.groups() if part is not None)
+    return f"{_digits(digits)}_{{{_PREFIXES[prefix.lower()]}}}"
 
 
 def _numeral(text: str) -> tuple[str, int] | None:

@@ -1,6 +1,9 @@
 r"""Answers that are the same and answers that are not: (the task's answer, what the model says)."""
 
 RIGHT: list[tuple[str, str]] = [
+    # numbers with their base
+    ("0x49f1", "0x49F1"), ("0x49f1", "49f1_{16}"), ("0x49f1", "49f1"), ("-0x1f", "-0x1f"), ("0b0101", "0b101"),
+    ("1010_2", "0b1010"), ("0x1, 0x2", "0x1,0x2"),
     # integers and decimals
     ("5", "5"), ("5", "5.0"), ("5", "+5"), ("-3", "-3"), ("-3", "−3"), ("0", "-0"), ("0.5", ".5"), ("2.50", "2.5"),
     ("12.0", "12"), ("1000", "1,000"), ("1000000", "1{,}000{,}000"), ("1234567", "1,234,567"), ("7", "seven"),
@@ -46,6 +49,9 @@ RIGHT: list[tuple[str, str]] = [
 ]  # fmt: skip
 
 WRONG: list[tuple[str, str]] = [
+    # numbers with their base: as a formula, 0x12 is a product with 0
+    ("0x49f1", "0x49f2"), ("0x49f1", "0"), ("0", "0x49f1"), ("0x49f1", "0x"), ("0x49f1", "18929"),
+    ("0b101", "0b110"), ("0b101", "0o101"), ("-0x1f", "0x1f"), ("0x1, 0x2", "0x1, 0x3"), ("1010_2", "1010_3"),
     # an answer that contains another, or is contained in it
     ("5", "15"), ("15", "5"), ("5", "-5"), ("-5", "5"), ("5", "55"), ("5", "5.5"), ("1/2", "11/2"), ("12", "1,2"),
     ("5", "5, 7"), ("5, 7", "5"), ("1,2,3", "1,2"), (r"\{1,2\}", r"\{1,2,3\}"), ("x^2", "x^2+1"), ("10", "100"),

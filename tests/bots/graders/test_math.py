@@ -36,6 +36,9 @@ def test_other_forms(form: str) -> None:
 
 UNMARKED = [
     ("12", "3 times 4 gives 12", 1.0),
+    ("0x49f1", "It is 0x49f1 in hexadecimal.", 1.0),
+    ("0", "It is 0x49f1 in hexadecimal.", 0.0),
+    ("1010", "It is 1010_3.", 0.0),
     ("12", "We have 3 apples and 4 pears, so 7.", 0.0),
     ("1/2", "The probability is 1/2", 1.0),
     (r"\frac{1}{2}", r"so we get $\frac{1}{2}$.", 1.0),
