@@ -141,7 +141,15 @@ def test_a_setting_without_effect_is_told(overrides, said):
 
 @pytest.mark.parametrize(
     "path",
-    ["lab", "guru_math_1.5b", "guru_math_7b", "guru_logic_7b", "guru_code_7b", "guru_math_7b_one_node"],
+    [
+        "lab",
+        "guru_math_1.5b",
+        "guru_math_7b",
+        "guru_logic_7b",
+        "guru_code_7b",
+        "guru_math_7b_one_node",
+        "smollm2",
+    ],
 )
 def test_shipped_configurations_set_nothing_in_vain(path):
     assert without_effect(load_config(LAB.with_name(f"{path}.yaml"))) == []
