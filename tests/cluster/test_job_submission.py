@@ -1,4 +1,7 @@
-"""`ray job submit` on a started head: from another folder, with settings, from an archive; logs, stop and resume."""
+"""`ray job submit` on a started head: from another folder, with settings, from an archive; logs, stop and resume.
+
+The run has sharded adapters and broadcast weights, and goes on with a different number of ranks and engines.
+"""
 
 import json
 import re
@@ -7,13 +10,15 @@ import time
 import zipfile
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from bots.rollouts.ledger import audit
+from pipelines.shared.summary import read_metrics
 from tests.heads import processes_with, started_head
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray]
+pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.heads]
 ROOT = Path(__file__).parents[2]
 JOB = "to-be-stopped"
 
@@ -22,9 +27,14 @@ def train(folder, *rest):
     """The entrypoint of a small run that writes its results to `folder`."""
     return [
         "--", "python", "-m", "pipelines.train", "configs/lab.yaml", "pool.sources.0.size=200",
-        "selection.tasks=8", "rollout.samples=4", "rollout.engines=1", "learner.ranks=1",
-        "evaluation.pool.sources.0.size=40", "evaluation.every=100000", f"run.folder={folder}", *rest,
+        "selection.tasks=8", "rollout.samples=4", "learner.lr=1e-3", "learner.zero_stage=3", "learner.lora.rank=8",
+        "learner.weight_sync=broadcast", "evaluation.pool.sources.0.size=40", "evaluation.every=100000",
+        f"run.folder={folder}", *rest,
     ]  # fmt: skip
+
+
+TWO = "learner.ranks=2", "rollout.engines=2"
+ONE = "learner.ranks=1", "rollout.engines=1"
 
 
 def steps(folder):
@@ -69,7 +79,7 @@ def stopped(head, submit, tmp_path_factory):
     began = time.monotonic()
     submit(
         "--no-wait", "--submission-id", JOB, "--working-dir", str(ROOT), "--runtime-env-json", json.dumps(settings),
-        *train(folder, "run.steps=100000", "run.checkpoint_every=100000"), cwd=folder,
+        *train(folder, *TWO, "run.steps=100000", "run.checkpoint_every=100000"), cwd=folder,
     )  # fmt: skip
     assert not steps(folder), (
         f"--no-wait came back after {time.monotonic() - began:.0f} s, with the run begun"
@@ -117,7 +127,9 @@ def test_without_the_cluster_s_token_nothing_is_run_or_shown(head, client):
     assert "token" in (said.stdout + said.stderr).lower()
 
 
-def test_a_stopped_run_goes_on_from_a_remote_working_directory(submit, stopped, tmp_path):
+def test_a_stopped_run_goes_on_from_a_remote_working_directory_with_fewer_ranks_and_engines(
+    submit, stopped, tmp_path
+):
     """An archive that the cluster can read: here by file://, on a cloud by s3:// or gs://."""
     archive = tmp_path / "bots.zip"
     with zipfile.ZipFile(archive, "w") as packed:
@@ -127,10 +139,19 @@ def test_a_stopped_run_goes_on_from_a_remote_working_directory(submit, stopped, 
                     packed.write(file, Path("bots-main") / file.relative_to(ROOT))
     last = steps(stopped)[-1]
     said = submit(
-        "--working-dir", archive.as_uri(), *train(stopped, f"run.steps={last + 2}", "--resume"), cwd=tmp_path
-    )
+        "--working-dir", archive.as_uri(), *train(stopped, *ONE, f"run.steps={last + 2}", "--resume"), cwd=tmp_path
+    )  # fmt: skip
     assert re.search(r"Job '.*' succeeded", said), said
     assert steps(stopped) == list(range(last + 3))
     account = audit(stopped / "lab" / "ledger.jsonl")
     assert len(account.trained) == 8 * (last + 2), "every step trained its tasks, each once"
     assert not account.dropped
+
+    made = read_metrics(stopped / "lab")[1:]
+    assert all(abs(record["mismatch_kl"]) < 1e-4 for record in made), "engines and learner hold one policy"
+    assert len({record["weights"] for record in made}) == last + 2, "each step's weights differ"
+    assert not any(record["engine_losses"] for record in made), "no broadcast broke off"
+    # The first completions after the resume use the weights of the checkpoint: they were sent first.
+    rollouts = pq.read_table(stopped / "lab" / "rollouts" / f"{last + 1:06d}.parquet")
+    assert set(rollouts["policy_version"].to_pylist()) == {last}
+    assert set(rollouts["weights"].to_pylist()) == {made[last - 1]["weights"]}
