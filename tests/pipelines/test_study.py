@@ -10,18 +10,15 @@ from bots.config.train import load_config
 from bots.config.tree import ConfigError
 from bots.metrics import mean_interval, time_to_best
 from pipelines import study
+from pipelines.shared.summary import read_metrics
 from pipelines.studies.claims import claims, least_seeds
 from pipelines.studies.comparison import NOTHING, Comparison, Metric, compare_arms, ratio_names
 from pipelines.studies.config import Only, fingerprint, load_study
 from pipelines.studies.markdown import cell
 from pipelines.studies.page import write_page
 from pipelines.studies.results import StudyResults
-
-SMALL = [
-    "run.steps=2", "run.checkpoint_every=0", "pool.sources.0.size=200", "selection.tasks=8", "rollout.samples=4",
-    "rollout.engines=1", "learner.ranks=1", "evaluation.every=1", "evaluation.pool.sources.0.size=60",
-]  # fmt: skip
-
+from pipelines.train import train
+from tests.pipelines.conftest import SMALL
 
 ONE_ARM = {"name": "a", "pools": ["mixed"], "arms": ["random"], "seeds": 1}
 
@@ -32,7 +29,7 @@ def study_file(tmp_path, **changes):
         "results": str(tmp_path / "results"),
         "folder": str(tmp_path / "runs"),
         "baseline": "random",
-        "common": SMALL,
+        "common": [*SMALL, "learner.ranks=2"],
         "pools": {"mixed": [], "math": ["pool.sources.0.domains=[math]"]},
         "arms": {"random": ["selection.selector=random"], "bots": [], "rho 1": ["selection.rho=1"]},
         "parts": [
@@ -141,7 +138,18 @@ def test_an_arm_that_no_part_asked_for_has_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
+def test_a_study_goes_on_where_it_stopped(tmp_path, finished_run, capsys, monkeypatch):
+    made = []
+
+    def train_unless_made(config, **options):
+        """This session has already made the run of the study's first arm with seed 0, to the letter."""
+        if fingerprint(config) == fingerprint(finished_run[0]):
+            shutil.copytree(finished_run[0].run.path, config.run.path)
+        else:
+            train(config, **options)
+            made.append(read_metrics(config.run.path))
+
+    monkeypatch.setattr(study, "train", train_unless_made)
     path, page = str(study_file(tmp_path)), tmp_path / "pages" / "study.md"
     arguments = [path, "--page", str(page)]
     assert study.main([*arguments, "--minutes", "0"]) == 0
@@ -151,7 +159,8 @@ def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
     assert "2 runs left" in capsys.readouterr().out
     before = StudyResults(tmp_path / "results")
     assert before.runs.num_rows == 2
-    assert before.steps.num_rows == 6
+    assert before.steps.num_rows == 8
+    assert len(made) == 1
     assert study.main(one_seed) == 0
     assert "0 runs left" in capsys.readouterr().out
     assert study.main([*arguments, "--page-only"]) == 0
@@ -166,10 +175,10 @@ def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
     assert (tmp_path / "results" / "selectors-mixed.png").stat().st_size > 10_000
 
     random, bots = (before.run(("mixed", arm, 0)) for arm in ("random", "bots"))
-    assert random.against["steps"].at.tolist() == [0, 1, 2]
+    assert random.against["steps"].at.tolist() == [0, 2, 3]
     last = [record for record in before.steps.to_pylist() if record["arm"] == "bots"][-1]
     assert set(dict(last["domain_scores"])) == {"logic", "math", "code"}
-    assert 0 < last["coverage"] <= 2 * 8 / 200
+    assert 0 < last["coverage"] <= 3 * 8 / 200
     assert "Last score by domain" in text
 
     assert study.main([*one_seed, "--retime", "--arm", "random"]) == 0
@@ -179,6 +188,9 @@ def test_a_study_goes_on_where_it_stopped(tmp_path, cluster, capsys):
     order = [("arm", "ascending"), ("step", "ascending")]
     one, other = (tables.steps.select(besides).sort_by(order) for tables in (before, again))
     assert one.equals(other), "but for its seconds a run repeats itself"
+    weights = [[record.get("weights") for record in run] for run in made]
+    assert weights[0] == weights[1]
+    assert len(set(weights[0])) == 4, "down to the weights, which change at each step"
     assert len(again.run(("mixed", "random", 0)).timed) == 1
     config = load_study(tmp_path / "study.yaml", ["parts.0.seeds=1"])
     assert study.missing_runs(config, retime=True) == [("mixed", "bots", 0)], "that one is not timed"
