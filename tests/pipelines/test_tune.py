@@ -141,71 +141,70 @@ def test_a_metric_that_is_infinite_in_every_trial_is_named(cluster, tmp_path, ca
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM], ids=["ctrl-c", "sigterm"])
-def test_an_interrupted_sweep_says_so_and_goes_on(cluster, tmp_path, number):
+def test_a_sweep_that_is_interrupted_stopped_and_killed_goes_on_each_time(cluster, tmp_path):
+    """Ctrl-C, then SIGTERM, then SIGKILL to one and the same sweep, each time as soon as another trial has finished."""
+    lams = [0.0, 0.02, 0.05, 0.1, 0.2, 0.5, 0.8, 1.0]
     given = ["base.run.steps=800", "base.run.seeds=2", f"sweep.folder={tmp_path}"]
-    given += ["space.selection.rho=[0.1]", "search.concurrent=2"]
+    given += ["space.selection.rho=[0.1]", f"space.selection.lam={lams}"]
+    folder = tmp_path / "sim_grid"
+    for number in (signal.SIGINT, signal.SIGTERM):
+        out, err = ended_amid(given, folder, number)
+        assert "The sweep was interrupted; --resume continues it." in out
+        assert "interrupted; all processes have ended, results so far are kept" in err
+        summary = json.loads((folder / "summary.json").read_text())
+        assert summary["interrupted"]
+        assert summary["finished"] >= 1
+        assert summary["unfinished"] >= 1
+        assert summary["stopped"] == summary["failed"] == 0
+        assert "of the sweep sim_grid, which was interrupted" in (folder / "best.yaml").read_text()
+    ended_amid(given, folder, signal.SIGKILL)
+    before = {path: path.read_text() for path in finished(folder / "tune")}
+    assert 3 <= len(before) < len(lams)
+
+    results = run(load_sweep(GRID, [*given, "search.concurrent=1"]), resume=True)
+    assert not results.interrupted
+    assert sorted(t.point["selection.lam"] for t in results.trials) == lams
+    assert {t.status for t in results.trials} == {"finished"}
+    kept = [path for path, text in before.items() if path.read_text() == text]
+    # The state on disk may be older than the newest results; their trials then run again.
+    assert len(kept) >= len(before) - 2
+    assert not json.loads((folder / "summary.json").read_text())["interrupted"]
+
+
+def ended_amid(given, folder, number):
+    """Start a sweep or continue it, and signal it when it has finished one more trial; returns what it says."""
     # A shell may have told its background children to ignore Ctrl-C.
     begin = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler); "
     command = [sys.executable, "-c", begin + "from pipelines.cli import main; sys.exit(main(sys.argv[1:]))"]
-    process = subprocess.Popen(
-        [*command, "tune", GRID, *given],
-        # Then the state that `finished` reads is no older than a trial takes.
-        env={**os.environ, "TUNE_GLOBAL_CHECKPOINT_S": "0.2", "OMP_NUM_THREADS": "1"},
-        start_new_session=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
+    command += ["tune", GRID, *given, "search.concurrent=2", *(["--resume"] if folder.exists() else [])]
+    done = len(finished(folder / "tune"))
+    # Not pipes: what a killed sweep started would hold them open for a while.
+    said = folder.with_name(f"{number.name}.out"), folder.with_name(f"{number.name}.err")
+    with said[0].open("w") as out, said[1].open("w") as err:
+        process = subprocess.Popen(
+            command,
+            # Then the state that `finished` reads is no older than a trial takes.
+            env={**os.environ, "TUNE_GLOBAL_CHECKPOINT_S": "0.2", "OMP_NUM_THREADS": "1"},
+            start_new_session=True,
+            stdout=out,
+            stderr=err,
+        )
+    wait_for(
+        lambda: len(finished(folder / "tune")) > done or process.poll() is not None, "another trial to finish"
     )
-    folder = tmp_path / "sim_grid"
-    wait_for(lambda: finished(folder / "tune") or process.poll() is not None, "a trial to finish")
-    assert process.poll() is None, "it was interrupted in the middle"
-    os.killpg(process.pid, number) if number == signal.SIGINT else process.send_signal(number)
-    out, err = process.communicate(timeout=PATIENCE_S)
-    assert process.returncode == 130, err
-    assert "The sweep was interrupted; --resume continues it." in out
-    assert "interrupted; all processes have ended, results so far are kept" in err
-    summary = json.loads((folder / "summary.json").read_text())
-    assert summary["interrupted"]
-    assert summary["finished"] >= 1
-    assert summary["unfinished"] >= 1
-    assert summary["stopped"] == summary["failed"] == 0
-    assert "of the sweep sim_grid, which was interrupted" in (folder / "best.yaml").read_text()
-
-    results = run(load_sweep(GRID, given), resume=True)
-    assert not results.interrupted
-    assert sorted(t.point["selection.lam"] for t in results.trials) == [0.0, 0.05, 0.1, 0.2, 0.5, 1.0]
-    assert {t.status for t in results.trials} == {"finished"}
+    assert process.poll() is None, "it was to be ended in the middle"
+    # SIGTERM is for the sweep alone, the others for all that it started.
+    process.send_signal(number) if number == signal.SIGTERM else os.killpg(process.pid, number)
+    process.wait(PATIENCE_S)
+    out, err = (path.read_text() for path in said)
+    assert process.returncode == (-number if number == signal.SIGKILL else 130), err
+    return out, err
 
 
 def test_more_than_the_cluster_has_is_refused_at_once(cluster, tmp_path):
     with pytest.raises(ResourceError, match=r"asks for 500 CPU = 1 x 500 \(simulation\); the cluster has 8"):
         run(load_sweep(GRID, [f"sweep.folder={tmp_path}", "search.cpus=500"]))
     assert not (tmp_path / "sim_grid").exists()
-
-
-@pytest.mark.slow
-def test_a_killed_sweep_resumes_with_what_it_had(cluster, tmp_path):
-    given = ["base.run.steps=800", "base.run.seeds=2", f"sweep.folder={tmp_path}"]
-    given += ["space.selection.rho=[0.1]", "search.trials=6"]
-    command = [sys.executable, "-m", "pipelines.cli", "tune", GRID, *given, "search.concurrent=2"]
-    environment = {**os.environ, "TUNE_GLOBAL_CHECKPOINT_S": "0.2", "OMP_NUM_THREADS": "1"}
-    process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
-    state = tmp_path / "sim_grid" / "tune"
-    wait_for(lambda: len(finished(state)) >= 3 or process.poll() is not None, "three trials to finish")
-    assert process.poll() is None, "it was killed in the middle"
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    before = {path: path.read_text() for path in finished(state)}
-    assert 3 <= len(before) < 6
-
-    results = run(load_sweep(GRID, [*given, "search.concurrent=1"]), resume=True)
-    assert sorted(t.point["selection.lam"] for t in results.trials) == [0.0, 0.05, 0.1, 0.2, 0.5, 1.0]
-    assert {t.status for t in results.trials} == {"finished"}
-    kept = [path for path, text in before.items() if path.read_text() == text]
-    # The state on disk may be older than the newest results; their trials then run again.
-    assert len(kept) >= len(before) - 2
-    assert (tmp_path / "sim_grid" / "best.yaml").exists()
 
 
 def test_of_a_resumed_sweep_s_trials_no_more_start_than_fit_now(tmp_path):
