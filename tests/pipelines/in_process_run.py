@@ -79,13 +79,16 @@ def _steps(inputs: RunInputs, folder: Path, journal: object) -> None:
         ledger.train(keys)
         journal.keep(step, rollout_table(step, pool.ids(rows), groups))
         rewards = np.stack([group.rewards for group in groups])
-        weights = weights * 0.9 + torch.from_numpy(rewards.mean(axis=1)[:8]).float()
+        lr = config.learner.lr / 1e-4
+        weights = weights * 0.9 + lr * torch.from_numpy(rewards.mean(axis=1)[:8]).float()
         told = posterior.observe(step, rows, rewards)
         line = {
             "step": step,
             "policy_version": step,
             "weights": weights.sum().item(),
             "reward": rewards.mean(),
+            "score": weights.sum().item(),
+            "etr": float(np.mean(rewards.min(axis=1) < rewards.max(axis=1))),
             **told,
         }
         line |= {"tokens": 1, "seconds": 1.0, "dropped_groups": 0}

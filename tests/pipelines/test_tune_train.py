@@ -22,14 +22,17 @@ from bots.config.train import load_config
 from bots.config.tree import ConfigError, dump_config
 from pipelines.report.run import read_run
 from pipelines.shared.summary import read_metrics
+from pipelines.sweeps import trials
 from pipelines.sweeps.config import load_sweep
 from pipelines.sweeps.exploit import adopt, run_of_checkpoint
 from pipelines.sweeps.folders import can_resume, has_ended
 from pipelines.sweeps.resources import trial_demand
 from pipelines.sweeps.trials import segment_end
+from pipelines.train import train
 from pipelines.training.checkpoint import POSTERIOR
 from pipelines.tune import close_runs, run_sweep
 from tests.heads import started_head
+from tests.pipelines import quick_sweep
 from tests.pipelines.checkpoints import make_checkpoint
 from tests.waiting import wait_for
 
@@ -58,13 +61,17 @@ def settled(folder):
     return [path for path in sorted(folder.glob("checkpoints/step_*")) if path.name in text]
 
 
-def kill_when(condition, config, given):
+def kill_when(condition, config, given, job=("pipelines.cli", "tune")):
     """Start a sweep on the test's cluster and kill it, but not the cluster, as soon as the condition holds.
 
     Returns what the cluster had reserved and what was free a moment before.
     """
-    environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
-    command = [sys.executable, "-m", "pipelines.cli", "tune", config, *given]
+    environment = {
+        **os.environ,
+        "RAY_ADDRESS": ray.get_runtime_context().gcs_address,
+        "TUNE_GLOBAL_CHECKPOINT_S": "0.2",
+    }
+    command = [sys.executable, "-m", *job, config, *given]
     process = subprocess.Popen(command, env=environment, start_new_session=True, stdout=subprocess.DEVNULL)
 
     def come_so_far():
@@ -95,39 +102,34 @@ def test_asha_over_train_jobs_that_is_killed_goes_on_from_their_checkpoints(clus
         "space.selection.lam=null",
         "space.selection.rho=null",
     ]
-    # The other learning rates ruin the policy, so their trials are stopped: certainly, and not before step 4.
-    given += ["space.learner.lr=[1.0e-4, 0.1, 0.2]", "base.learner.warmup_steps=1"]
+    # The other learning rate ruins the policy, so its trial is stopped: certainly, and not before step 4.
+    given += ["space.learner.lr=[1.0e-4, 0.2]", "base.learner.warmup_steps=1"]
     # One trial takes seven of the cluster's eight CPUs; the next one waits until all of them are free.
     given += ["base.rollout.cpus=5", "base.learner.cpus=2"]
     sweep = load_sweep("tune_configs/lab_asha.yaml", given)
     assert trial_demand(sweep).concurrent({"CPU": 8}, None) == 1
 
-    trials = tmp_path / "lab_asha" / "trials"
+    folders = tmp_path / "lab_asha" / "trials"
     reserved, free = kill_when(
-        lambda: any(settled(trial) for trial in trials.glob("*_00001")), "tune_configs/lab_asha.yaml", given
+        lambda: any(settled(trial) for trial in folders.glob("*_00000")), "tune_configs/lab_asha.yaml", given
     )
     [engine] = [kind for kind in reserved if kind.startswith("CPU_group_1_")]
     assert reserved[engine] == 5, "the engine has a bundle of its own in the trial's placement group"
     assert free.get(engine, 0) == 0, "and is in it"
-    first, second = sorted(trials.glob("[!.]*"))[:2]
-    before = {path: path.read_bytes() for path in first.rglob("*") if path.is_file()}
-    kept = int(settled(second)[0].name.removeprefix("step_"))
-    done = [record for record in read_metrics(second) if record["step"] <= kept]
+    [first] = folders.glob("[!.]*_00000")
+    kept = int(settled(first)[0].name.removeprefix("step_"))
+    done = [record for record in read_metrics(first) if record["step"] <= kept]
 
-    # The cluster stays up and ends the old sweep's processes while the new one starts.
+    # The cluster stays up and ends the old sweep's processes while the new one starts. (That a trial which had ended
+    # is not run again: test_tune and below.)
     results = run(sweep, resume=True)
-    assert {path: path.read_bytes() for path in first.rglob("*") if path.is_file()} == before, (
-        "it was not run again"
+    assert read_metrics(first)[: len(done)] == done, "what a checkpoint holds was not done again"
+    [second] = {t.name for t in results.trials} - {first.name}
+    assert {t.name: t.status for t in results.trials} == {first.name: "finished", second: "stopped"}, (
+        "the second had to wait for what the first held, and got it"
     )
-    assert read_metrics(second)[: len(done)] == done, "what a checkpoint holds was not done again"
-    [third] = {t.name for t in results.trials} - {first.name, second.name}
-    assert {t.name: t.status for t in results.trials} == {
-        first.name: "finished",
-        second.name: "stopped",
-        third: "stopped",
-    }, "the third had to wait for what the second held, and got it"
     for t in results.trials:
-        folder = trials / t.name
+        folder = folders / t.name
         config = yaml.safe_load((folder / "config.yaml").read_text())
         assert config["learner"]["lr"] == t.point["learner.lr"]
         records = read_metrics(folder)
@@ -146,7 +148,7 @@ def test_asha_over_train_jobs_that_is_killed_goes_on_from_their_checkpoints(clus
     assert best.run.name == "lab_asha_best"
     table = pq.read_table(tmp_path / "lab_asha" / "trials.parquet")
     assert set(table.column_names) >= {"trial", "learner.lr", "score", "status", "tokens", "error"}
-    assert table.num_rows == 3
+    assert table.num_rows == 2
 
 
 def beliefs(run_folder, step):
@@ -161,10 +163,19 @@ def noted(sweep_folder, value):
     return any(repr(value) in path.read_text() for path in sweep_folder.glob("tune/experiment_state-*.json"))
 
 
+@pytest.fixture
+def quick_jobs():
+    original = trials._drive
+    quick_sweep.install()
+    yield
+    quick_sweep.uninstall(original)
+
+
 @pytest.mark.slow
 def test_a_population_passes_checkpoints_on_with_the_posterior_and_new_values_and_may_be_killed(
-    cluster, tmp_path
+    cluster, quick_jobs, tmp_path
 ):
+    """Of runs without engines and learners; below, a real one is continued as the copy of another."""
     given = [
         *SMALL,
         f"sweep.folder={tmp_path}",
@@ -172,7 +183,7 @@ def test_a_population_passes_checkpoints_on_with_the_posterior_and_new_values_an
         "search.trials=2",
         "search.concurrent=2",
     ]
-    given += ["base.run.steps=2", "search.metric=etr"]
+    given += ["base.run.steps=2", "search.metric=score"]
     sweep = load_sweep("tune_configs/pbt.yaml", given)
     folder = tmp_path / "pbt" / "trials"
 
@@ -181,7 +192,7 @@ def test_a_population_passes_checkpoints_on_with_the_posterior_and_new_values_an
         points = [load_config(path.with_name("config.yaml")) for path in folder.glob("[!.]*/lineage.jsonl")]
         return any(noted(tmp_path / "pbt", point.selection.lam) for point in points)
 
-    kill_when(taken_over, "tune_configs/pbt.yaml", given)
+    kill_when(taken_over, "tune_configs/pbt.yaml", given, job=[quick_sweep.__name__])
     results = run(sweep, resume=True)
     assert {t.status for t in results.trials} == {"finished"}, [t.error for t in results.trials]
     lineages = list(folder.glob("*/lineage.jsonl"))
@@ -197,7 +208,6 @@ def test_a_population_passes_checkpoints_on_with_the_posterior_and_new_values_an
     own, theirs = (load_config(path / "config.yaml") for path in (heir, donor))
     assert (own.selection.lam, own.selection.rho) != (theirs.selection.lam, theirs.selection.rho)
     assert records[-1]["posterior/lam"] == own.selection.lam
-    assert records[-1]["lr"] == pytest.approx(own.learner.lr * 2 / own.learner.warmup_steps)
 
     before, after = beliefs(donor, 1), beliefs(heir, 1)
     for name in before.table().column_names:
@@ -217,6 +227,28 @@ def test_a_population_passes_checkpoints_on_with_the_posterior_and_new_values_an
         adopt(Path(checkpoint), theirs)
     assert read_metrics(donor)[1]["weights"] == weights[1][1]
     assert not (donor / "lineage.jsonl").exists(), "it is itself again"
+
+
+@pytest.mark.slow
+def test_a_real_run_goes_on_as_the_copy_of_another_with_new_values(finished_run, tmp_path):
+    donor, _ = finished_run
+    config = donor.model_copy(
+        update={
+            "run": donor.run.model_copy(update={"folder": tmp_path, "name": "heir", "steps": 4}),
+            "selection": donor.selection.model_copy(update={"p_star": 0.7}),
+            "learner": donor.learner.model_copy(update={"lr": 4e-4}),
+        }
+    )
+    with run_of_checkpoint(donor.run.path) as checkpoint:
+        adopt(Path(checkpoint), config)
+    train(config, resume=True)
+    theirs, own = read_metrics(donor.run.path), read_metrics(config.run.path)
+    assert own[:4] == theirs
+    assert [record["step"] for record in own] == [0, 1, 2, 3, 4]
+    assert own[-1]["weights"] != own[-2]["weights"]
+    assert own[-1]["lr"] == pytest.approx(4e-4 * 4 / config.learner.warmup_steps)
+    assert own[-1]["posterior/p_star"] == 0.7
+    assert abs(own[-1]["mismatch_kl"]) < 1e-4, "its engines have the donor's weights"
 
 
 @pytest.mark.parametrize(
