@@ -26,6 +26,8 @@ from bots.rollouts.rollout import Group
 pytestmark = pytest.mark.slow
 ray.cloudpickle.register_pickle_by_value(sys.modules[__name__])
 BASE = str(checkpoint_path("base"))
+# (ZeRO stage, LoRA, broadcast)
+KINDS = [(0, False, False), (3, False, True), (0, True, True), (3, True, False)]
 
 
 @ray.remote(num_cpus=0.5)
@@ -160,47 +162,6 @@ def engine(cluster):
     ray.kill(actor)
 
 
-def test_engine_and_learner_hold_one_policy_after_every_step(run_group, engine):
-    # (ZeRO stage, LoRA, broadcast)
-    kinds = [(0, False, False), (3, False, True), (0, True, True), (3, True, False)]
-    broker, announcements = WeightBroker.remote(), Announcements.remote(engine)
-    results = run_group(2, train_and_sync, kinds, engine, broker, announcements)
-    heard = ray.get(announcements.all.remote())
-    for version, (kind, steps) in enumerate(zip(kinds, results, strict=True)):
-        assert len({figures["sent"] for figures in steps}) == 2, f"{kind}: the weights did change"
-        for step, figures in enumerate(steps, start=1):
-            assert figures["loaded"] == figures["sent"]
-            assert (10 * version + step, figures["sent"]) in heard
-            # The mean KL divergence between the engine that sampled and the learner, over about 1000 tokens.
-            assert abs(figures["mismatch_kl"]) < 1e-6, (kind, step)
-            assert figures["grad_norm"] > 0
-    # With stale weights the divergence would show: that is what the metric is for.
-    start = Checksum()
-    base = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
-    start.add((name, parameter) for name, parameter in base.named_parameters())
-    assert [steps[0]["sent"] for steps in results] == [start.hexdigest()] * 4, (
-        "untrained adapters add nothing"
-    )
-    version, references = ray.get(broker.references.remote())
-    assert (version, bool(references)) == (32, True)
-
-
-def test_half_of_a_broadcast_never_counts_as_a_policy_version(engine):
-    names_and_weights = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32).named_parameters()
-    buckets = list(buckets_of([(n, p.detach() + 0.01) for n, p in names_and_weights], 2**19))
-    assert len(buckets) > 1
-    whole = Checksum()
-    for bucket in buckets:
-        whole.add(bucket)
-    loaded = ray.get(engine.load_whole.remote(buckets, 50))
-    assert loaded == whole.hexdigest()
-    changed = [[(name, tensor + 0.01) for name, tensor in bucket] for bucket in buckets]
-    assert ray.get(engine.load_half.remote(changed, 51)) == (50, loaded)
-    # Its weights are a mixture now, and vLLM accepts no others on top: only restarting the actor fixes that.
-    with pytest.raises(RuntimeError, match="already active"):
-        ray.get(engine.load_whole.remote(buckets, 52))
-
-
 def lonely_broadcast(learner, broker, announcements):
     """Two invited engines never join; returns what the store then holds."""
     from actors.weights.sync import BroadcastSync
@@ -257,29 +218,75 @@ def failures(broker, hanging, announcements):
     return watch.run(rank)
 
 
-@pytest.fixture(scope="module")
-def announcements(cluster):
-    return Announcements.remote()
+def all_of_it(syncing, failing):
+    """One group of ranks for this whole file."""
+    return train_and_sync(KINDS, *syncing), failures(*failing)
 
 
 @pytest.fixture(scope="module")
-def failed(run_group, announcements):
-    return run_group(2, failures, WeightBroker.remote(), Hanging.options(num_cpus=0).remote(), announcements)
+def group(run_group, engine):
+    """What the ranks found, and the actors that they worked with."""
+    broker, announcements = WeightBroker.remote(), Announcements.remote(engine)
+    unheard = Announcements.remote()
+    hanging = Hanging.options(num_cpus=0).remote()
+    results, failed = run_group(
+        2, all_of_it, (engine, broker, announcements), (WeightBroker.remote(), hanging, unheard)
+    )
+    return SimpleNamespace(
+        results=results, failed=failed, broker=broker, announcements=announcements, unheard=unheard
+    )
 
 
-def test_a_broadcast_that_breaks_off_leaves_the_weights_in_the_store(failed, announcements):
-    checksum, version, names = failed[0]
-    assert ray.get(announcements.all.remote()) == [(version, checksum)] == [(5, checksum)]
+def test_engine_and_learner_hold_one_policy_after_every_step(group):
+    results, heard = group.results, ray.get(group.announcements.all.remote())
+    for version, (kind, steps) in enumerate(zip(KINDS, results, strict=True)):
+        assert len({figures["sent"] for figures in steps}) == 2, f"{kind}: the weights did change"
+        for step, figures in enumerate(steps, start=1):
+            assert figures["loaded"] == figures["sent"]
+            assert (10 * version + step, figures["sent"]) in heard
+            # The mean KL divergence between the engine that sampled and the learner, over about 1000 tokens.
+            assert abs(figures["mismatch_kl"]) < 1e-6, (kind, step)
+            assert figures["grad_norm"] > 0
+    # With stale weights the divergence would show: that is what the metric is for.
+    start = Checksum()
+    base = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32)
+    start.add((name, parameter) for name, parameter in base.named_parameters())
+    assert [steps[0]["sent"] for steps in results] == [start.hexdigest()] * 4, (
+        "untrained adapters add nothing"
+    )
+    version, references = ray.get(group.broker.references.remote())
+    assert (version, bool(references)) == (32, True)
+
+
+def test_half_of_a_broadcast_never_counts_as_a_policy_version(engine):
+    names_and_weights = AutoModelForCausalLM.from_pretrained(BASE, dtype=torch.float32).named_parameters()
+    buckets = list(buckets_of([(n, p.detach() + 0.01) for n, p in names_and_weights], 2**19))
+    assert len(buckets) > 1
+    whole = Checksum()
+    for bucket in buckets:
+        whole.add(bucket)
+    loaded = ray.get(engine.load_whole.remote(buckets, 50))
+    assert loaded == whole.hexdigest()
+    changed = [[(name, tensor + 0.01) for name, tensor in bucket] for bucket in buckets]
+    assert ray.get(engine.load_half.remote(changed, 51)) == (50, loaded)
+    # Its weights are a mixture now, and vLLM accepts no others on top: only restarting the actor fixes that.
+    with pytest.raises(RuntimeError, match="already active"):
+        ray.get(engine.load_whole.remote(buckets, 52))
+
+
+def test_a_broadcast_that_breaks_off_leaves_the_weights_in_the_store(group):
+    checksum, version, names = group.failed[0]
+    assert ray.get(group.unheard.all.remote()) == [(version, checksum)] == [(5, checksum)]
     assert names == [name for name, _ in AutoModelForCausalLM.from_pretrained(BASE).named_parameters()]
 
 
-def test_a_broker_that_hangs_is_named_with_the_phase(failed):
+def test_a_broker_that_hangs_is_named_with_the_phase(group):
     said = "publishing policy version 7: no answer from the weight broker within learner.timeout_s = 5 s"
-    assert said in failed[1]
+    assert said in group.failed[1]
 
 
-def test_a_rank_that_hangs_is_named_with_its_node_and_the_phase(failed):
-    assert failed[2] == (
+def test_a_rank_that_hangs_is_named_with_its_node_and_the_phase(group):
+    assert group.failed[2] == (
         "gathering weights: learner ranks did not come together within learner.timeout_s = 5 s: "
         "rank 1 on node-1 has not come, it is in 'something else'"
     )
