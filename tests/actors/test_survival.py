@@ -52,7 +52,7 @@ def test_fifty_kills_at_random_points_lose_nothing_and_count_nothing_twice(crew,
             os.kill(pids[name], signal.SIGKILL)
             killed.add(name)
             kills += 1
-            next_kill = time.monotonic() + rng.exponential(0.5)
+            next_kill = time.monotonic() + rng.exponential(0.3)
         assert step < 5000
     _, _, state = ray.get(crew.coordinator.checkpoint.remote())
 

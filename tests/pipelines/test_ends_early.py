@@ -36,7 +36,7 @@ def test_a_run_without_a_grader_ends_once_and_says_why(small_job, cluster, monke
         return f"grader-{number}", Grader.options(num_cpus=0).remote(1, graders=["magic"])
 
     monkeypatch.setattr(actors, "_grader", unmakeable)
-    config = small_job("learner.ranks=2", "learner.max_failures=3")
+    config = small_job("learner.max_failures=3")
     with pytest.raises(NoGraderError, match=r"the only grader is gone for good; grader-0: .*'magic'"):
         train(config)
     events = [json.loads(line) for line in (config.run.path / "ledger.jsonl").read_text().splitlines()]

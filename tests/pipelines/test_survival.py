@@ -72,7 +72,8 @@ def check_checkpoints(config, records):
 
 def test_everything_may_be_killed_and_the_run_goes_on_within_its_staleness(cluster, small_job):
     config = small_job(
-        "rollout.max_staleness=2", "rollout.engines=2", "rollout.timeout_s=60", "run.steps=16", "learner.lr=1e-4",
+        "rollout.max_staleness=2", "rollout.engines=2", "rollout.timeout_s=20", "rollout.start_timeout_s=120",
+        "run.steps=16", "learner.lr=1e-4",
         "run.checkpoint_every=3", "run.checkpoints_kept=1", "run.keep_best=true", "grading.actors=2", "learner.ranks=2",
         "learner.max_failures=4", name="killed",
     )  # fmt: skip
