@@ -233,16 +233,16 @@ class Learner:
                 copies = [(name, parts[name].tensor(device)) for name, _ in bucket] if self.rank == 0 else []
             yield copies
 
-    def save(self, folder: Path) -> None:
-        """Write this rank's part of the model and optimizer; all ranks call it together.
+    def snapshot(self, folder: Path) -> learner_checkpoint.Snapshot:
+        """This rank's part of the model and optimizer, to be written into a folder; all ranks call it together.
 
-        Raises RankTimeout if a rank is missing.
+        Later steps leave it as it is. Raises RankTimeout if a rank is missing.
         """
         self.meet("writing a checkpoint")
-        learner_checkpoint.save(self.engine, folder, {"skipped_in_a_row": self.skipped_in_a_row})
+        return learner_checkpoint.snapshot(self.engine, folder, {"skipped_in_a_row": self.skipped_in_a_row})
 
     def load(self, folder: Path) -> None:
-        """Restore exactly what `save` wrote; the number of ranks may differ."""
+        """Restore exactly what a snapshot wrote; the number of ranks may differ."""
         self.skipped_in_a_row = learner_checkpoint.load(self.engine, folder)["skipped_in_a_row"]
 
 

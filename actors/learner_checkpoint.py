@@ -1,8 +1,13 @@
-"""The learner's part of a checkpoint: DeepSpeed's shards, restored exactly, even by a different number of ranks."""
+"""The learner's part of a checkpoint: DeepSpeed's shards, restored exactly, even by a different number of ranks.
+
+`snapshot` copies the state to host memory, which stops training for as long as a copy takes; a thread may write it
+while the next steps run.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import copy
 import json
 import os
 import shutil
@@ -11,9 +16,11 @@ import tempfile
 from argparse import Namespace
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from actors.lean_deepspeed import deepspeed
@@ -23,16 +30,79 @@ _TAG = "learner"
 _NOTE = "learner.json"
 
 
-def save(engine: deepspeed.DeepSpeedEngine, folder: Path, state: dict[str, Any]) -> None:
-    """Write every rank's shard of model and optimizer, and `state`; all ranks call it together."""
-    engine.save_checkpoint(str(folder), tag=_TAG, client_state=state, save_latest=False)
-    if dist.get_rank() == 0:
-        note = {"ranks": dist.get_world_size(), "zero_stage": engine.zero_optimization_stage()}
-        (folder / _NOTE).write_text(json.dumps(note))
+@dataclass
+class Snapshot:
+    """A rank's shards in host memory. states: file and content. small: files that are written already."""
+
+    states: list[tuple[Path, Any]]
+    small: list[Path] = field(default_factory=list)
+
+    def write(self) -> list[Path]:
+        """Write the shards and let go of them; returns all files of this rank. Any thread may call it."""
+        files = [*self.small, *(path for path, _ in self.states)]
+        while self.states:
+            path, state = self.states.pop()
+            torch.save(state, path)
+        return files
+
+
+class _InMemory(deepspeed.runtime.checkpoint_engine.TorchCheckpointEngine):  # type: ignore[misc]
+    """Takes copies of what DeepSpeed would write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.states: list[tuple[Path, Any]] = []
+
+    def save(self, state_dict: Any, path: str) -> None:
+        self.states.append((Path(path), copied(state_dict, {})))
+
+
+def snapshot(engine: deepspeed.DeepSpeedEngine, folder: Path, state: dict[str, Any]) -> Snapshot:
+    """Every rank's shard of model and optimizer, and `state`, to be written into a folder; all ranks call it together.
+
+    The folder is made, with DeepSpeed's scripts in it; nothing large is written.
+    """
+    kept = _InMemory()
+    writing, engine.checkpoint_engine = engine.checkpoint_engine, kept
+    try:
+        engine.save_checkpoint(str(folder), tag=_TAG, client_state=state, save_latest=False)
+    finally:
+        engine.checkpoint_engine = writing
+    if dist.get_rank() != 0:
+        return Snapshot(kept.states)
+    note = {"ranks": dist.get_world_size(), "zero_stage": engine.zero_optimization_stage()}
+    (folder / _NOTE).write_text(json.dumps(note))
+    return Snapshot(kept.states, [folder / _NOTE, *sorted(folder.glob("*.py"))])
+
+
+def copied(value: Any, storages: dict[int, tuple[torch.UntypedStorage, torch.UntypedStorage]]) -> Any:
+    """A copy in host memory of nested containers with tensors.
+
+    Tensors that share memory share it in the copy, so that PyTorch saves it once. storages: those copied so far, by
+    address, each with its original, which must live as long as its address stands for it.
+    """
+    if isinstance(value, torch.Tensor):
+        old = value.untyped_storage()
+        if old._cdata not in storages:
+            onto_host: Any = old.clone if old.device.type == "cpu" else old.cpu
+            storages[old._cdata] = old, onto_host()
+        _, new = storages[old._cdata]
+        tensor = torch.empty(0, dtype=value.dtype)
+        return tensor.set_(new, value.storage_offset(), value.size(), value.stride())
+    if isinstance(value, dict):
+        same = copy.copy(value)  # also its class and attributes, such as a state dict's metadata
+        for name, item in value.items():
+            same[name] = copied(item, storages)
+        return same
+    if isinstance(value, list):
+        return [copied(item, storages) for item in value]
+    if type(value) is tuple:
+        return tuple(copied(item, storages) for item in value)
+    return copy.deepcopy(value)
 
 
 def load(engine: deepspeed.DeepSpeedEngine, folder: Path) -> dict[str, Any]:
-    """Restore what `save` wrote and return its `state`; all ranks call it together.
+    """Restore what a snapshot wrote and return its `state`; all ranks call it together.
 
     If the number of ranks differs, the shards are first merged into DeepSpeed's universal format, once per node, in a
     temporary folder that takes three times the size of the parameters in float32.

@@ -155,20 +155,26 @@ def host(config: TrainConfig, model: Footprint) -> Need:
     )
 
 
+def learner_nodes(config: TrainConfig, model: Footprint) -> Need:
+    """All nodes of the learner together: a checkpoint lies in host memory until it is written."""
+    one = _one_checkpoint(config, model) if config.run.checkpoint_every else 0.0
+    return Need(
+        "learner's nodes", "memory", (MemoryUse("a checkpoint being written", one, "run.checkpoint_every"),)
+    )
+
+
 def checkpoint(config: TrainConfig, model: Footprint) -> Need:
     """A checkpoint on disk: weights, and optimizer states of what is trained; `run.checkpoints_kept` and one more."""
+    kept = config.run.checkpoints_kept + 1
+    return Need(
+        "checkpoints", "disk", (MemoryUse(f"{kept} checkpoints", kept * _one_checkpoint(config, model)),)
+    )
+
+
+def _one_checkpoint(config: TrainConfig, model: Footprint) -> float:
     trained = model.parameters if config.learner.lora is None else _adapters(config, model)
     master = config.model.dtype != "float32" or config.learner.zero_stage >= 1
-    one = _published(config, model) + (12 if master else 8) * trained
-    return Need(
-        "checkpoints",
-        "disk",
-        (
-            MemoryUse(
-                f"{config.run.checkpoints_kept + 1} checkpoints", (config.run.checkpoints_kept + 1) * one
-            ),
-        ),
-    )
+    return _published(config, model) + (12 if master else 8) * trained
 
 
 def _published(config: TrainConfig, model: Footprint) -> float:
@@ -204,7 +210,7 @@ def table(config: TrainConfig, model: Footprint, packed: bool) -> list[str]:
     of_engine = engine(config, model)
     needs = [learner_rank(config, model, packed), of_engine.need, host(config, model)]
     if config.run.checkpoint_every:
-        needs.append(checkpoint(config, model))
+        needs += [learner_nodes(config, model), checkpoint(config, model)]
     lines = [f"memory plan, GiB ({model.parameters / 1e6:,.1f} M parameters, {config.model.dtype}):"]
     for need in needs:
         lines.append(f"  {need.what:<16} {need.where:<7}{need.bytes / GIB:9.2f}")

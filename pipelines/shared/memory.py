@@ -29,14 +29,18 @@ def plan_memory(config: TrainConfig, model: str) -> list[str]:
         raise ConfigError(reason)
     if uses_local_ray() and not config.learner.gpus and not config.rollout.gpus:
         rank, engine = memory_plan.learner_rank(config, sizes, packed), memory_plan.engine(config, sizes).need
-        needed = config.learner.ranks * rank.bytes + config.rollout.engines_to_start * engine.bytes
+        saving = memory_plan.learner_nodes(config, sizes)
+        needed = (
+            config.learner.ranks * rank.bytes + config.rollout.engines_to_start * engine.bytes + saving.bytes
+        )
         there = host_bytes()
         if needed > there:
-            largest = max((*rank.parts, *engine.parts), key=lambda part: part.bytes)
+            largest = max((*rank.parts, *engine.parts, *saving.parts), key=lambda part: part.bytes)
             raise ConfigError(
                 f"the run needs {needed / memory_plan.GIB:.1f} GiB of memory = {config.learner.ranks} x "
                 f"{rank.bytes / memory_plan.GIB:.1f} (learner.ranks) + {config.rollout.engines_to_start} x "
-                f"{engine.bytes / memory_plan.GIB:.1f} (rollout.engines); this machine has "
+                f"{engine.bytes / memory_plan.GIB:.1f} (rollout.engines) + {saving.bytes / memory_plan.GIB:.1f} (a "
+                "checkpoint being written); this machine has "
                 f"{there / memory_plan.GIB:.1f}. Most of it is {largest.name}: turn {largest.lower}"
             )
     return memory_plan.table(config, sizes, packed)

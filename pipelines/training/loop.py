@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -74,6 +74,7 @@ def train(inputs: LoopInputs, ranks: RankWatch) -> None:
         ray.get(handles.journal.write.remote({"step": 0, **scores, **survey}))
 
     saved_for: set[str] = set()
+    checkpoints = checkpoint.Checkpoints(learner, handles)
     watch = Stopwatch()
     for step in range(done + 1, run.steps + 1):
         record: dict[str, Any] = {}
@@ -110,13 +111,12 @@ def train(inputs: LoopInputs, ranks: RankWatch) -> None:
         stopping = should_stop(handles)
         every = run.checkpoint_every
         if every and (step % every == 0 or step == run.steps or stopping or not leaving <= saved_for):
-            with ExitStack() as until_committed:
-                with watch("checkpoint"):
-                    folder = until_committed.enter_context(checkpoint.prepared(learner, handles, step, score))
-                # Before the commit: a driver killed in between resumes from this checkpoint, and needs the line.
-                watch = write_line(handles, step, record, watch)
-                with watch("checkpoint"):
-                    checkpoint.commit(folder, step, score)
+            with watch("checkpoint"):
+                part = checkpoints.take(step, score)
+            # Before the commit: a driver killed in between resumes from this checkpoint, and needs the line.
+            watch = write_line(handles, step, record, watch)
+            with watch("checkpoint"):
+                checkpoint.commit(part)
             saved_for |= leaving
         else:
             watch = write_line(handles, step, record, watch)

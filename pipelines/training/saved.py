@@ -7,7 +7,7 @@ import pickle
 import shutil
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -33,13 +33,14 @@ def folder_name(step: int) -> str:
     return f"step_{step:06d}"
 
 
-def write_manifest(folder: Path, rank: int) -> None:
+def write_manifest(folder: Path, rank: int, of_rank: Iterable[Path] | None = None) -> None:
     """Write size and CRC-32 of a rank's files in a checkpoint to `files-RANK.json`.
 
-    PyTorch's files contain their own checksums, so for those only the size is written.
+    of_rank: these files; None: all in the folder. PyTorch's files contain their own checksums, so for those only the
+    size is written.
     """
     files = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()) if of_rank is None else of_rank:
         name = str(path.relative_to(folder))
         files[name] = {"bytes": path.stat().st_size}
         if path.suffix != ".pt":

@@ -8,7 +8,16 @@ from transformers import AutoModelForCausalLM, Qwen2Config
 
 from bots.config.train import load_config
 from bots.learning.footprint import footprint
-from bots.learning.memory_plan import GIB, checkpoint, engine, learner_rank, logits_bytes, table, too_large
+from bots.learning.memory_plan import (
+    GIB,
+    checkpoint,
+    engine,
+    learner_nodes,
+    learner_rank,
+    logits_bytes,
+    table,
+    too_large,
+)
 
 ONE_NODE = Path(__file__).parents[3] / "configs" / "guru_math_7b_one_node.yaml"
 SMALL = {
@@ -77,6 +86,8 @@ def test_logits_of_16k_tokens_take_less_than_2_gib_where_the_plain_form_takes_41
 def test_a_checkpoint_takes_14_bytes_a_parameter(qwen_7b):
     config = load_config(ONE_NODE)
     assert checkpoint(config, qwen_7b).bytes == 3 * 14 * qwen_7b.parameters
+    # While one is written, it is in the memory of the learner's nodes too.
+    assert learner_nodes(config, qwen_7b).bytes == 14 * qwen_7b.parameters
 
 
 def test_more_ranks_and_checkpointing_make_a_rank_smaller(qwen_7b):
