@@ -8,6 +8,7 @@ import re
 import secrets
 import time
 import zipfile
+from itertools import pairwise
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -149,7 +150,9 @@ def test_a_stopped_run_goes_on_from_a_remote_working_directory_with_fewer_ranks_
 
     made = read_metrics(stopped / "lab")[1:]
     assert all(abs(record["mismatch_kl"]) < 1e-4 for record in made), "engines and learner hold one policy"
-    assert len({record["weights"] for record in made}) == last + 2, "each step's weights differ"
+    taught = [(one["weights"], other["weights"]) for one, other in pairwise(made) if other["etr"] > 0]
+    assert taught, "some steps had tasks to learn from"
+    assert all(before != after for before, after in taught), "and each of them moved the weights"
     assert not any(record["engine_losses"] for record in made), "no broadcast broke off"
     # The first completions after the resume use the weights of the checkpoint: they were sent first.
     rollouts = pq.read_table(stopped / "lab" / "rollouts" / f"{last + 1:06d}.parquet")

@@ -72,13 +72,13 @@ def test_runs_come_once_each_and_seed_by_seed(tmp_path):
 
 def test_a_base_edited_under_way_does_not_mix_with_what_the_study_began_with(tmp_path):
     study, key = load_study(study_file(tmp_path), []), ("mixed", "bots", 0)
-    rate, before = study.run(key).learner.lr, study.fingerprint(key)
+    longest, before = study.run(key).rollout.max_tokens, study.fingerprint(key)
     base = yaml.safe_load(study.base.read_text())
-    base["learner"]["lr"] = 2 * rate
+    base["rollout"]["max_tokens"] = longest // 2
     study.base.write_text(yaml.safe_dump(base))
-    assert (study.run(key).learner.lr, study.fingerprint(key)) == (rate, before)
+    assert (study.run(key).rollout.max_tokens, study.fingerprint(key)) == (longest, before)
     again = load_study(tmp_path / "study.yaml", [])
-    assert again.run(key).learner.lr == 2 * rate
+    assert again.run(key).rollout.max_tokens == longest // 2
     assert again.fingerprint(key) != before
 
 
