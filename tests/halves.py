@@ -1,8 +1,9 @@
-"""The whole suite as two pytest processes side by side: the tests that share a Ray, and all others.
+"""The whole suite as two pytest processes side by side: the tests that start a Ray, and all others.
 
 Tests with Ray wait a good part of their time for processes to start and to end, one after another. The other half uses
-what that leaves of two cores. Those that start clusters besides the shared one are in it, so that both take about as
-long. Every line of output begins with the half that it comes from. Arguments go to both: `python -m tests.halves -x`.
+what that leaves of two cores. The real runs are all in one half: two at once slow down each other's starts until Ray's
+limits of 30 s end them. Every line of output begins with the half that it comes from. Arguments go to both:
+`python -m tests.halves -x`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import time
 
 import pytest
 
-HALVES = {"ray": "ray and not heads", "rest": "not ray or heads"}
+HALVES = {"ray": "ray", "rest": "not ray"}
 """The name of each half, and its `-m`."""
 GIVES_WAY = {"rest": 15}
 """By how much a half is nicer: as much as Ray's workers, which would otherwise get only what it leaves."""

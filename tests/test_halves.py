@@ -25,7 +25,7 @@ def test_without():
 def test_a_failure_in_either_half_fails_the_whole(failing, tmp_path):
     holds = {name: name != failing for name in HALVES}
     (tmp_path / "test_two.py").write_text(SUITE.format(**holds))
-    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  ray\n  heads\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers =\n  ray\n")
     command = [sys.executable, "-m", "tests.halves", "-c", str(tmp_path / "pytest.ini"), str(tmp_path)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == (0 if failing is None else 1), done.stdout

@@ -19,7 +19,7 @@ from bots.rollouts.ledger import audit
 from tests.heads import processes_with, started_head
 from tests.waiting import PATIENCE_S, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.heads]
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 ROOT = Path(__file__).parents[2]
 NODE_ID = "RAY_OVERRIDE_NODE_ID_FOR_TESTING"
 AUTOSCALER = {

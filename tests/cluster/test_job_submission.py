@@ -19,7 +19,7 @@ from pipelines.shared.summary import read_metrics
 from tests.heads import processes_with, started_head
 from tests.waiting import wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.heads]
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 ROOT = Path(__file__).parents[2]
 JOB = "to-be-stopped"
 

@@ -14,7 +14,7 @@ from pipelines.shared.summary import read_metrics
 from tests.heads import started_head
 from tests.waiting import PATIENCE_S, wait_for
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.heads]
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 ROOT = Path(__file__).parents[2]
 SMALL = [
     "pool.sources.0.size=200", "selection.tasks=8", "rollout.samples=4", "rollout.engines=2", "rollout.cpus=1",

@@ -8,7 +8,7 @@ import pytest
 from pipelines.shared import ray_session
 from tests.heads import started_head
 
-pytestmark = [pytest.mark.slow, pytest.mark.ray, pytest.mark.heads]
+pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 
 @pytest.fixture(scope="module")
