@@ -77,9 +77,8 @@ class Evaluation:
         Raises RuntimeError if no task, or none of a set, could be graded.
         """
         means = np.array([_mean_reward(self._groups[row]) for row in range(len(self.pool.pool))])
-        every = np.arange(len(means))
         if self._set_of is None:
-            scores = self._scores_of(every, means, "the evaluation tasks")
+            scores = self._scores_of(np.arange(len(means)), means, "the evaluation tasks")
         else:
             scores = self._scores_by_set(means)
         scores["evaluation_ungraded"] = float(np.isnan(means).sum())

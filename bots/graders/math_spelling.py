@@ -17,7 +17,7 @@ _REWRITES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
         (r"\\boldsymbol\s*\{([^{}]*)\}", r"\1"),
         (r"\\(?:checkmark|blacksquare|square|qed)\s*$", ""),
         (r"\\[lr]brace(?![A-Za-z])", lambda match: r"\{" if match[0][1] == "l" else r"\}"),
-        (r"\\[lr]vert(?![A-Za-z])|\\[lr]?vert(?![A-Za-z])", "|"),
+        (r"\\[lr]?vert(?![A-Za-z])", "|"),
         (r"\\colon(?![A-Za-z])", ":"),
         (r"\\mathbb\s*([A-Z])", r"\\mathbb{\1}"),
         # Arguments without braces.

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import Any
 
 import psutil
@@ -93,7 +93,7 @@ def ray_session(dashboard: bool = False) -> Iterator[None]:
         return
     sigterm_handler = signal.getsignal(signal.SIGTERM)
     if uses_local_ray():
-        with _patience(), _own_api_server(dashboard), _variables({} if dashboard else UNWATCHED):
+        with _own_api_server(dashboard), _variables({} if dashboard else UNWATCHED):
             # "local", because Ray would otherwise join whatever `ray start` left on this machine.
             _init(address="local", include_dashboard=dashboard)
     else:
@@ -140,7 +140,8 @@ class RayStartError(FatalError):
 def _init(attempts: int = START_ATTEMPTS, **options: Any) -> None:
     before = set(psutil.Process().children())
     try:
-        ray.init(namespace=NAMESPACE, logging_level=logging.ERROR, log_to_driver=False, **options)
+        with _patience() if options.get("address") == "local" else nullcontext():
+            ray.init(namespace=NAMESPACE, logging_level=logging.ERROR, log_to_driver=False, **options)
     except Exception as error:
         # The next attempt finds more of Ray cached.
         if attempts > 1 and START_TIMEOUT in str(error):

@@ -33,14 +33,13 @@ def folder_name(step: int) -> str:
     return f"step_{step:06d}"
 
 
-def write_manifest(folder: Path, rank: int, of_rank: Iterable[Path] | None = None) -> None:
+def write_manifest(folder: Path, rank: int, of_rank: Iterable[Path]) -> None:
     """Write size and CRC-32 of a rank's files in a checkpoint to `files-RANK.json`.
 
-    of_rank: these files; None: all in the folder. PyTorch's files contain their own checksums, so for those only the
-    size is written.
+    of_rank: these files. PyTorch's files contain their own checksums, so for those only the size is written.
     """
     files = {}
-    for path in sorted(path for path in folder.rglob("*") if path.is_file()) if of_rank is None else of_rank:
+    for path in of_rank:
         name = str(path.relative_to(folder))
         files[name] = {"bytes": path.stat().st_size}
         if path.suffix != ".pt":

@@ -21,7 +21,7 @@ def make_checkpoint(run: Path, step: int, *, committed: bool = True, score: floa
     (folder / POSTERIOR).write_bytes(b"beliefs" * 100)
     progress = {"step": step, "selected": {}, "ledger": {}, "score": score}
     (folder / PROGRESS).write_bytes(pickle.dumps(progress))
-    write_manifest(folder, rank=0)
+    write_manifest(folder, 0, [path for path in folder.rglob("*") if path.is_file()])
     if committed:
         note_commit(run / FOLDER / RECORD, step, score)
     return folder

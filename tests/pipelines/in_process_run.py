@@ -111,7 +111,7 @@ def _prepare(temporary: Path, step: int, weights: torch.Tensor, posterior: objec
     progress = {"step": step, "selected": selected, "ledger": ledger.state(), "score": None}
     (temporary / saved.PROGRESS).write_bytes(pickle.dumps(progress))
     ledger.sync()
-    saved.write_manifest(temporary, rank=0)
+    saved.write_manifest(temporary, 0, [path for path in temporary.rglob("*") if path.is_file()])
 
 
 def _commit(temporary: Path, folder: Path, step: int) -> None:
