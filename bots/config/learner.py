@@ -10,6 +10,7 @@ from bots.config.tree import (
     Amount,
     Count,
     Positive,
+    Resources,
     Section,
     Share,
     UserPathText,
@@ -93,7 +94,7 @@ class LearnerConfig(Section):
     """CPUs that one rank asks of Ray."""
     gpus: Amount = 0.0
     """GPUs of one rank, 0 or 1."""
-    resources: dict[str, Positive] = Field(default_factory=dict)
+    resources: Resources = Field(default_factory=dict)
     """Other Ray resources of one rank, for example {learner: 1}: it then runs on nodes that offer them."""
     threads: Count = 1
     """CPU threads of one rank."""

@@ -97,6 +97,9 @@ def _rollout(config: TrainConfig) -> Iterator[tuple[str, str]]:
 
 def _learner(config: TrainConfig) -> Iterator[tuple[str, str]]:
     learner = config.learner
+    if learner.loss in ("grpo", "dr_grpo", "dapo", "gspo") and learner.updates_per_batch == 1:
+        for key in _given(learner, "learner", "clip_low", "clip_high"):
+            yield key, "with learner.updates_per_batch 1 the policy ratio is 1, and nothing is clipped"
     if learner.loss == "rloo":
         for key in _given(learner, "learner", "clip_low", "clip_high"):
             yield key, "loss rloo does not clip"
@@ -107,6 +110,14 @@ def _learner(config: TrainConfig) -> Iterator[tuple[str, str]]:
 
 def _run(config: TrainConfig) -> Iterator[tuple[str, str]]:
     run, evaluation = config.run, config.evaluation
+    if not run.wait_for_nodes_s and run.nodes_join_by_hand:
+        yield "run.nodes_join_by_hand", "run.wait_for_nodes_s is 0, so that nothing waits for nodes"
+    if not config.rollout.gpus and not config.learner.gpus:
+        for key in _given(run, "run", "gpu_memory_gib"):
+            yield key, "rollout.gpus and learner.gpus are 0"
+    for number, source in enumerate(() if evaluation.pool is None else evaluation.pool.sources):
+        for key in _given(source, f"evaluation.pool.sources.{number}", "weight"):
+            yield key, "an evaluation takes every task"
     for number, source in enumerate(config.pool.sources):
         if source.set is not None:
             yield (

@@ -89,6 +89,8 @@ class SelectionConfig(Section):
     def _fill_in_preset(cls, given: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
         if not isinstance(given, dict):
             return validate(given)
+        if not all(isinstance(given.get(name, ""), str) for name in ("selector", "forgetting", "belief")):
+            return validate(given)  # which says what is wrong
         preset = preset_of(given.get("selector", "bots"), given.get("forgetting", "default"))
         if given.get("belief", "beta") != "beta":
             preset = Preset(lam=0.0, rho=0.0, evidence="none")

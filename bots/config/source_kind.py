@@ -31,6 +31,8 @@ def with_kind(source: Any) -> Any:
 
 def kind_of(path: str) -> str:
     """parquet, jsonl, csv or huggingface."""
+    if not path.strip():
+        raise ValueError("a source's path is empty")
     local = os.path.expanduser(path)
     if Path(local).is_dir():
         return _of_folder(Path(local), path)

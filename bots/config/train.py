@@ -21,6 +21,7 @@ from bots.config.tree import (
     Count,
     FolderName,
     Positive,
+    Resources,
     Section,
     UserPath,
     parse_config,
@@ -55,8 +56,8 @@ class RolloutConfig(Section):
     """k: generation runs ahead of training by at most k policy versions; 0 is strictly on-policy."""
     samples: Annotated[int, Field(ge=2)] = 16
     """n: completions per selected task; a group's advantages need at least two."""
-    temperature: Positive = 1.0
-    """Sampling temperature of the training rollouts."""
+    temperature: Annotated[float, Field(ge=0.01, allow_inf_nan=False)] = 1.0
+    """Sampling temperature of the training rollouts, at least vLLM's lowest (it raises others to .01)."""
     top_p: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Nucleus sampling; 1 keeps the policy's own distribution, which the loss assumes."""
     max_tokens: Count = 1024
@@ -71,7 +72,7 @@ class RolloutConfig(Section):
     """CPUs that one engine asks of Ray (0.5 lets it share a core with a learner rank)."""
     gpus: Amount = 0.0
     """GPUs of one engine; more than one, a whole number, means tensor parallelism; less than one shares a GPU."""
-    resources: dict[str, Positive] = Field(default_factory=dict)
+    resources: Resources = Field(default_factory=dict)
     """Other Ray resources of one engine, for example {rollout: 1}: it then runs on nodes that offer them."""
     threads: Count = 1
     """CPU threads of one engine."""
@@ -155,7 +156,7 @@ class EvaluationConfig(Section):
         if (
             not isinstance(self.samples, int)
             and self.pool is not None
-            and set(self.samples) != set(self.sets)
+            and (not self.samples or set(self.samples) != set(self.sets))
         ):
             raise ValueError(
                 f"evaluation.samples is for the sets {', '.join(self.samples) or '(none)'}, but the sources of "

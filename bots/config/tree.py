@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -19,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from bots.config.faults import faults
 from bots.config.yaml_text import DuplicateKeyError, read_yaml, read_yaml_file
 from bots.support import registry
 
@@ -45,7 +45,9 @@ def _folder_name(name: str) -> str:
 
 
 def _expanded(path: Any) -> Any:
-    """A path of a user with `~` written out, as a shell would."""
+    """A path of a user with `~` written out, as a shell would. Refuses what no file system takes."""
+    if isinstance(path, str) and (not path.strip() or "\0" in path):
+        raise ValueError("is empty" if not path.strip() else "has a NUL character in it")
     if not isinstance(path, str | Path) or not str(path).startswith("~"):
         return path
     expanded = os.path.expanduser(path)
@@ -85,7 +87,10 @@ def _without_booleans(schema: Any) -> Any:
     if schema.get("type") == "function-before" and schema["function"].get("function") is _not_a_truth_value:
         return schema
     inner = {key: _without_booleans(part) if key != "metadata" else part for key, part in schema.items()}
-    if schema.get("type") in ("int", "float") and "serialization" not in schema:
+    numbers = schema.get("type") in ("int", "float") or (
+        schema.get("type") == "literal" and all(type(value) is int for value in schema["expected"])
+    )
+    if numbers and "serialization" not in schema:
         check = {"type": "no-info", "function": _not_a_truth_value}
         return {"type": "function-before", "function": check, "schema": inner}
     return inner
@@ -121,6 +126,18 @@ def _optional(field: Any) -> bool:
     return type(None) in get_args(field.annotation)
 
 
+def _own_resource(resources: dict[str, float]) -> dict[str, float]:
+    for name in resources:
+        if name in ("CPU", "GPU", "memory", "object_store_memory") or not name.strip():
+            raise ValueError(
+                f"names {name!r}; CPUs and GPUs are the keys cpus and gpus, and others must be named as their nodes "
+                "offer them"
+            )
+    return resources
+
+
+Resources = Annotated[dict[str, Positive], AfterValidator(_own_resource)]
+"""Amounts of Ray's custom resources by name."""
 C = TypeVar("C", bound=Section)
 
 
@@ -158,7 +175,7 @@ def parse_config(kind: type[C], tree: dict[str, Any], source: str) -> C:
     try:
         return kind.model_validate(tree)
     except ValidationError as error:
-        raise ConfigError(f"{source}:\n" + "\n".join(_fault(e) for e in error.errors())) from None
+        raise ConfigError("\n".join((f"{source}:", *faults(kind, tree, error)))) from None
 
 
 def dump_config(config: Section) -> str:
@@ -198,18 +215,3 @@ def _place(items: list[Any], name: str, override: str) -> int:
             f"override {override!r}: {name!r} is no place in a list of {len(items)}; they are counted from 0"
         )
     return int(name)
-
-
-def _fault(error: Any) -> str:
-    # Without pydantic's names of a union's members, such as "tuple[…]", which nobody wrote.
-    parts = [str(part) for part in error["loc"] if isinstance(part, int) or not set(part) & set("[(")]
-    key = ".".join(parts) or "(whole)"
-    if error["type"] == "extra_forbidden":
-        return f"  {key}: no such key"
-    if error["type"] == "missing":
-        return f"  {key}: is required and has no default"
-    if error["type"] == "string_type" and isinstance(error["input"], int | float | date):
-        return f"  {key}: must be text; put it in quotes (it is {error['input']})"
-    message = error["msg"].removeprefix("Value error, ")
-    value = "" if error["loc"] == () else f" (it is {error['input']!r})"
-    return f"  {key}: {message[0].lower()}{message[1:]}{value}"

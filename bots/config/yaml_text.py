@@ -14,13 +14,37 @@ class DuplicateKeyError(yaml.YAMLError):
 
 
 class _Loader(yaml.SafeLoader):
-    """PyYAML's safe loader, except that 1e-6 is a number, as in YAML 1.2."""
+    """PyYAML's safe loader with YAML 1.2's numbers: 1e-6 is one, 010 is ten, and 10:30 is text."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's attribute)
+        first: [
+            (tag, form)
+            for tag, form in resolvers
+            if tag not in ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
+        ]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+    def whole_number(self, node: yaml.Node) -> int:
+        """The value of a scalar that looks like a whole number."""
+        text = str(self.construct_scalar(node)).replace("_", "")
+        return int(text, 0 if text.lstrip("+-")[:2].lower() in ("0x", "0o", "0b") else 10)
 
 
-# The resolver of YAML 1.1 asks for a point and a sign in an exponent, and leaves 1e-6 a text.
 _Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$"), list("-+.0123456789")
+    "tag:yaml.org,2002:int",
+    re.compile(r"^[-+]?(?:0x[0-9a-fA-F][0-9a-fA-F_]*|0o[0-7][0-7_]*|0b[01][01_]*|[0-9][0-9_]*)$"),
+    list("-+0123456789"),
 )
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(
+        r"^(?:[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9][0-9_]*[eE][-+]?[0-9]+"
+        r"|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
+    ),
+    list("-+.0123456789"),
+)
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.whole_number)
 
 
 def read_yaml(text: str | bytes) -> Any:
@@ -36,6 +60,9 @@ def read_yaml(text: str | bytes) -> Any:
         # Of the text as it stands, before merge keys (`<<`) bring in keys that others may override.
         _refuse_repeated(node, (), set())
         return loader.construct_document(node)
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
+        # A date such as 2024-13-45, a number of thousands of digits, brackets without end.
+        raise yaml.YAMLError(f"a value can't be read: {error}") from error
     finally:
         loader.dispose()
 

@@ -18,6 +18,7 @@ LAB = Path(__file__).parents[3] / "configs" / "lab.yaml"
         "learner.lr=true", "run.steps=true", "selection.lam=false", "selection.cooldown=false",
         "selection.prior=[true, 1]", "selection.domain_shares={math: true}", "learner.betas=[0.9, false]",
         "pool.sources.0.size=true", "rollout.resources={a: true}", "selection.dynamic={rounds: true}",
+        "learner.zero_stage=true", "learner.zero_stage=false",
     ],
 )  # fmt: skip
 def test_true_and_false_are_no_numbers(override):
@@ -131,6 +132,16 @@ def _table():
             ["selection.selector=random", "selection.allocation=knapsack", "selection.p_star=0.4"],
             "selection.p_star is set, but has no effect",
         ),
+        (
+            ["learner.clip_high=0.28"],
+            "learner.clip_high is set, but has no effect: with learner.updates_per_batch 1",
+        ),
+        (["run.nodes_join_by_hand=true"], "run.nodes_join_by_hand is set, but has no effect"),
+        (["run.gpu_memory_gib=80"], "run.gpu_memory_gib is set, but has no effect"),
+        (
+            ["evaluation.pool.sources.0.weight=2"],
+            "evaluation.pool.sources.0.weight is set, but has no effect",
+        ),
         (["pool.sources.0.set=hard"], "pool.sources.0.set is set, but has no effect"),
         (["evaluation.pool=none"], "evaluation.every is set, but has no effect: there is no evaluation.pool"),
     ],
@@ -169,3 +180,70 @@ def test_settings_that_count_are_not_told():
     ]
     assert without_effect(load_config(LAB, used)) == []
     assert without_effect(load_config(LAB, ["selection.selector=adarft", "selection.p_star=0.4"])) == []
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("selection.lamda=0.2", r"selection\.lamda: no such key; did you mean selection\.lam\?$"),
+        ("selection.lr=1", r"selection\.lr: no such key; did you mean learner\.lr\?$"),
+        ("Selection.lam=0.2", r"Selection: no such key; did you mean selection\?$"),
+        ("run.STEPS=5", r"run\.STEPS: no such key; did you mean run\.steps\?$"),
+        (
+            "pool.sources.0.szie=5",
+            r"pool\.sources\.0\.szie: no such key; did you mean pool\.sources\.0\.size\?$",
+        ),
+        ("pool.sources.0.path=x", r"pool\.sources\.0\.path: no such key for this kind$"),
+        ("grading.qqq=1", r"grading\.qqq: no such key; there are actors, workers, timeout_s"),
+    ],
+)
+def test_an_unknown_key_is_told_with_the_one_that_was_meant(override, said):
+    with pytest.raises(ConfigError, match=said):
+        load_config(LAB, [override])
+
+
+@pytest.mark.parametrize(
+    ("override", "lines"),
+    [
+        (
+            "pool.sources.0.size=0",
+            ["pool.sources.0.size: input should be greater than or equal to 1 (it is 0)"],
+        ),
+        (
+            "pool.sources=[{}]",
+            ["pool.sources.0: has neither a kind nor a path as text that says it (it is {})"],
+        ),
+        ("rollout.min_engines=3", ["rollout: rollout.min_engines is 3, more than rollout.engines = 2"]),
+        (
+            "selection.selector=[bots]",
+            ["selection.selector: input should be a valid string (it is ['bots'])"],
+        ),
+        (
+            "selection.selector={a: 1}",
+            ["selection.selector: input should be a valid string (it is {'a': 1})"],
+        ),
+    ],
+)
+def test_a_fault_is_one_line_with_the_key_as_it_is_written(override, lines):
+    with pytest.raises(ConfigError) as refused:
+        load_config(LAB, [override])
+    assert [line.strip() for line in str(refused.value).splitlines()[1:]] == lines
+
+
+@pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("run.folder=''", "run.folder: is empty"),
+        ('run.folder="a\\0b"', "run.folder: has a NUL character"),
+        ("model.path=' '", "model.path: is empty"),
+        ("pool.sources.0.anchors=''", "pool.sources.0.anchors: is empty"),
+        ("pool.sources=[{path: ''}]", "path is empty"),
+        ("rollout.resources={CPU: 2}", "names 'CPU'; CPUs and GPUs are the keys cpus and gpus"),
+        ("learner.resources={GPU: 2}", "names 'GPU'"),
+        ("rollout.temperature=1e-6", "greater than or equal to 0.01"),
+        ("evaluation.samples={}", "evaluation.samples is for the sets"),
+    ],
+)
+def test_values_that_fail_later_are_refused_with_their_key(override, said):
+    with pytest.raises(ConfigError, match=said):
+        load_config(LAB, [override])

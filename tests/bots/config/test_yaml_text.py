@@ -66,3 +66,18 @@ def test_what_is_not_yaml_is_still_refused():
         read_yaml("a: [1")
     with pytest.raises(yaml.YAMLError):
         read_yaml("!!python/object/apply:os.system [true]")
+
+
+def test_numbers_are_those_of_yaml_1_2():
+    given = "[010, 0o17, 0x1F, 0b11, 1_000, -7, 10:30, 1:30.5, 1., .5, 1_0.5]"
+    assert read_yaml(given) == [10, 15, 31, 3, 1000, -7, "10:30", "1:30.5", 1.0, 0.5, 10.5]
+
+
+@pytest.mark.parametrize(
+    "text", ["2024-13-45", "!!int x", "!!timestamp x", "1" * 5000, "[" * 1000, "{[a]: 1}", "!!binary é"]
+)
+def test_what_has_no_value_is_refused_as_yaml(text):
+    with pytest.raises(yaml.YAMLError):
+        read_yaml(text)
+    with pytest.raises(ConfigError, match="its value is not YAML"):
+        read_value(f"run.name={text}")
