@@ -25,7 +25,7 @@ class _Loader(yaml.SafeLoader):
         for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
     }
 
-    def whole_number(self, node: yaml.Node) -> int:
+    def whole_number(self, node: yaml.ScalarNode) -> int:
         """The value of a scalar that looks like a whole number."""
         text = str(self.construct_scalar(node)).replace("_", "")
         return int(text, 0 if text.lstrip("+-")[:2].lower() in ("0x", "0o", "0b") else 10)

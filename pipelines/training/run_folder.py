@@ -91,11 +91,19 @@ def check_pools(folder: Path, inputs: RunInputs) -> None:
     Raises ConfigError otherwise. (Old runs have no `pools.json`; for those only the posterior checks the pool.)
     """
     known = folder / POOLS
-    before = json.loads(known.read_text()) if known.exists() else {}
+    if not known.exists():
+        return
+    try:
+        # Every pool is there: a run keeps its `evaluation.pool`, or that it has none.
+        before = json.loads(known.read_bytes())
+        facts = {key: (int(before[key]["tasks"]), str(before[key]["fingerprint"])) for key in _pools(inputs)}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{known} is damaged ({error}): whether the pools are still the run's can't be checked. If you are sure of "
+            "it, delete the file: then only the training pool is checked, against the beliefs"
+        ) from error
     for key, pool in _pools(inputs).items():
-        if key not in before:
-            continue
-        tasks, fingerprint = before[key]["tasks"], before[key]["fingerprint"]
+        tasks, fingerprint = facts[key]
         may_grow = key == "pool"
         if (len(pool) > tasks and not may_grow) or not pool.begins_with(fingerprint, tasks):
             detail = _difference(folder, pool) if key == "pool" else ""
@@ -176,7 +184,7 @@ def _check_restart(config: TrainConfig) -> str | None:
     if step == 0:
         return None
     summary = folder / "summary.json"
-    finished = summary.exists() and json.loads(summary.read_text())["status"] == "finished"
+    finished = summary.exists() and _is_finished(summary)
     if finished or config.run.checkpoint_every == 0:
         why = "it is finished" if finished else "run.checkpoint_every is 0"
         raise ConfigError(
@@ -188,17 +196,25 @@ def _check_restart(config: TrainConfig) -> str | None:
     return f"{folder} has {step} steps but no checkpoint yet{unfinished}: the run starts over"
 
 
+def _is_finished(summary: Path) -> bool:
+    """Whether a run's summary says so. A damaged one counts as the end of a run, whose steps must not be lost."""
+    try:
+        return bool(json.loads(summary.read_bytes())["status"] == "finished")
+    except (OSError, ValueError, KeyError, TypeError):
+        return True
+
+
 MAY_CHANGE = {
     "run": {
         "steps", "checkpoint_every", "checkpoints_kept", "wait_for_nodes_s", "nodes_join_by_hand", "folder",
-        "keep_rollouts", "trackers",
+        "keep_rollouts", "trackers", "gpu_memory_gib", "export",
     },
     "rollout": {
         "engines", "min_engines", "max_staleness", "max_num_seqs", "cpus", "threads", "kv_cache_gib",
-        "gpu_memory_utilization", "timeout_s", "resources",
+        "gpu_memory_utilization", "timeout_s", "start_timeout_s", "resources",
     },
     "grading": {"actors", "workers", "timeout_s", "memory_gib"},
-    "learner": {"ranks", "cpus", "threads", "max_failures", "timeout_s", "resources"},
+    "learner": {"ranks", "cpus", "threads", "max_failures", "timeout_s", "collective_timeout_s", "resources"},
 }  # fmt: skip
 """Keys that a resumed run may change: how long and where it runs. Anything else makes it another experiment.
 (`run.keep_best` is not among them: Ray Train does not reorder the existing checkpoints.)"""

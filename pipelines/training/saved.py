@@ -160,9 +160,11 @@ def _record(folder: Path) -> dict[str, Any] | None:
     try:
         record = json.loads((folder / RECORD).read_bytes())
         steps = [_step_of(result) for result in _results(record)]
-    except (FileNotFoundError, ValueError, KeyError, TypeError, AttributeError):
+        _latest(record)
+        whole = len(record["checkpoint_report_indices"]) == len(steps) and "ray_version" in record
+    except (FileNotFoundError, IsADirectoryError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return record if steps else None
+    return record if steps and whole else None
 
 
 def _results(record: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -198,3 +198,39 @@ def test_a_run_whose_pool_has_changed_is_not_resumed(small_job, tmp_path):
     with pytest.raises(ConfigError, match=r"^pool is not the pool .* 200 tasks then, 200 now"):
         train(config, resume=True, console=QUIET)
     assert not (folder / "pool.arrow").exists(), "no actor was started"
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        b"", b'{"pool": {"tas', b"\xff\xfe", bytes(40), b"null", b"[]", b"5", b"{}", b'{"pool": null}',
+        b'{"pool": {"tasks": "x", "fingerprint": 1}}',
+    ],
+)  # fmt: skip
+def test_damaged_facts_of_the_pools_are_told_with_the_way_out(tmp_path, damage):
+    inputs = with_pools(["a", "b"])
+    (tmp_path / "pools.json").write_bytes(damage)
+    with pytest.raises(ConfigError, match=r"pools\.json is damaged .* delete the file"):
+        check_pools(tmp_path, inputs)
+    (tmp_path / "pools.json").unlink()
+    check_pools(tmp_path, inputs)
+
+
+@pytest.mark.parametrize("summary", [b"", b"\xff", b"[]", b'{"steps": 3}', b'{"status": "finis'])
+def test_a_damaged_summary_counts_as_an_end_where_a_restart_would_lose_steps(small_job, summary):
+    config = small_job()
+    folder = earlier_run(config, 1, 2)
+    (folder / "summary.json").write_bytes(summary)
+    with pytest.raises(ConfigError, match="2 steps but no checkpoint to resume from"):
+        check_folder(config, resume=True, overwrite=False)
+
+
+def test_limits_and_what_is_written_may_change_at_a_resume(small_job):
+    folder = create_folder(small_job(), resume=False, overwrite=False)
+    other = [
+        "rollout.start_timeout_s=50",
+        "learner.collective_timeout_s=90",
+        "run.export=false",
+        "run.gpu_memory_gib=9",
+    ]
+    assert create_folder(small_job(*other), resume=True, overwrite=False) == folder
