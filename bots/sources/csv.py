@@ -16,6 +16,8 @@ from bots.sources.guru import STRONG, WEAK
 
 NUMBERS = ("weak", "strong", "level")
 """Normal columns of numbers."""
+BLOCK_BYTES = 64 << 20
+"""Arrow reads a row only if it fits into a block, and a code task's tests have megabytes."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +75,15 @@ def _open(path: str, numbers: tuple[str, ...], columns: list[str] | None) -> pc.
             null_values=["", "null", "NaN", "nan"],
             strings_can_be_null=False,
         )
-        return pc.open_csv(_stream(path), pc.ReadOptions(use_threads=False), parse, convert)
+        return pc.open_csv(
+            _stream(path), pc.ReadOptions(use_threads=False, block_size=BLOCK_BYTES), parse, convert
+        )
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise SourceError(f"{path} cannot be read as CSV: {error}") from error
 
 
 def _columns(path: str, parse: pc.ParseOptions) -> list[str]:
-    names: list[str] = pc.open_csv(_stream(path), parse_options=parse).schema.names
+    names: list[str] = pc.open_csv(_stream(path), pc.ReadOptions(block_size=BLOCK_BYTES), parse).schema.names
     if len(set(names)) < len(names):
         again = next(name for name in names if names.count(name) > 1)
         raise SourceError(f"{path} has two columns called {again!r}")

@@ -51,24 +51,26 @@ def is_guru(schema: pa.Schema) -> bool:
     return {SOURCE_COLUMN, "prompt", "reward_model"} <= set(schema.names)
 
 
-def domain_of(data_source: str) -> str | None:
+def domain_of(data_source: str | None) -> str | None:
     """Domain of a GURU data source; None for one that has no grader here."""
     found = _of(data_source)
     return found[0] if found else None
 
 
-def grader_of(data_source: str) -> str | None:
+def grader_of(data_source: str | None) -> str | None:
     """Grader of a GURU data source; None for one that has none here."""
     found = _of(data_source)
     return found[1] if found else None
 
 
-def is_repeated(data_source: str) -> bool:
+def is_repeated(data_source: str | None) -> bool:
     """Whether a set's name says that it holds each task several times, as `math__aime_repeated_8x` does."""
-    return bool(_REPEATED.search(data_source))
+    return data_source is not None and bool(_REPEATED.search(data_source))
 
 
-def _of(data_source: str) -> tuple[str, str] | None:
+def _of(data_source: str | None) -> tuple[str, str] | None:
+    if data_source is None:
+        return None
     starts = [start for start in DOMAINS if data_source.startswith(start)]
     if not starts:
         return None

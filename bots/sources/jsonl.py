@@ -8,7 +8,7 @@ import json
 import sys
 import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from itertools import groupby, islice
 from pathlib import Path
@@ -90,12 +90,16 @@ def opened(path: str) -> Iterator[BinaryIO]:
 def _sample_schema(path: str) -> pa.Schema:
     """Field → type, from the first lines that can be read."""
     values: dict[str, list[Any]] = {}
+    why = ""
     with opened(path) as file:
-        for line in islice(file, SAMPLED_LINES):
+        for number, line in enumerate(islice(file, SAMPLED_LINES), 1):
             try:
                 row = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError) as error:
+                why = why or f"; line {number}: {error}"
                 continue  # reported with its line when the rows are read
+            if isinstance(row, list) and row and isinstance(row[0], dict):
+                why = f"; line {number} is one array of them: write each in a line of its own"
             if isinstance(row, dict):
                 for name, value in row.items():
                     seen = values.setdefault(name, [])
@@ -103,17 +107,18 @@ def _sample_schema(path: str) -> pa.Schema:
                     if value is not None and (not seen or _kind(value) == _kind(seen[0])):
                         seen.append(value)
     if not values:
-        raise SourceError(f"{path} has no line with a JSON object")
+        raise SourceError(f"{path} has no line with a JSON object{why}")
     return pa.schema([(name, _infer(seen)) for name, seen in values.items()])
 
 
 def _infer(seen: list[Any]) -> pa.DataType:
     if seen and isinstance(seen[0], int | float) and not isinstance(seen[0], bool):
         return pa.int64() if all(isinstance(value, int) for value in seen) else pa.float64()
-    try:
-        return pa.infer_type(seen)
-    except pa.ArrowInvalid:
-        return pa.infer_type(seen[:1])
+    for values in (seen, seen[:1]):
+        with suppress(pa.ArrowInvalid, OverflowError):
+            return pa.infer_type(values)
+    # A list of unlike things, say. Where the field is wanted, its rows are bad.
+    return pa.string()
 
 
 def _seek_line(file: BinaryIO, start: int) -> int:
@@ -163,7 +168,7 @@ def _parse_exactly(lines: list[bytes], schema: pa.Schema, where: str, first: int
                 values = {field.name: _fit(row.get(field.name), field) for field in schema}
             else:
                 broken[number] = f"a {_kind(row)}, not an object"
-        except (ValueError, TypeError, pa.ArrowException) as error:
+        except (ValueError, TypeError, RecursionError, pa.ArrowException) as error:
             broken[number] = (
                 f"broken JSON: {error}" if isinstance(error, json.JSONDecodeError) else str(error)
             )

@@ -217,10 +217,10 @@ def _level(values: pa.Array, problems: Problems) -> pa.Int32Array:
     if pa.types.is_string(values.type):  # "Level 3", "Level ?"
         digits = pc.struct_field(pc.extract_regex(values, r"^(?:Level )?(?P<level>\d{1,9})$"), "level")
         return digits.cast(pa.int32())
-    if not pa.types.is_floating(values.type):
+    if not (pa.types.is_floating(values.type) or pa.types.is_integer(values.type)):
         return values.cast(pa.int32())
-    numbers = values.fill_null(0).to_numpy()
-    broken = numbers != np.round(numbers)
-    problems.add(broken, lambda row: f"level is {numbers[row]:g}; it must be an integer")
+    numbers = values.fill_null(0).to_numpy().astype(np.float64)
+    broken = (numbers != np.round(numbers)) | (np.abs(numbers) > np.iinfo(np.int32).max)
+    problems.add(broken, lambda row: f"level is {numbers[row]:g}; it must be an integer of 32 bits")
     missing = values.is_null().to_numpy(zero_copy_only=False) | broken
     return pa.array(np.where(missing, 0, numbers).astype(np.int32), mask=missing)

@@ -106,4 +106,7 @@ def _open(path: str) -> pq.ParquetFile:
 
 def _schema(path: str) -> pa.Schema:
     with _open(path) as file:
-        return file.schema_arrow
+        schema = file.schema_arrow
+    if again := [name for name in schema.names if schema.names.count(name) > 1]:
+        raise SourceError(f"{path} has two columns called {again[0]!r}")
+    return schema

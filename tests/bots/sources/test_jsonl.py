@@ -111,3 +111,31 @@ def test_ids_agree_with_the_parquet_reader(write_lines, tmp_path):
     parquet = read_pool(PoolConfig.model_validate({"sources": [source]}))
     assert parquet.ids() == pool_of(write_lines(*rows)).ids()
     assert json.dumps(parquet.ids()[0])  # plain text
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        (
+            ['[{"prompt": "a", "answer": "1"}]'],
+            "line 1 is one array of them: write each in a line of its own",
+        ),
+        (['{"prompt": "a"'], "no line with a JSON object; line 1: Expecting"),
+        (["[" * 100_000], "no line with a JSON object; line 1: maximum recursion depth"),
+        (
+            ['{"prompt": "a", "answer": "1", "level": 1000000000000}'],
+            "line 1: level is 1e.12; it must be an integer of",
+        ),
+        (['{"prompt": "a", "answer": "1"}', '{"x": ' + "[" * 3000 + "]" * 3000 + "}"], "line 2: "),
+    ],
+)
+def test_what_no_parser_takes_is_named(write_lines, lines, message):
+    with pytest.raises(SourceError, match=message):
+        pool_of(write_lines(*lines))
+
+
+def test_a_column_of_unlike_things_is_bad_only_where_it_is_kept(write_lines):
+    path = write_lines({"prompt": "a", "answer": "1", "x": {"y": [1, {"z": 2}]}})
+    assert len(pool_of(path)) == 1
+    with pytest.raises(SourceError, match="line 1: x is a object"):
+        pool_of(path, keep=["x"])

@@ -248,3 +248,24 @@ def test_the_options_of_an_address_hold_for_all_its_files(tmp_path, monkeypatch)
     assert len(pool_of(f"store://{tmp_path}?endpoint_override=here", grader="exact")) == 2
     assert all(address.endswith("?endpoint_override=here") for address in opened)
     assert len(opened) > 2
+
+
+def test_two_columns_of_one_name_are_refused(tmp_path):
+    path = str(tmp_path / "t.parquet")
+    columns = [pa.array(["a"]), pa.array(["1"]), pa.array(["2"])]
+    pq.write_table(pa.Table.from_arrays(columns, names=["prompt", "answer", "answer"]), path)
+    with pytest.raises(SourceError, match="has two columns called 'answer'"):
+        read_pool(
+            PoolConfig.model_validate({"sources": [{"kind": "parquet", "path": path, "grader": "exact"}]})
+        )
+
+
+def test_a_guru_row_without_a_source_is_a_bad_row(guru, tmp_path):
+    table = pq.read_table(guru)
+    nothing = pa.nulls(len(table), pa.string())
+    path = str(tmp_path / "nameless.parquet")
+    pq.write_table(
+        table.set_column(table.schema.get_field_index("data_source"), "data_source", nothing), path
+    )
+    with pytest.raises(SourceError, match="row 0: "):
+        read_pool(PoolConfig.model_validate({"sources": [{"kind": "parquet", "path": path}]}))

@@ -271,3 +271,10 @@ def test_all_of_humaneval(test_data):
     assert "def poly" in tests["prefix"], "what the prompt defines beside the asked function"
     assert tests["functional"].endswith("check(find_zero)")
     compile(helper["solution"], "solution", "exec")
+
+
+def test_a_csv_row_of_megabytes_is_read(tmp_path):
+    path = tmp_path / "long.csv"
+    path.write_text("prompt,answer\n" + "a" * 3_000_000 + ",1\n")
+    config = PoolConfig.model_validate({"sources": [{"path": str(path), "grader": "exact"}]})
+    assert len(read_pool(config).take([0], ["prompt"])[0]["prompt"][0]["content"]) == 3_000_000
