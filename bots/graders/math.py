@@ -31,12 +31,14 @@ from bots.graders.math_claims import (
     other_relation,
     other_shape,
     same_congruence,
+    same_equality,
     same_numeral,
     without_estimate,
 )
 from bots.graders.math_forms import one_sided, same_solutions, same_time
 from bots.graders.math_refute import confirmed, near, refuted
 from bots.graders.math_size import too_big
+from bots.graders.math_spelling import binomials
 from bots.graders.math_text import (
     by_case,
     canonical,
@@ -98,12 +100,13 @@ def same(right: str, said: str) -> bool:
         return False
     if (verdict := same_time(right, said)) is not None:
         return verdict
-    right_text, (said_text, estimate) = canonical(right), without_estimate(canonical(said))
+    right_text = canonical(right)
+    said_text, estimate = without_estimate(binomials(right_text, canonical(said)))
     if not said_text:
         return False
     if other_relation(right_text, said_text) or other_shape(right_text, said_text):
         return False
-    for claim in (same_numeral, same_congruence):
+    for claim in (same_numeral, same_congruence, same_equality):
         if (verdict := claim(right_text, said_text)) is not None:
             return verdict
     right_text = without_estimate(right_text)[0]

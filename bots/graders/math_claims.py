@@ -28,6 +28,7 @@ _BASES = {
 _CONGRUENT = re.compile(
     r"(?:([A-Za-z])\s*\\equiv\s*)?(-?\d{1,18})\s*\(?\s*\\?(?:pmod|bmod|mod)\s*\{?\s*(\d{1,18})\s*\}?\s*\)?"
 )
+_EQUAL_LETTERS = re.compile(r"\s*([A-Za-z])\s*=\s*([A-Za-z])\s*")
 _VECTOR = re.compile(r"\\begin\{[pb]matrix\}(.*)\\end\{[pb]matrix\}")
 _PARAMETERS = set("jklmnpqrst")
 _WHOLE = re.compile(
@@ -154,6 +155,12 @@ def same_congruence(right: str, said: str) -> bool | None:
     if (one[1] and other[1] and one[1] != other[1]) or int(one[3]) != int(other[3]) or not int(one[3]):
         return False
     return (int(one[2]) - int(other[2])) % int(one[3]) == 0
+
+
+def same_equality(right: str, said: str) -> bool | None:
+    """True for `y=x` where `x=y` is right; None for all else. Longer equations are math-verify's."""
+    one, other = _EQUAL_LETTERS.fullmatch(right), _EQUAL_LETTERS.fullmatch(said)
+    return True if one and other and one.groups() == other.groups()[::-1] else None
 
 
 def family(text: str) -> tuple[str, str]:

@@ -2,6 +2,7 @@ r"""LaTeX that math-verify can't read, or misreads, in a spelling that it reads:
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from fractions import Fraction
@@ -30,6 +31,10 @@ _REWRITES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
         (r"\{\s*([^{}]*?)\s*\\choose(?![A-Za-z])\s*([^{}]*?)\s*\}", r"\\binom{\1}{\2}"),
         (r"^\s*([^{}\\,]+?)\s*\\choose(?![A-Za-z])\s*([^{}\\,]+?)\s*$", r"\\binom{\1}{\2}"),
         (r"(?<![\w})/.])(\d{1,9})/(\d{1,9})\s+(?=[a-z\\(])", r"\\frac{\1}{\2} "),
+        # Matrices: round, square and curly brackets are one thing; bars are not.
+        (r"\\(begin|end)\s*\{(?:Bmatrix|[pbB]smallmatrix\*?|[pbB]matrix\*)\}", r"\\\1{pmatrix}"),
+        (r"\\(begin|end)\s*\{(?:small)?matrix\*?\}", r"\\\1{matrix}"),
+        (r"(\\begin\s*\{[pb]?matrix\})\s*\[[lcr]\]", r"\1"),
         # Logarithms.
         (r"\\mathop\s*\{\s*\\?([a-z]+)\s*\}", r"\\\1 "),
         (r"\\log\s*_\s*(?:\{\s*e\s*\}|e(?![A-Za-z]))", r"\\ln "),
@@ -45,6 +50,21 @@ _REWRITES: tuple[tuple[re.Pattern[str], str | Callable[[re.Match[str]], str]], .
 _REPEATING = re.compile(
     r"(?<![\d\w])(\d{0,9})\.(\d{0,9})\\(?:overline|bar|dot)\s*(?:\{\s*(\d{1,9})\s*\}|(\d))(?:(\d{0,9})\\dot\s*\{?(\d)\}?)?"
 )
+_PERIOD = re.compile(r"(?<![\w.)}])(\d{1,9})\.\((\d{1,9})\)(?![\w.^(])")
+_COMMON = re.compile(
+    r"\\?(?:(?:operatorname|text|mathrm)\s*\{\s*)?(?<![A-Za-z])(lcm|gcd)\s*\}?\s*\(\s*(\d{1,9}(?:\s*,\s*\d{1,9}){1,5})\s*\)"
+)
+_CHOOSE = tuple(
+    re.compile(rf"(?<![\w\\}}]){form}(?![\w^(])")
+    for n, k in [(r"\{?\s*(?P<n>\d{1,6})\s*\}?", r"\{?\s*(?P<k>\d{1,6})\s*\}?")]
+    for form in (
+        r"C\s*\(\s*(?P<n>\d{1,6})\s*,\s*(?P<k>\d{1,6})\s*\)",
+        rf"C\s*_\s*{n}\s*\^\s*{k}",
+        rf"C\s*\^\s*{k}\s*_\s*{n}",
+        rf"(?:\{{\s*\}}\s*)?[_^]\s*{n}\s*C\s*_\s*{k}",
+    )
+)
+_SEMICOLON = re.compile(r"([\[(\]])\s*([^;,\[\]()]+?)\s*(?<!\\);\s*([^;,\[\]()]+?)\s*([\])\[])")
 _DECIMAL_POWER = re.compile(r"\^\s*\{\s*(-?\d*\.\d{1,9})\s*\}|\^\s*(\d*\.\d{1,9})")
 _TRIGONOMETRIC = re.compile(r"\\?(?<![a-z])(?:sin|cos|tan|cot|sec|csc)(?![A-Za-z])(?!\s*\^\s*\{?\s*-)")
 _DEGREES = re.compile(r"(\d{1,9}(?:\.\d{1,9})?)\s*\^\s*\{?\s*\\circ\s*\}?")
@@ -78,7 +98,10 @@ def respelled(text: str) -> str:
     """A formula in LaTeX in the spelling that math-verify reads."""
     for pattern, new in _REWRITES:
         text = pattern.sub(new, text)
-    text = _REPEATING.sub(_repeating, text)
+    text = _PERIOD.sub(
+        lambda match: _repeating_decimal(match[1], "", match[2]), _REPEATING.sub(_repeating, text)
+    )
+    text = _COMMON.sub(_common, text)
     text = _DECIMAL_POWER.sub(lambda match: f"^{{{_fraction(match[1] or match[2])}}}", text)
     if _TRIGONOMETRIC.search(text):
         text = _DEGREES.sub(lambda match: _radians(match[1]), text)
@@ -93,6 +116,10 @@ def _repeating(match: re.Match[str]) -> str:
         period += middle + last
     elif middle:
         return match[0]
+    return _repeating_decimal(whole, fixed, period)
+
+
+def _repeating_decimal(whole: str, fixed: str, period: str) -> str:
     digits = int((whole + fixed + period) or 0) - int((whole + fixed) or 0)
     return f"\\frac{{{digits}}}{{{(10 ** len(period) - 1) * 10 ** len(fixed)}}}"
 
@@ -107,9 +134,29 @@ def _radians(degrees: str) -> str:
     return f"\\frac{{{value.numerator}\\pi}}{{{value.denominator}}}"
 
 
+def _common(match: re.Match[str]) -> str:
+    numbers = [int(number) for number in match[2].split(",")]
+    return str(math.lcm(*numbers) if match[1] == "lcm" else math.gcd(*numbers))
+
+
+def binomials(right: str, said: str) -> str:
+    """`said` with C(10,3), C_{10}^{3} and {}_{10}C_3 as binomials, where the right answer is a number: else a point."""
+    if not re.fullmatch(r"\d[\d,]*", right):
+        return said
+    for form in _CHOOSE:
+        said = form.sub(lambda match: f"\\binom{{{match['n']}}}{{{match['k']}}}", said)
+    return said
+
+
 def usual_intervals(text: str) -> str:
-    """`]0,1[` and `[0,1[` in the usual spelling, (0,1) and [0,1)."""
-    return _FRENCH.sub(_usual, text)
+    """`]0,1[`, `[0,1[` and `[0;1]` in the usual spelling, (0,1), [0,1) and [0,1]."""
+    return _FRENCH.sub(_usual, _SEMICOLON.sub(_with_comma, text))
+
+
+def _with_comma(match: re.Match[str]) -> str:
+    if re.search(r"[\d.]\s+[-\d.]", f"{match[2]} | {match[3]}"):  # rows of a matrix
+        return match[0]
+    return f"{match[1]}{match[2]},{match[3]}{match[4]}"
 
 
 def _usual(match: re.Match[str]) -> str:
