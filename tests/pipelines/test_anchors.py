@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import ray
 from rich.console import Console
 
 from actors.reference import EndpointError
@@ -50,7 +51,10 @@ def test_the_lab_is_measured_by_a_killed_job_and_its_successor(cluster, tmp_path
     tree = config_of(tmp_path, run={"subset": 20}).model_dump(mode="json")
     file = tmp_path / "job.yaml"
     file.write_text(json.dumps(tree))
-    job = subprocess.Popen([sys.executable, "-m", "pipelines.anchors", str(file)], start_new_session=True)
+    environment = {**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address}
+    job = subprocess.Popen(
+        [sys.executable, "-m", "pipelines.anchors", str(file)], env=environment, start_new_session=True
+    )
     first = tmp_path / "job" / "blocks" / "weak"
 
     def a_block_is_done():

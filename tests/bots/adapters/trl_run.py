@@ -1,4 +1,4 @@
-"""A TRL trainer on the lab's model and tasks, in one process or one of several (`accelerate launch`)."""
+"""A TRL trainer on the lab's model and tasks, in one process or in two."""
 
 import json
 import sys
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import datasets
 import torch
+from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 from trl import GRPOConfig
 
 from bots import BOTS, TaskPool
@@ -73,9 +74,8 @@ def trainer(
     )
 
 
-def main():
+def rank(folder):
     """One of several processes: trains, and writes which prompts it trained on and what it knows at the end."""
-    folder = Path(sys.argv[1])
     trained = []
 
     def noted(prompts, completions, id, **columns):
@@ -93,6 +93,20 @@ def main():
         "weights": float(sum(weight.double().sum() for weight in one.model.parameters())),
     }
     (folder / f"rank_{seen['rank']}.json").write_text(json.dumps(seen))
+
+
+def main():
+    """Two processes by torchrun's own launcher, as forks: then TRL is imported once instead of in each."""
+    settings = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=2,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        start_method="fork",
+        max_restarts=0,
+    )
+    elastic_launch(settings, rank)(Path(sys.argv[1]))
 
 
 if __name__ == "__main__":
