@@ -14,9 +14,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 def test_a_run_without_a_finite_loss_ends_once_and_says_why(small_job, cluster):
     # The KL divergence to the starting model is zero at first; with infinite weight it is NaN.
+    # With a selector that the other tests don't use: it goes through the same loop.
     config = small_job(
-        "learner.kl_coefficient=1e300", "learner.max_skipped_steps=1", "run.steps=8", "evaluation.pool=null"
-    )
+        "learner.kl_coefficient=1e300", "learner.max_skipped_steps=1", "run.steps=8", "evaluation.pool=null",
+        "selection.selector=mopps",
+    )  # fmt: skip
     with pytest.raises(FloatingPointError, match=r"learner.max_skipped_steps = 1.*learner.kl_coefficient"):
         train(config)
     records = [json.loads(line) for line in (config.run.path / "metrics.jsonl").read_text().splitlines()]

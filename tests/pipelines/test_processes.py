@@ -1,4 +1,7 @@
-"""The job as a process, interrupted. tests/cluster submits it to a running cluster and stops it with SIGTERM there."""
+"""The job as a process, with dynamic sampling, interrupted.
+
+tests/cluster submits it to a running cluster and stops it with SIGTERM there.
+"""
 
 import json
 import os
@@ -8,8 +11,10 @@ import sys
 import time
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
+from bots.rollouts.ledger import audit
 from tests.heads import processes_with
 from tests.waiting import wait_for
 
@@ -17,8 +22,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.ray]
 ROOT = Path(__file__).parents[2]
 SMALL = [
     "pool.sources.0.size=200",
-    # A selector that the other tests don't use goes through the same loop.
-    "selection.selector=mopps",
+    "selection.selector=random",
+    "selection.dynamic={oversample: 1.25}",
     "selection.tasks=8",
     "rollout.samples=4",
     "rollout.engines=1",
@@ -62,3 +67,19 @@ def test_an_interrupt_ends_everything_and_keeps_the_results(tmp_path):
     summary = json.loads((tmp_path / "lab" / "summary.json").read_text())
     assert summary["steps"] == len(records) - 1
     wait_for(lambda: not processes_with(marker), "the end of all that it started", 15)
+    check_dynamic_sampling(tmp_path / "lab", records)
+
+
+def check_dynamic_sampling(run, records):
+    """It trained on groups with signal, and made up for the others."""
+    ledger = audit(run / "ledger.jsonl")
+    for record in records[1:]:
+        rollouts = pq.read_table(run / "rollouts" / f"{record['step']:06d}.parquet").to_pandas()
+        groups = rollouts.groupby("task")["reward"].agg(list)
+        varied = sum(len(set(rewards)) > 1 for rewards in groups)
+        trained = sum(step == record["step"] for step in ledger.trained.values())
+        assert trained == min(8, varied)
+        assert record["left_out_groups"] == len(groups) - trained
+        assert len(groups) > 10, "random tasks of the lab are mostly without signal: there was a refill"
+        assert record["tokens"] == rollouts["tokens"].sum(), "what is left out is paid for too"
+    assert all("dynamic sampling" in reason for reason in ledger.dropped.values())

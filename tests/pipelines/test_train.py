@@ -15,7 +15,6 @@ from actors.weights.format import Checksum
 from bots.config.train import TrainConfig
 from bots.config.tree import parse_config
 from bots.lab.checkpoints import checkpoint_path
-from bots.rollouts.ledger import audit
 from pipelines.report.sections import build
 from pipelines.report.settings import group, read_runs
 from pipelines.shared.preflight import load_inputs
@@ -106,22 +105,6 @@ def test_a_run_resumed_from_an_earlier_checkpoint_is_the_run_that_never_stopped(
     assert found[3]["seconds"] != expected[3]["seconds"], "the last step was"
     for key in ("score", "etr", "reward", "tokens", "weights"):
         assert expected[3][key] == found[3][key], key
-
-
-def test_dynamic_sampling_trains_on_groups_with_signal_and_makes_up_for_the_others(cluster, small_job):
-    config = small_job("selection.selector=random", "selection.dynamic={oversample: 1.25}", "run.steps=2")
-    train(config)
-    ledger = audit(config.run.path / "ledger.jsonl")
-    for record in read_metrics(config.run.path)[1:]:
-        rollouts = pq.read_table(config.run.path / "rollouts" / f"{record['step']:06d}.parquet").to_pandas()
-        groups = rollouts.groupby("task")["reward"].agg(list)
-        varied = sum(len(set(rewards)) > 1 for rewards in groups)
-        trained = sum(step == record["step"] for step in ledger.trained.values())
-        assert trained == min(8, varied)
-        assert record["left_out_groups"] == len(groups) - trained
-        assert len(groups) > 10, "random tasks of the lab are mostly without signal: there was a refill"
-        assert record["tokens"] == rollouts["tokens"].sum(), "what is left out is paid for too"
-    assert all("dynamic sampling" in reason for reason in ledger.dropped.values())
 
 
 def test_the_lab_is_encoded_with_its_own_tokenizer(small_job):

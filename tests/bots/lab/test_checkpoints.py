@@ -54,7 +54,9 @@ def test_weak_base_and_strong_are_what_their_names_say() -> None:
 @pytest.mark.slow
 def test_supervised_training_goes_on_from_the_weak_checkpoint() -> None:
     model, tokenizer = load(checkpoint_path("weak"))
-    losses = [loss for _, loss, _ in train(model, tokenizer, steps=40, seed=5, learning_rate=1e-3)]
+    losses = [
+        loss for _, loss, _ in train(model, tokenizer, steps=20, seed=5, learning_rate=2e-3, batch_size=64)
+    ]
     assert np.mean(losses[-10:]) < 0.2
     assert all(np.isfinite(losses))
 
@@ -64,7 +66,7 @@ def test_supervised_training_from_nothing_learns_the_easiest_levels() -> None:
     """A reduced run of the preparation: two families, their two easiest levels."""
     model, tokenizer = build_model(0), build_tokenizer()
     shares = {"logic": np.array([0.5, 0.5]), "code": np.array([0.5, 0.5])}
-    steps = list(train(model, tokenizer, steps=300, seed=0, shares=shares, batch_size=64))
+    steps = list(train(model, tokenizer, steps=250, seed=0, shares=shares, batch_size=64))
     losses, averaged = [loss for _, loss, _ in steps], steps[-1][2]
     table = lab_table(80, seed=0, domains=("logic", "code"), levels=(1, 2), split="eval")
     rates = by_level(table, pass_rates(averaged, tokenizer, table, samples=4, seed=0))
