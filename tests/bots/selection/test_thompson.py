@@ -58,12 +58,12 @@ def beliefs_of(kind, rng):
 
 
 def plain(beliefs, p_star, rng, allowed):
-    """The definition: a draw for every task that may be selected, the nearest `BATCH`."""
-    tasks = np.flatnonzero(allowed)
-    distance = np.abs(rng.beta(beliefs.alpha[tasks], beliefs.beta[tasks]) - p_star)
-    nearest = np.argpartition(distance, BATCH)[:BATCH]
-    nearest = nearest[np.argsort(distance[nearest])]
-    return tasks[nearest], distance[nearest]
+    """The definition: a draw for every task, the nearest `BATCH`."""
+    distance = np.abs(rng.beta(beliefs.alpha, beliefs.beta) - p_star)
+    distance[~allowed] = np.inf
+    rows = np.argpartition(distance, BATCH)[:BATCH]
+    rows = rows[np.argsort(distance[rows])]
+    return rows, distance[rows]
 
 
 CASES = [
