@@ -6,6 +6,7 @@ import pytest
 
 from actors.grader import Grader
 from actors.grader_pool import NoGraderError
+from benchmarks.fake_engine import FakeEngineActor, Law
 from pipelines.train import train
 from pipelines.training import actors
 
@@ -37,7 +38,12 @@ def test_a_run_without_a_grader_ends_once_and_says_why(small_job, cluster, monke
     def unmakeable(inputs, number):
         return f"grader-{number}", Grader.options(num_cpus=0).remote(1, graders=["magic"])
 
+    def fake_engine(inputs, number, strategy):
+        """No completion is ever graded, so a real one would prove no more."""
+        return f"rollout-{number}", FakeEngineActor.remote(f"rollout-{number}", Law())
+
     monkeypatch.setattr(actors, "_grader", unmakeable)
+    monkeypatch.setattr(actors, "_engine", fake_engine)
     config = small_job("learner.max_failures=3")
     with pytest.raises(NoGraderError, match=r"the only grader is gone for good; grader-0: .*'magic'"):
         train(config)
