@@ -140,8 +140,8 @@ def _common(match: re.Match[str]) -> str:
 
 
 def binomials(right: str, said: str) -> str:
-    """`said` with C(10,3), C_{10}^{3} and {}_{10}C_3 as binomials, where the right answer is a number: else a point."""
-    if not re.fullmatch(r"\d[\d,]*", right):
+    """`said` with C(10,3), C_{10}^{3} and {}_{10}C_3 as binomials, where the right answer is a number, not a point."""
+    if not re.fullmatch(r"\d[\d,]*|\\binom\s*\{\d+\}\s*\{\d+\}", right):
         return said
     for form in _CHOOSE:
         said = form.sub(lambda match: f"\\binom{{{match['n']}}}{{{match['k']}}}", said)
