@@ -7,6 +7,7 @@ import sys
 from importlib import import_module
 
 import bots
+from actors.fork_server import start_early
 from actors.loading import loading
 from pipelines.shared.shipped import with_paths
 
@@ -22,6 +23,8 @@ JOBS = {
     "anchors": ("pipelines.anchors", "measure the pass rates of a weak and a strong model on a pool"),
 }
 
+RUN_MODELS = ("train", "demo", "study", "anchors")
+"""The jobs that always run engines, in a Ray that they start themselves if there is no cluster."""
 
 EXTRAS = {
     "ray": "ray deepspeed transformers pydantic yaml rich matplotlib tensorboard safetensors filelock psutil torch",
@@ -60,6 +63,8 @@ def main(arguments: list[str] | None = None) -> int:
     except ValueError as error:
         print(f"bots {given[0]}: {error}", file=sys.stderr)
         return 2
+    if given[0] in RUN_MODELS and not {"-h", "--help", "--dry-run"} & set(rest):
+        start_early()
     try:
         # Here because Ray, torch and transformers take seconds to import.
         with loading():

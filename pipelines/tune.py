@@ -64,7 +64,7 @@ def run_sweep(
     with folder_lock(config.sweep.path, console, "sweep.name"):
         # The dashboard: an actor of Ray Train asks it whether a job is alive and, if not, releases its learners'
         # resources. Without it, stopped trials would keep them until the sweep ends.
-        with ray_session(dashboard=trains):
+        with ray_session(dashboard=trains, models=trains):
             resources = ray.cluster_resources()
             at_a_time = demand.concurrent(resources, config.search.concurrent)
             folder = create_folder(sweep, resume=resume, overwrite=overwrite)

@@ -48,6 +48,7 @@ def cluster():
     """
     import ray
 
+    from actors.fork_server import fork_server
     from pipelines.shared import ray_session
     from tests.heads import QUIET
 
@@ -55,9 +56,10 @@ def cluster():
         for name, value in QUIET.items():
             patched.setenv(name, value)
         # As a job starts its own: a busy machine gets a second attempt.
-        ray_session._init(address="local", num_cpus=8, include_dashboard=True)
-    yield
-    ray.shutdown()
+        with fork_server():
+            ray_session._init(address="local", num_cpus=8, include_dashboard=True)
+            yield
+            ray.shutdown()
 
 
 @pytest.fixture(scope="session")

@@ -8,7 +8,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
 import psutil
@@ -17,6 +17,7 @@ from ray._private import services
 from ray.util import list_named_actors
 
 from actors.fatal import FatalError
+from actors.fork_server import fork_server
 from bots.config.tree import ConfigError
 
 log = logging.getLogger(__name__)
@@ -83,29 +84,31 @@ def _own_api_server(dashboard: bool) -> Iterator[None]:
 
 
 @contextmanager
-def ray_session(dashboard: bool = False) -> Iterator[None]:
+def ray_session(dashboard: bool = False, models: bool = True) -> Iterator[None]:
     """Join the cluster (RAY_ADDRESS, `ray job submit`) or start a local Ray; a running session is left alone.
 
-    dashboard: whether a local Ray has one. A cluster has its own.
+    dashboard: whether a local Ray has one. A cluster has its own. models: whether engines or learners will run, so
+    that the workers of a local Ray are forked from a process that has imported what these need.
     """
     if ray.is_initialized():
         yield
         return
     sigterm_handler = signal.getsignal(signal.SIGTERM)
-    if uses_local_ray():
-        with _own_api_server(dashboard), _variables({} if dashboard else UNWATCHED):
-            # "local", because Ray would otherwise join whatever `ray start` left on this machine.
-            _init(address="local", include_dashboard=dashboard)
-    else:
-        # Passed on, so that what the job starts asks this cluster too if another Ray runs on the machine.
-        _init(runtime_env={"env_vars": {ADDRESS: os.environ[ADDRESS]}})
-    if threading.current_thread() is threading.main_thread():
-        # Ray installs its own handler, under which the job could not clean up.
-        signal.signal(signal.SIGTERM, sigterm_handler)
-    try:
+    with ExitStack() as ends:
+        if uses_local_ray():
+            with _own_api_server(dashboard), _variables({} if dashboard else UNWATCHED):
+                if models:
+                    ends.enter_context(fork_server())
+                # "local", because Ray would otherwise join whatever `ray start` left on this machine.
+                _init(address="local", include_dashboard=dashboard)
+        else:
+            # Passed on, so that what the job starts asks this cluster too if another Ray runs on the machine.
+            _init(runtime_env={"env_vars": {ADDRESS: os.environ[ADDRESS]}})
+        ends.callback(ray.shutdown)
+        if threading.current_thread() is threading.main_thread():
+            # Ray installs its own handler, under which the job could not clean up.
+            signal.signal(signal.SIGTERM, sigterm_handler)
         yield
-    finally:
-        ray.shutdown()
 
 
 @contextmanager
