@@ -28,6 +28,7 @@ from bots.config.tree import dump_config
 from pipelines.shared import resources
 from pipelines.shared.command import run_job, warn
 from pipelines.shared.lock import folder_lock
+from pipelines.shared.placement import Places, places
 from pipelines.shared.preflight import RunInputs, load_inputs
 from pipelines.shared.ray_session import ray_session, uses_local_ray, wait_for_previous_run
 from pipelines.training.actors import ActorHandles, start_actors, start_more_engines
@@ -74,26 +75,31 @@ def train(
         os.environ["RAY_TRAIN_ENABLE_PREEMPTION_WATCHER"] = "0" if uses_local_ray() else "1"
     with folder_lock(config.run.path, console), ray_session():
         try:
-            demands = [resources.learners(config)] if engine_bundles else resources.plan(config)
+            demands = resources.plan(config)
+            if engine_bundles:
+                demands = [demand for demand in demands if demand != resources.engines(config)]
             resources.wait_for_resources(
                 demands, config.run.wait_for_nodes_s, release_seconds, config.run.nodes_join_by_hand
             )
             wait_for_previous_run(config.run.name)
-            # Last, when the run can start: this may delete an earlier run.
-            folder = create_folder(config, resume=resume, overwrite=overwrite, resume_from=resume_from)
-            record_pools(folder, inputs)
-            return _run(inputs, folder, console, engine_bundles)
+            with places(
+                config, max(config.run.wait_for_nodes_s, release_seconds), engine_bundles
+            ) as reserved:
+                # Last, when the run can start: this may delete an earlier run.
+                folder = create_folder(config, resume=resume, overwrite=overwrite, resume_from=resume_from)
+                record_pools(folder, inputs)
+                return _run(inputs, folder, console, reserved)
         finally:
             resources.cancel_request()
 
 
-def _run(
-    inputs: RunInputs, folder: Path, console: Console, engine_bundles: resources.EngineBundles | None
-) -> dict[str, Any]:
+def _run(inputs: RunInputs, folder: Path, console: Console, reserved: Places | None) -> dict[str, Any]:
+    reserved = reserved or Places()
     started = time.time()
-    handles = start_actors(inputs, folder, engine_bundles)
+    handles = start_actors(inputs, folder, reserved.engines, reserved.graders)
     status, reason = "failed", None
     try:
+        reserved.release_learners()
         _fit(inputs, handles, folder, console)
         if inputs.config.run.export:
             write_model(fetch_weights(handles.broker), inputs.model, folder / "model")

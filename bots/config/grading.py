@@ -7,7 +7,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from bots.config.tree import Count, Positive, Section, UserPath
+from bots.config.tree import Amount, Count, Positive, Section, UserPath
 from bots.graders.judge import FIELDS, RUBRIC, JudgeOptions
 
 
@@ -74,6 +74,9 @@ class GradingConfig(Section):
     """Grader actors."""
     workers: Count = 1
     """Killable worker processes of one actor."""
+    cpus: Amount = 0.0
+    """CPUs that one actor asks of Ray. 0 lets it run beside anything; with programs to grade, take `workers`, so that
+    engines and ranks on its node do not slow it down."""
     timeout_s: Positive = 40.0
     """Longest time for one grade; code needs longer than all its tests together."""
     memory_gib: Positive = 2.0

@@ -52,19 +52,19 @@ class Demand:
 
 @dataclass(frozen=True)
 class EngineBundles:
-    """Placement group bundles for the engines that a run needs to start. first: index of the first one."""
+    """Placement group bundles for the engines that a run needs to start, or its graders. first: index of the first."""
 
     group: PlacementGroup
     first: int
 
     def strategy(self, engine: int) -> PlacementGroupSchedulingStrategy:
-        """Scheduling strategy of one engine. If its node dies, Ray moves the bundle and the engine with it."""
+        """Scheduling strategy of one engine or grader. If its node dies, Ray moves both."""
         return PlacementGroupSchedulingStrategy(self.group, self.first + engine)
 
 
 def plan(config: TrainConfig) -> list[Demand]:
     """Resources the run needs to start. The other actors reserve none: they are idle most of the time."""
-    return [engines(config), learners(config)]
+    return [engines(config), learners(config), *_asking(graders(config))]
 
 
 def engines(config: TrainConfig) -> Demand:
@@ -91,6 +91,16 @@ def learners(config: TrainConfig) -> Demand:
         "learner.ranks, learner.cpus",
         learner.resources,
     )
+
+
+def graders(config: TrainConfig) -> Demand:
+    """Demand of the graders; by default they reserve nothing."""
+    grading = config.grading
+    return Demand("grader", grading.actors, grading.cpus, 0.0, "grading.actors, grading.cpus")
+
+
+def _asking(demand: Demand) -> list[Demand]:
+    return [demand] if demand.bundle else []
 
 
 def describe(demands: list[Demand]) -> str:

@@ -44,13 +44,16 @@ class ActorHandles:
 
 
 def start_actors(
-    inputs: RunInputs, folder: Path, engine_bundles: EngineBundles | None = None
+    inputs: RunInputs,
+    folder: Path,
+    engine_bundles: EngineBundles | None = None,
+    grader_bundles: EngineBundles | None = None,
 ) -> ActorHandles:
     """Start every actor except the learner ranks, with as many engines as the run needs to start.
 
     The stateful actors (coordinator, posterior, weight broker, journal) run on the driver's node and live as long as
-    the driver. Engines and graders run wherever there is room and restart elsewhere; with `engine_bundles` the engines
-    run in those bundles. No other run of the same name may be alive.
+    the driver. Engines and graders run wherever there is room and restart elsewhere; with `engine_bundles` and
+    `grader_bundles` they run in those bundles. No other run of the same name may be alive.
     """
     config, run = inputs.config, inputs.config.run
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
@@ -60,7 +63,10 @@ def start_actors(
         _engine(inputs, i, engine_bundles.strategy(i) if engine_bundles else "DEFAULT")
         for i in range(config.rollout.engines_to_start)
     ]
-    graders = [_grader(inputs, i) for i in range(config.grading.actors)]
+    graders = [
+        _grader(inputs, i, grader_bundles.strategy(i) if grader_bundles else "DEFAULT")
+        for i in range(config.grading.actors)
+    ]
     settings = config.selection.settings(config.rollout.samples, run.seed)
     posterior = _named(PosteriorActor, run.name, "posterior", scheduling_strategy=here).remote(
         str(pool), inputs.train.pool.anchor_columns, settings, str(folder / "posterior")
@@ -128,11 +134,13 @@ def _engine(inputs: RunInputs, number: int, strategy: Any = "DEFAULT") -> tuple[
     return name, actor
 
 
-def _grader(inputs: RunInputs, number: int) -> tuple[str, Any]:
+def _grader(inputs: RunInputs, number: int, strategy: Any = "DEFAULT") -> tuple[str, Any]:
     grading, name = inputs.config.grading, f"grader-{number}"
     pools = [inputs.train, *([inputs.evaluation] if inputs.evaluation else [])]
     used = sorted({grader for one in pools for grader in one.pool.table["grader"].unique().to_pylist()})
-    actor = _named(Grader, inputs.config.run.name, name, num_cpus=0).remote(
+    actor = _named(
+        Grader, inputs.config.run.name, name, num_cpus=grading.cpus, scheduling_strategy=strategy
+    ).remote(
         grading.workers,
         time_limit=grading.timeout_s,
         memory_limit=int(grading.memory_gib * 2**30),
