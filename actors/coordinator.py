@@ -129,8 +129,8 @@ class Coordinator:
             self._engines_driven += len(engines)
             self.engines.add(engines)
 
-    async def invite(self, version: int, channel: BroadcastChannel) -> int:
-        """Invite the engines that are up to the broadcast of the next policy version; returns how many there are."""
+    async def invite(self, version: int, channel: BroadcastChannel) -> BroadcastChannel | None:
+        """Invite the engines that are up to the broadcast of the next policy version; see `EnginePool.invite`."""
         return self.engines.invite(version, channel)
 
     async def new_weights(self, version: int, checksum: str) -> None:

@@ -82,6 +82,8 @@ class EnginePool:
         self._weights: Weights | None = None
         self._turns = itertools.count()
         self._name = uuid.uuid4().hex[:8]
+        self._members: list[str] = []
+        self._group = 0
         self._fruitless = 0
         self._last_of_use = time.monotonic()
         self._last_reason = ""
@@ -132,16 +134,21 @@ class EnginePool:
         for engine in self._engines:
             engine.outdated.set()
 
-    def invite(self, version: int, channel: BroadcastChannel) -> int:
-        """Invite the engines that are up to a broadcast of the next weights; returns how many there are.
+    def invite(self, version: int, channel: BroadcastChannel) -> BroadcastChannel | None:
+        """Invite the engines that are up to a broadcast of the next weights; None if there are none.
 
-        `set_weights` of the same version must follow. Engines that are not up then load from the object store.
+        channel: with the group that the learner has, if any; it is kept if its members are the same. `set_weights` of
+        the same version must follow. Engines that are not up then load from the object store.
         """
         invited = [engine for engine in self._engines if engine.up]
+        members = [channel.host, str(channel.port), *(engine.turn for engine in invited)]
+        if members != self._members or channel.group != self._group:
+            self._members, self._group = members, self._group + 1
+        channel = replace(channel, group=self._group)
         for seat, engine in enumerate(invited, start=1):
             seated = channel.for_seat(seat, len(invited) + 1)
             engine.receiving = version, engine.actor.receive.remote(seated, version)
-        return len(invited)
+        return channel.for_seat(0, len(invited) + 1) if invited else None
 
     def clear(self) -> None:
         """Discard all requests, here and in the engines, and reset the counts and times of engine failures."""

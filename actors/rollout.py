@@ -28,6 +28,7 @@ from bots.rollouts.rollout import Rollout
 
 if TYPE_CHECKING:
     from actors.engine import Engine
+    from actors.weights.broadcast import Receiver
 
 T = TypeVar("T")
 _LINGER_SECONDS = 0.1
@@ -77,6 +78,7 @@ class RolloutActor:
         self._unbegun_told = 0
         self._failure = ""
         self._turn = ""
+        self._receiver: Receiver | None = None
         threading.Thread(target=self._run, args=(model, config, seed), name="engine", daemon=True).start()
 
     def pid(self) -> int:
@@ -184,10 +186,11 @@ class RolloutActor:
 
     def receive(self, channel: BroadcastChannel, version: int) -> tuple[str, str, float]:
         """Load a policy version from a broadcast, bucket by bucket as they arrive; returns the same as `load`."""
-        from actors.weights.broadcast import receive
+        from actors.weights.broadcast import Receiver
 
+        receiver = self._receiver = self._receiver or Receiver()
         started = time.perf_counter()
-        checksum = self._between_steps(lambda engine: engine.load(receive(channel), version))
+        checksum = self._between_steps(lambda engine: engine.load(receiver.receive(channel), version))
         return self.name, checksum, time.perf_counter() - started
 
     def _post(self, call: Callable[[Engine], T]) -> Future[T]:

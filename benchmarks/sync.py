@@ -28,6 +28,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -39,7 +40,7 @@ from ray._private.internal_api import memory_summary
 from transformers import AutoModelForCausalLM, AutoTokenizer, Qwen2Config
 
 from actors.environment import engine_environment, learner_environment
-from actors.weights.broadcast import receive
+from actors.weights.broadcast import Receiver
 from actors.weights.broker import WeightBroker
 from actors.weights.channel import BroadcastChannel
 from actors.weights.format import Checksum
@@ -104,14 +105,17 @@ class Rank:
 
         config = LearnerConfig(ranks=ranks, zero_stage=zero)
         self.learner = Learner(model, ModelConfig(path=model), config, temperature=1.0)
+        self.sync: Any = None
 
     def send(self, version: int, by: str, broker: Any, announce: Any) -> tuple[float, int]:
         """Seconds and peak bytes of sending one policy version."""
         self.learner.engine.module.model.norm.weight.data += 1e-3
         first = self.learner.rank == 0
         coordinator = SimpleNamespace(new_weights=announce.announce, invite=announce.invite)
-        back_end = BroadcastSync if by == "broadcast" else ObjectStoreSync
-        sync = back_end(self.learner, broker, coordinator) if first else back_end(self.learner, None, None)
+        if self.sync is None:
+            back_end = BroadcastSync if by == "broadcast" else ObjectStoreSync
+            self.sync = back_end(self.learner, *((broker, coordinator) if first else (None, None)))
+        sync = self.sync
         started = time.perf_counter()
         with Peak(private_memory) as peak:
             sync.send(version)
@@ -150,10 +154,11 @@ class Announcements:
         self.newest = (-1, "")
         self.receiving: Any = None
 
-    def invite(self, version: int, channel: BroadcastChannel) -> int:
-        """Have the receiver join a broadcast."""
+    def invite(self, version: int, channel: BroadcastChannel) -> BroadcastChannel:
+        """Have the receiver join a broadcast, with the group of the one before."""
+        channel = replace(channel, group=max(0, channel.group))
         self.receiving = self.receiver.receive.remote(channel.for_seat(1, 2), version)
-        return 1
+        return channel.for_seat(0, 2)
 
     async def received(self) -> tuple[float, int, str]:
         """The receiver's result of the broadcast."""
@@ -169,11 +174,12 @@ class Announcements:
 
 
 @ray.remote(num_cpus=0)
-class Receiver:
+class Taker:
     """A process with a copy of the model: plain transformers, or a vLLM engine."""
 
     def __init__(self, model: str, engine: bool) -> None:
         torch.set_num_threads(1)
+        self._receiver = Receiver()
         if engine:
             from actors.engine import Engine
 
@@ -210,7 +216,7 @@ class Receiver:
 
     def receive(self, channel: BroadcastChannel, version: int) -> tuple[float, int, str]:
         """Seconds, peak bytes and checksum of a broadcast version."""
-        return self._timed(lambda: receive(channel), version)
+        return self._timed(lambda: self._receiver.receive(channel), version)
 
     def _timed(self, buckets: Callable[[], Iterable], version: int) -> tuple[float, int, str]:
         started = time.perf_counter()
@@ -252,7 +258,7 @@ def measure(size: int, engine: bool, by: str, ranks: int, zero: int, rounds: int
         parameters = make_model(size, folder)
         group = start_group(ranks, zero, folder)
         receiver_environment = {"env_vars": engine_environment(1, on_gpu=False)}
-        receiver = Receiver.options(runtime_env=receiver_environment).remote(folder, engine)
+        receiver = Taker.options(runtime_env=receiver_environment).remote(folder, engine)
         broker, announce = WeightBroker.remote(), Announcements.remote(receiver)
         ray.get(receiver.ready.remote())
         copies, sends, loads, peaks = [], [], [], []

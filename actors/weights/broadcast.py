@@ -1,7 +1,7 @@
 """A broadcast of weights from the learner's rank 0 to all engines: NCCL between GPUs, gloo between CPUs.
 
-Each policy version has its own process group, with the engines that are up. So nobody waits for a dead engine, and a
-restarted one joins the next broadcast. Names and shapes travel through the group's key-value store.
+A process group lives as long as its members: another one is made when an engine joins, is lost or breaks a broadcast
+off. So nobody waits for a dead engine. Names and shapes travel through the group's key-value store.
 """
 
 from __future__ import annotations
@@ -26,15 +26,17 @@ def open_store(host: str, timeout_s: float) -> TCPStore:
 
 
 class Sender:
-    """The learner's end. Raises RuntimeError if a member is missing or leaves.
+    """The learner's end of one group. Raises RuntimeError if a member is missing or leaves; it is of no use then.
 
     store: from `open_store`. channel: the one for seat 0.
     """
 
     def __init__(self, channel: BroadcastChannel, store: TCPStore) -> None:
-        self._store = store
-        self._group = _group(channel, store)
+        self.number = channel.group
+        self._store = PrefixStore(f"{channel.group}", store)
+        self._group = _group(channel, self._store)
         self._sent = 0
+        self._finished = 0
 
     def send(self, bucket: Bucket) -> Sender:
         """Send one bucket, from this end's device, to all engines; returns self."""
@@ -44,10 +46,13 @@ class Sender:
         return self
 
     def finish(self) -> Sender:
-        """Mark the end, and wait until every engine has everything."""
+        """Mark the end of a policy version, and wait until every engine has everything."""
         self._describe([])
-        # The first member to leave the group would cut off the others.
+        # A member that leaves the group before the others have everything would cut them off.
         self._group.barrier().wait()
+        for number in range(self._finished, self._sent):
+            self._store.delete_key(f"bucket/{number}")
+        self._finished = self._sent
         return self
 
     def _describe(self, bucket: list[tuple[str, str, list[int]]]) -> None:
@@ -55,25 +60,55 @@ class Sender:
         self._sent += 1
 
 
+class Receiver:
+    """An engine's end. It keeps its group from one policy version to the next."""
+
+    def __init__(self) -> None:
+        self._channel: BroadcastChannel | None = None
+        self._store: Any = None
+        self._group: Any = None
+        self._received = 0
+
+    def receive(self, channel: BroadcastChannel) -> Iterator[Bucket]:
+        """The buckets of one version, each in fresh memory: vLLM may keep a tensor until its layer is complete.
+
+        Raises RuntimeError if a member is missing or leaves.
+        """
+        if channel != self._channel:
+            self._join(channel)
+        # A version that breaks off leaves the group unusable: the next one joins another.
+        self._channel = None
+        device = torch.device("cuda", torch.cuda.current_device()) if channel.on_gpu else torch.device("cpu")
+        while shapes := self._next():
+            bucket = []
+            for name, dtype, shape in shapes:
+                tensor = torch.empty(shape, dtype=getattr(torch, dtype), device=device)
+                self._group.broadcast(tensor, 0).wait()
+                bucket.append((name, tensor))
+            yield bucket
+        self._group.barrier().wait()
+        self._channel = channel
+
+    def _join(self, channel: BroadcastChannel) -> None:
+        self._group = self._store = None
+        limit = timedelta(seconds=channel.timeout_s)
+        store = TCPStore(channel.host, channel.port, is_master=False, timeout=limit)
+        self._store = PrefixStore(f"{channel.group}", store)
+        self._group = _group(channel, self._store)
+        self._received = 0
+
+    def _next(self) -> list[tuple[str, str, list[int]]]:
+        shapes: list[tuple[str, str, list[int]]] = json.loads(self._store.get(f"bucket/{self._received}"))
+        self._received += 1
+        return shapes
+
+
 def receive(channel: BroadcastChannel) -> Iterator[Bucket]:
-    """The buckets, each in fresh memory: vLLM may keep a tensor until its layer is complete."""
-    limit = timedelta(seconds=channel.timeout_s)
-    store = TCPStore(channel.host, channel.port, is_master=False, timeout=limit)
-    group = _group(channel, store)
-    device = torch.device("cuda", torch.cuda.current_device()) if channel.on_gpu else torch.device("cpu")
-    number = 0
-    while shapes := json.loads(store.get(f"bucket/{number}")):
-        bucket = []
-        for name, dtype, shape in shapes:
-            tensor = torch.empty(shape, dtype=getattr(torch, dtype), device=device)
-            group.broadcast(tensor, 0).wait()
-            bucket.append((name, tensor))
-        yield bucket
-        number += 1
-    group.barrier().wait()
+    """The buckets of one version, from a group that is used once."""
+    return Receiver().receive(channel)
 
 
-def _group(channel: BroadcastChannel, store: TCPStore) -> Any:
+def _group(channel: BroadcastChannel, store: PrefixStore) -> Any:
     """A process group. (Torch's type annotations of the back-ends lack their collective operations.)"""
     limit = timedelta(seconds=channel.timeout_s)
     within = PrefixStore("weights", store)

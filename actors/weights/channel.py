@@ -12,6 +12,7 @@ class BroadcastChannel:
     - host, port: address of rank 0's store.
     - on_gpu: whether it runs over NCCL.
     - timeout_s: limit for each operation.
+    - group: number of the process group; members keep a group for all versions while its number stays the same.
     - seat, size: rank in the group and number of members; seat 0 is the learner's rank 0.
     """
 
@@ -19,6 +20,7 @@ class BroadcastChannel:
     port: int
     on_gpu: bool
     timeout_s: float
+    group: int = -1
     seat: int = 0
     size: int = 1
 

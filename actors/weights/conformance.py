@@ -22,13 +22,14 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import ray
 import torch
 
-from actors.weights.broadcast import receive
+from actors.weights.broadcast import Receiver
 from actors.weights.broker import WeightBroker
 from actors.weights.channel import BroadcastChannel
 from actors.weights.format import Bucket, checksum_of
@@ -64,6 +65,7 @@ class StandInCoordinator:
 
     def __init__(self, broker: Any) -> None:
         self._broker, self._pause = broker, 0.0
+        self._group, self._receivers = 0, (Receiver(), Receiver())
         self.begin(0.0)
 
     def begin(self, pause: float) -> None:
@@ -74,19 +76,26 @@ class StandInCoordinator:
         self._receiving: dict[int, list[threading.Thread]] = {}
         self._received: dict[int, list[str]] = {}
 
-    def invite(self, version: int, channel: BroadcastChannel) -> int:
+    def invite(self, version: int, channel: BroadcastChannel) -> BroadcastChannel:
         """Both engines join a broadcast; see `actors.coordinator.Coordinator.invite`."""
         found = self._received.setdefault(version, [])
+        # The same two engines every time: they keep the group unless the learner has none.
+        if channel.group < 0 or channel.group != self._group:
+            self._group += 1
+        channel = replace(channel, group=self._group)
+        receivers = enumerate(self._receivers, start=1)
         threads = [
             threading.Thread(
-                target=lambda seat=seat: found.append(checksum_of(receive(channel.for_seat(seat, 3))))
+                target=lambda seat=seat, end=end: found.append(
+                    checksum_of(end.receive(channel.for_seat(seat, 3)))
+                )
             )
-            for seat in (1, 2)
+            for seat, end in receivers
         ]
         for thread in threads:
             thread.start()
         self._receiving[version] = threads
-        return 2
+        return channel.for_seat(0, 3)
 
     def new_weights(self, version: int, checksum: str) -> None:
         """A version is complete: both engines load it; see `actors.coordinator.Coordinator.new_weights`."""

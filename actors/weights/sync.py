@@ -85,7 +85,8 @@ class ObjectStoreSync(WeightSync):
             if self._broker is None:
                 continue
             checksum.add(bucket)
-            in_flight.append(self._broker.publish.remote(version, bucket))
+            copies = [(name, tensor.cpu()) for name, tensor in bucket]
+            in_flight.append(self._broker.publish.remote(version, copies))
             if len(in_flight) == _IN_FLIGHT:
                 self._await(in_flight.popleft(), "weight broker", f"publishing policy version {version}")
         if self._coordinator is None:
@@ -98,7 +99,7 @@ class ObjectStoreSync(WeightSync):
         return digest
 
     def _buckets(self, version: int) -> Iterator[Bucket]:
-        """The new weights on the CPU."""
+        """The new weights, on the device that sends them."""
         return self._learner.weight_buckets(BUCKET_BYTES)
 
     def _await(self, reference: ray.ObjectRef[Any], who: str, phase: str) -> Any:
@@ -115,9 +116,15 @@ class BroadcastSync(ObjectStoreSync):
     """A broadcast to all engines that are up, over NCCL between GPUs and gloo between CPUs.
 
     The object store gets the weights too, for engines that start later. If an engine dies or hangs during a broadcast,
-    engines with partly loaded weights restart and load from the store as well. Engines pause during a broadcast, and
+    engines with partly loaded weights restart and load from the store as well. The group of processes is kept while its
+    members are the same. Engines pause during a broadcast, and
     the learner continues when the slowest engine has everything.
     """
+
+    def __init__(self, learner: Learner, broker: Any, coordinator: Any) -> None:
+        super().__init__(learner, broker, coordinator)
+        self._store: Any = None
+        self._sender: Sender | None = None
 
     def _buckets(self, version: int) -> Iterator[Bucket]:
         device = self._learner.engine.device
@@ -125,24 +132,31 @@ class BroadcastSync(ObjectStoreSync):
         if self._coordinator is None:
             yield from buckets
             return
+        sender = self._group_for(version, device.type == "cuda")
+        for bucket in buckets:
+            sender = sender and _unless_broken(version, partial(sender.send, bucket))
+            yield bucket
+        self._sender = sender and _unless_broken(version, sender.finish)
+
+    def _group_for(self, version: int, on_gpu: bool) -> Sender | None:
+        """The sender of the group of engines that are invited: the last one's if they are the same."""
         host = ray.util.get_node_ip_address()
         # The other ranks wait up to the limit: a broadcast must fail before that.
-        store = open_store(host, self._limit / 2)
-        channel = BroadcastChannel(host, store.port, device.type == "cuda", self._limit / 2)
-        engines = self._await(
+        limit = self._limit / 2
+        store = self._store = self._store or open_store(host, limit)
+        last, self._sender = self._sender, None
+        channel = BroadcastChannel(host, store.port, on_gpu, limit, last.number if last else -1)
+        seated: BroadcastChannel | None = self._await(
             self._coordinator.invite.remote(version, channel),
             "coordinator",
             f"broadcasting policy version {version}",
         )
-        sender = None
-        if engines:
-            seated = channel.for_seat(0, engines + 1)
-            sender = _unless_broken(version, lambda: Sender(seated, store))
-        for bucket in buckets:
-            sender = sender and _unless_broken(version, partial(sender.send, bucket))
-            yield [(name, tensor.cpu()) for name, tensor in bucket]
-        if sender:
-            _unless_broken(version, sender.finish)
+        if seated is None:
+            return None
+        if last is not None and last.number == seated.group:
+            return last
+        del last
+        return _unless_broken(version, lambda: Sender(seated, store))
 
 
 def _unless_broken(version: int, do: Callable[[], Sender]) -> Sender | None:

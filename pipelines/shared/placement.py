@@ -70,7 +70,7 @@ def _reserve(demands: list[Demand], groups: list[PlacementGroup], seconds: float
     bundles = [demand.bundle for demand in demands for _ in range(demand.count) if demand.bundle]
     if not bundles:
         return None
-    group = placement_group(bundles, strategy="PACK")
+    group: PlacementGroup = placement_group(bundles, strategy="PACK")
     groups.append(group)
     if group.wait(seconds):
         return group

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ray
 import ray.train
@@ -21,9 +21,6 @@ from pipelines.training import checkpoint
 from pipelines.training.actors import ActorHandles
 from pipelines.training.ranks import broadcast_flag, scatter, wait_with_rank_0
 from pipelines.training.stopwatch import Stopwatch
-
-if TYPE_CHECKING:
-    from actors.learner import Learner
 
 
 @dataclass(frozen=True)
@@ -65,7 +62,9 @@ def train(inputs: LoopInputs, ranks: RankWatch) -> None:
     # Only rank 0 talks to the actors; the other ranks hear from rank 0 through collectives.
     handles = inputs.handles if learner.rank == 0 else None
     done = checkpoint.restore(learner, handles)
-    sync_weights(learner, handles, version=done)
+    broker, coordinator = (handles.broker, handles.coordinator) if handles else (None, None)
+    weight_sync = weight_sync_of(learner, broker, coordinator)
+    weight_sync.send(done)
     score = last_score(handles)
     scores = evaluate(handles, done) if done == 0 else {}
     if handles and done == 0:
@@ -93,9 +92,10 @@ def train(inputs: LoopInputs, ranks: RankWatch) -> None:
                 ray.get(handles.journal.write.remote(end | watch.record()))
             return
         with watch("sync"):
-            synced = sync_weights(learner, handles, version=step)
+            # Every engine loads them between two of its steps; its own checksum must equal this one.
+            checksum = weight_sync.send(step)
         if handles:
-            record |= metrics | synced
+            record |= metrics | {"weights": checksum}
         evaluating = step % config.evaluation.every == 0 or step == run.steps
         if evaluating:
             with watch("evaluate"):
@@ -182,17 +182,6 @@ def split_batch(
     for phase, seconds in waited.items():
         watch.move("batch", phase, seconds)
     return rank_batches, record
-
-
-def sync_weights(learner: Learner, handles: ActorHandles | None, version: int) -> dict[str, Any]:
-    """Publish the learner's weights; every engine loads them between two of its steps. All ranks call it.
-
-    Returns the checksum on rank 0; the engines' own checksums must equal it. The learner does not wait for the engines.
-    """
-    broker, coordinator = (handles.broker, handles.coordinator) if handles else (None, None)
-    sync = weight_sync_of(learner, broker, coordinator)
-    checksum = sync.send(version)
-    return {"weights": checksum} if handles else {}
 
 
 def should_stop(handles: ActorHandles | None) -> bool:

@@ -15,6 +15,7 @@ from bots.config.train import RolloutConfig
 from bots.lab.checkpoints import checkpoint_path
 from bots.lab.pool import lab_table
 from bots.rollouts.request import Request, Sampling
+from tests.actors.asynchronous import play
 
 pytestmark = pytest.mark.slow
 CONFIG = RolloutConfig(samples=4, max_tokens=48, max_model_len=128, dtype="float32", cpus=0.5)
@@ -236,3 +237,32 @@ def test_shortcuts_on_a_cpu_change_no_token(engine, prompts):
             rounding = max(rounding, float(np.abs(ours.logprobs - theirs.logprobs).max()))
     assert 0 < rounding < 1e-4, "the kernel for norms sums in another order, and does nothing else"
     assert max(len(r.token_ids) for i in seeded for r in plain[i]) > 40
+
+
+def test_with_asynchronous_scheduling_every_token_keeps_its_place_and_its_policy(engine, prompts):
+    _, references, _ = moved(seed=3)
+    buckets = ray.get(references)
+
+    def wrong(drops):
+        """Tokens out of place, and tokens under another version than the one that sampled them."""
+        found = ray.get(engine.__ray_call__.remote(play, requests(prompts, max_tokens=40), buckets, drops))
+        assert found.on_their_way == 3, "tokens were on their way at every update"
+        misplaced = mislabelled = mixed = 0
+        for i, prompt in enumerate(prompts):
+            for rollout in found.groups["train", 1, i]:
+                assert len(rollout.token_ids) == 40
+                places = len(prompt) + np.arange(40)
+                sampled = np.floor(-rollout.logprobs)
+                said = np.repeat(*np.array(rollout.spans).T)
+                misplaced += (rollout.token_ids != 5 + places % 20).sum()
+                misplaced += (np.abs(-rollout.logprobs - sampled - places / 1024) > 1e-3).sum()
+                mislabelled += (sampled != said).sum()
+                mixed += len(rollout.spans) == 3
+        assert mixed > 10
+        return misplaced, mislabelled
+
+    assert wrong(drops=True) == (0, 0)
+    # An update that kept the keys and values of completions in progress would mislabel the tokens on their way.
+    misplaced, mislabelled = wrong(drops=False)
+    assert misplaced == 0
+    assert mislabelled > 0

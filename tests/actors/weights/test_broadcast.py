@@ -2,14 +2,17 @@
 
 import os
 import signal
+from types import SimpleNamespace
 
 import pytest
 import torch
 import torch.multiprocessing as mp
 
-from actors.weights.broadcast import Sender, open_store, receive
+from actors.engine_pool import EnginePool
+from actors.weights.broadcast import Receiver, Sender, open_store, receive
 from actors.weights.channel import BroadcastChannel
 from actors.weights.format import Checksum
+from bots.config.train import RolloutConfig
 
 SHAPES = [[("a.weight", (300, 70)), ("a.bias", (3,))], [("b.weight", (64, 64))]]
 
@@ -118,3 +121,83 @@ def test_an_engine_that_never_comes_is_not_waited_for_beyond_the_limit():
     channel = BroadcastChannel("127.0.0.1", store.port, False, 1.0)
     with pytest.raises(RuntimeError, match="time"):
         Sender(channel.for_seat(0, 2), store)
+
+
+def keeping_engine(channel, answers):
+    """Takes part in two versions with one end; the second finds the group of the first."""
+    end = Receiver()
+    answers.put(checksum_of(end.receive(channel)))
+    group = end._group
+    answers.put((checksum_of(end.receive(channel)), end._group is group))
+
+
+def test_a_group_carries_one_version_after_another(answers):
+    store = open_store("127.0.0.1", 60)
+    channel = BroadcastChannel("127.0.0.1", store.port, False, 60, group=4)
+    process = mp.get_context("forkserver").Process(
+        target=keeping_engine, args=(channel.for_seat(1, 2), answers)
+    )
+    process.start()
+    sender = Sender(channel.for_seat(0, 2), store)
+    first = buckets("cpu")
+    second = [[(name, tensor + 1) for name, tensor in bucket] for bucket in first]
+    for version in (first, second):
+        for bucket in version:
+            sender.send(bucket)
+        sender.finish()
+    assert answers.get(timeout=60) == checksum_of(first)
+    assert answers.get(timeout=60) == (checksum_of(second), True)
+    # What describes a version does not stay in the store.
+    assert not any(store.check([f"4/bucket/{number}"]) for number in range(6))
+    process.join(60)
+    assert process.exitcode == 0
+
+
+def test_the_pool_keeps_a_group_while_its_members_are_the_same():
+    nothing = [lambda *_: None] * 7
+    pool = EnginePool(RolloutConfig(), *nothing)
+    taken = []
+    actor = SimpleNamespace(receive=SimpleNamespace(remote=lambda channel, version: taken.append(channel)))
+    pool._engines = [SimpleNamespace(up=True, turn=f"turn-{i}", actor=actor) for i in range(2)]
+    channel = BroadcastChannel("here", 1, False, 60)
+
+    def group_of(has):
+        taken.clear()
+        seated = pool.invite(1, BroadcastChannel("here", 1, False, 60, has))
+        assert [(c.group, c.seat, c.size) for c in (seated, *taken)] == [
+            (seated.group, seat, len(taken) + 1) for seat in range(len(taken) + 1)
+        ]
+        return seated.group
+
+    first = group_of(-1)
+    assert group_of(first) == first
+    broken = group_of(-1)
+    assert broken != first, "the learner has lost it"
+    pool._engines[0].turn = "turn-2"
+    restarted = group_of(broken)
+    assert restarted != broken
+    pool._engines[1].up = False
+    fewer = group_of(restarted)
+    assert fewer != restarted
+    assert len(taken) == 1
+    pool._engines[0].up = False
+    assert pool.invite(2, channel) is None
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.uint8])
+def test_a_checksum_shows_every_changed_bit_and_place(dtype):
+    torch.manual_seed(5)
+    tensor = torch.randint(0, 100, (3, 1111)).to(dtype)
+    whole = checksum_of([[("a", tensor)]])
+    assert checksum_of([[("a", tensor.clone())]]) == whole
+    # Cut out of a buffer, at an odd place.
+    assert (
+        checksum_of([[("a", torch.cat((tensor.flatten()[:3], tensor.flatten()))[3:].view(3, 1111))]]) == whole
+    )
+    others = [("b", tensor), ("a", tensor.view(1111, 3)), ("a", tensor[:2]), ("a", tensor.flip(0))]
+    for place in (0, 700, 3332):
+        for bit in (0, 7):
+            changed = tensor.clone()
+            changed.view(-1).view(torch.uint8)[place * tensor.element_size()] ^= 1 << bit
+            others.append(("a", changed))
+    assert len({whole, *(checksum_of([[other]]) for other in others)}) == len(others) + 1

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors.environment import engine_environment
 from actors.loading import loading
-from actors.weights.broadcast import receive
+from actors.weights.broadcast import Receiver
 from actors.weights.broker import WeightBroker
 from actors.weights.format import Checksum, buckets_of
 from bots.config.train import LearnerConfig, LoraConfig, ModelConfig, RolloutConfig
@@ -41,6 +41,7 @@ class EngineProcess:
         prepare_process()
         config = RolloutConfig(samples=4, max_tokens=32, max_model_len=128, dtype="float32")
         self.engine = Engine(BASE, config)
+        self.receiver = Receiver()
 
     def load(self, broker, version):
         found, references = ray.get(broker.references.remote())
@@ -48,7 +49,7 @@ class EngineProcess:
         return self.engine.load(ray.get(references), version)
 
     def receive(self, channel, version):
-        return self.engine.load(receive(channel), version)
+        return self.engine.load(self.receiver.receive(channel), version)
 
     def load_half(self, buckets, version):
         """What an interrupted broadcast does to an engine; returns the version and checksum that it then reports."""
@@ -85,10 +86,10 @@ class Announcements:
 
     def invite(self, version, channel):
         self.receiving = self.engine.receive.remote(channel.for_seat(1, 2), version)
-        return 1
+        return channel.for_seat(0, 2)
 
     def invite_nobody(self, version, channel):
-        return 2
+        return channel.for_seat(0, 3)
 
     async def received(self):
         return await self.receiving

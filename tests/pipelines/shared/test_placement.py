@@ -70,7 +70,7 @@ results["8 and 4"] = placed(job(8, 4))
 results["tensor parallel"] = placed(job(4, 2, engine_gpus=4, grader_cpus=1))
 results["graders"] = placed(job(8, 4, grader_cpus=8))
 results["two large engines"] = refused(job(1, 2, engine_gpus=5))
-results["a large rank"] = refused(job(2, 1, rank_cpus=14, grader_cpus=2))
+results["a large rank"] = refused(job(2, 1, rank_cpus=13, grader_cpus=2))
 results["free"] = ray.available_resources()["GPU"]
 print(json.dumps(results))
 '''
@@ -114,6 +114,6 @@ def test_what_no_node_can_hold_is_refused_with_what_the_nodes_have_free(found):
     assert "16 CPU, 4 GPU" in said
     assert "Lower rollout.engines, rollout.cpus" in said
     assert found["a large rank"] is None, (
-        "14 CPUs on either node, and an engine with 1 on one, graders on both"
+        "13 of 16 CPUs on either node, an engine with 1 and graders with 2 beside them"
     )
     assert found["free"] == 12, "what was reserved is given back"
