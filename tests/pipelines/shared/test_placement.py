@@ -9,7 +9,7 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 PROGRAM = '''
-import json, sys
+import json, time
 import ray
 from ray.cluster_utils import Cluster
 from ray.util.placement_group import placement_group, placement_group_table
@@ -71,6 +71,10 @@ results["tensor parallel"] = placed(job(4, 2, engine_gpus=4, grader_cpus=1))
 results["graders"] = placed(job(8, 4, grader_cpus=8))
 results["two large engines"] = refused(job(1, 2, engine_gpus=5))
 results["a large rank"] = refused(job(2, 1, rank_cpus=13, grader_cpus=2))
+for _ in range(200):
+    if ray.available_resources()["GPU"] == 12:
+        break
+    time.sleep(0.1)
 results["free"] = ray.available_resources()["GPU"]
 print(json.dumps(results))
 '''
