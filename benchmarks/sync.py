@@ -309,6 +309,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
     ray.init(
+        address="local",  # not one that happens to run on this machine
         num_cpus=4,
         object_store_memory=5 * 2**30,
         include_dashboard=False,
