@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from bots.config.tree import Amount, Count, Positive, Section, UserPath
 from bots.graders.judge import FIELDS, RUBRIC, JudgeOptions
+from bots.graders.judge_client import JudgeClient
 
 
 class JudgeConfig(Section):
@@ -52,8 +53,11 @@ class JudgeConfig(Section):
         )
 
     @model_validator(mode="after")
-    def _rubric_is_whole(self) -> JudgeConfig:
-        self.options()
+    def _can_be_asked(self) -> JudgeConfig:
+        options = self.options()
+        JudgeClient(options.url, options.model, options.rubric)  # refuses an address that it can't ask
+        if not self.model.strip():
+            raise ValueError("model is empty; it must be the model's name on the server")
         return self
 
     @staticmethod

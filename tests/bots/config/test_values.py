@@ -242,6 +242,11 @@ def test_a_fault_is_one_line_with_the_key_as_it_is_written(override, lines):
         ("learner.resources={GPU: 2}", "names 'GPU'"),
         ("rollout.temperature=1e-6", "greater than or equal to 0.01"),
         ("evaluation.samples={}", "evaluation.samples is for the sets"),
+        ("grading.judge={url: x, model: y}", "grading.judge: the judge's URL must be http://HOST"),
+        ("grading.judge={url: ftp://x, model: y}", "grading.judge: the judge's URL must be http://HOST"),
+        ("grading.judge={url: 'http://', model: y}", "grading.judge: the judge's URL must be http://HOST"),
+        ("grading.judge={url: 'http://x:99999/v1', model: y}", "grading.judge: port out of range"),
+        ("grading.judge={url: http://x/v1, model: ''}", "grading.judge: model is empty"),
     ],
 )
 def test_values_that_fail_later_are_refused_with_their_key(override, said):
