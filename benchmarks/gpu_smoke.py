@@ -236,8 +236,8 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             ]
             last = lines[-1]
             sync, load = (
-                last.get("sync_seconds", float("nan")),
-                last.get("weights_load_seconds", float("nan")),
+                last["seconds/sync"],
+                last["weights_load_seconds"],
             )
             found[path] = (
                 f"3 steps; sync {sync:.3f} s, load {load:.3f} s, mismatch KL {last['mismatch_kl']:.1e}, "
