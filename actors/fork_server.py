@@ -30,7 +30,7 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from actors.environment import engine_environment, learner_environment
+from actors.environment import engine_environment, exported, learner_environment
 from actors.loading import loading
 
 ADDRESS = "BOTS_FORK_SERVER"
@@ -109,26 +109,27 @@ class ForkServer:
             return start(*bound.args, **bound.kwargs)
 
         services.start_raylet = started
-        # The first workers wait for the imports; Ray's own limit is 60 s.
-        variables = {ADDRESS: self._address, "RAY_worker_register_timeout_seconds": "600"}
-        os.environ.update(variables)
+        os.environ[ADDRESS] = self._address
         try:
-            yield
+            # The first workers wait for the imports; Ray's own limit is 60 s.
+            with exported({"RAY_worker_register_timeout_seconds": "600"}):
+                yield
         finally:
             services.start_raylet = start
-            for name in variables:
-                del os.environ[name]
+            del os.environ[ADDRESS]
 
 
 _early: list[ForkServer] = []
 
 
 def can_fork() -> bool:
-    """Whether a job that starts now may use a fork server: on Linux, with a Ray of its own, and without a GPU."""
+    """Whether a job that starts now may use a fork server: on Linux, with a Ray of its own, and without a GPU.
+
+    BOTS_FORK_SERVER=0 turns it off.
+    """
     devices = ("/dev/nvidiactl", "/dev/kfd", "/dev/dri/renderD128", "/dev/accel")
-    return (
-        sys.platform == "linux" and "RAY_ADDRESS" not in os.environ and not any(map(os.path.exists, devices))
-    )
+    wanted = os.environ.get(ADDRESS) != "0" and "RAY_ADDRESS" not in os.environ
+    return sys.platform == "linux" and wanted and not any(map(os.path.exists, devices))
 
 
 def start_early() -> None:

@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
@@ -16,6 +16,7 @@ import ray
 from ray._private import services
 from ray.util import list_named_actors
 
+from actors.environment import exported
 from actors.fatal import FatalError
 from actors.fork_server import fork_server
 from bots.config.tree import ConfigError
@@ -52,18 +53,6 @@ UNWATCHED = {
 
 
 @contextmanager
-def _variables(values: Mapping[str, str]) -> Iterator[None]:
-    """Environment variables that the processes of a local Ray inherit; those that are set already stay."""
-    added = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
-
-
-@contextmanager
 def _own_api_server(dashboard: bool) -> Iterator[None]:
     """While a local Ray starts: keep its processes from asking another Ray's API server.
 
@@ -96,7 +85,7 @@ def ray_session(dashboard: bool = False, models: bool = True) -> Iterator[None]:
     sigterm_handler = signal.getsignal(signal.SIGTERM)
     with ExitStack() as ends:
         if uses_local_ray():
-            with _own_api_server(dashboard), _variables({} if dashboard else UNWATCHED):
+            with _own_api_server(dashboard), exported({} if dashboard else UNWATCHED):
                 if models:
                     ends.enter_context(fork_server())
                 # "local", because Ray would otherwise join whatever `ray start` left on this machine.
