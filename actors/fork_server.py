@@ -31,6 +31,7 @@ from pathlib import Path
 from typing import Any
 
 from actors.environment import engine_environment, exported, learner_environment
+from actors.leaving import leave
 from actors.loading import loading
 
 ADDRESS = "BOTS_FORK_SERVER"
@@ -322,4 +323,9 @@ def _work(order: dict[str, Any]) -> None:
     script, *arguments = order["command"]
     sys.argv = [script, *arguments]
     sys.path.insert(0, str(Path(script).parent))
-    runpy.run_path(script, run_name="__main__")
+    status: object = 0
+    try:
+        runpy.run_path(script, run_name="__main__")
+    except SystemExit as ended:
+        status = ended.code or 0
+    leave(status if isinstance(status, int) else 1)

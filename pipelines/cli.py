@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from typing import NoReturn
 
 import bots
 from actors.fork_server import start_early
+from actors.leaving import leave
 from actors.loading import loading
 from pipelines.shared.shipped import with_paths
 
@@ -85,5 +87,10 @@ def main(arguments: list[str] | None = None) -> int:
     return status
 
 
+def command() -> NoReturn:
+    """The installed command."""
+    leave(main())
+
+
 if __name__ == "__main__":
-    sys.exit(main())
+    command()
