@@ -1,5 +1,6 @@
 """A process that leaves its memory to the system ends in every other way as Python does."""
 
+import os
 import subprocess
 import sys
 
@@ -20,7 +21,11 @@ print("text", end=" ")
 @pytest.mark.parametrize("status", [0, 3])
 def test_threads_exit_functions_and_streams(status):
     done = subprocess.run(
-        [sys.executable, "-c", f"{BEGIN}\nleave({status})"], capture_output=True, text=True, check=False
+        [sys.executable, "-c", f"{BEGIN}\nleave({status})"],
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == status
     assert done.stdout.split("\n") == ["text thread", "exit function", ""]
@@ -28,6 +33,8 @@ def test_threads_exit_functions_and_streams(status):
 
 
 def test_output_that_cannot_be_written_is_no_success():
+    code = "from actors.leaving import leave; print('text'); leave(0)"
+    buffered = {**os.environ, "PYTHONUNBUFFERED": ""}
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-c", f"{BEGIN}\nleave(0)"], stdout=full, check=False)
+        done = subprocess.run([sys.executable, "-c", code], env=buffered, stdout=full, check=False)
     assert done.returncode == 120
