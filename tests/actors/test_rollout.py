@@ -119,7 +119,8 @@ def test_weights_that_come_while_answers_grow_change_only_what_follows(engine, p
             [transformers_logprobs(before, prompt, rollout)[:first],
              transformers_logprobs(after, prompt, rollout)[first:]]
         )  # fmt: skip
-        assert np.abs(expected - rollout.logprobs).max() < 1e-4, "each token under the policy that sampled it"
+        # Rounding was up to 1.3e-4 here; the other policy's differ by .9 and more.
+        assert np.abs(expected - rollout.logprobs).max() < 1e-3, "each token under the policy that sampled it"
         if rollout.version == 7:
             assert rollout.weights == old
             mixed += rollout.newest_version == 8

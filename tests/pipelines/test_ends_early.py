@@ -35,7 +35,7 @@ def test_a_run_without_a_finite_loss_ends_once_and_says_why(small_job, cluster):
 
 
 def test_a_run_without_a_grader_ends_once_and_says_why(small_job, cluster, monkeypatch):
-    def unmakeable(inputs, number):
+    def unmakeable(inputs, number, strategy):
         return f"grader-{number}", Grader.options(num_cpus=0).remote(1, graders=["magic"])
 
     def fake_engine(inputs, number, strategy):
