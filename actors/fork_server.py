@@ -16,6 +16,7 @@ import gc
 import importlib
 import inspect
 import json
+import logging
 import os
 import runpy
 import selectors
@@ -161,6 +162,8 @@ def fork_server() -> Iterator[None]:
 
 def serve(listening: int, large: Sequence[str], packages: Sequence[str]) -> None:
     """Import the packages, then fork a worker for every request until stdin closes. Returns in no worker."""
+    # Its variable takes effect only after it has warned, on the driver's terminal, that Triton has no CPU backend.
+    logging.getLogger("vllm").setLevel(logging.ERROR)
     with loading():
         for name in large:
             importlib.import_module(name)
