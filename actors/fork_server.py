@@ -111,6 +111,7 @@ class ForkServer:
             return start(*bound.args, **bound.kwargs)
 
         services.start_raylet = started
+        outer = os.environ.get(ADDRESS)
         os.environ[ADDRESS] = self._address
         try:
             # The first workers wait for the imports; Ray's own limit is 60 s.
@@ -119,6 +120,8 @@ class ForkServer:
         finally:
             services.start_raylet = start
             del os.environ[ADDRESS]
+            if outer is not None:
+                os.environ[ADDRESS] = outer
 
 
 _early: list[ForkServer] = []

@@ -154,3 +154,14 @@ def test_workers_of_a_session_are_forked_and_draw_ids_of_their_own(cluster):
     assert set(jobs) == {ray.get_runtime_context().get_job_id()}
     assert len(set(parents)) == 1
     assert all(warm)
+
+
+def test_a_session_inside_another_leaves_its_server_in_place(server, monkeypatch):
+    monkeypatch.setenv(ADDRESS, "outer")
+    with server.starts_workers():
+        assert os.environ[ADDRESS] == server._address
+    assert os.environ[ADDRESS] == "outer"
+    monkeypatch.delenv(ADDRESS)
+    with server.starts_workers():
+        pass
+    assert ADDRESS not in os.environ
