@@ -57,9 +57,8 @@ PACKAGES = (
     "actors.coordinator",
     "actors.posterior",
     "actors.grader",
-    "pipelines.training.loop",
 )
-"""What is imported; none of it may start a thread, since a fork has only the thread that forks."""
+"""What is imported then; none of it may start a thread, since a fork has only the thread that forks."""
 HEADER = struct.Struct("!I")
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[2]); "
@@ -165,7 +164,7 @@ def fork_server() -> Iterator[None]:
 
 def serve(listening: int, large: Sequence[str], packages: Sequence[str]) -> None:
     """Import the packages, then fork a worker for every request until stdin closes. Returns in no worker."""
-    # Its variable takes effect only after it has warned, on the driver's terminal, that Triton has no CPU backend.
+    # vLLM reads its log level too late to hold back a warning about Triton, which the driver's terminal would show.
     logging.getLogger("vllm").setLevel(logging.ERROR)
     with loading():
         for name in large:

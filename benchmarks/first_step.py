@@ -23,6 +23,7 @@ from pathlib import Path
 import psutil
 
 from actors.fork_server import ADDRESS
+from benchmarks.step_profile import cpu as cpu_seconds
 
 LAB = Path(__file__).parents[1] / "configs" / "lab.yaml"
 STEPS = 3
@@ -53,7 +54,8 @@ def measured(forked: bool, overrides: list[str]) -> Times:
             step = reached(Path(folder))
             now = time.monotonic()
             if not first:
-                used |= cpu_seconds(run)
+                living = {each.pid: each for each in [run, *run.children(recursive=True)]}
+                used |= {pid: seconds for pid, (_, seconds) in cpu_seconds(living).items()}
             if step >= 1 and not first:
                 first, cpu = now, sum(used.values())
             if step >= STEPS and not last:
@@ -70,18 +72,6 @@ def reached(folder: Path) -> int:
         lines = file.read_bytes().split(b"\n")
         return int(json.loads(lines[-2])["step"]) if len(lines) > 1 else -1
     return -1
-
-
-def cpu_seconds(run: psutil.Process) -> dict[int, float]:
-    """What each living process of the run has used so far."""
-    used = {}
-    for process in [run, *run.children(recursive=True)]:
-        try:
-            times = process.cpu_times()
-        except psutil.Error:
-            continue
-        used[process.pid] = times.user + times.system
-    return used
 
 
 def main() -> None:

@@ -115,6 +115,18 @@ def test_what_the_server_cannot_start_is_started_as_ray_does(server, script, lac
     assert str(script) in done.stdout
 
 
+def test_a_worker_without_an_environment_of_its_own_is_started_without_the_server(script):
+    """Ray then gives no context and needs no `setup_worker.py`."""
+    given = [sys.executable, str(WORKER_COMMAND), str(script), "one", "--language=PYTHON"]
+    done = subprocess.run(
+        given, env={**os.environ, ADDRESS: "/nowhere"}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 7, done.stderr
+    told = json.loads(done.stdout)
+    assert told["arguments"] == ["one"]
+    assert not told["warm"]
+
+
 def test_workers_outlive_the_server(script):
     server = ForkServer(large=(), packages=("ray",))
     worker = start(server, script, "wait")
