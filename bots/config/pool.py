@@ -8,6 +8,7 @@ from pydantic import Field, field_validator, model_validator
 
 from bots.config.source_kind import with_kind
 from bots.config.tree import FolderName, Section, UserPathText
+from bots.graders.registry import custom_parts
 
 NormalColumn = Literal["id", "prompt", "answer", "domain", "grader", "level", "weak", "strong"]
 """The columns of the normal schema that a source's own columns can be mapped to."""
@@ -142,12 +143,29 @@ class PoolConfig(Section):
 
     sources: tuple[SourceConfig, ...] = Field(min_length=1)
     """The sources, each a section or only its path or hub name; row numbers follow their order."""
+    graders: tuple[str, ...] | None = None
+    """Your own graders, as `module:function`, that the files' rows may name in their `grader` column. A row that names
+    another function is bad: a grader runs outside the sandbox, so a file alone must not choose one. Built-in graders
+    and those in a source's `grader` need no entry."""
     domains: tuple[str, ...] | None = None
     """The domains that the pool may have; a row of any other one is bad. None allows all."""
     max_prompt_tokens: int | None = Field(None, ge=1)
     """Longer prompts, counted with the chat template, are left out and counted. None keeps all."""
     template: str | None = None
     """Chat template: a Jinja file or the template's text; None takes the tokenizer's own."""
+
+    @property
+    def trusted_graders(self) -> frozenset[str]:
+        """Every `module:function` that the configuration itself names."""
+        named = [*(self.graders or ()), *(one.grader for one in self.sources if one.grader is not None)]
+        return frozenset(part for name in named for part in custom_parts(name))
+
+    @field_validator("graders")
+    @classmethod
+    def _are_graders(cls, graders: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        for name in graders or ():
+            custom_parts(name)
+        return graders
 
     @field_validator("sources", mode="before")
     @classmethod

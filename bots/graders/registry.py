@@ -42,12 +42,7 @@ def resolve(name: str) -> Grader:
         return composite.Composite(tuple((weight, part, resolve(part)) for weight, part in parts))
     if name.startswith(any_of.PREFIX):
         return any_of.AnyOf(name, resolve(name.removeprefix(any_of.PREFIX)))
-    module_name, colon, attribute = BUILT_IN.get(name, name).partition(":")
-    if not (colon and module_name and attribute):
-        raise UnknownGraderError(
-            f"unknown grader {name!r}: the built-in graders are {', '.join(names())}; "
-            "your own is named `module:function`"
-        )
+    module_name, attribute = _target(name)
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
@@ -63,6 +58,24 @@ def resolve(name: str) -> Grader:
             f"(it has {', '.join(_functions(module)) or 'none'})"
         )
     return cast(Grader, grader)
+
+
+def custom_parts(name: str) -> list[str]:
+    """What `resolve` would import for a name besides built-in graders: the `module:function` in it, through sums and
+    `any_of:`.
+
+    Raises:
+        UnknownGraderError: a part is neither built in nor a `module:function`. ValueError: as `resolve`.
+    """
+    parts = composite.parse(name)
+    if parts is not None:
+        return [custom for _, part in parts for custom in custom_parts(part)]
+    if name.startswith(any_of.PREFIX):
+        return custom_parts(name.removeprefix(any_of.PREFIX))
+    if name in BUILT_IN:
+        return []
+    _target(name)
+    return [name]
 
 
 def preflight(graders: Iterable[str]) -> None:
@@ -81,6 +94,17 @@ def preflight(graders: Iterable[str]) -> None:
         check = getattr(sys.modules.get(grader.__module__), "preflight", None)
         if check is not None:
             check()
+
+
+def _target(name: str) -> tuple[str, str]:
+    """Module and function that a name stands for."""
+    module_name, colon, attribute = BUILT_IN.get(name, name).partition(":")
+    if not (colon and module_name and attribute):
+        raise UnknownGraderError(
+            f"unknown grader {name!r}: the built-in graders are {', '.join(names())}; "
+            "your own is named `module:function`"
+        )
+    return module_name, attribute
 
 
 def _functions(module: object) -> list[str]:

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bots.config.pool import SourceSettings
-from bots.graders.registry import names, resolve
+from bots.graders.registry import custom_parts, names, resolve
 from bots.sources import guru
 from bots.sources.base import NORMAL, PROBLEM, SET, SourceError
 from bots.sources.recipes import TURNED, Recipe, recipe_of
@@ -22,6 +22,7 @@ class Mapping:
 
     columns: normal name → the source's column, a dotted path for a field of a struct.
     guru: domain and grader follow GURU's `data_source`. recipe: the form of a published data set that it is of.
+    trusted_graders: functions that a row may name as its grader, besides the built-in ones.
     """
 
     settings: SourceSettings
@@ -29,6 +30,7 @@ class Mapping:
     guru: bool
     allowed_domains: tuple[str, ...] | None
     recipe: Recipe | None = None
+    trusted_graders: frozenset[str] = frozenset()
 
     def wanted(self, schema: pa.Schema) -> list[str]:
         """The top-level columns that must be read."""
@@ -48,6 +50,7 @@ def map_columns(
     name: str,
     allowed_domains: tuple[str, ...] | None = None,
     peek: Callable[[str], list[Any]] | None = None,
+    trusted_graders: frozenset[str] = frozenset(),
 ) -> Mapping:
     """Find the normal columns among a source's own.
 
@@ -108,7 +111,7 @@ def map_columns(
             f"{name} does not say which grader scores its completions: set `grader` to one of "
             f"{', '.join(names())} or to your own `module:function`"
         )
-    mapping = Mapping(settings, found, is_guru, allowed_domains, recipe)
+    mapping = Mapping(settings, found, is_guru, allowed_domains, recipe, trusted_graders)
     _check_types(schema, mapping, name)
     return mapping
 
@@ -130,6 +133,22 @@ def check_grader(name: str) -> None:
     """Raise UnknownGraderError for a grader that there is none of. Built-in graders are not imported."""
     if name not in names():
         resolve(name)
+
+
+def grader_fault(name: str, trusted: frozenset[str]) -> str | None:
+    """Why a row may not name this grader; None if it may. A function that the configuration does not name is not even
+    imported: importing runs its module."""
+    try:
+        untrusted = [part for part in custom_parts(name) if part not in trusted]
+        if not untrusted:
+            check_grader(name)
+            return None
+    except (ValueError, ImportError) as error:
+        return str(error)
+    return (
+        f"its grader {untrusted[0]!r} is named by the file alone, and a file may only choose built-in graders, since "
+        f"graders run outside the sandbox. If you trust this function, set the pool's `graders: ['{untrusted[0]}']`"
+    )
 
 
 def column_at(table: pa.Table, path: str) -> pa.Array:

@@ -15,7 +15,7 @@ from bots.sources import guru
 from bots.sources.answers import contentless, final_part, final_parts, is_contentless
 from bots.sources.base import NORMAL, PROBLEM, REPEATED, SET, Piece
 from bots.sources.hashing import content_ids
-from bots.sources.mapping import Mapping, check_grader, column_at, is_text
+from bots.sources.mapping import Mapping, column_at, grader_fault, is_text
 from bots.sources.messages import messages_of, with_system
 from bots.sources.problems import Problems
 from bots.sources.recipes import TURNED, Recipe
@@ -182,19 +182,14 @@ def _domain_and_grader(
             lambda r: f"unknown domain {domain[r].as_py()!r}; allowed are {known_domains}",
         )
     if settings.grader is None:
-        faults = {name: _grader_fault(name) for name in grader.unique().drop_null().to_pylist()}
+        faults = {
+            name: grader_fault(name, mapping.trusted_graders)
+            for name in grader.unique().drop_null().to_pylist()
+        }
         for name, fault in faults.items():
             if fault is not None:
                 problems.add(pc.equal(grader, name).fill_null(False).to_numpy(zero_copy_only=False), fault)
     return domain, grader
-
-
-def _grader_fault(name: str) -> str | None:
-    try:
-        check_grader(name)
-    except (ValueError, ImportError) as error:
-        return str(error)
-    return None
 
 
 def _translate(values: pa.Array, translate: Callable[[str], str | None]) -> pa.StringArray:

@@ -84,7 +84,10 @@ def plan_parts(config: PoolConfig) -> tuple[list[str], list[ReadPart]]:
     for number, settings in enumerate(config.sources):
         source = open_source(settings)
         schema = source.schema()
-        mapping = map_columns(schema, settings, source.name, config.domains, partial(_first_values, source))
+        peek = partial(_first_values, source)
+        mapping = map_columns(
+            schema, settings, source.name, config.domains, peek, trusted_graders=config.trusted_graders
+        )
         columns = mapping.wanted(schema)
         names.append(source.name)
         parts += [ReadPart(number, shard, mapping, columns) for shard in source.shards()]

@@ -7,6 +7,7 @@ import pytest
 from bots.graders import UnknownGraderError, names, resolve
 from bots.graders.base import Grade
 from bots.graders.composite import Composite, parse
+from bots.graders.registry import custom_parts
 
 
 def test_every_built_in_name_resolves_once() -> None:
@@ -135,3 +136,31 @@ def test_reasoning_gym_own_score_grades() -> None:
         grade("", "{}", "1")
     with pytest.raises(ValueError, match="not registered"):
         grade("", '{"metadata": {"source_dataset": "magic"}}', "1")
+
+
+RIGHT_AND_WRONG = [
+    ("puzzle24", lambda entry: entry["answer"], lambda entry: "6*4*1*1"),
+    ("game_of_life_halting", lambda entry: f"{entry['answer']}.", lambda entry: "unknown"),
+    ("coin_flip", lambda entry: entry["answer"], lambda entry: "0"),
+    ("complex_arithmetic", lambda entry: entry["answer"], lambda entry: "nan"),
+]
+
+
+@pytest.mark.parametrize(
+    ("name", "right", "wrong"), RIGHT_AND_WRONG, ids=[name for name, *_ in RIGHT_AND_WRONG]
+)
+def test_a_generator_s_own_score_that_takes_anything_is_not_the_last_word(name, right, wrong) -> None:
+    import reasoning_gym
+
+    grade = resolve("reasoning_gym")
+    for entry in reasoning_gym.create_dataset(name, size=4, seed=3):
+        answer = json.dumps(entry)
+        assert grade("", answer, f"<answer>{right(entry)}</answer>").reward == pytest.approx(1.0)
+        assert grade("", answer, f"<answer>{wrong(entry)}</answer>").reward == 0.0
+
+
+def test_custom_parts_are_found_through_sums_and_accepted_answers() -> None:
+    assert custom_parts("math") == []
+    assert custom_parts("mine:grade") == ["mine:grade"]
+    assert custom_parts("any_of:any_of:mine:grade") == ["mine:grade"]
+    assert custom_parts("0.5*a:f + 0.5*exact") == ["a:f"]
