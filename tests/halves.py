@@ -2,7 +2,8 @@
 
 Tests with Ray wait a good part of their time for processes to start and to end, one after another. The other half uses
 what that leaves of two cores. The real runs are all in one half: two at once slow down each other's starts until Ray's
-limits of 30 s end them. Every line of output begins with the half that it comes from. Arguments go to both:
+limits of 30 s end them. Every line of output begins with the half that it comes from. The names of failed tests are
+repeated at the end, since one half prints for minutes after the other. Arguments go to both:
 `python -m tests.halves -x`.
 """
 
@@ -34,10 +35,13 @@ def _start(name: str, arguments: list[str]) -> subprocess.Popen[str]:
     )
 
 
-def _show(name: str, process: subprocess.Popen[str], started: float) -> None:
+def _show(name: str, process: subprocess.Popen[str], started: float, failed: list[str]) -> None:
+    """Print a half's lines as they come; `failed` receives those that name a failed test."""
     assert process.stdout
     for line in process.stdout:
         print(f"{name:4s} | {line}", end="", flush=True)
+        if line.startswith(("FAILED ", "ERROR ")):
+            failed.append(f"{name:4s} | {line}")
     print(f"{name:4s} | exit status {process.wait()} after {time.monotonic() - started:.0f} s", flush=True)
 
 
@@ -55,7 +59,10 @@ def main(arguments: list[str]) -> int:
     """Run both halves to their ends; returns the exit status."""
     started = time.monotonic()
     processes = {name: _start(name, arguments) for name in HALVES}
-    shown = [threading.Thread(target=_show, args=(name, one, started)) for name, one in processes.items()]
+    failed: list[str] = []
+    shown = [
+        threading.Thread(target=_show, args=(name, one, started, failed)) for name, one in processes.items()
+    ]
 
     def pass_on(number: int, _: object) -> None:
         for one in processes.values():
@@ -68,6 +75,7 @@ def main(arguments: list[str]) -> int:
         thread.start()
     for thread in shown:
         thread.join()
+    print(end="".join(failed), flush=True)
     return status([one.wait() for one in processes.values()])
 
 

@@ -1,5 +1,6 @@
 """`make test` runs the suite in two halves: the failure of either is its own."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -33,6 +34,10 @@ def test_a_failure_in_either_half_fails_the_whole(failing, tmp_path):
         said = [line for line in done.stdout.splitlines() if line.startswith(f"{name:4s} | ")]
         assert any("1 passed, 1 deselected" in line for line in said) == good, done.stdout
         assert any("1 failed, 1 deselected" in line for line in said) != good, done.stdout
+    if failing:
+        assert re.match(rf"{failing} +. FAILED .*test_two.py::test_with", done.stdout.splitlines()[-1]), (
+            done.stdout
+        )
 
 
 @pytest.mark.parametrize(
