@@ -1,4 +1,7 @@
-"""A run that grows with its cluster: Ray's own autoscaler, with processes of this machine as nodes."""
+"""A run on a cluster that changes: Ray's own autoscaler, with processes of this machine as nodes.
+
+Nodes come, one is taken away without notice, another with notice, and another job fills an object store.
+"""
 
 import contextlib
 import http.client
@@ -31,7 +34,26 @@ AUTOSCALER = {
     NODE_ID: FAKE_HEAD_NODE_ID,
     # A lost node is noticed after five seconds instead of fifteen.
     "RAY_health_check_period_ms": "1000",
+    "RAY_TRAIN_PREEMPTION_POLL_INTERVAL_S": "1",
+    "RAY_DEFAULT_OBJECT_STORE_MAX_MEMORY_BYTES": "80000000",
 }
+BALLAST = """
+import sys, time
+import numpy, ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+ray.init()
+
+@ray.remote(num_cpus=0, scheduling_strategy=NodeAffinitySchedulingStrategy(sys.argv[1], soft=False))
+class Ballast:
+    def load(self):
+        self.held = [ray.put(numpy.ones(1_000_000)) for _ in range(9)]
+
+ballast = Ballast.remote()
+ray.get(ballast.load.remote())
+print("full", flush=True)
+time.sleep(3600)
+"""
 
 
 def cluster_of_processes(gcs_address):
@@ -57,6 +79,19 @@ def cluster_of_processes(gcs_address):
         | {"auth": {}, "docker": {}, "file_mounts": {}, "cluster_synced_files": []}
         | {f"{step}_commands": [] for step in steps}
     )
+
+
+@contextlib.contextmanager
+def full_object_store(head, node):
+    """Another job holds 72 of a node's 80 MB."""
+    env = head.env | {"RAY_ADDRESS": head.gcs}
+    command = [sys.executable, "-c", BALLAST, node]
+    process = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout.readline() == "full\n"
+        yield
+    finally:
+        process.kill()
 
 
 class Timeline:
@@ -104,9 +139,10 @@ class Timeline:
         )
 
 
-def test_engines_come_with_nodes_and_work_goes_on_when_one_is_taken_away(tmp_path):
+def test_a_run_grows_with_its_cluster_outlives_a_node_and_a_full_object_store_and_heeds_a_notice(tmp_path):
     run = tmp_path / "lab"
-    with started_head(cluster_of_processes, **AUTOSCALER) as head:
+    checkpoints = run / "checkpoints"
+    with started_head(cluster_of_processes, **AUTOSCALER) as head, contextlib.ExitStack() as ends:
         timeline = Timeline(head, run)
         wait_for(timeline.is_answered, "the dashboard's list of nodes")
         assert timeline.nodes() == {}, "nothing is bought before a run asks"
@@ -117,24 +153,28 @@ def test_engines_come_with_nodes_and_work_goes_on_when_one_is_taken_away(tmp_pat
                  f"run.folder={tmp_path}", "run.wait_for_nodes_s=400", "run.checkpoint_every=100000",
                  "pool.sources.0.size=400", "selection.tasks=16", "evaluation.every=100000",
                  "evaluation.pool.sources.0.size=40", "rollout.engines=2", "rollout.min_engines=1",
-                 "rollout.cpus=1", "rollout.resources.rollout=1", "rollout.samples=4", "learner.ranks=1",
-                 "learner.cpus=1", "learner.resources.learner=1"],
+                 "rollout.cpus=1", "rollout.resources.rollout=1", "rollout.samples=4", "rollout.max_staleness=1",
+                 "learner.ranks=1", "learner.cpus=1", "learner.resources.learner=1"],
                 cwd=ROOT, env=head.env | {"RAY_ADDRESS": head.gcs}, stdout=output, stderr=output,
             )  # fmt: skip
 
-        def reached(condition, what):
+        def reached(condition, what, seconds=PATIENCE_S):
             def looked():
                 assert driver.poll() is None, log.read_text()
                 return condition(*timeline.look())
 
-            wait_for(looked, what)
+            wait_for(looked, what, seconds)
 
         try:
             reached(lambda roles, engines: len(timeline.records()) > 1, "the first step")
             reached(lambda roles, engines: engines == 2, "two engines")
-            assert sorted(timeline.nodes().values()) == ["learner", "rollout", "rollout"]
+            roles = timeline.nodes()
+            assert sorted(roles.values()) == ["learner", "rollout", "rollout"]
+            learner = next(node for node, role in roles.items() if role == "learner")
+            ends.enter_context(full_object_store(head, learner))
+            timeline.note("another job fills the learner's object store")
 
-            taken = next(node for node, role in timeline.nodes().items() if role == "rollout")
+            taken = next(node for node, role in roles.items() if role == "rollout")
             # All its processes at once, as when a spot machine is taken away.
             for process in processes_with(head.marker):
                 with contextlib.suppress(psutil.Error):
@@ -144,21 +184,43 @@ def test_engines_come_with_nodes_and_work_goes_on_when_one_is_taken_away(tmp_pat
             reached(lambda roles, engines: engines == 1, "the loss of an engine")
             reached(lambda roles, engines: engines == 2, "the engine's return on another node")
             assert taken not in timeline.nodes()
+
+            # With an hour's notice: the node stays for the duration of this test.
+            drained = head.ray(
+                "drain-node", f"--address={head.gcs}", f"--node-id={learner}",
+                "--reason=DRAIN_NODE_REASON_PREEMPTION", "--reason-message=the spot market",
+                "--deadline-remaining-seconds=3600",
+            )  # fmt: skip
+            assert drained.returncode == 0, drained.stderr
+            timeline.note("the learner's node is announced to be taken away")
+            # A spot market gives two minutes' notice.
+            reached(lambda *_: list(checkpoints.glob("step_*/progress.pkl")), "the checkpoint", 120)
+            spilled = head.ray("memory", f"--address={head.gcs}", "--stats-only").stdout
+            assert "Spilled" in spilled, spilled
         finally:
             driver.send_signal(signal.SIGTERM)
             driver.wait(PATIENCE_S)
+            ends.close()
             print(f"\n{timeline}\n{log.read_text()}")
         timeline.note("the run is stopped")
         assert driver.returncode == 130, log.read_text()
 
         records = timeline.records()
+        last = records[-1]["step"]
         assert [record["step"] for record in records] == list(range(len(records)))
         account = audit(run / "ledger.jsonl")
         events = [json.loads(line) for line in (run / "ledger.jsonl").read_text().splitlines()]
         joined = Counter(event["actor"] for event in events if event["event"] == "joined")
         assert set(joined) == {"rollout-0", "rollout-1"}
         assert joined.total() >= 3, "one of them twice: on the node that was lost, and on the next"
+        assert account.losses, "the lost node took requests with it"
         assert not account.dropped
         assert set(Counter(account.trained.values()).values()) == {16}, "every step trains B whole groups"
+        assert len(account.trained) == 16 * last, "each once"
+        saved = [
+            int(path.parent.name.removeprefix("step_")) for path in checkpoints.glob("step_*/progress.pkl")
+        ]
+        announced, at_the_end = sorted(saved)
+        assert announced < at_the_end == last, "when the node was announced to leave, and at the end"
         wait_for(lambda: not timeline.look()[0], "all nodes to be given back")
     print(timeline)

@@ -2,11 +2,13 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from pipelines.shared import ray_session
 from tests.heads import started_head
+from tests.waiting import PATIENCE_S
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
@@ -91,3 +93,40 @@ def test_a_plain_cluster_is_told_at_once_that_nothing_will_come(heads, version):
     said = done.stdout.splitlines()[-1]
     assert said.startswith("True the run asks for 2 learner")
     assert "waiting would be in vain" in said
+
+
+JOINED_BY_HAND = """
+import ray
+from pipelines.shared.resources import Demand, wait_for_resources
+
+ray.init()
+print("asks", flush=True)
+wait_for_resources([Demand("learner rank", 2, 1, 0, "learner.ranks", {"learner": 1.0})], 600, by_hand=True)
+print("starts with", ray.cluster_resources()["learner"])
+"""
+
+
+def test_a_node_that_is_added_by_hand_ends_the_wait(heads):
+    """The last of this file: the node stays."""
+    head = heads[0]
+    asking = subprocess.Popen(
+        [sys.executable, "-c", JOINED_BY_HAND],
+        env=head.env | {"RAY_ADDRESS": head.gcs},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert "asks" in asking.stdout.readline()
+    node = subprocess.Popen(
+        [
+            Path(sys.executable).parent / "ray", "start", f"--address={head.gcs}", "--block", "--num-cpus=2",
+            '--resources={"learner": 2}',
+        ],
+        env=head.env | {head.marker: "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    said, _ = asking.communicate(timeout=PATIENCE_S)
+    assert node.poll() is None
+    assert asking.returncode == 0
+    assert said.splitlines()[-1] == "starts with 2.0"
