@@ -1,8 +1,9 @@
 """CPU shortcuts for a vLLM engine: the same tokens with less Python, which is half of a small model's step.
 
-On a GPU, a step's Python code runs while the device works. On a CPU it takes time from the model. All but the norms
-give bit-identical results to vLLM's own code; with the norms, log-probabilities differ by rounding, some 1e-5
-(`tests/actors/test_rollout.py`). A shortcut is skipped where vLLM is set up otherwise.
+On a GPU, a step's Python code runs while the device works. On a CPU it takes time from the model. The largest shortcut
+is in `actors/cpu_decode.py`: several tokens per engine step. All but the norms give bit-identical results to vLLM's own
+code; with the norms, log-probabilities differ by rounding, some 1e-5 (`tests/actors/test_rollout.py`). A shortcut is
+skipped where vLLM is set up otherwise.
 """
 
 from __future__ import annotations
@@ -13,11 +14,16 @@ from weakref import WeakKeyDictionary
 
 import torch
 from vllm import LLM
+from vllm.distributed.kv_transfer import has_kv_transfer_group
+from vllm.forward_context import get_forward_context
 from vllm.model_executor.layers.attention import Attention
 from vllm.model_executor.layers.layernorm import RMSNorm
 from vllm.model_executor.layers.linear import LinearBase, UnquantizedLinearMethod
-from vllm.v1.core.single_type_kv_cache_manager import FullAttentionManager
+from vllm.v1.attention.backend import AttentionType
+from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackendImpl
 from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler, apply_top_k_top_p
+
+from actors import cpu_decode
 
 SEEDS_AHEAD = 32
 """Seeds drawn at a time for a seeded completion; each token takes one."""
@@ -25,67 +31,31 @@ SEEDS_AHEAD = 32
 
 def install(llm: LLM) -> None:
     """Install the shortcuts in an engine that runs in this process."""
-    manager, runner = _parts(llm)
-    skip_needless_allocation(manager)
-    batch_seeds(runner.sampler.topk_topp_sampler)
+    core, runner = cpu_decode.parts(llm)
+    if (seed := batch_seeds(runner.sampler.topk_topp_sampler)) is not None:
+        cpu_decode.install(core, runner, seed)
     fuse_norms(runner.model)
     call_directly(runner.model)
 
 
 def remove(llm: LLM) -> None:
     """Restore vLLM's own code in an engine, to compare the two."""
-    manager, runner = _parts(llm)
-    vars(manager).pop("allocate_slots", None)
+    core, runner = cpu_decode.parts(llm)
+    cpu_decode.remove(core)
     sampler = runner.sampler.topk_topp_sampler
     sampler.forward = sampler.forward_cpu
     unfuse_norms(runner.model)
     call_indirectly(runner.model)
 
 
-def _parts(llm: LLM) -> tuple[Any, Any]:
-    """vLLM's `KVCacheManager` and its model runner."""
-    core: Any = llm.llm_engine.engine_core
-    core = core.engine_core
-    return core.scheduler.kv_cache_manager, core.model_executor.driver_worker.worker.model_runner
+def batch_seeds(sampler: TopKTopPSampler) -> cpu_decode.Seed | None:
+    """Draw the noise seeds for a completion's next tokens all at once; returns the function that gives the next one.
 
-
-def skip_needless_allocation(manager: Any) -> None:
-    """Don't request a new KV block for a token that fits into the completion's last block.
-
-    vLLM goes through all layers of its allocator for every token of every completion. Only one token in `block_size`
-    needs a new block or completes one, which then goes into the prefix cache. manager: vLLM's `KVCacheManager`.
-    """
-    managers = manager.coordinator.single_type_managers
-    if [type(one) for one in managers] != [FullAttentionManager]:
-        return
-    (only,) = managers
-    blocks, size, full, none = (
-        only.req_to_blocks,
-        only.block_size,
-        manager.allocate_slots,
-        manager.empty_kv_cache_blocks,
-    )
-
-    def allocate_slots(
-        request: Any, num_new_tokens: int, *args: Any, num_lookahead_tokens: int = 0, **options: Any
-    ) -> Any:
-        if num_new_tokens == 1 and not args and not options and not num_lookahead_tokens:
-            end = request.num_computed_tokens + 1
-            if end % size and end < size * len(blocks.get(request.request_id, ())):
-                return none
-        return full(request, num_new_tokens, *args, num_lookahead_tokens=num_lookahead_tokens, **options)
-
-    manager.allocate_slots = allocate_slots
-
-
-def batch_seeds(sampler: TopKTopPSampler) -> None:
-    """Draw the noise seeds for a completion's next tokens all at once.
-
-    vLLM draws one from each completion's generator at every step: three torch calls per token. Drawn together, the
-    numbers are the same.
+    vLLM draws one from each completion's generator for every token, with three torch calls. Drawn together, the numbers
+    are the same. None, and nothing changed, if vLLM samples in another way.
     """
     if sampler.forward != sampler.forward_cpu or sampler.use_fp64_gumbel:
-        return
+        return None
     drawn: WeakKeyDictionary[torch.Generator, Iterator[int]] = WeakKeyDictionary()
 
     def seed(generator: torch.Generator) -> int:
@@ -116,6 +86,7 @@ def batch_seeds(sampler: TopKTopPSampler) -> None:
         return torch.ops._C.fused_gumbel_argmax(logits.to(dtype=torch.float32), seeds), returned
 
     sampler.forward = forward
+    return seed
 
 
 def fuse_norms(model: torch.nn.Module) -> None:
@@ -154,13 +125,13 @@ def _fused(norm: Any) -> Callable[..., Any]:
 
 
 def call_directly(model: torch.nn.Module) -> None:
-    """Call the kernels of attention and linear layers without what is between: torch's dispatcher and four methods.
+    """Call the kernels of attention and linear layers without what is between: vLLM's custom operators and methods.
 
-    vLLM hides attention from `torch.compile` behind the dispatcher; here nothing is compiled.
+    vLLM hides attention from `torch.compile` behind custom operators; here nothing is compiled.
     """
     for layer in model.modules():
-        if isinstance(layer, Attention):
-            layer.use_direct_call = True
+        if _is_plain_attention(layer):
+            layer.forward = _attention_of(layer)
         elif _is_plain(layer):
             layer.forward = _kernel_of(layer)
 
@@ -168,10 +139,70 @@ def call_directly(model: torch.nn.Module) -> None:
 def call_indirectly(model: torch.nn.Module) -> None:
     """Restore vLLM's own calls."""
     for layer in model.modules():
-        if isinstance(layer, Attention):
-            layer.use_direct_call = False
-        elif isinstance(layer, LinearBase):
+        if isinstance(layer, Attention | LinearBase):
             vars(layer).pop("forward", None)
+
+
+def _is_plain_attention(layer: Any) -> bool:
+    """Whether a layer is causal attention over its own keys and values, in the model's precision."""
+    return (
+        type(layer) is Attention
+        and type(layer.impl) is CPUAttentionBackendImpl
+        and layer.attn_type == AttentionType.DECODER
+        and layer.kv_sharing_target_layer_name is None
+        and layer.query_quant is None
+        and layer.head_size == layer.head_size_v
+        and layer.impl.sinks is None
+        and not has_kv_transfer_group()
+    )
+
+
+def _attention_of(layer: Any) -> Callable[..., torch.Tensor]:
+    impl, name, size = layer.impl, layer.layer_name, layer.head_size
+    put, attend = (
+        torch.ops._C.cpu_attn_reshape_and_cache.default,
+        torch.ops._C.cpu_attention_with_kv_cache.default,
+    )
+    # Views of the layer's cache, which vLLM allocates after the model.
+    caches: list[torch.Tensor] = []
+
+    def forward(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, *others: Any) -> torch.Tensor:
+        context = get_forward_context()
+        if not isinstance(context.attn_metadata, dict) or others:
+            full: torch.Tensor = Attention.forward(layer, query, key, value, *others)
+            return full
+        metadata = context.attn_metadata[name]
+        if not caches or caches[0] is not layer.kv_cache:
+            blocks, heads, block_size, _ = layer.kv_cache.shape
+            halves = layer.kv_cache.view(blocks, heads, 2 * block_size, -1).chunk(2, dim=2)
+            caches[:] = layer.kv_cache, *halves
+        _, keys, values = caches
+        scales = layer._k_scale_float, layer._v_scale_float, impl.kv_cache_dtype
+        key, value = key.view(-1, layer.num_kv_heads, size), value.view(-1, layer.num_kv_heads, size)
+        put(key, value, keys, values, context.slot_mapping[name], layer.isa, *scales)
+        output = torch.empty_like(query, memory_format=torch.contiguous_format)
+        count = metadata.num_actual_tokens
+        attend(
+            query.view(-1, layer.num_heads, size)[:count],
+            keys,
+            values,
+            output.view(-1, layer.num_heads, size)[:count],
+            metadata.query_start_loc,
+            metadata.seq_lens,
+            impl.scale,
+            metadata.causal,
+            impl.alibi_slopes,
+            impl.sliding_window,
+            metadata.block_table,
+            impl.logits_soft_cap,
+            metadata.scheduler_metadata,
+            None,
+            metadata.dynamic_causal,
+            *scales,
+        )
+        return output
+
+    return forward
 
 
 def _is_plain(layer: Any) -> bool:

@@ -1,6 +1,6 @@
 """How well engines share a wave: wall-clock over the ideal, for 2, 8 and 64 engines, in virtual time.
 
-    python -m benchmarks.balance [--engines 2 8 64] [--waves 4] [--groups 16]
+    python -m benchmarks.balance [--engines 2 8 64] [--waves 12] [--groups 16]
 
 The engine pool is real. The engines are fakes (`benchmarks.fake_engine`) that share a fixed number of tokens per second
 among their completions, as an engine on a CPU does. A wave has `--groups` groups of 8 completions per engine and takes
@@ -111,7 +111,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--engines", type=int, nargs="+", default=[2, 8, 64])
-    parser.add_argument("--waves", type=int, default=4)
+    parser.add_argument("--waves", type=int, default=12)
     parser.add_argument("--groups", type=int, default=16)
     options = parser.parse_args()
     print(f"{'engines':>8}{'slots':>8}  {'lengths':<12}{'wall/ideal':>10}{'fewest':>8}{'most':>6}")

@@ -52,6 +52,10 @@ def collect(engine, turn, count):
     return [groups["train", 1, i] for i in range(count)]
 
 
+def steps_of(engine):
+    return ray.get(engine.collect.remote("other", 0.0)).steps
+
+
 def generate(engine, prompts, seeds=None):
     ray.get(engine.begin.remote("turn"))
     ray.get(engine.submit.remote("turn", requests(prompts, seeds)))
@@ -103,9 +107,11 @@ def test_weights_that_come_while_answers_grow_change_only_what_follows(engine, p
     before, references, old = moved(seed=1)
     ray.get(engine.load.remote(references, 7))
     ray.get(engine.begin.remote("turn"))
-    ray.get(engine.submit.remote("turn", requests(prompts)))
     after, references, _ = moved(seed=2)
-    while ray.get(engine.collect.remote("other", 0.0)).steps % 10 < 4:
+    # An engine step brings up to 16 tokens of each completion.
+    before_that = steps_of(engine)
+    ray.get(engine.submit.remote("turn", requests(prompts, max_tokens=100)))
+    while steps_of(engine) <= before_that:
         time.sleep(0.001)
     ray.get(engine.load.remote(references, 8))
     answers = collect(engine, "turn", len(prompts))
@@ -200,26 +206,46 @@ def with_shortcuts(actor):
 
 
 def with_exact_shortcuts(actor):
-    from actors import cpu_shortcuts
+    from actors import cpu_decode, cpu_shortcuts
 
     def install(engine):
         cpu_shortcuts.install(engine.llm)
-        cpu_shortcuts.unfuse_norms(cpu_shortcuts._parts(engine.llm)[1].model)
+        cpu_shortcuts.unfuse_norms(cpu_decode.parts(engine.llm)[1].model)
 
     actor._between_steps(install)
 
 
+def occupy_cache(actor, left):
+    """Hold all but `left` blocks of the KV cache; None: release them."""
+    from actors import cpu_decode
+
+    def occupy(engine):
+        pool = cpu_decode.parts(engine.llm)[0].scheduler.kv_cache_manager.block_pool
+        if left is None:
+            pool.free_blocks(actor.held)
+        else:
+            actor.held = pool.get_new_blocks(pool.get_num_free_blocks() - left)
+
+    actor._between_steps(occupy)
+
+
 def test_shortcuts_on_a_cpu_change_no_token(engine, prompts):
     # Longer than the number of seeds drawn at a time, and than several KV blocks.
+    plainly, nucleus = Sampling(4, 100), Sampling(4, 100, temperature=1.2, top_p=0.9)
+    steps = []
+
     def completions():
         ray.get(engine.begin.remote("turn"))
+        steps.append(steps_of(engine))
         # Every third has no seed, so that the default generator is tested too.
         asked = [
-            Request(("train", 1, i), prompt, Sampling(4, 100), None if i % 3 == 0 else 100 + i)
+            Request(("train", 1, i), prompt, (nucleus if i % 2 else plainly), None if i % 3 == 0 else 100 + i)
             for i, prompt in enumerate(prompts)
         ]
         ray.get(engine.submit.remote("turn", asked))
-        return collect(engine, "turn", len(prompts))
+        groups = collect(engine, "turn", len(prompts))
+        steps[-1] = steps_of(engine) - steps[-1]
+        return groups
 
     shortened = completions()
     try:
@@ -229,6 +255,9 @@ def test_shortcuts_on_a_cpu_change_no_token(engine, prompts):
         plain = completions()
     finally:
         ray.get(engine.__ray_call__.remote(with_shortcuts))
+    ray.get(engine.__ray_call__.remote(occupy_cache, 40))
+    crowded = completions()
+    ray.get(engine.__ray_call__.remote(occupy_cache, None))
     seeded = [i for i in range(len(prompts)) if i % 3]
     rounding = 0.0
     for i in seeded:
@@ -238,6 +267,11 @@ def test_shortcuts_on_a_cpu_change_no_token(engine, prompts):
             rounding = max(rounding, float(np.abs(ours.logprobs - theirs.logprobs).max()))
     assert 0 < rounding < 1e-4, "the kernel for norms sums in another order, and does nothing else"
     assert max(len(r.token_ids) for i in seeded for r in plain[i]) > 40
+    for i in seeded:
+        assert [r.token_ids.tolist() for r in crowded[i]] == [r.token_ids.tolist() for r in plain[i]]
+    few, as_few, many, more = steps
+    assert max(few, as_few) < many / 3, "an engine step brings several tokens of each completion"
+    assert more > few, "with a full cache, completions are interrupted and start again"
 
 
 def test_with_asynchronous_scheduling_every_token_keeps_its_place_and_its_policy(engine, prompts):
