@@ -26,6 +26,7 @@ from pipelines.pools import page, terminal
 from pipelines.pools.survey import Survey, measure, survey
 from pipelines.shared.command import run_job
 from pipelines.shared.golds import check_golds
+from pipelines.shared.job_folder import check_writable
 from pipelines.shared.pool import read_reported
 from pipelines.shared.preflight import load_config_and_tokenizer
 
@@ -82,6 +83,7 @@ def look(job: Job, console: Console, sample: int | None = None) -> list[Survey]:
     sample: grade at most so many answers of each pool, spread over it; None: all; 0: none.
     Raises SourceError, PoolError or ConfigError for what can't be read at all.
     """
+    check_writable(job.page.parent, "--page")
     tokenizer = None if job.model is None else load_config_and_tokenizer(job.model)[2]
     found = []
     for key, config in job.pools.items():

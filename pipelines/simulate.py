@@ -7,7 +7,6 @@ jobs.
 from __future__ import annotations
 
 import argparse
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -19,7 +18,8 @@ from bots.simulation import simulate
 from bots.simulation.world import World
 from bots.support.files import replace_text
 from pipelines.shared.command import run_job
-from pipelines.shared.lock import folder_lock, unwritable_folder
+from pipelines.shared.job_folder import check_writable, replacing_folder
+from pipelines.shared.lock import folder_lock
 from pipelines.shared.selection_check import check_selection
 from pipelines.simulations.config import BASELINE, SimulationConfig, load_simulation
 from pipelines.simulations.plot import draw
@@ -57,18 +57,16 @@ def run_simulation(config: SimulationConfig, console: Console | None = None) -> 
     return Results(list(config.seeds), traces)
 
 
-def create_folder(folder: Path, overwrite: bool) -> None:
-    """Create the results' folder; ConfigError if it exists (without `overwrite`) or holds something else."""
+def check_folder(folder: Path, overwrite: bool) -> None:
+    """ConfigError if the results' folder exists (without `overwrite`), holds something else or can't be written."""
     if folder.is_dir() and any(folder.iterdir()):
         if not (folder / MARK).exists():
             raise ConfigError(f"{folder} exists and is not a simulation's folder; choose another run.name")
         if not overwrite:
             raise ConfigError(f"{folder} exists; replace it with --overwrite, or choose another run.name")
-        shutil.rmtree(folder)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise unwritable_folder(folder, error) from error
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"folder {folder} cannot be written: it is a file; choose another run.name")
+    check_writable(folder.parent, "run.folder")
 
 
 def simulate_job(config: SimulationConfig, console: Console, overwrite: bool = False) -> Results:
@@ -81,11 +79,12 @@ def simulate_job(config: SimulationConfig, console: Console, overwrite: bool = F
         f"per step, {config.run.seeds} seeds"
     )
     with folder_lock(folder, console):
-        create_folder(folder, overwrite)
-        replace_text(folder / MARK, dump_config(config))
-        results = run_simulation(config, console)
-        results.write(folder)
-        draw(results.traces, folder / "curves.png", title)
+        check_folder(folder, overwrite)
+        with replacing_folder(folder) as fresh:
+            replace_text(fresh / MARK, dump_config(config))
+            results = run_simulation(config, console)
+            results.write(fresh)
+            draw(results.traces, fresh / "curves.png", title)
     # Wide if there is no terminal: a log would otherwise have truncated cells.
     wide = console if console.is_terminal else Console(file=console.file, width=max(console.width, 170))
     wide.print(show(results.table()))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import json
 import os
 import platform
 import shutil
@@ -17,12 +18,15 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from filelock import FileLock, Timeout
 from rich.console import Console
 
 from bots.config.tree import dump_config
+from bots.support.files import replace_text
 from pipelines.shared.command import run_job
+from pipelines.shared.job_folder import check_writable
 from pipelines.studies.config import ALL, Key, Only, StudyConfig, load_study
 from pipelines.studies.page import write_page
 from pipelines.studies.results import StudyResults
@@ -48,6 +52,8 @@ def run_study(
     Each finished run is on disk before the next one starts; an interrupted run starts over next time.
     """
     started = time.monotonic()
+    for folder, setting in ((study.results, "results"), (study.folder, "folder"), (page.parent, "--page")):
+        check_writable(folder, setting)
     console.print(f"{len(missing_runs(study, only, retime))} runs left", highlight=False)
     for key in study.plan(only):
         if minutes is not None and time.monotonic() - started > 60 * minutes:
@@ -94,19 +100,43 @@ def _run_lock(study: StudyConfig, key: Key, retime: bool = False) -> Iterator[bo
 def _run(study: StudyConfig, key: Key, console: Console, timed: bool) -> None:
     config = study.run(key)
     folder = config.run.path
-    began = time.time()
-    train(config, overwrite=folder.exists(), console=console)
-    about = {
-        "fingerprint": study.fingerprint(key),
-        "commit": _commit(),
-        "machine": _machine(),
-        "sitting": _sitting(),
-        "config": dump_config(config),
-        "wall_seconds": time.time() - began if timed else None,
-    }
+    note = study.results / f"{config.run.name}.json"
+    about = _finished_before(note, folder, study.fingerprint(key))
+    if about is None:
+        about = {
+            "fingerprint": study.fingerprint(key),
+            "commit": _commit(),
+            "machine": _machine(),
+            "sitting": _sitting(),
+            "config": dump_config(config),
+            "wall_seconds": None,
+        }
+        replace_text(note, json.dumps({**about, "timed": timed}) + "\n")
+        began = time.time()
+        train(config, overwrite=folder.exists(), console=console)
+        about["wall_seconds"] = time.time() - began if timed else None
+    else:
+        console.print("this run has finished before; only its results were missing", highlight=False)
+        timed = about.pop("timed")
     StudyResults.add(study.results, key, folder, about, timed)
     # The results have everything the study needs.
     shutil.rmtree(folder)
+    note.unlink(missing_ok=True)
+
+
+def _finished_before(note: Path, folder: Path, fingerprint: str) -> dict[str, Any] | None:
+    """What is known of a run that finished, but whose results could not be stored, as on a full disk; None without one.
+
+    note: file with the facts known at the run's start: the columns of the results, and whether it was timed.
+    """
+    try:
+        about, summary = (json.loads(path.read_bytes()) for path in (note, folder / "summary.json"))
+        if summary["status"] != "finished" or about["fingerprint"] != fingerprint:
+            return None
+        about["wall_seconds"] = float(summary["wall_seconds"]) if about["timed"] else None
+    except (OSError, ValueError, LookupError, TypeError):
+        return None  # none, or a damaged one: the run starts over
+    return dict(about)
 
 
 def _machine() -> str:

@@ -36,7 +36,7 @@ from pipelines.sweeps.interrupts import noting_interrupts
 from pipelines.sweeps.plots import draw
 from pipelines.sweeps.resources import trial_demand
 from pipelines.sweeps.results import SweepResults, read_results
-from pipelines.sweeps.run_folder import TRIALS, create_folder
+from pipelines.sweeps.run_folder import TRIALS, check_folder, create_folder
 from pipelines.sweeps.tuner import new_tuner, restored_tuner
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ def run_sweep(
     demand = trial_demand(sweep)
     started = time.monotonic()
     with folder_lock(config.sweep.path, console, "sweep.name"):
+        check_folder(sweep, resume=resume, overwrite=overwrite)
         # The dashboard: an actor of Ray Train asks it whether a job is alive and, if not, releases its learners'
         # resources. Without it, stopped trials would keep them until the sweep ends.
         with ray_session(dashboard=trains, models=trains):

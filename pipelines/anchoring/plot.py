@@ -10,6 +10,7 @@ import numpy.typing as npt
 from matplotlib.figure import Figure
 
 from bots.support.natural_order import natural
+from pipelines.shared.picture import save
 
 BINS = 17
 WEAK, STRONG = "#c8553d", "#2a6f97"
@@ -50,7 +51,7 @@ def draw(
     legend = right.legend(frameon=False, markerscale=4, loc="lower right")
     for handle in legend.legend_handles:
         handle.set_alpha(1.0)
-    figure.savefig(path, dpi=130)
+    save(figure, path, 130)
     return {"correlation": pearson, "rank_correlation": spearman}
 
 

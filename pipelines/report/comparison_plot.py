@@ -16,6 +16,7 @@ from matplotlib.ticker import FuncFormatter, MaxNLocator
 
 from bots.metrics import running_mean
 from pipelines.report.comparison import RunCurves
+from pipelines.shared.picture import save
 
 COLOURS = {"bots": "#0b6e99", "random": "#c2571a"}
 
@@ -41,7 +42,7 @@ def draw(curves: Sequence[RunCurves], path: Path, title: str) -> None:
     for axis in axes:
         _tidy(axis)
     figure.suptitle(title)
-    figure.savefig(path, dpi=110)
+    save(figure, path, 110)
     plt.close(figure)
 
 

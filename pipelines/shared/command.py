@@ -50,9 +50,10 @@ def run_job(name: str, job: Callable[[Console], None], failures: tuple[type[Exce
         errors.print(f"bots {name} failed: {told}", markup=False, highlight=False, soft_wrap=True)
         return 1
     except OSError as error:
-        if error.errno not in STORAGE or error.filename is None:
+        if error.errno not in STORAGE:
             raise
-        errors.print(f"bots {name} failed: {error}", markup=False, highlight=False, soft_wrap=True)
+        where = "" if error.filename is not None else f" (at {_place(error)})"
+        errors.print(f"bots {name} failed: {error}{where}", markup=False, highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         errors.print("interrupted; all processes have ended, results so far are kept")
@@ -63,6 +64,17 @@ def run_job(name: str, job: Callable[[Console], None], failures: tuple[type[Exce
 def warn(console: Console, warning: str) -> None:
     """Print a warning on its own line."""
     console.print(f"warning: {warning}", style="yellow", markup=False, highlight=False, soft_wrap=True)
+
+
+def _place(error: OSError) -> str:
+    """The innermost place in this project that an error came through, for one that names no file."""
+    frames = [
+        (frame.f_code.co_filename, line, frame.f_code.co_name)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    ours = [one for one in frames if any(Path(one[0]).is_relative_to(package) for package in PACKAGES)]
+    file, line, function = (ours or frames)[-1]
+    return f"{function}, line {line} of {Path(file).name}"
 
 
 def _is_refusal(error: ValueError) -> bool:

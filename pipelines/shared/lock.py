@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
+import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from filelock import FileLock, Timeout
@@ -34,10 +36,12 @@ def folder_lock(folder: Path, console: Console, key: str = "run.name") -> Iterat
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire()
+        with suppress(OSError):  # on a full disk the message of another job lacks it
+            path.write_text(f"process {os.getpid()} on {socket.gethostname()}")
     except Timeout as error:
         raise ConfigError(
-            f"a job in {folder} is alive (its process locks {path}). End it, or choose another {key}. If its machine "
-            "is gone and the network disk still reports the lock, delete that file"
+            f"a job in {folder} is alive ({_holder(path)} locks {path}). End it, or choose another {key}. If its "
+            "machine is gone and the network disk still reports the lock, delete that file"
         ) from error
     except OSError as error:
         if error.errno in _UNWRITABLE and not folder.is_dir():
@@ -53,6 +57,14 @@ def folder_lock(folder: Path, console: Console, key: str = "run.name") -> Iterat
             # Before the release: after it, the file may belong to another process.
             path.unlink(missing_ok=True)
             lock.release()
+
+
+def _holder(path: Path) -> str:
+    """The process that holds a lock, as far as its file tells."""
+    try:
+        return path.read_text(errors="replace")[:200].strip() or "its process"
+    except OSError:
+        return "its process"
 
 
 def unwritable_folder(folder: Path, error: OSError) -> ConfigError:

@@ -7,7 +7,6 @@ estimate never saw: the fitted simulator, running alone with each run's selectio
 from __future__ import annotations
 
 import json
-import shutil
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -18,6 +17,8 @@ from rich.console import Console
 from bots.config.tree import ConfigError, dump_config, parse_config
 from bots.simulation import Simulation, simulate
 from bots.simulation.fit import Fit, fit
+from bots.support.files import replace_text
+from pipelines.shared.job_folder import check_writable, replacing_folder
 from pipelines.simulations.config import SimulationConfig
 from pipelines.simulations.fit_errors import fit_errors
 from pipelines.simulations.fit_plot import draw_fit
@@ -42,6 +43,7 @@ def fit_job(
             raise ConfigError(f"{into} exists and is not a fit; choose another folder with --into")
         if not overwrite:
             raise ConfigError(f"{into} exists; replace it with --overwrite, or choose another with --into")
+    check_writable(into.absolute().parent, "--into")
     tasks, runs = read_runs([*fitted, *checked])
     found = fit(tasks, [run.groups for run in runs[: len(fitted)]])
     traces = [[simulate(_like(run, found), seed) for seed in range(SEEDS)] for run in runs]
@@ -55,12 +57,10 @@ def fit_job(
         },
     }
     config = configuration(into.name, found, runs)
-    if (into / "fit.json").exists():
-        shutil.rmtree(into)
-    into.mkdir(parents=True, exist_ok=True)
-    (into / "fit.json").write_text(json.dumps(report, indent=2) + "\n")
-    (into / "simulation.yaml").write_text(dump_config(config))
-    draw_fit(runs, traces, len(fitted), into / "fit.png")
+    with replacing_folder(into.absolute()) as fresh:
+        replace_text(fresh / "fit.json", json.dumps(report, indent=2) + "\n")
+        replace_text(fresh / "simulation.yaml", dump_config(config))
+        draw_fit(runs, traces, len(fitted), fresh / "fit.png")
     for name, value in report["law"].items():
         console.print(f"  {name:22}{value:.4g}", highlight=False)
     for name, errors in report["runs"].items():

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from bots.metrics import running_mean
 from bots.simulation import Trace
+from pipelines.shared.picture import save
 from pipelines.simulations.fit_errors import WIDTH, batch_metrics, fit_errors
 from pipelines.simulations.runs import RealRun
 
@@ -47,7 +48,7 @@ def draw_fit(runs: Sequence[RealRun], traces: Sequence[Sequence[Trace]], fitted:
     for axis in axes[-1]:
         axis.set_xlabel("step")
     axes[0, 0].legend(frameon=False, loc="upper left")
-    figure.savefig(path, dpi=110)
+    save(figure, path, 110)
 
 
 def _band(axis: Any, x: npt.NDArray[Any], values: npt.NDArray[np.float64]) -> None:

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 
 from bots.metrics import running_mean
 from bots.simulation import Trace
+from pipelines.shared.picture import save
 
 FEW = 6
 """No bands for more arms than this: they would hide each other."""
@@ -54,7 +55,7 @@ def draw(traces: Mapping[str, Sequence[Trace]], path: Path, title: str) -> None:
     handles, labels = curve.get_legend_handles_labels()
     figure.legend(handles, labels, frameon=False, loc="outside right center")
     figure.suptitle(title)
-    figure.savefig(path, dpi=110)
+    save(figure, path, 110)
 
 
 def _band(

@@ -85,7 +85,7 @@ class Results:
         for name, table in (("results", self.table()), ("curves", self.curves()), ("steps", self.steps())):
             with replacing(folder / f"{name}.parquet") as partial:
                 pq.write_table(table, partial)
-        (folder / "table.md").write_text(markdown(self.table()))
+        replace_text(folder / "table.md", markdown(self.table()))
         replace_text(folder / "summary.json", json.dumps(summary(self.table()), indent=2) + "\n")
 
 

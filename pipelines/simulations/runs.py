@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,14 +45,29 @@ def read_runs(folders: Sequence[Path]) -> tuple[FittedTasks, list[RealRun]]:
     for folder in folders:
         if not (folder / "config.yaml").exists() or not (folder / "pool.arrow").exists():
             raise ConfigError(f"{folder} is not the folder of a train job")
-        with ipc.open_file(str(folder / "pool.arrow")) as file:
-            pools.append(file.read_all())
-        runs.append(_read(folder, pools[-1]["id"].to_pylist()))
+        with _reading(folder):
+            with ipc.open_file(str(folder / "pool.arrow")) as file:
+                pools.append(file.read_all())
+            runs.append(_read(folder, pools[-1]["id"].to_pylist()))
         if pools[-1]["id"].to_pylist() != pools[0]["id"].to_pylist():
             raise ConfigError(f"{folder} trained on another pool than {folders[0]}; fit runs of one pool")
         if runs[-1].config.model.path != runs[0].config.model.path:
             raise ConfigError(f"{folder} started from another model than {folders[0]}")
     return _tasks(pools[0], str(folders[0])), runs
+
+
+@contextmanager
+def _reading(folder: Path) -> Iterator[None]:
+    """Turn whatever a damaged file raises into a ConfigError that names the run."""
+    try:
+        yield
+    except ConfigError:
+        raise
+    except (OSError, ValueError, KeyError, TypeError, IndexError, pa.ArrowException) as error:
+        what = f"{error} is missing" if isinstance(error, KeyError) else str(error).partition("\n")[0]
+        raise ConfigError(
+            f"the run {folder} is damaged, or of another version: {what}; leave it out, or repeat it"
+        ) from error
 
 
 def _tasks(pool: pa.Table, source: str) -> FittedTasks:

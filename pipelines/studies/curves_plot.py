@@ -16,6 +16,7 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import EngFormatter, MaxNLocator
 
 from bots.metrics import mean_interval, running_mean
+from pipelines.shared.picture import save
 from pipelines.studies.comparison import COSTS, FEWEST, UNITS, Comparison, paired
 from pipelines.studies.config import Part
 from pipelines.studies.results import StudyResults
@@ -63,7 +64,7 @@ def draw_part(results: StudyResults, comparison: Comparison, part: Part, baselin
         axis.grid(alpha=0.25)
     figure.suptitle(f"{part.name}, {comparison.pool} tasks; bands are 95 % intervals over seeds")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=90)
+    save(figure, path, 90)
     plt.close(figure)
 
 

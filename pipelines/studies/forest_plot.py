@@ -14,6 +14,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
+from pipelines.shared.picture import save
 from pipelines.studies.comparison import COSTS, UNITS, Comparison, Metric
 from pipelines.studies.markdown import of_seeds
 
@@ -51,7 +52,7 @@ def draw_forest(shown: dict[str, Comparison], arms: list[str], baseline: str, pa
     figure.legend(handles=handles, loc="outside lower center", ncols=len(COSTS), frameon=False)
     figure.suptitle(f"Time to {baseline}'s best held-out score, over {baseline}'s; left of 1 is faster")
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=90)
+    save(figure, path, 90)
     plt.close(figure)
 
 

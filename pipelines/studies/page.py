@@ -47,6 +47,7 @@ Left out: {count} with another configuration than the study's current one; `bots
 def write_page(study: StudyConfig, config: str, page: Path) -> None:
     """Write the page, and its plots into the results' folder, from the current results."""
     results = StudyResults(study.results)
+    page.parent.mkdir(parents=True, exist_ok=True)
     stale = results.leave_out_stale(study)
     planned = list(study.plan())
     runs = results.runs.to_pylist()

@@ -17,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock
 
+from bots.config.tree import ConfigError
 from bots.metrics import Curve
 from bots.support.files import replacing
 from pipelines.shared.summary import read_metrics, training_seconds
@@ -93,8 +94,15 @@ class StudyResults:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.runs = _read(folder / "runs.parquet", RUNS)
-        self.steps = _read(folder / "steps.parquet", STEPS)
+        self.runs = _read(folder / "runs.parquet", RUNS, ("pool", "arm", "seed", "fingerprint"))
+        self.steps = _read(
+            folder / "steps.parquet", STEPS, ("pool", "arm", "seed", "step", "score", "tokens")
+        )
+        if self.runs.num_rows and not self.steps.num_rows:
+            raise ConfigError(
+                f"{folder / 'runs.parquet'} has {self.runs.num_rows} runs, but {folder / 'steps.parquet'} is missing "
+                "or empty. Put a copy of it back; or move runs.parquet away, and the study repeats its runs"
+            )
         self._curves: dict[Key, StudyRun | None] = {}
 
     def fingerprint(self, key: Key) -> str | None:
@@ -229,5 +237,21 @@ def _is(key: Key) -> pc.Expression:
     return (pc.field("pool") == pool) & (pc.field("arm") == arm) & (pc.field("seed") == seed)
 
 
-def _read(path: Path, schema: pa.Schema) -> pa.Table:
-    return pq.read_table(path, schema=schema) if path.exists() else schema.empty_table()
+def _read(path: Path, schema: pa.Schema, needed: tuple[str, ...]) -> pa.Table:
+    """A table; empty if there is none. Columns that an earlier version did not have are null, but for the needed ones.
+
+    Raises ConfigError for a file that is damaged or something else.
+    """
+    if not path.exists():
+        return schema.empty_table()
+    try:
+        lacking = [name for name in needed if name not in pq.read_schema(path).names]
+        if not lacking:
+            return pq.read_table(path, schema=schema)
+        what = f"it has no column {lacking[0]!r}"
+    except (OSError, ValueError, pa.ArrowException) as error:
+        what = str(error).partition("\n")[0]
+    raise ConfigError(
+        f"{path} is damaged, or is no table of a study: {what}. Put a copy of it back; or move it away together with "
+        f"the other table of {path.parent}, and the study repeats its runs"
+    )

@@ -27,7 +27,10 @@ def has_ended(config: TrainConfig) -> bool:
     summary = config.run.path / "summary.json"
     if not is_of(config) or not summary.exists() or _steps(config.run.path) < config.run.steps:
         return False
-    return bool(json.loads(summary.read_text())["status"] == "finished")
+    try:
+        return bool(json.loads(summary.read_bytes())["status"] == "finished")
+    except (ValueError, LookupError, TypeError):
+        return False  # damaged: the run goes on from its last checkpoint and writes it again
 
 
 def can_resume(config: TrainConfig) -> bool:

@@ -11,6 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from pipelines.shared.picture import save
 from pipelines.sweeps.results import SweepResults, Trial
 
 LAM, RHO = "selection.lam", "selection.rho"
@@ -64,7 +65,7 @@ def draw_heatmap(results: SweepResults, trials: list[Trial], path: Path) -> None
     axis.set(xlabel="ρ, share of implicit evidence", ylabel="λ, forgetting")
     axis.set_title(f"{results.metric}, {results.sweep.config.sweep.name}", loc="left", fontsize=10)
     figure.colorbar(image, ax=axis, label=results.metric)
-    figure.savefig(path, dpi=110)
+    save(figure, path, 110)
 
 
 def _draw_cells(results: SweepResults, trials: list[Trial], axis: Axes) -> ScalarMappable:

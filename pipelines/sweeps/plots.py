@@ -11,6 +11,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
+from pipelines.shared.picture import save
 from pipelines.sweeps.heatmap_plot import LAM, MAP, MARKED, RHO, draw_heatmap
 from pipelines.sweeps.results import SYMBOLS, SweepResults, Trial
 
@@ -61,7 +62,7 @@ def draw_parallel(results: SweepResults, trials: list[Trial], path: Path) -> Non
     axis.spines[:].set_visible(False)
     figure.suptitle(f"{results.sweep.config.sweep.name}: {len(trials)} trials", fontsize=10)
     figure.colorbar(ScalarMappable(norm, MAP), ax=axis, label=results.metric)
-    figure.savefig(path, dpi=110)
+    save(figure, path, 110)
 
 
 def _number(value: Any, all_values: list[Any]) -> float:
@@ -102,4 +103,4 @@ def draw_curves(results: SweepResults, trials: list[Trial], path: Path) -> None:
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(alpha=0.25)
     figure.colorbar(ScalarMappable(norm, MAP), ax=axis, label=results.metric)
-    figure.savefig(path, dpi=110)
+    save(figure, path, 110)

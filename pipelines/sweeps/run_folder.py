@@ -10,6 +10,7 @@ import yaml
 
 from bots.config.tree import ConfigError
 from bots.support.files import replace_text
+from pipelines.shared.job_folder import check_writable
 from pipelines.shared.lock import unwritable_folder
 from pipelines.sweeps.config import Sweep
 
@@ -17,14 +18,10 @@ MARK = "sweep.yaml"
 TRIALS = "trials"
 
 
-def create_folder(sweep: Sweep, *, resume: bool, overwrite: bool) -> Path:
-    """Create, reuse or replace the sweep's folder, as the flags say.
-
-    Raises ConfigError if it exists and no flag is given, or if it belongs to another sweep, to something else, or is
-    damaged.
-    """
+def check_folder(sweep: Sweep, *, resume: bool, overwrite: bool) -> None:
+    """Raise ConfigError if the sweep's folder exists and no flag is given, or if it belongs to another sweep, to
+    something else, is damaged or can't be written. Changes nothing, so it can come before Ray starts."""
     folder, known = sweep.config.sweep.path, sweep.config.sweep.path / MARK
-    ours = sweep.described()
     if resume and overwrite:
         raise ConfigError("--resume and --overwrite cannot be combined")
     if folder.exists() and not folder.is_dir():
@@ -36,12 +33,16 @@ def create_folder(sweep: Sweep, *, resume: bool, overwrite: bool) -> Path:
             before = yaml.safe_load(known.read_bytes())
         except (yaml.YAMLError, OSError) as error:
             raise ConfigError(
-                f"{known} cannot be read, so it is unknown which sweep it belongs to: {error}; "
+                f"{known} cannot be read, so it is unknown which sweep it belongs to: {' '.join(str(error).split())}; "
                 "replace the sweep with --overwrite, or choose another sweep.name"
             ) from error
-        _check_same_sweep(before, ours, known)
-        return folder
-    if folder.exists() and any(folder.iterdir()):
+        if not isinstance(before, dict) or "tune" not in before:
+            raise ConfigError(
+                f"{known} cannot be read, so it is unknown which sweep it belongs to: it holds no sweep; replace the "
+                "sweep with --overwrite, or choose another sweep.name"
+            )
+        _check_same_sweep(before, sweep.described(), known)
+    elif folder.exists() and any(folder.iterdir()):
         if not known.exists():
             raise ConfigError(f"{folder} exists and is not a sweep's folder; choose another sweep.name")
         if not overwrite:
@@ -49,12 +50,21 @@ def create_folder(sweep: Sweep, *, resume: bool, overwrite: bool) -> Path:
                 f"sweep folder {folder} exists; continue it with --resume, replace it with --overwrite, "
                 "or choose another sweep.name"
             )
+    check_writable(folder if resume else folder.parent, "sweep.folder")
+
+
+def create_folder(sweep: Sweep, *, resume: bool, overwrite: bool) -> Path:
+    """Create, reuse or replace the sweep's folder, as the flags say. Raises ConfigError as `check_folder`."""
+    check_folder(sweep, resume=resume, overwrite=overwrite)
+    folder, known = sweep.config.sweep.path, sweep.config.sweep.path / MARK
+    if resume:
+        return folder
     try:
         if known.exists():
             shutil.rmtree(folder)
         folder.mkdir(parents=True, exist_ok=True)
         (folder / TRIALS).mkdir()
-        replace_text(known, yaml.safe_dump(ours, sort_keys=False, allow_unicode=True))
+        replace_text(known, yaml.safe_dump(sweep.described(), sort_keys=False, allow_unicode=True))
     except OSError as error:
         raise unwritable_folder(folder, error) from error
     return folder

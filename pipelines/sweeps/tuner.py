@@ -9,6 +9,7 @@ from ray import tune
 from ray.tune import CheckpointConfig, FailureConfig, RunConfig, Tuner
 from ray.tune.logger import JsonLoggerCallback
 
+from bots.config.tree import ConfigError
 from pipelines.simulations.config import SimulationConfig
 from pipelines.sweeps.config import Sweep
 from pipelines.sweeps.run_folder import TRIALS
@@ -94,7 +95,14 @@ def restored_tuner(sweep: Sweep, folder: Path, at_a_time: int) -> Tuner | None:
     """The tuner restored from the killed sweep; None if that had not begun."""
     if not Tuner.can_restore(str(folder / STATE)):
         return None
-    tuner = Tuner.restore(str(folder / STATE), _trainable(sweep, folder, at_a_time), restart_errored=True)
+    try:
+        tuner = Tuner.restore(str(folder / STATE), _trainable(sweep, folder, at_a_time), restart_errored=True)
+    except Exception as error:  # a damaged pickle raises anything
+        what = f"{type(error).__name__}: {error}".partition("\n")[0]
+        raise ConfigError(
+            f"{folder / STATE} is damaged, so the sweep can't be resumed ({what}); its trials are in {folder}. Replace "
+            "the sweep with --overwrite, or choose another sweep.name"
+        ) from error
     # Folder and cluster may have changed.
     internal: Any = tuner._local_tuner
     settings = internal._tune_config
