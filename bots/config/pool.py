@@ -47,7 +47,7 @@ class LabSource(SourceSettings):
     """The embedded lab's generated tasks."""
 
     kind: Literal["lab"]
-    size: int = Field(4000, ge=1)
+    size: int = Field(4000, ge=1, le=1_000_000)
     """Number of tasks."""
     seed: int = 0
     """Seed of the draw."""
@@ -105,7 +105,7 @@ class Generator(Section):
 
     name: str
     """The generator's name, for example `chain_sum`."""
-    size: int = Field(500, ge=1)
+    size: int = Field(500, ge=1, le=10_000_000)
     """Number of tasks."""
     seed: int = 0
     """Seed of the draw; a task is settled by seed and number alone."""

@@ -2,12 +2,14 @@ r"""Turns a reference answer into a completion that must be right: the quickest 
 
 from __future__ import annotations
 
+import ast
 import inspect
 import json
 import sys
 from collections.abc import Callable
 
 from bots.graders import any_of, composite
+from bots.graders.code_tests import BrokenTestsError, CallTests, parse
 from bots.graders.registry import resolve
 
 HOOK = "as_completion"
@@ -61,6 +63,21 @@ def gold_completion(grader: str, answer: str, solution: str | None = None, promp
     if "format_boxed" in names and "\\boxed" not in said:
         said = _tagged(_boxed(answer))
     return f"<think>\nSo it is.\n</think>\n{said}" if "format_think" in names else said
+
+
+def answer_fault(grader: str, answer: str) -> str | None:
+    """Why no program could pass an answer that holds tests; None if they are readable, or the answer holds none."""
+    names = [name for _, name in composite.parse(grader) or [(1.0, grader)]]
+    if "code" not in names:
+        return None
+    try:
+        tests = parse(answer)
+        if isinstance(tests, CallTests):
+            for part in (tests.prefix, tests.source):
+                ast.parse(part)
+    except (BrokenTestsError, SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        return f"its tests are broken: {error}"
+    return None
 
 
 def _of_one(grader: str, answer: str, solution: str | None, prompt: str) -> str | None:

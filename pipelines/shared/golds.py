@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from bots.graders.golds import gold_completion
+from bots.graders.golds import answer_fault, gold_completion
 from bots.graders.registry import resolve
 from bots.graders.worker import Item
 from bots.graders.workers import Workers
@@ -80,7 +80,12 @@ def check_golds(
         tasks: list[_Gold] = []
         for gold in batch:
             if gold.completion is None:
-                found[gold.domain].untold += 1
+                check = found[gold.domain]
+                if (fault := answer_fault(gold.grader, gold.answer)) is None:
+                    check.untold += 1
+                else:
+                    check.checked += 1
+                    check.ungraded.append((gold.id, fault))
             else:
                 tasks.append(gold)
         own = workers.grade([_item(gold, gold) for gold in tasks])

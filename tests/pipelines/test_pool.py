@@ -8,13 +8,16 @@ import pytest
 import yaml
 from rich.console import Console
 
+from bots.config.pool import PoolConfig
 from bots.graders.golds import gold_completion
 from bots.graders.registry import resolve
+from bots.graders.workers import Workers
 from bots.pool import TaskPool
+from bots.sources import read_pool
 from pipelines.pool import load_job, look, main
 from pipelines.pools.survey import survey
 from pipelines.pools.terminal import bars
-from pipelines.shared.golds import look_at_golds
+from pipelines.shared.golds import check_golds, look_at_golds
 
 HOSTILE = "</script><script>alert(1)</script><img src=x onerror=alert(1)>"
 
@@ -184,3 +187,49 @@ def test_gsm8k_s_answers_are_right_by_their_own_grader(test_data, tmp_path):
     found, _, _ = looked(str(tmp_path / "gsm.yaml"), tmp_path, sample=200)
     check = found.golds["math"]
     assert (check.checked, check.failed, check.accepted, check.alike) == (200, 0, [], [])
+
+
+@pytest.mark.parametrize(
+    "tests",
+    [
+        "[",
+        "2",
+        "[]",
+        "null",
+        json.dumps({"functional": "assert f([1) == 1"}),
+        json.dumps({"functional": "assert f(1) == 1", "prefix": "def g(:"}),
+        json.dumps({"functional": "assert " + "(" * 5000}),
+        json.dumps({"functional": "assert f(1) == '\x00'"}),
+        json.dumps({"inputs": ["1"], "outputs": []}),
+        json.dumps({"fn_name": "not a name", "inputs": [[1]], "outputs": [1]}),
+    ],
+)
+def test_broken_tests_without_a_solution_are_the_task_s_fault(tests, tmp_path):
+    rows = [
+        {
+            "id": "good",
+            "prompt": "p",
+            "answer": json.dumps({"functional": "assert f(1) == 1"}),
+            "grader": "code",
+        },
+        {"id": "bad", "prompt": "q", "answer": tests, "grader": "code"},
+    ]
+    config = PoolConfig(sources=[job_of(tmp_path, rows, model=None) and str(tmp_path / "tasks.jsonl")])
+    with Workers(1) as workers:
+        check = check_golds(read_pool(config), workers)["default"]
+    assert (check.untold, check.failed) == (1, 1)
+    assert check.ungraded[0][0] == "bad"
+    assert "its tests are broken" in check.ungraded[0][1]
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        {"kind": "lab", "size": 10**9},
+        {"kind": "reasoning_gym", "generators": [{"name": "gcd", "size": 10**9}]},
+    ],
+)
+def test_a_size_that_would_run_for_hours_is_refused_in_one_line(source, tmp_path, capsys):
+    (tmp_path / "pool.yaml").write_text(yaml.safe_dump({"pool": {"sources": [source]}}))
+    assert main([str(tmp_path / "pool.yaml"), "--page", str(tmp_path / "p.html")]) == 2
+    assert "size: input should be less than or equal to" in capsys.readouterr().err
