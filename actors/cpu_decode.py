@@ -33,7 +33,10 @@ AHEAD = 16
 """At most this many tokens per completion and engine step."""
 
 LONGEST_SECONDS = 0.1
-"""Begin no further token after this time: requests and new weights wait for the end of an engine step."""
+"""Begin no further token after this CPU time: requests and new weights wait for the end of an engine step.
+
+Not wall-clock: where others use the cores too, steps with fewer tokens would cost even more.
+"""
 
 Seed = Callable[[torch.Generator], int]
 
@@ -151,7 +154,7 @@ class Decoder:
 
     def sample_tokens(self, grammar_output: Any, non_block: bool = False) -> Any:
         """As the method of vLLM's executor, but with up to `AHEAD` tokens for each completion."""
-        started = time.perf_counter()
+        started = time.thread_time()
         output = self._sample_tokens(grammar_output, non_block)
         if grammar_output is None and not non_block and self._plain(output):
             return self._go_on(output, started)
@@ -190,7 +193,7 @@ class Decoder:
         metadata: dict[str, Any] = dict.fromkeys(self._layers)
         slots: dict[str, Any] = dict.fromkeys(self._layers)
         with set_forward_context(metadata, self._config, num_tokens=len(rows.row), slot_mapping=slots):
-            while len(rows.row) and time.perf_counter() - started < LONGEST_SECONDS:
+            while len(rows.row) and time.thread_time() - started < LONGEST_SECONDS:
                 self._prepare(rows, metadata, slots)
                 sampled, found = self._sample(rows, self._logits(rows))
                 for row, token, logprob in zip(
