@@ -133,17 +133,26 @@ class Coordinator:
         """Invite the engines that are up to the broadcast of the next policy version; see `EnginePool.invite`."""
         return self.engines.invite(version, channel)
 
-    async def new_weights(self, version: int, checksum: str) -> None:
-        """The broker holds a new policy version. Each engine loads it between two engine steps.
+    async def new_weights(self, version: int, checksum: str, stored: bool = True) -> None:
+        """There is a new policy version. Each engine loads it between two engine steps.
 
-        checksum: computed by the learner. An engine that computes a different one counts as lost.
+        checksum: computed by the learner. An engine that computes a different one counts as lost. stored: whether the
+        broker holds it; if not, only engines that took part in its broadcast have it until `stored` is called.
         """
-        published, buckets = await self.broker.references.remote()
-        if published != version:
-            raise RuntimeError(f"the weight broker holds policy version {published}, not {version}")
+        buckets = None
+        if stored:
+            published, buckets = await self.broker.references.remote()
+            if published != version:
+                raise RuntimeError(f"the weight broker holds policy version {published}, not {version}")
         self._version = version
         self.engines.set_weights(Weights(version, buckets, checksum))
         self._open_gate()
+
+    async def stored(self, version: int) -> None:
+        """The broker holds a policy version that was announced without it. Ignored if there is a newer one."""
+        published, buckets = await self.broker.references.remote()
+        if published == version:
+            self.engines.set_stored(version, buckets)
 
     async def next_batch(self, step: int) -> tuple[list[Group], dict[str, float], dict[str, float]]:
         """A step's graded groups in order of selection, its metrics, and the seconds waited by cause.

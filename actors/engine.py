@@ -17,6 +17,7 @@ from vllm.v1.request import RequestStatus
 
 from actors import cpu_shortcuts
 from actors.weights import transfer
+from actors.weights.channel import BroadcastChannel
 from actors.weights.format import Bucket, Checksum
 from bots.config.train import RolloutConfig
 from bots.rollouts.request import RefusedError, Request, RequestKey, Sampling
@@ -32,15 +33,8 @@ class Engine:
 
     def __init__(self, model: str, config: RolloutConfig, seed: int = 0) -> None:
         on_gpu = config.gpus > 0
-        transfer.register()
         device = (
-            {
-                "gpu_memory_utilization": config.gpu_memory_utilization,
-                "tensor_parallel_size": max(1, int(config.gpus)),
-                # One actor holds all its GPUs, so its workers must be its own child processes. Otherwise, in a
-                # placement group of Ray Tune, vLLM would look for Ray workers.
-                "distributed_executor_backend": "mp" if config.gpus > 1 else None,
-            }
+            {"gpu_memory_utilization": config.gpu_memory_utilization}
             if on_gpu
             else {"kv_cache_memory_bytes": int(config.kv_cache_gib * 2**30), "block_size": 32}
         )
@@ -48,6 +42,10 @@ class Engine:
             model,
             dtype=config.dtype,
             seed=seed,
+            tensor_parallel_size=config.workers,
+            # One actor holds all its GPUs, so its workers must be its own child processes. Otherwise, in a placement
+            # group of Ray Tune, vLLM would look for Ray workers.
+            distributed_executor_backend="mp" if config.workers > 1 else None,
             max_model_len=config.max_model_len,
             max_num_seqs=config.max_num_seqs,
             # A seeded request in a chunked prefill crashes the CPU engine, so prompts are not chunked there.
@@ -57,10 +55,11 @@ class Engine:
             # The loss needs the distribution that the tokens were sampled from, after temperature and top-p.
             logprobs_mode="processed_logprobs",
             weight_transfer_config={"backend": transfer.BACKEND},
+            worker_extension_cls=transfer.WORKER_EXTENSION,
             disable_log_stats=True,
             **device,
         )
-        if not on_gpu:
+        if not on_gpu and config.workers == 1:
             cpu_shortcuts.install(self.llm)
         self.tokenizer = AutoTokenizer.from_pretrained(model)
         self.name = ""
@@ -69,6 +68,9 @@ class Engine:
         self._checksums = {-1: ""}
         # By vLLM's request name: our key, vLLM's internal name, and the number of completions.
         self._open: dict[str, tuple[RequestKey, str, int]] = {}
+        # Complete, but of weights whose checksum is not known yet.
+        self._withheld: dict[RequestKey, list[Rollout]] = {}
+        self._unchecked = False
         self._completions = 0
         self._count = 0
 
@@ -132,7 +134,21 @@ class Engine:
         self._completions += sampling.samples
 
     def step(self) -> dict[RequestKey, list[Rollout]]:
-        """Advance every running completion by one token; returns the groups that are now complete."""
+        """Advance every running completion by one token; returns the groups that are now complete.
+
+        Groups are withheld until the checksum of received weights is known. Raises WrongWeights if it is not the
+        learner's.
+        """
+        groups = self._advance()
+        if not self._unchecked:
+            return groups
+        self._withheld |= groups
+        if not self._check(wait=not self._open):
+            return {}
+        groups, self._withheld = self._withheld, {}
+        return groups
+
+    def _advance(self) -> dict[RequestKey, list[Rollout]]:
         done = [output for output in self.llm.llm_engine.step() if output.finished]
         if not done:
             return {}
@@ -184,13 +200,14 @@ class Engine:
 
     @property
     def unfinished(self) -> int:
-        """Number of prompts submitted and not completed."""
-        return len(self._open)
+        """Number of prompts submitted and not returned by `step`."""
+        return len(self._open) + len(self._withheld)
 
     def abort(self) -> None:
         """Discard everything that was submitted."""
         self.llm.llm_engine.abort_request([internal for _, internal, _ in self._open.values()], internal=True)
         self._open.clear()
+        self._withheld.clear()
         self._completions = 0
 
     def _rollouts(self, output: RequestOutput, texts: Iterator[str]) -> list[Rollout]:
@@ -223,19 +240,49 @@ class Engine:
         it was computed before, so that no completion waits for it.
         Raises RuntimeError if the prefix cache, which holds keys of the old weights, can't be dropped.
         """
+        self._settle()
         self.llm.start_weight_update()
         checksum = Checksum()
         for bucket in buckets:
             if known is None:
                 checksum.add(bucket)
             self.llm.update_weights({"update_info": {"weights": list(bucket)}})
+        return self._install(version, checksum.hexdigest() if known is None else known)
+
+    def receive(self, channel: BroadcastChannel, version: int) -> str:
+        """Like `load`, from a broadcast that each worker takes part in; returns the checksum that the learner computed.
+
+        The checksum of what arrived is computed while the next steps run; see `step`. channel: for the first worker.
+        Raises RuntimeError if the broadcast breaks off.
+        """
+        self._settle()
+        self.llm.start_weight_update()
+        self.llm.update_weights({"update_info": {"channel": channel}})
+        self._unchecked = True
+        ((checksum, _), *_) = self._received(wait=False)
+        return self._install(version, checksum)
+
+    def _settle(self) -> None:
+        """Other weights may come only when the last ones are known to be right."""
+        if self._unchecked:
+            self._check(wait=True)
+
+    def _check(self, wait: bool) -> bool:
+        """Whether all workers have checked the weights that they received. Raises WrongWeights."""
+        self._unchecked = not all(known for _, known in self._received(wait))
+        return not self._unchecked
+
+    def _received(self, wait: bool) -> list[tuple[str, bool]]:
+        found: list[tuple[str, bool]] = self.llm.llm_engine.collective_rpc("received_weights", args=(wait,))
+        return found
+
+    def _install(self, version: int, checksum: str) -> str:
         self.llm.finish_weight_update(str(version))
         if not self.llm.reset_prefix_cache(reset_running_requests=True):
             raise RuntimeError(f"vLLM refused to drop its prefix cache before policy version {version}")
         self.version = version
-        self.checksum = checksum.hexdigest() if known is None else known
-        self._checksums[version] = self.checksum
-        return self.checksum
+        self.checksum = self._checksums[version] = checksum
+        return checksum
 
     @property
     def vocab_size(self) -> int:

@@ -13,11 +13,12 @@ from math import ceil
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError, RayTaskError
+from ray.exceptions import RayActorError, RayError
 
 from actors.pooled_engine import LOSSES_TO_BE_ALONE as _LOSSES_TO_BE_ALONE
-from actors.pooled_engine import PooledEngine, Weights
+from actors.pooled_engine import PooledEngine, Weights, first_line
 from actors.weights.channel import BroadcastChannel
+from actors.weights.seats import Seats
 from actors.within import within
 from bots.config.train import RolloutConfig
 from bots.rollouts.request import Request, RequestKey
@@ -82,8 +83,7 @@ class EnginePool:
         self._weights: Weights | None = None
         self._turns = itertools.count()
         self._name = uuid.uuid4().hex[:8]
-        self._members: list[str] = []
-        self._group = 0
+        self._seats = Seats(config.workers)
         self._fruitless = 0
         self._last_of_use = time.monotonic()
         self._last_reason = ""
@@ -134,21 +134,25 @@ class EnginePool:
         for engine in self._engines:
             engine.outdated.set()
 
-    def invite(self, version: int, channel: BroadcastChannel) -> BroadcastChannel | None:
-        """Invite the engines that are up to a broadcast of the next weights; None if there are none.
+    def set_stored(self, version: int, buckets: list[ray.ObjectRef[Any]]) -> None:
+        """The object store has a version that was set without buckets: engines that lack it load it from there."""
+        if not self._weights or self._weights.version != version:
+            return
+        self._weights = replace(self._weights, buckets=buckets)
+        for engine in self._engines:
+            if engine.version != version:
+                engine.outdated.set()
 
-        channel: with the group that the learner has, if any; it is kept if its members are the same. `set_weights` of
-        the same version must follow. Engines that are not up then load from the object store.
+    def invite(self, version: int, channel: BroadcastChannel) -> BroadcastChannel | None:
+        """Invite the engines that are up to a broadcast of the next weights; None if there are none. See `Seats`.
+
+        `set_weights` of the same version must follow. Engines that are not up load from the object store.
         """
         invited = [engine for engine in self._engines if engine.up]
-        members = [channel.host, str(channel.port), *(engine.turn for engine in invited)]
-        if members != self._members or channel.group != self._group:
-            self._members, self._group = members, self._group + 1
-        channel = replace(channel, group=self._group)
-        for seat, engine in enumerate(invited, start=1):
-            seated = channel.for_seat(seat, len(invited) + 1)
-            engine.receiving = version, engine.actor.receive.remote(seated, version)
-        return channel.for_seat(0, len(invited) + 1) if invited else None
+        own, *seats = self._seats.assign(channel, [engine.turn for engine in invited])
+        for engine, seat in zip(invited, seats, strict=True):
+            engine.receiving = version, engine.actor.receive.remote(seat, version)
+        return own if invited else None
 
     def clear(self) -> None:
         """Discard all requests, here and in the engines, and reset the counts and times of engine failures."""
@@ -204,7 +208,7 @@ class EnginePool:
             except TimeoutError:
                 continue
             except RayActorError as error:
-                self._last_reason = f"{engine.name}: {_first_line(error)}"
+                self._last_reason = f"{engine.name}: {first_line(error)}"
                 await asyncio.sleep(_RETRY_SECONDS)
         engine.turn = f"{self._name}-{next(self._turns)}"
         least, key = self.config.starting_s
@@ -279,6 +283,8 @@ class EnginePool:
                 continue
             version, call = engine.receiving
             if version != weights.version:
+                if weights.buckets is None:
+                    continue  # until `set_stored`
                 call = engine.actor.load.remote(weights.buckets, weights.version)
             _, checksum, seconds = await within(self.config.timeout_s, call)
             if checksum != weights.checksum:
@@ -297,7 +303,7 @@ class EnginePool:
         """Requeue or drop its requests and restart it; `_serve` then takes it back in."""
         what = "hangs: no response" if isinstance(error, TimeoutError) and not str(error) else "is lost"
         reason = (
-            f"{what}: {_first_line(error)}" if str(error) else f"{what} within {self.config.timeout_s:g} s"
+            f"{what}: {first_line(error)}" if str(error) else f"{what} within {self.config.timeout_s:g} s"
         )
         self._last_reason = f"{engine.name} {reason}"
         self.losses += 1
@@ -393,8 +399,3 @@ class EnginePool:
             wanted -= engine.wanted_back
             if engine.wanted_back:
                 engine.overfull.set()
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error.cause if isinstance(error, RayTaskError) and error.cause else error)
-    return next(iter(text.strip().splitlines()), type(error).__name__)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import ray
+from ray.exceptions import RayTaskError
 
 from actors.rollout import Collected
 from bots.rollouts.request import Request, RequestKey
@@ -22,10 +23,10 @@ Fewer happen by chance on spot nodes, where each lost engine counts against all 
 
 @dataclass(frozen=True)
 class Weights:
-    """A policy version in the object store."""
+    """A policy version. buckets: in the object store; None while only those have it that took part in its broadcast."""
 
     version: int
-    buckets: list[ray.ObjectRef[Any]]
+    buckets: list[ray.ObjectRef[Any]] | None
     checksum: str
 
 
@@ -110,3 +111,9 @@ class PooledEngine:
         self._busy_told = None
         for event in (self.news, self.outdated, self.overfull):
             event.clear()
+
+
+def first_line(error: BaseException) -> str:
+    """The first line of an error, or of its cause in an actor."""
+    text = str(error.cause if isinstance(error, RayTaskError) and error.cause else error)
+    return next(iter(text.strip().splitlines()), type(error).__name__)

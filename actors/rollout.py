@@ -28,7 +28,6 @@ from bots.rollouts.rollout import Rollout
 
 if TYPE_CHECKING:
     from actors.engine import Engine
-    from actors.weights.broadcast import Receiver
 
 T = TypeVar("T")
 _LINGER_SECONDS = 0.1
@@ -78,7 +77,6 @@ class RolloutActor:
         self._unbegun_told = 0
         self._failure = ""
         self._turn = ""
-        self._receiver: Receiver | None = None
         threading.Thread(target=self._run, args=(model, config, seed), name="engine", daemon=True).start()
 
     def pid(self) -> int:
@@ -185,12 +183,13 @@ class RolloutActor:
         return self.name, checksum, time.perf_counter() - started
 
     def receive(self, channel: BroadcastChannel, version: int) -> tuple[str, str, float]:
-        """Load a policy version from a broadcast, bucket by bucket as they arrive; returns the same as `load`."""
-        from actors.weights.broadcast import Receiver
+        """Load a policy version from a broadcast, bucket by bucket as they arrive; returns the same as `load`.
 
-        receiver = self._receiver = self._receiver or Receiver()
+        The checksum is the learner's. The engine computes its own beside its next steps, and fails if they differ,
+        before it returns a completion.
+        """
         started = time.perf_counter()
-        checksum = self._between_steps(lambda engine: engine.load(receiver.receive(channel), version))
+        checksum = self._between_steps(lambda engine: engine.receive(channel, version))
         return self.name, checksum, time.perf_counter() - started
 
     def _post(self, call: Callable[[Engine], T]) -> Future[T]:

@@ -37,17 +37,24 @@ class Sender:
         self._group = _group(channel, self._store)
         self._sent = 0
         self._finished = 0
+        self._in_transit: tuple[Bucket, list[Any]] = [], []
 
     def send(self, bucket: Bucket) -> Sender:
-        """Send one bucket, from this end's device, to all engines; returns self."""
-        self._describe([(n, str(t.dtype).removeprefix("torch."), list(t.shape)) for n, t in bucket])
-        for _, tensor in bucket:
-            self._group.broadcast(tensor, 0).wait()
+        """Start to send one bucket, from this end's device, to all engines; returns self.
+
+        The bucket before it is then complete, so that the caller gathers one bucket while another is in transit. The
+        caller must not change a bucket's tensors.
+        """
+        # First: an engine then takes up this bucket as soon as it has the one before.
+        self._describe({"tensors": [_description(name, tensor) for name, tensor in bucket]})
+        self._arrive()
+        self._in_transit = bucket, [self._group.broadcast(tensor, 0) for _, tensor in bucket]
         return self
 
-    def finish(self) -> Sender:
-        """Mark the end of a policy version, and wait until every engine has everything."""
-        self._describe([])
+    def finish(self, checksum: str = "") -> Sender:
+        """Mark the end of a policy version, and wait until every engine has everything. checksum: the version's."""
+        self._arrive()
+        self._describe({"tensors": [], "checksum": checksum})
         # A member that leaves the group before the others have everything would cut them off.
         self._group.barrier().wait()
         for number in range(self._finished, self._sent):
@@ -55,15 +62,28 @@ class Sender:
         self._finished = self._sent
         return self
 
-    def _describe(self, bucket: list[tuple[str, str, list[int]]]) -> None:
+    def _arrive(self) -> None:
+        (_, works), self._in_transit = self._in_transit, ([], [])
+        for work in works:
+            work.wait()
+
+    def _describe(self, bucket: dict[str, Any]) -> None:
         self._store.set(f"bucket/{self._sent}", json.dumps(bucket))
         self._sent += 1
 
 
+def _description(name: str, tensor: torch.Tensor) -> tuple[str, str, list[int]]:
+    return name, str(tensor.dtype).removeprefix("torch."), list(tensor.shape)
+
+
 class Receiver:
-    """An engine's end. It keeps its group from one policy version to the next."""
+    """An engine's end. It keeps its group from one policy version to the next.
+
+    checksum: what the learner computed of the newest complete version.
+    """
 
     def __init__(self) -> None:
+        self.checksum = ""
         self._channel: BroadcastChannel | None = None
         self._store: Any = None
         self._group: Any = None
@@ -72,22 +92,34 @@ class Receiver:
     def receive(self, channel: BroadcastChannel) -> Iterator[Bucket]:
         """The buckets of one version, each in fresh memory: vLLM may keep a tensor until its layer is complete.
 
-        Raises RuntimeError if a member is missing or leaves.
+        The next bucket is in transit while the caller loads one. Raises RuntimeError if a member is missing or leaves.
         """
         if channel != self._channel:
             self._join(channel)
         # A version that breaks off leaves the group unusable: the next one joins another.
         self._channel = None
         device = torch.device("cuda", torch.cuda.current_device()) if channel.on_gpu else torch.device("cpu")
-        while shapes := self._next():
-            bucket = []
-            for name, dtype, shape in shapes:
-                tensor = torch.empty(shape, dtype=getattr(torch, dtype), device=device)
-                self._group.broadcast(tensor, 0).wait()
-                bucket.append((name, tensor))
+        described = self._next()
+        arriving = self._start(described, device)
+        while described["tensors"]:
+            bucket, works = arriving
+            for work in works:
+                work.wait()
+            if early := self._is_described():
+                arriving = self._start(described := self._next(), device)
             yield bucket
+            if not early:
+                arriving = self._start(described := self._next(), device)
         self._group.barrier().wait()
+        self.checksum = described["checksum"]
         self._channel = channel
+
+    def _start(self, described: dict[str, Any], device: torch.device) -> tuple[Bucket, list[Any]]:
+        bucket = [
+            (name, torch.empty(shape, dtype=getattr(torch, dtype), device=device))
+            for name, dtype, shape in described["tensors"]
+        ]
+        return bucket, [self._group.broadcast(tensor, 0) for _, tensor in bucket]
 
     def _join(self, channel: BroadcastChannel) -> None:
         self._group = self._store = None
@@ -97,10 +129,13 @@ class Receiver:
         self._group = _group(channel, self._store)
         self._received = 0
 
-    def _next(self) -> list[tuple[str, str, list[int]]]:
-        shapes: list[tuple[str, str, list[int]]] = json.loads(self._store.get(f"bucket/{self._received}"))
+    def _is_described(self) -> bool:
+        return bool(self._store.check([f"bucket/{self._received}"]))
+
+    def _next(self) -> dict[str, Any]:
+        described: dict[str, Any] = json.loads(self._store.get(f"bucket/{self._received}"))
         self._received += 1
-        return shapes
+        return described
 
 
 def receive(channel: BroadcastChannel) -> Iterator[Bucket]:

@@ -97,17 +97,22 @@ class StandInCoordinator:
         self._receiving[version] = threads
         return channel.for_seat(0, 3)
 
-    def new_weights(self, version: int, checksum: str) -> None:
+    def new_weights(self, version: int, checksum: str, stored: bool = True) -> None:
         """A version is complete: both engines load it; see `actors.coordinator.Coordinator.new_weights`."""
         time.sleep(self._pause)
-        published, buckets = ray.get(self._broker.references.remote())
-        if published != version:
-            raise RuntimeError(f"the weight broker holds policy version {published}, not {version}")
-        stored = checksum_of(ray.get(buckets))
         self.announced.append((version, checksum))
         for thread in self._receiving.pop(version, []):
             thread.join()
-        self.loaded[version] = [stored, *self._received.pop(version, [])]
+        self.loaded[version] = self._received.pop(version, [])
+        if stored:
+            self.stored(version)
+
+    def stored(self, version: int) -> None:
+        """The broker holds a version: engines that took no part in a broadcast load it."""
+        published, buckets = ray.get(self._broker.references.remote())
+        if published != version:
+            raise RuntimeError(f"the weight broker holds policy version {published}, not {version}")
+        self.loaded[version].append(checksum_of(ray.get(buckets)))
 
     def seen(self) -> tuple[list[tuple[int, str]], dict[int, list[str]]]:
         """Announced versions with their checksums, and the checksums of the loaded weights by version."""
@@ -132,7 +137,9 @@ def check_engines_load_what_was_sent(make: Factory, stage: Stage) -> None:
     """Every engine loads exactly the learner's weights, and their checksum is the announced one."""
     stage.begin()
     learner = StandInLearner()
-    sent = make(learner, stage.broker, stage.coordinator).send(0)
+    sync = make(learner, stage.broker, stage.coordinator)
+    sent = sync.send(0)
+    sync.settle()
     announced, loaded = ray.get(stage.coordinator.seen.remote())
     if announced != [(0, sent)]:
         raise AssertionError(f"version 0 was sent with checksum {sent}, but announced were {announced}")
@@ -149,6 +156,7 @@ def check_a_version_replaces_the_last(make: Factory, stage: Stage) -> None:
     for version in range(3):
         learner.weights["a"] += 1
         sent.append((version, sync.send(version)))
+    sync.settle()
     announced, loaded = ray.get(stage.coordinator.seen.remote())
     if announced != sent or len({checksum for _, checksum in sent}) != 3:
         raise AssertionError(f"sent were {sent}, announced {announced}")
@@ -161,9 +169,11 @@ def check_weights_may_change_after_send(make: Factory, stage: Stage) -> None:
     """An engine that loads later gets what was sent, even if the learner has changed its weights since."""
     stage.begin()
     learner = StandInLearner()
-    sent = make(learner, stage.broker, stage.coordinator).send(5)
+    sync = make(learner, stage.broker, stage.coordinator)
+    sent = sync.send(5)
     for tensor in learner.weights.values():
         tensor += 1
+    sync.settle()
     version, buckets = ray.get(stage.broker.references.remote())
     late = checksum_of(ray.get(buckets))
     if (version, late) != (5, sent):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,8 @@ from ray.exceptions import GetTimeoutError
 from actors.weights.broadcast import Sender, open_store
 from actors.weights.channel import BroadcastChannel
 from actors.weights.format import Bucket, Checksum
+from actors.weights.late_checksum import LateChecksum
+from actors.weights.store_copy import StoreCopy
 from bots.support.registry import check_options, load_class, make
 
 if TYPE_CHECKING:
@@ -49,6 +51,12 @@ class WeightSync(ABC):
         completions in progress continue under the new weights. Only rank 0 gets the checksum.
         """
 
+    def settle(self) -> None:  # noqa: B027 (most back-ends have nothing to wait for)
+        """Wait until an engine that starts now can load what was sent.
+
+        Back-ends whose `send` returns earlier override this, and raise what goes wrong here or in the next `send`.
+        """
+
 
 def check_weight_sync(config: LearnerConfig) -> None:
     """Raise ValueError unless `weight_sync` names a back-end that takes `weight_sync_options`."""
@@ -81,7 +89,7 @@ class ObjectStoreSync(WeightSync):
         """As `WeightSync.send`. Raises RankTimeout or SyncTimeout, which name what did not respond."""
         checksum = Checksum()
         in_flight: deque[ray.ObjectRef[Any]] = deque()
-        for bucket in self._buckets(version):
+        for bucket in self._learner.weight_buckets(BUCKET_BYTES):
             if self._broker is None:
                 continue
             checksum.add(bucket)
@@ -98,10 +106,6 @@ class ObjectStoreSync(WeightSync):
         self._await(announced, "coordinator", f"announcing policy version {version}")
         return digest
 
-    def _buckets(self, version: int) -> Iterator[Bucket]:
-        """The new weights, on the device that sends them."""
-        return self._learner.weight_buckets(BUCKET_BYTES)
-
     def _await(self, reference: ray.ObjectRef[Any], who: str, phase: str) -> Any:
         try:
             return ray.get(reference, timeout=self._limit)
@@ -115,28 +119,53 @@ class ObjectStoreSync(WeightSync):
 class BroadcastSync(ObjectStoreSync):
     """A broadcast to all engines that are up, over NCCL between GPUs and gloo between CPUs.
 
-    The object store gets the weights too, for engines that start later. If an engine dies or hangs during a broadcast,
-    engines with partly loaded weights restart and load from the store as well. The group of processes is kept while its
-    members are the same. Engines pause during a broadcast, and
-    the learner continues when the slowest engine has everything.
+    Engines pause during a broadcast, and the learner continues when the slowest engine has everything. The object store
+    gets the weights afterwards, while the learner continues, for engines that start later. If an engine dies or hangs
+    during a broadcast, engines with partly loaded weights restart and load from the store as well. The process group is
+    kept while its members are the same.
     """
 
     def __init__(self, learner: Learner, broker: Any, coordinator: Any) -> None:
         super().__init__(learner, broker, coordinator)
         self._store: Any = None
         self._sender: Sender | None = None
+        self._copy = StoreCopy(self._publish, self._published)
 
-    def _buckets(self, version: int) -> Iterator[Bucket]:
+    def send(self, version: int) -> str:
+        """As `WeightSync.send`. If the store's copy of the version before is not complete, waits for that first.
+
+        Raises RankTimeout or SyncTimeout, which name what did not respond, also in the copy of the version before.
+        """
         device = self._learner.engine.device
-        buckets = self._learner.weight_buckets(BUCKET_BYTES, device)
         if self._coordinator is None:
-            yield from buckets
-            return
+            for _ in self._learner.weight_buckets(BUCKET_BYTES, device):
+                pass
+            return ""
+        self.settle()
+        checksum = LateChecksum()
         sender = self._group_for(version, device.type == "cuda")
-        for bucket in buckets:
+        for bucket in self._learner.weight_buckets(BUCKET_BYTES, device):
             sender = sender and _unless_broken(version, partial(sender.send, bucket))
-            yield bucket
-        self._sender = sender and _unless_broken(version, sender.finish)
+            checksum.add(bucket)
+            self._copy.add(bucket)
+        digest = checksum.hexdigest()
+        self._sender = sender and _unless_broken(version, partial(sender.finish, digest))
+        announced = self._coordinator.new_weights.remote(version, digest, False)
+        self._await(announced, "coordinator", f"announcing policy version {version}")
+        self._copy.start(version)
+        return digest
+
+    def settle(self) -> None:
+        """As `WeightSync.settle`."""
+        self._copy.settle()
+
+    def _publish(self, version: int, bucket: Bucket) -> None:
+        published = self._broker.publish.remote(version, bucket)
+        self._await(published, "weight broker", f"publishing policy version {version}")
+
+    def _published(self, version: int) -> None:
+        told = self._coordinator.stored.remote(version)
+        self._await(told, "coordinator", f"announcing the stored policy version {version}")
 
     def _group_for(self, version: int, on_gpu: bool) -> Sender | None:
         """The sender of the group of engines that are invited: the last one's if they are the same."""

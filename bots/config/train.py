@@ -110,6 +110,11 @@ class RolloutConfig(Section):
         return self
 
     @property
+    def workers(self) -> int:
+        """vLLM workers of one engine: its tensor-parallel size."""
+        return max(1, int(self.gpus))
+
+    @property
     def starting_s(self) -> tuple[float, str]:
         """How long an engine may take to start, and the key that says so."""
         if self.start_timeout_s is None:
@@ -260,17 +265,11 @@ class TrainConfig(Section):
             )
         if self.run.keep_best and self.evaluation.pool is None:
             raise ValueError("run.keep_best is true, but there is no evaluation.pool to give a score")
-        if learner.weight_sync == "broadcast":
-            if (learner.gpus > 0) != (rollout.gpus > 0):
-                raise ValueError(
-                    f"learner.weight_sync is broadcast, but learner.gpus is {learner.gpus:g} and rollout.gpus "
-                    f"{rollout.gpus:g}: both sides must be on GPUs, or neither; object_store needs no such thing"
-                )
-            if rollout.gpus > 1:
-                raise ValueError(
-                    f"learner.weight_sync is broadcast, which reaches engines of one GPU; rollout.gpus is "
-                    f"{rollout.gpus:g}; use object_store"
-                )
+        if learner.weight_sync == "broadcast" and (learner.gpus > 0) != (rollout.gpus > 0):
+            raise ValueError(
+                f"learner.weight_sync is broadcast, but learner.gpus is {learner.gpus:g} and rollout.gpus "
+                f"{rollout.gpus:g}: both sides must be on GPUs, or neither; object_store needs no such thing"
+            )
         if rollout.top_p < 1:
             raise ValueError(
                 f"rollout.top_p is {rollout.top_p:g}: tokens would be drawn from another distribution than the one the "

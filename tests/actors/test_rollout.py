@@ -16,6 +16,7 @@ from bots.lab.checkpoints import checkpoint_path
 from bots.lab.pool import lab_table
 from bots.rollouts.request import Request, Sampling
 from tests.actors.asynchronous import play
+from tests.actors.receiving import checked_late, damaged, two_workers
 
 pytestmark = pytest.mark.slow
 CONFIG = RolloutConfig(samples=4, max_tokens=48, max_model_len=128, dtype="float32", cpus=0.5)
@@ -301,3 +302,32 @@ def test_with_asynchronous_scheduling_every_token_keeps_its_place_and_its_policy
     misplaced, mislabelled = wrong(drops=False)
     assert misplaced == 0
     assert mislabelled > 0
+
+
+def test_completions_wait_for_the_check_of_received_weights_and_steps_do_not(engine, prompts):
+    _, references, checksum = moved(seed=4)
+    few = [*requests(prompts[:2], max_tokens=3), *requests(prompts, max_tokens=40)[2:4]]
+    early, finished, groups = ray.get(
+        engine.__ray_call__.remote(checked_late, ray.get(references), checksum, few)
+    )
+    assert finished >= 2, "the engine completed groups while the checksum was computed"
+    assert early == 0
+    assert sorted(groups) == [("train", 1, i) for i in range(4)]
+    assert {(r.version, r.weights) for group in groups.values() for r in group} == {(300, checksum)}
+
+
+def test_an_engine_that_received_other_weights_than_were_sent_returns_nothing(engine, prompts):
+    _, references, checksum = moved(seed=5)
+    raised = ray.get(
+        engine.__ray_call__.remote(
+            damaged, ray.get(references), checksum, requests(prompts[:2], max_tokens=3)
+        )
+    )
+    for said in raised:
+        assert f"the learner sent {checksum}" in said
+
+
+def test_every_worker_of_an_engine_has_its_own_seat_in_a_broadcast(engine):
+    _, references, checksum = moved(seed=6)
+    found = ray.get(engine.__ray_call__.remote(two_workers, ray.get(references), checksum))
+    assert found == {rank: (checksum, (checksum, True)) for rank in range(2)}

@@ -153,9 +153,10 @@ def test_a_group_carries_one_version_after_another(answers):
     assert process.exitcode == 0
 
 
-def test_the_pool_keeps_a_group_while_its_members_are_the_same():
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_pool_keeps_a_group_while_its_members_are_the_same(workers):
     nothing = [lambda *_: None] * 7
-    pool = EnginePool(RolloutConfig(), *nothing)
+    pool = EnginePool(RolloutConfig(gpus=workers), *nothing)
     taken = []
     actor = SimpleNamespace(receive=SimpleNamespace(remote=lambda channel, version: taken.append(channel)))
     pool._engines = [SimpleNamespace(up=True, turn=f"turn-{i}", actor=actor) for i in range(2)]
@@ -165,7 +166,8 @@ def test_the_pool_keeps_a_group_while_its_members_are_the_same():
         taken.clear()
         seated = pool.invite(1, BroadcastChannel("here", 1, False, 60, has))
         assert [(c.group, c.seat, c.size) for c in (seated, *taken)] == [
-            (seated.group, seat, len(taken) + 1) for seat in range(len(taken) + 1)
+            (seated.group, seat, workers * len(taken) + 1)
+            for seat in [0, *range(1, workers * len(taken) + 1, workers)]
         ]
         return seated.group
 

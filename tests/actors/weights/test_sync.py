@@ -14,7 +14,6 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from actors.environment import engine_environment
 from actors.loading import loading
-from actors.weights.broadcast import Receiver
 from actors.weights.broker import WeightBroker
 from actors.weights.format import Checksum, buckets_of
 from bots.config.train import LearnerConfig, LoraConfig, ModelConfig, RolloutConfig
@@ -41,7 +40,6 @@ class EngineProcess:
         prepare_process()
         config = RolloutConfig(samples=4, max_tokens=32, max_model_len=128, dtype="float32")
         self.engine = Engine(BASE, config)
-        self.receiver = Receiver()
 
     def load(self, broker, version):
         found, references = ray.get(broker.references.remote())
@@ -49,7 +47,7 @@ class EngineProcess:
         return self.engine.load(ray.get(references), version)
 
     def receive(self, channel, version):
-        return self.engine.load(self.receiver.receive(channel), version)
+        return self.engine.receive(channel, version)
 
     def load_half(self, buckets, version):
         """What an interrupted broadcast does to an engine; returns the version and checksum that it then reports."""
@@ -94,8 +92,11 @@ class Announcements:
     async def received(self):
         return await self.receiving
 
-    def new_weights(self, version, checksum):
+    def new_weights(self, version, checksum, stored=True):
         self.heard.append((version, checksum))
+
+    def stored(self, version):
+        pass
 
     def all(self):
         return self.heard
@@ -169,8 +170,14 @@ def lonely_broadcast(learner, broker, announcements):
 
     if not announcements:
         return BroadcastSync(learner, None, None).send(5)
-    coordinator = SimpleNamespace(new_weights=announcements.new_weights, invite=announcements.invite_nobody)
-    checksum = BroadcastSync(learner, broker, coordinator).send(5)
+    coordinator = SimpleNamespace(
+        new_weights=announcements.new_weights,
+        stored=announcements.stored,
+        invite=announcements.invite_nobody,
+    )
+    sync = BroadcastSync(learner, broker, coordinator)
+    checksum = sync.send(5)
+    sync.settle()
     version, references = ray.get(broker.references.remote())
     return checksum, version, [name for bucket in ray.get(references) for name, _ in bucket]
 
