@@ -33,6 +33,7 @@ class Engine:
 
     def __init__(self, model: str, config: RolloutConfig, seed: int = 0) -> None:
         on_gpu = config.gpus > 0
+        transfer.register()
         device = (
             {"gpu_memory_utilization": config.gpu_memory_utilization}
             if on_gpu

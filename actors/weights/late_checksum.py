@@ -28,7 +28,7 @@ class LateChecksum:
         """Add one bucket; returns before it is summed."""
         ready = None
         if any(tensor.is_cuda for _, tensor in bucket):
-            self._stream = self._stream or torch.cuda.Stream()
+            self._stream = self._stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]
             ready = torch.cuda.current_stream().record_event()
         self._added.append(self._thread.submit(self._add, bucket, ready))
 

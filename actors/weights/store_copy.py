@@ -65,7 +65,7 @@ class StoreCopy:
     def _on_host(self, tensor: torch.Tensor, name: str) -> torch.Tensor:
         if not tensor.is_cuda:
             return tensor
-        self._stream = self._stream or torch.cuda.Stream()
+        self._stream = self._stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]
         self._stream.wait_stream(torch.cuda.current_stream())
         if name not in self._pinned:
             self._pinned[name] = torch.empty_like(tensor, device="cpu", pin_memory=True)

@@ -31,7 +31,6 @@ from actors.weights.late_checksum import LateChecksum
 
 BACKEND = "bots"
 WORKER_EXTENSION = f"{__name__}.WorkerExtension"
-"""vLLM imports it in every worker, which also registers the back-end there: a worker is often a process of its own."""
 
 
 class WrongWeights(RuntimeError):
@@ -122,5 +121,7 @@ class WorkerExtension:
         return found
 
 
-if BACKEND not in WeightTransferEngineFactory._registry:
-    WeightTransferEngineFactory.register_engine(BACKEND, Transfer)
+def register() -> None:
+    """Register the back-end in this process. vLLM calls it in every worker, as a plug-in (see pyproject.toml)."""
+    if BACKEND not in WeightTransferEngineFactory._registry:
+        WeightTransferEngineFactory.register_engine(BACKEND, Transfer)

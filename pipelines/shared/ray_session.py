@@ -7,7 +7,7 @@ import os
 import signal
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Any
 
@@ -33,6 +33,9 @@ START_SECONDS = 180.0
 """How long a local Ray may take to start, in each attempt."""
 START_TIMEOUT = "timed out during startup"
 """In Ray's error if its own processes did not start in time."""
+START_LIMITS = {"RAY_agent_register_timeout_ms": str(int(1000 * START_SECONDS))}
+"""A raylet ends itself if its agents take longer than this to start: on a machine whose cores are taken, Ray's own 30 s
+are too few."""
 PREVIOUS_RUN_SECONDS = 60.0
 """How long the previous process of a job may take to end after it was killed or told to stop."""
 
@@ -85,7 +88,7 @@ def ray_session(dashboard: bool = False, models: bool = True) -> Iterator[None]:
     sigterm_handler = signal.getsignal(signal.SIGTERM)
     with ExitStack() as ends:
         if uses_local_ray():
-            with _own_api_server(dashboard), exported({} if dashboard else UNWATCHED):
+            with _own_api_server(dashboard), exported(START_LIMITS | ({} if dashboard else UNWATCHED)):
                 if models:
                     ends.enter_context(fork_server())
                 # "local", because Ray would otherwise join whatever `ray start` left on this machine.
@@ -100,13 +103,19 @@ def ray_session(dashboard: bool = False, models: bool = True) -> Iterator[None]:
         yield
 
 
+class _RayletEnded(Exception):
+    """Not a RuntimeError: Ray would keep asking for the node."""
+
+
 @contextmanager
-def _patience(seconds: float = START_SECONDS) -> Iterator[None]:
+def _patience(seconds: float = START_SECONDS, others: Set[psutil.Process] = frozenset()) -> Iterator[None]:
     """While a local Ray starts: wait longer for its node to register than Ray's 30 s, a limit that can't be set.
 
     On a machine whose cores are taken, a start takes minutes; ended after 30 s each, four attempts got nowhere.
+    others: child processes that do not belong to this Ray. Raises _RayletEnded at once if the node's process has ended.
     """
     ask = services.get_node
+    raylets: set[psutil.Process] = set()
 
     def wait(*args: Any, **options: Any) -> Any:
         deadline = time.monotonic() + seconds
@@ -114,6 +123,9 @@ def _patience(seconds: float = START_SECONDS) -> Iterator[None]:
             try:
                 return ask(*args, **options)  # type: ignore[no-untyped-call]
             except RuntimeError:  # not registered yet
+                raylets.update(_raylets(others))
+                if any(_has_ended(raylet) for raylet in raylets):
+                    raise _RayletEnded("the raylet ended before its node was registered") from None
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(0.1)
@@ -125,6 +137,20 @@ def _patience(seconds: float = START_SECONDS) -> Iterator[None]:
         services.get_node = ask
 
 
+def _raylets(others: Set[psutil.Process]) -> Iterator[psutil.Process]:
+    for process in set(psutil.Process().children()) - others:
+        with suppress(psutil.NoSuchProcess):
+            if process.name() == "raylet":
+                yield process
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
+
+
 class RayStartError(FatalError):
     """Ray that does not start here, or can't be reached, in one line."""
 
@@ -132,17 +158,18 @@ class RayStartError(FatalError):
 def _init(attempts: int = START_ATTEMPTS, **options: Any) -> None:
     before = set(psutil.Process().children())
     try:
-        with _patience() if options.get("address") == "local" else nullcontext():
+        with _patience(others=before) if options.get("address") == "local" else nullcontext():
             ray.init(namespace=NAMESPACE, logging_level=logging.ERROR, log_to_driver=False, **options)
     except Exception as error:
         # The next attempt finds more of Ray cached.
-        if attempts > 1 and START_TIMEOUT in str(error):
+        if attempts > 1 and (isinstance(error, _RayletEnded) or START_TIMEOUT in str(error)):
             ray.shutdown()
             # Ray would end the processes of a failed start only when this process ends.
             for process in set(psutil.Process().children()) - before:
                 with suppress(psutil.NoSuchProcess):
                     process.kill()
-            log.warning("Ray did not start within %g s: this machine is busy; trying again", START_SECONDS)
+            why = error if isinstance(error, _RayletEnded) else f"not within {START_SECONDS:g} s"
+            log.warning("Ray did not start (%s): this machine is busy; trying again", why)
             return _init(attempts - 1, **options)
         lines = str(error).strip().splitlines()
         if isinstance(error, ValueError) or not lines:

@@ -1,6 +1,9 @@
 """Which Ray a job uses. tests/cluster has real ones side by side."""
 
+import os
+import shutil
 import subprocess
+import time
 
 import pytest
 
@@ -61,3 +64,29 @@ def test_a_node_that_registers_late_is_waited_for(monkeypatch):
     asked.clear()
     with ray_session._patience(0.15), pytest.raises(RuntimeError):
         ray_session.services.get_node("address", "n")
+
+
+def test_a_node_whose_process_has_ended_is_started_again_at_once(monkeypatch, tmp_path):
+    raylet = shutil.copy(shutil.which("sleep"), tmp_path / "raylet")
+    started = []
+
+    def get_node(address, node):
+        if len(started) < 2:
+            raise RuntimeError("No node with id")
+
+    def init(**options):
+        # The first one ends itself, as a raylet does whose agents are late.
+        started.append(subprocess.Popen([raylet, "600" if started else "0.3"]))
+        assert ray_session.START_LIMITS.items() <= os.environ.items()
+        ray_session.services.get_node("address", "n")
+
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    monkeypatch.setattr(ray_session.services, "get_node", get_node)
+    monkeypatch.setattr(ray_session.ray, "is_initialized", lambda: False)
+    monkeypatch.setattr(ray_session.ray, "init", init)
+    monkeypatch.setattr(ray_session.ray, "shutdown", lambda: None)
+    begun = time.monotonic()
+    with ray_session.ray_session(models=False):
+        assert len(started) == 2
+    assert time.monotonic() - begun < ray_session.START_SECONDS / 6
+    started[1].kill()
