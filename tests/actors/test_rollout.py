@@ -306,13 +306,13 @@ def test_with_asynchronous_scheduling_every_token_keeps_its_place_and_its_policy
 
 def test_completions_wait_for_the_check_of_received_weights_and_steps_do_not(engine, prompts):
     _, references, checksum = moved(seed=4)
-    few = [*requests(prompts[:2], max_tokens=3), *requests(prompts, max_tokens=40)[2:4]]
+    mixed = [*requests(prompts[:2], max_tokens=3), *requests(prompts, max_tokens=40)[2:]]
     early, finished, groups = ray.get(
-        engine.__ray_call__.remote(checked_late, ray.get(references), checksum, few)
+        engine.__ray_call__.remote(checked_late, ray.get(references), checksum, mixed)
     )
     assert finished >= 2, "the engine completed groups while the checksum was computed"
     assert early == 0
-    assert sorted(groups) == [("train", 1, i) for i in range(4)]
+    assert sorted(groups) == [("train", 1, i) for i in range(len(prompts))]
     assert {(r.version, r.weights) for group in groups.values() for r in group} == {(300, checksum)}
 
 

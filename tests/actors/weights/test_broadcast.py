@@ -1,7 +1,9 @@
 """A broadcast between real processes: gloo here, NCCL where there are GPUs."""
 
+import asyncio
 import os
 import signal
+import threading
 from types import SimpleNamespace
 
 import pytest
@@ -9,9 +11,12 @@ import torch
 import torch.multiprocessing as mp
 
 from actors.engine_pool import EnginePool
+from actors.pooled_engine import PooledEngine, Weights
 from actors.weights.broadcast import Receiver, Sender, open_store, receive
 from actors.weights.channel import BroadcastChannel
 from actors.weights.format import Checksum
+from actors.weights.late_checksum import LateChecksum
+from actors.weights.store_copy import StoreCopy
 from bots.config.train import RolloutConfig
 
 SHAPES = [[("a.weight", (300, 70)), ("a.bias", (3,))], [("b.weight", (64, 64))]]
@@ -184,6 +189,80 @@ def test_the_pool_keeps_a_group_while_its_members_are_the_same(workers):
     assert len(taken) == 1
     pool._engines[0].up = False
     assert pool.invite(2, channel) is None
+
+
+def test_an_engine_that_missed_a_broadcast_loads_it_once_the_store_has_it():
+    loaded = []
+
+    async def load(buckets, version):
+        loaded.append((buckets, version))
+        return "rollout-0", "c0ffee", 0.1
+
+    async def play():
+        nothing = [lambda *_: None] * 7
+        pool = EnginePool(RolloutConfig(), *nothing)
+        engine = PooledEngine("rollout-0", SimpleNamespace(load=SimpleNamespace(remote=load)), 0, up=True)
+        pool._engines = [engine]
+        following = asyncio.create_task(pool._follow_weights(engine))
+        pool.set_weights(Weights(3, None, "c0ffee"))
+        await asyncio.sleep(0.05)
+        assert (loaded, engine.version) == ([], None)
+        pool.set_stored(2, ["old"])
+        await asyncio.sleep(0.05)
+        assert loaded == [], "of another version"
+        pool.set_stored(3, ["new"])
+        while engine.version is None:
+            await asyncio.sleep(0.01)
+        assert (loaded, engine.version) == ([(["new"], 3)], 3)
+        # It is not loaded twice.
+        pool.set_stored(3, ["new"])
+        await asyncio.sleep(0.05)
+        assert len(loaded) == 1
+        following.cancel()
+
+    asyncio.run(asyncio.wait_for(play(), 30))
+
+
+@pytest.mark.parametrize("failing", [False, True])
+def test_the_learner_goes_on_while_the_store_gets_its_copy(failing):
+    may, published = threading.Event(), []
+
+    def publish(version, bucket):
+        assert may.wait(30)
+        if failing:
+            raise TimeoutError("the broker hangs")
+        published.append((version, [(name, tensor.tolist()) for name, tensor in bucket]))
+
+    copy = StoreCopy(publish, lambda version: published.append((version, "announced")))
+    for name in "ab":
+        copy.add([(name, torch.ones(2))])
+    copy.start(4)
+    assert not published
+    may.set()
+    if failing:
+        with pytest.raises(TimeoutError, match="the broker hangs"):
+            copy.settle()
+        return
+    copy.settle()
+    assert published == [(4, [("a", [1, 1])]), (4, [("b", [1, 1])]), (4, "announced")]
+    copy.add([("a", torch.zeros(1))])
+    copy.start(5)
+    copy.settle()
+    assert published[3:] == [(5, [("a", [0])]), (5, "announced")]
+
+
+def test_a_late_checksum_is_the_same_and_passes_errors_on():
+    late = LateChecksum()
+    for bucket in buckets("cpu"):
+        late.add(bucket)
+    assert not late.done
+    assert late.hexdigest() == checksum_of(buckets("cpu"))
+    assert late.done
+    broken = LateChecksum()
+    broken.add([("a", torch.ones(2).to_sparse())])
+    broken.add([("b", torch.ones(2))])
+    with pytest.raises(RuntimeError):
+        broken.hexdigest()
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16, torch.int64, torch.uint8])
