@@ -8,9 +8,12 @@ weight broker, and a receiver process that checks each version's checksum and co
 `--engine`, the receiver of those sizes is a real vLLM engine. Every version differs from the previous one. Prints the
 fastest round after the first, because other work on the machine slows single rounds:
   copy    one thread copies every parameter once into fresh memory
-  send    on the learner: gather by bucket, checksum, publish (and broadcast); then it continues learning
-  load    on the receiver: fetch or receive, checksum, copy into the model (or vLLM's reload); a broadcast overlaps it
-          with sending
+  gather  on the learner: gather by bucket, and nothing else
+  send    on the learner: gather, checksum, and publish or broadcast; then it continues learning
+  store   on the learner, after a broadcast: until the object store has its copy too; the learner does not wait for it
+  load    on the receiver: fetch and checksum, or receive, and copy into the model (or vLLM's reload); a broadcast
+          overlaps it with sending
+  check   on the receiver, after a broadcast: until its checksum is known too; an engine's steps do not wait for it
   ratio   time until the receiver has the weights, over copy: send + load, or the longer of the two in a broadcast
 and peak memory above the level before: private memory of all learner ranks, the object store, and private memory of the
 receiver.
@@ -44,6 +47,7 @@ from actors.weights.broadcast import Receiver
 from actors.weights.broker import WeightBroker
 from actors.weights.channel import BroadcastChannel
 from actors.weights.format import Checksum
+from actors.weights.late_checksum import LateChecksum
 from actors.weights.sync import BUCKET_BYTES, BroadcastSync, ObjectStoreSync
 from bots.config.train import LearnerConfig, ModelConfig, RolloutConfig
 from bots.lab.checkpoints import checkpoint_path
@@ -111,7 +115,9 @@ class Rank:
         """Seconds and peak bytes of sending one policy version."""
         self.learner.engine.module.model.norm.weight.data += 1e-3
         first = self.learner.rank == 0
-        coordinator = SimpleNamespace(new_weights=announce.announce, invite=announce.invite)
+        coordinator = SimpleNamespace(
+            new_weights=announce.announce, stored=announce.stored, invite=announce.invite
+        )
         if self.sync is None:
             back_end = BroadcastSync if by == "broadcast" else ObjectStoreSync
             self.sync = back_end(self.learner, *((broker, coordinator) if first else (None, None)))
@@ -120,6 +126,12 @@ class Rank:
         with Peak(private_memory) as peak:
             sync.send(version)
         return time.perf_counter() - started, peak.bytes
+
+    def settle(self) -> float:
+        """Seconds until the store has what was sent."""
+        started = time.perf_counter()
+        self.sync.settle()
+        return time.perf_counter() - started
 
     def gather(self, whole: bool) -> tuple[float, int]:
         """Seconds and peak bytes of a ZeRO-3 gather: bucket by bucket, as for a sync, or of all parameters at once."""
@@ -164,9 +176,12 @@ class Announcements:
         """The receiver's result of the broadcast."""
         return await self.receiving
 
-    def announce(self, version: int, checksum: str) -> None:
+    def announce(self, version: int, checksum: str, stored: bool = True) -> None:
         """Note the newest version."""
         self.newest = (version, checksum)
+
+    def stored(self, version: int) -> None:
+        """Nothing waits for the store."""
 
     def get(self) -> tuple[int, str]:
         """The newest version and its checksum."""
@@ -180,24 +195,46 @@ class Taker:
     def __init__(self, model: str, engine: bool) -> None:
         torch.set_num_threads(1)
         self._receiver = Receiver()
+        self._check: LateChecksum | None = None
+        self._engine: Any = None
         if engine:
             from actors.engine import Engine
 
             config = RolloutConfig(dtype="float32", max_model_len=64, max_tokens=32, max_num_seqs=16)
-            self._take = Engine(model, config).load
+            self._engine = Engine(model, config)
         else:
             policy = AutoModelForCausalLM.from_pretrained(model, dtype=torch.float32)
             self._parameters = dict(policy.named_parameters())
-            self._take = self._copy
 
-    def _copy(self, buckets: Iterable, version: int) -> str:
-        checksum = Checksum()
+    def _copy(self, buckets: Iterable, add: Callable[[Any], None]) -> None:
         with torch.no_grad():
             for bucket in buckets:
-                checksum.add(bucket)
+                add(bucket)
                 for name, tensor in bucket:
                     self._parameters[name].copy_(tensor)
+
+    def _load(self, buckets: Iterable, version: int) -> str:
+        if self._engine is not None:
+            return self._engine.load(buckets, version)
+        checksum = Checksum()
+        self._copy(buckets, checksum.add)
         return checksum.hexdigest()
+
+    def _receive(self, channel: BroadcastChannel, version: int) -> str:
+        if self._engine is not None:
+            return self._engine.receive(channel, version)
+        self._check = LateChecksum()
+        self._copy(self._receiver.receive(channel), self._check.add)
+        return self._receiver.checksum
+
+    def check(self) -> float:
+        """Seconds until what was received is checked. Raises RuntimeError if it is not what was sent."""
+        started = time.perf_counter()
+        if self._engine is not None:
+            self._engine._settle()
+        elif (check := self._check) is not None and check.hexdigest() != self._receiver.checksum:
+            raise RuntimeError(f"received {check.hexdigest()}, the learner sent {self._receiver.checksum}")
+        return time.perf_counter() - started
 
     def ready(self) -> bool:
         """True, once the model is loaded."""
@@ -207,8 +244,7 @@ class Taker:
         """Seconds and peak bytes to load the newest version. Raises RuntimeError if its checksum is wrong."""
         version, expected = ray.get(announce.get.remote())
         seconds, peak, found = self._timed(
-            lambda: ray.get(ray.get(broker.references.remote())[1]),
-            version,
+            lambda: self._load(ray.get(ray.get(broker.references.remote())[1]), version)
         )
         if found != expected:
             raise RuntimeError(f"received {found}, the learner sent {expected}")
@@ -216,12 +252,12 @@ class Taker:
 
     def receive(self, channel: BroadcastChannel, version: int) -> tuple[float, int, str]:
         """Seconds, peak bytes and checksum of a broadcast version."""
-        return self._timed(lambda: self._receiver.receive(channel), version)
+        return self._timed(lambda: self._receive(channel, version))
 
-    def _timed(self, buckets: Callable[[], Iterable], version: int) -> tuple[float, int, str]:
+    def _timed(self, take: Callable[[], str]) -> tuple[float, int, str]:
         started = time.perf_counter()
         with Peak(private_memory) as peak:
-            found = self._take(buckets(), version)
+            found = take()
         return time.perf_counter() - started, peak.bytes, found
 
 
@@ -261,7 +297,7 @@ def measure(size: int, engine: bool, by: str, ranks: int, zero: int, rounds: int
         receiver = Taker.options(runtime_env=receiver_environment).remote(folder, engine)
         broker, announce = WeightBroker.remote(), Announcements.remote(receiver)
         ray.get(receiver.ready.remote())
-        copies, sends, loads, peaks = [], [], [], []
+        copies, gathers, sends, stores, loads, checks, peaks = [], [], [], [], [], [], []
         for version in range(rounds + 1):
             with Peak(store_memory, pause=0.05) as store:
                 sent = ray.get([rank.send.remote(version, by, broker, announce) for rank in group])
@@ -269,16 +305,22 @@ def measure(size: int, engine: bool, by: str, ranks: int, zero: int, rounds: int
                     seconds, receiver_peak, found = ray.get(announce.received.remote())
                     if (version, found) != ray.get(announce.get.remote()):
                         raise RuntimeError(f"received {found} as version {version}, the learner sent another")
+                    checks.append(ray.get(receiver.check.remote()))
+                    stores.append(ray.get(group[0].settle.remote()))
                 else:
                     seconds, receiver_peak = ray.get(receiver.load.remote(broker, announce))
             sends.append(max(seconds for seconds, _ in sent))
             loads.append(seconds)
             peaks.append((sum(peak for _, peak in sent), store.bytes, receiver_peak))
             # Under ZeRO-3 no rank has a whole parameter to copy.
+            gathers.append(
+                max(seconds for seconds, _ in ray.get([rank.gather.remote(False) for rank in group]))
+            )
             copies.append(ray.get(group[0].plain_copy.remote()) if zero < 3 else float("nan"))
         for actor in [*group, broker, announce, receiver]:
             ray.kill(actor)
-    copy, send, load = (min(seconds[1:]) for seconds in (copies, sends, loads))
+    copy, gather, send, load = (min(seconds[1:]) for seconds in (copies, gathers, sends, loads))
+    store_s, check = (min(seconds[1:], default=0.0) for seconds in (stores, checks))
     learner_mib, store_mib, receiver_mib = (max(column) / MIB for column in zip(*peaks, strict=True))
     return {
         "parameters": parameters,
@@ -288,8 +330,11 @@ def measure(size: int, engine: bool, by: str, ranks: int, zero: int, rounds: int
         "ranks": ranks,
         "zero": zero,
         "copy_s": copy,
+        "gather_s": gather,
         "send_s": send,
+        "store_s": store_s,
         "load_s": load,
+        "check_s": check,
         "ratio": (max(send, load) if by == "broadcast" else send + load) / copy,
         "learner_peak_mib": learner_mib,
         "store_peak_mib": store_mib,
@@ -317,7 +362,8 @@ def main() -> None:
         log_to_driver=False,
     )
     print(
-        f"{'M':>5}{'MiB':>7} {'by':>13}{'receiver':>9}{'copy s':>8}{'send s':>8}{'load s':>8}{'ratio':>7}"
+        f"{'M':>5}{'MiB':>7} {'by':>13}{'receiver':>9}{'copy s':>8}{'gather s':>9}{'send s':>8}{'store s':>8}"
+        f"{'load s':>8}{'check s':>8}{'ratio':>7}"
         f"{'learner MiB':>13}{'store MiB':>11}{'receiver MiB':>14}"
     )
     receivers = [(size, False) for size in options.sizes] + [(size, True) for size in options.engine]
@@ -325,7 +371,8 @@ def main() -> None:
         line = measure(size, engine, by, options.ranks, options.zero, options.rounds)
         print(
             f"{line['parameters'] / 1e6:5.0f}{line['mib']:7.0f} {line['by']:>13}{line['receiver']:>9}"
-            f"{line['copy_s']:8.3f}{line['send_s']:8.3f}{line['load_s']:8.3f}{line['ratio']:7.1f}{line['learner_peak_mib']:13.0f}"
+            f"{line['copy_s']:8.3f}{line['gather_s']:9.3f}{line['send_s']:8.3f}{line['store_s']:8.3f}{line['load_s']:8.3f}"
+            f"{line['check_s']:8.3f}{line['ratio']:7.1f}{line['learner_peak_mib']:13.0f}"
             f"{line['store_peak_mib']:11.0f}{line['receiver_peak_mib']:14.0f}"
         )
         print(json.dumps(line), flush=True)

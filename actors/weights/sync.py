@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -89,7 +89,7 @@ class ObjectStoreSync(WeightSync):
         """As `WeightSync.send`. Raises RankTimeout or SyncTimeout, which name what did not respond."""
         checksum = Checksum()
         in_flight: deque[ray.ObjectRef[Any]] = deque()
-        for bucket in self._learner.weight_buckets(BUCKET_BYTES):
+        for bucket in self._buckets(version):
             if self._broker is None:
                 continue
             checksum.add(bucket)
@@ -105,6 +105,9 @@ class ObjectStoreSync(WeightSync):
         announced = self._coordinator.new_weights.remote(version, digest)
         self._await(announced, "coordinator", f"announcing policy version {version}")
         return digest
+
+    def _buckets(self, version: int) -> Iterator[Bucket]:
+        return self._learner.weight_buckets(BUCKET_BYTES)
 
     def _await(self, reference: ray.ObjectRef[Any], who: str, phase: str) -> Any:
         try:
