@@ -15,8 +15,7 @@ from typing import Any
 import ray
 from ray.exceptions import RayActorError, RayError
 
-from actors.pooled_engine import LOSSES_TO_BE_ALONE as _LOSSES_TO_BE_ALONE
-from actors.pooled_engine import PooledEngine, Weights, first_line
+from actors.pooled_engine import LOSSES_TO_BE_ALONE, PooledEngine, Weights, first_line
 from actors.weights.channel import BroadcastChannel
 from actors.weights.seats import Seats
 from actors.within import within
@@ -123,7 +122,7 @@ class EnginePool:
         """Queue requests. first: put them at the front of the queue."""
         others: list[Request] = []
         for request in requests:
-            (self._suspects if request.losses >= _LOSSES_TO_BE_ALONE else others).append(request)
+            (self._suspects if request.losses >= LOSSES_TO_BE_ALONE else others).append(request)
         self._shares.put(others, first)
         self._fill()
 

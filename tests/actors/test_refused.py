@@ -155,7 +155,7 @@ def test_a_request_that_ends_engines_takes_no_other_with_it(monkeypatch, engines
     assert sorted(answered) == [row for row in range(24) if row != POISON]
     assert losses.pop(POISON) == MOST_LOSSES
     # Neighbours are hit by its losses only until it is alone; with several engines they may move to another one first.
-    together = engine_pool._LOSSES_TO_BE_ALONE
+    together = engine_pool.LOSSES_TO_BE_ALONE
     assert max(losses.values()) == together if engines == 1 else max(losses.values()) <= together
 
 
