@@ -75,6 +75,23 @@ def test_the_readme_has_the_study_s_figures(results, readme):
     assert f"came with a cool-down (best score then {best:.3f})" in text
 
 
+def test_the_readme_has_the_figures_of_the_real_language_model(readme):
+    study = load_study(ROOT / "configs" / "study_smollm2.yaml", [])
+    results = StudyResults(ROOT / study.results)
+    (part,) = study.parts
+    compared = compare_arms(results, "arithmetic", part.arms, study.baseline, part.seeds)
+    assert set(compared.seeds.values()) == {part.seeds}
+    for arm, metrics in compared.metrics.items():
+        costs = [cell(metrics[f"TTB100/{cost}"]) if arm != "random" else "1" for cost in ("steps", "tokens")]
+        row = [arm, *costs, cell(metrics["best score"], 3), f"{metrics['ETR'].interval.mean:.2f}"]
+        assert f"| {' | '.join(row)} |\n" in readme, row
+    text = " ".join(readme.split())
+    higher = {arm: metrics["BSF100/steps"] for arm, metrics in compared.metrics.items() if arm != "random"}
+    state_space, default = (cell(higher[arm]) for arm in ("state space", "default"))
+    assert f"here it ends {state_space} times as high as random, the default {default} times" in text
+    assert all(value > 1 for each in higher.values() for value in each.values), "in each of the three seeds"
+
+
 def test_the_readme_has_the_domains_figures(results, readme):
     arms = ["bots", "bots self-tuned"]
     text = " ".join(readme.split())
