@@ -135,7 +135,7 @@ def main() -> None:
     parser.add_argument("--tasks", type=int, nargs="+", default=[92_000, 1_000_000])
     parser.add_argument("--seconds", type=float, default=20.0)
     options = parser.parse_args()
-    ray.init(num_cpus=8, include_dashboard=False, logging_level="error", log_to_driver=False)
+    ray.init("local", num_cpus=8, include_dashboard=False, logging_level="error", log_to_driver=False)
     results = []
     for tasks in options.tasks:
         for engines in options.engines:

@@ -45,7 +45,7 @@ def main() -> None:
     parser.add_argument("--ranks", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args()
-    ray.init(num_cpus=4, include_dashboard=False, logging_level="error", log_to_driver=False)
+    ray.init("local", num_cpus=4, include_dashboard=False, logging_level="error", log_to_driver=False)
     for size in options.sizes:
         print(json.dumps(measure(size, options.ranks, options.rounds)), flush=True)
     ray.shutdown()

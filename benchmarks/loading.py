@@ -126,7 +126,11 @@ def main() -> None:
         if not arguments.in_process:
             # The blocks in flight are few; a store of 512 MiB shows that nothing piles up in it.
             ray.init(
-                num_cpus=2, object_store_memory=512 << 20, include_dashboard=False, logging_level="ERROR"
+                "local",
+                num_cpus=2,
+                object_store_memory=512 << 20,
+                include_dashboard=False,
+                logging_level="ERROR",
             )
         source = {"kind": arguments.format, "path": folder}
         config = PoolConfig.model_validate({"sources": [source]})

@@ -94,7 +94,8 @@ def run_plain(config: TrainConfig, batches: Batches) -> float:
     """Tokens a second of the same requests, wave by wave, with nothing around the engines."""
     inputs = load_inputs(config)
     environment = {"env_vars": engine_environment(config.rollout.threads, on_gpu=False)}
-    ray.init(include_dashboard=False, logging_level="error", log_to_driver=False)
+    # Not one that happens to run on this machine.
+    ray.init("local", include_dashboard=False, logging_level="error", log_to_driver=False)
     actor = PlainEngine.options(num_cpus=config.rollout.cpus, runtime_env=environment)
     engines = [actor.remote(inputs.model, config.rollout) for _ in range(config.rollout.engines)]
     tokens, seconds = 0, 0.0
