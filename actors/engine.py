@@ -135,7 +135,7 @@ class Engine:
         self._completions += sampling.samples
 
     def step(self) -> dict[RequestKey, list[Rollout]]:
-        """Advance every running completion by one token; returns the groups that are now complete.
+        """Advance every running completion by a token, or by several on a CPU; returns the groups now complete.
 
         Groups are withheld until the checksum of received weights is known. Raises WrongWeights if it is not the
         learner's.
@@ -248,6 +248,7 @@ class Engine:
             if known is None:
                 checksum.add(bucket)
             self.llm.update_weights({"update_info": {"weights": list(bucket)}})
+        self.llm.finish_weight_update(str(version))
         return self._install(version, checksum.hexdigest() if known is None else known)
 
     def receive(self, channel: BroadcastChannel, version: int) -> str:
@@ -260,6 +261,7 @@ class Engine:
         self.llm.start_weight_update()
         self.llm.update_weights({"update_info": {"channel": channel}})
         self._unchecked = True
+        self.llm.finish_weight_update(str(version))
         ((checksum, _), *_) = self._received(wait=False)
         return self._install(version, checksum)
 
@@ -278,7 +280,6 @@ class Engine:
         return found
 
     def _install(self, version: int, checksum: str) -> str:
-        self.llm.finish_weight_update(str(version))
         if not self.llm.reset_prefix_cache(reset_running_requests=True):
             raise RuntimeError(f"vLLM refused to drop its prefix cache before policy version {version}")
         self.version = version

@@ -109,7 +109,9 @@ def test_weights_that_come_while_answers_grow_change_only_what_follows(engine, p
     ray.get(engine.load.remote(references, 7))
     ray.get(engine.begin.remote("turn"))
     after, references, _ = moved(seed=2)
-    # An engine step brings up to 16 tokens of each completion.
+    # An engine step brings up to 16 tokens of each completion. There are more than run at once, so whenever the weights
+    # come, some are half-way.
+    prompts = prompts * 4
     before_that = steps_of(engine)
     ray.get(engine.submit.remote("turn", requests(prompts, max_tokens=100)))
     while steps_of(engine) <= before_that:
@@ -136,11 +138,12 @@ def test_weights_that_come_while_answers_grow_change_only_what_follows(engine, p
 
 def test_an_earlier_caller_can_neither_put_requests_in_nor_take_groups_out(engine, prompts):
     ray.get(engine.begin.remote("old"))
-    ray.get(engine.submit.remote("old", requests(prompts)))
+    plenty = prompts * 20  # seconds of work, of which the next call sees little
+    ray.get(engine.submit.remote("old", requests(plenty)))
     waiting = engine.collect.remote("old", 30.0)
     ray.get(engine.begin.remote("new"))
     left = ray.get(waiting).groups
-    assert len(left) < len(prompts)
+    assert len(left) < len(plenty)
     ray.get(engine.submit.remote("old", requests(prompts)))
     ray.get(engine.submit.remote("new", requests(prompts[:2])))
     assert len(collect(engine, "new", 2)) == 2
