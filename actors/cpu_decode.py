@@ -10,7 +10,6 @@ of single steps. The ranks of the sampled tokens, which nothing here reads, are 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -27,7 +26,6 @@ from vllm.v1.sample.logits_processor.builtin import (
     MinPLogitsProcessor,
     MinTokensLogitsProcessor,
 )
-from vllm.v1.sample.ops.topk_topp_sampler import apply_top_k_top_p
 
 AHEAD = 16
 """At most this many tokens per completion and engine step."""
@@ -38,18 +36,16 @@ LONGEST_SECONDS = 0.1
 Not wall-clock: where others use the cores too, steps with fewer tokens would cost even more.
 """
 
-Seed = Callable[[torch.Generator], int]
 
-
-def install(core: Any, runner: Any, seed: Seed) -> None:
+def install(core: Any, runner: Any) -> None:
     """Let an engine in this process decode ahead, if its model and settings allow it.
 
-    core, runner: vLLM's `EngineCore` and model runner. seed: draws a seeded completion's next noise seed.
+    core, runner: vLLM's `EngineCore` and model runner.
     """
     remove(core)
     if _supported(core, runner):
         core.scheduler.num_lookahead_tokens = AHEAD - 1
-        core.model_executor.sample_tokens = Decoder(core, runner, seed).sample_tokens
+        core.model_executor.sample_tokens = Decoder(core, runner).sample_tokens
 
 
 def remove(core: Any) -> None:
@@ -142,8 +138,8 @@ class Decoder:
     core: vLLM's `EngineCore`. runner: its model runner.
     """
 
-    def __init__(self, core: Any, runner: Any, seed: Seed) -> None:
-        self._scheduler, self._runner, self._seed = core.scheduler, runner, seed
+    def __init__(self, core: Any, runner: Any) -> None:
+        self._scheduler, self._runner = core.scheduler, runner
         self._sample_tokens = core.model_executor.sample_tokens
         self._config = core.vllm_config
         group = runner.attn_groups[0][0]
@@ -287,17 +283,10 @@ class Decoder:
     def _sample(self, rows: _Rows, logits: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Sample as vLLM does; returns the tokens, int64, and their log-probabilities."""
         logits = logits.to(torch.float32).div_(rows.temperature.unsqueeze(1))
-        logits = apply_top_k_top_p(logits, rows.top_k, rows.top_p)
-        logprobs = logits.log_softmax(dim=-1, dtype=torch.float32)
-        if None in rows.generators:
-            seeds = torch.randint(0, 2**31, (len(rows.row),), dtype=torch.long)
-            for place, generator in enumerate(rows.generators):
-                if generator is not None:
-                    seeds[place] = self._seed(generator)
-        else:
-            seeds = torch.tensor([self._seed(generator) for generator in rows.generators if generator])
-        sampled = torch.ops._C.fused_gumbel_argmax(logits, seeds).long()
-        return sampled, logprobs.gather(1, sampled.unsqueeze(1)).squeeze(1)
+        generators = {place: one for place, one in enumerate(rows.generators) if one is not None}
+        draw = self._runner.sampler.topk_topp_sampler.forward
+        sampled, logprobs = draw(logits, generators, rows.top_k, rows.top_p)
+        return sampled.long(), logprobs.gather(1, sampled.long().unsqueeze(1)).squeeze(1)
 
     def _note(self, names: list[str], tokens: list[list[int]]) -> None:
         """Put the added tokens where vLLM puts those of its own step, in its runner and its scheduler."""

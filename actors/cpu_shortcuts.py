@@ -32,8 +32,8 @@ SEEDS_AHEAD = 32
 def install(llm: LLM) -> None:
     """Install the shortcuts in an engine that runs in this process."""
     core, runner = cpu_decode.parts(llm)
-    if (seed := batch_seeds(runner.sampler.topk_topp_sampler)) is not None:
-        cpu_decode.install(core, runner, seed)
+    if batch_seeds(runner.sampler.topk_topp_sampler):
+        cpu_decode.install(core, runner)
     fuse_norms(runner.model)
     call_directly(runner.model)
 
@@ -48,14 +48,14 @@ def remove(llm: LLM) -> None:
     call_indirectly(runner.model)
 
 
-def batch_seeds(sampler: TopKTopPSampler) -> cpu_decode.Seed | None:
-    """Draw the noise seeds for a completion's next tokens all at once; returns the function that gives the next one.
+def batch_seeds(sampler: TopKTopPSampler) -> bool:
+    """Draw the noise seeds for a completion's next tokens all at once; returns whether it does.
 
     vLLM draws one from each completion's generator for every token, with three torch calls. Drawn together, the numbers
-    are the same. None, and nothing changed, if vLLM samples in another way.
+    are the same. False, and nothing changed, if vLLM samples in another way.
     """
     if sampler.forward != sampler.forward_cpu or sampler.use_fp64_gumbel:
-        return None
+        return False
     drawn: WeakKeyDictionary[torch.Generator, Iterator[int]] = WeakKeyDictionary()
 
     def seed(generator: torch.Generator) -> int:
@@ -86,7 +86,7 @@ def batch_seeds(sampler: TopKTopPSampler) -> cpu_decode.Seed | None:
         return torch.ops._C.fused_gumbel_argmax(logits.to(dtype=torch.float32), seeds), returned
 
     sampler.forward = forward
-    return seed
+    return True
 
 
 def fuse_norms(model: torch.nn.Module) -> None:

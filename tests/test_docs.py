@@ -49,16 +49,21 @@ def readme():
     return (ROOT / "README.md").read_text()
 
 
+def check_table(compared, readme):
+    """The README has a row for every arm, with the costs of random selection as the unit."""
+    for arm, metrics in compared.items():
+        costs = [cell(metrics[f"TTB100/{cost}"]) if arm != "random" else "1" for cost in ("steps", "tokens")]
+        row = [arm, *costs, cell(metrics["best score"], 3), f"{metrics['ETR'].interval.mean:.2f}"]
+        assert f"| {' | '.join(row)} |\n" in readme, row
+
+
 OTHERS = ["mopps", "dots", "offline"]
 
 
 def test_the_readme_has_the_study_s_figures(results, readme):
     compared = as_on_page(results, "selectors", "mixed")
     assert set(compared) == {"random", "bots", "bots self-tuned", *OTHERS, "dynamic filter"}
-    for arm, metrics in compared.items():
-        costs = [cell(metrics[f"TTB100/{cost}"]) if arm != "random" else "1" for cost in ("steps", "tokens")]
-        row = [arm, *costs, cell(metrics["best score"], 3), f"{metrics['ETR'].interval.mean:.2f}"]
-        assert f"| {' | '.join(row)} |\n" in readme, row
+    check_table(compared, readme)
     text = " ".join(readme.split())
     seconds = {arm: cell(compared[arm]["TTB100/seconds"]) for arm in ("bots self-tuned", "bots")}
     assert all(each.startswith("**") for each in seconds.values()), "it holds"
@@ -81,10 +86,7 @@ def test_the_readme_has_the_figures_of_the_real_language_model(readme):
     (part,) = study.parts
     compared = compare_arms(results, "arithmetic", part.arms, study.baseline, part.seeds)
     assert set(compared.seeds.values()) == {part.seeds}
-    for arm, metrics in compared.metrics.items():
-        costs = [cell(metrics[f"TTB100/{cost}"]) if arm != "random" else "1" for cost in ("steps", "tokens")]
-        row = [arm, *costs, cell(metrics["best score"], 3), f"{metrics['ETR'].interval.mean:.2f}"]
-        assert f"| {' | '.join(row)} |\n" in readme, row
+    check_table(compared.metrics, readme)
     text = " ".join(readme.split())
     higher = {arm: metrics["BSF100/steps"] for arm, metrics in compared.metrics.items() if arm != "random"}
     state_space, default = (cell(higher[arm]) for arm in ("state space", "default"))
