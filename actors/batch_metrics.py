@@ -12,17 +12,15 @@ from actors.engine_pool import EnginePool
 from actors.grader_pool import GraderPool
 from bots.metrics import effective_task_ratio
 from bots.rollouts.ledger import Ledger
-from bots.rollouts.rollout import Group
+from bots.rollouts.rollout import Group, Rollout
 from bots.support.arrays import as_batch
 
 
 def batch_metrics(groups: Sequence[Group]) -> dict[str, float]:
     """Metrics of a batch of graded groups: ETR, mean reward, completions, tokens, and what they look like.
 
-    `entropy` is the mean of -log p over the sampled tokens, in nats: an estimate of the entropy per token of the
-    distribution that they were sampled from, after temperature and top-p. `completion_tokens` is a completion's mean
-    length, `finished_share` the share that ended by themselves. A selector changes all three through the tasks it
-    chooses; a policy that collapses shows in them first.
+    With those of `completion_metrics`. A selector changes them through the tasks that it chooses, too: to compare
+    policies, take the evaluation's.
 
     ETR and reward are means over tasks, regardless of group size. If group sizes differ, the metrics include
     `group_size_min` and `group_size_max`.
@@ -39,8 +37,23 @@ def batch_metrics(groups: Sequence[Group]) -> dict[str, float]:
         "completions": sum(sizes),
         **({"group_size_min": min(sizes), "group_size_max": max(sizes)} if ragged else {}),
         "tokens": tokens,
-        "completion_tokens": tokens / len(rollouts),
-        "entropy": -float(np.concatenate([rollout.logprobs for rollout in rollouts]).mean(dtype=np.float64)),
+        **completion_metrics(rollouts),
+    }
+
+
+def completion_metrics(rollouts: Sequence[Rollout]) -> dict[str, float]:
+    """What completions look like; a policy that collapses shows here first.
+
+    `entropy` is the mean of -log p over the sampled tokens, in nats: an estimate of the entropy per token of the
+    distribution that they were sampled from, after temperature and top-p. `completion_tokens` is a completion's mean
+    length, `finished_share` the share that ended by themselves. Empty without completions.
+    """
+    if not rollouts:
+        return {}
+    logprobs = np.concatenate([rollout.logprobs for rollout in rollouts])
+    return {
+        "completion_tokens": len(logprobs) / len(rollouts),
+        "entropy": -float(logprobs.mean(dtype=np.float64)) if len(logprobs) else float("nan"),
         "finished_share": float(np.mean([rollout.finished for rollout in rollouts])),
     }
 

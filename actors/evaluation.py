@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from actors.batch_metrics import completion_metrics
 from actors.fatal import FatalError
 from bots.config.train import TrainConfig
 from bots.metrics import pass_at_k
@@ -72,7 +73,8 @@ class Evaluation:
         are a cluster); two evaluations of one set share its tasks, so that their difference is known better. `pass@K`,
         K = 2, 4, … up to a task's samples, counts a completion as right if its reward is 1, over the tasks whose
         completions were all graded. Both also by set (`score_stderr/set/NAME`). `evaluation_ungraded` counts tasks
-        without any grade.
+        without any grade. `evaluation_entropy`, `evaluation_completion_tokens` and `evaluation_finished_share` are
+        `completion_metrics` of all completions: of the same tasks each time, so that policies can be compared.
 
         Raises RuntimeError if no task, or none of a set, could be graded.
         """
@@ -86,7 +88,8 @@ class Evaluation:
             of_domain = means[self.pool.pool.domain_codes == code]
             graded = of_domain[~np.isnan(of_domain)]
             scores[f"score/{domain}"] = float(graded.mean()) if len(graded) else float("nan")
-        return scores
+        rollouts = [rollout for group in self._groups.values() for rollout in group.rollouts]
+        return scores | {f"evaluation_{name}": value for name, value in completion_metrics(rollouts).items()}
 
     def _scores_by_set(self, means: npt.NDArray[np.float64]) -> dict[str, float]:
         set_of = np.array(self._set_of)

@@ -17,6 +17,8 @@ TTB, BSF = (0.5, 0.75, 1.0), (0.25, 0.5, 1.0)
 LEVEL = 0.05
 LAST = "last/"
 """Prefix of the last scores by domain."""
+EVALUATION = "evaluation/"
+"""Prefix of the last evaluation's other metrics."""
 NOTHING = Interval(math.nan, math.nan, math.nan, 0, 0)
 """The interval of a metric that no seed has."""
 FEWEST = 3
@@ -125,6 +127,10 @@ def _metrics(pairs: list[tuple[StudyRun, StudyRun]]) -> dict[str, Metric]:
         metrics[name] = _mean(values)
     for domain in sorted({domain for run, _ in pairs for domain in run.last}, key=natural):
         metrics[f"{LAST}{domain}"] = _mean([run.last[domain] for run, _ in pairs if domain in run.last])
+    for name in sorted({name for run, _ in pairs for name in run.evaluation}, key=natural):
+        metrics[f"{EVALUATION}{name}"] = _mean(
+            [run.evaluation[name] for run, _ in pairs if name in run.evaluation]
+        )
     return metrics
 
 

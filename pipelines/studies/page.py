@@ -8,7 +8,7 @@ from pathlib import Path
 from bots.support.files import replace_text
 from bots.support.natural_order import natural
 from pipelines.studies.claims import claims, least_seeds
-from pipelines.studies.comparison import COSTS, LAST, UNITS, Comparison, compare_arms, ratio_names
+from pipelines.studies.comparison import COSTS, EVALUATION, LAST, UNITS, Comparison, compare_arms, ratio_names
 from pipelines.studies.config import PaperMetric, Part, StudyConfig, slug
 from pipelines.studies.curves_plot import draw_part
 from pipelines.studies.markdown import cell, head, image, line
@@ -115,8 +115,36 @@ def _section(
         key=natural,
     )
     if len(domains) > 1:
-        lines += ["\nLast score by domain:\n", *_reached(comparison, domains)]
+        lines += ["\nLast score by domain:\n", *_reached(comparison, domains, LAST)]
+    lines += _last_evaluation(comparison)
     return "\n".join([*lines, ""])
+
+
+def _last_evaluation(comparison: Comparison) -> list[str]:
+    """What the last policies' completions of the evaluation tasks look like, of the arms that recorded it."""
+    recorded = {
+        arm: found
+        for arm, metrics in comparison.metrics.items()
+        if (found := {name: metric for name, metric in metrics.items() if name.startswith(EVALUATION)})
+    }
+    if not recorded:
+        return []
+    titles = {
+        f"{EVALUATION}evaluation_entropy": "entropy",
+        f"{EVALUATION}evaluation_completion_tokens": "tokens",
+        f"{EVALUATION}evaluation_finished_share": "finished",
+    }
+    chances = sorted({name for found in recorded.values() for name in found} - set(titles), key=natural)
+    lines = [
+        "\nCompletions of the evaluation tasks at the end: unbiased pass@k, entropy in nats per token, length, and the"
+        " share that ended by themselves.\n",
+        *head("arm", "seeds", *(name.removeprefix(EVALUATION) for name in chances), *titles.values()),
+    ]
+    for arm, found in recorded.items():
+        seeds = max(len(metric.values) for metric in found.values())
+        cells = (cell(found[name], digits=3) if name in found else "–" for name in (*chances, *titles))
+        lines.append(line(arm, str(seeds), *cells))
+    return lines
 
 
 def _verdicts(comparison: Comparison, baseline: str, part: Part) -> list[str]:
@@ -154,9 +182,9 @@ def _ratios(
     return lines
 
 
-def _reached(comparison: Comparison, names: list[str]) -> list[str]:
-    """Metrics that are not ratios, one row per arm."""
-    lines = head("arm", "seeds", *(name.removeprefix(LAST) for name in names))
+def _reached(comparison: Comparison, names: list[str], prefix: str = "") -> list[str]:
+    """Metrics that are not ratios, one row per arm. prefix: of the names, not shown."""
+    lines = head("arm", "seeds", *(name.removeprefix(prefix) for name in names))
     for arm, metrics in comparison.metrics.items():
         cells = (cell(metrics[name], digits=3) if name in metrics else "–" for name in names)
         lines.append(line(arm, str(comparison.seeds[arm]), *cells))

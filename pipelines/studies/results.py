@@ -52,8 +52,11 @@ STEPS = pa.schema(
         ("brier", pa.float64()),
         ("coverage", pa.float64()),
         ("select_wait_seconds", pa.float64()),
+        ("evaluation", pa.map_(pa.string(), pa.float64())),
     ]
 )
+EVALUATED = ("pass@", "evaluation_entropy", "evaluation_completion_tokens", "evaluation_finished_share")
+"""How the names of an evaluation's metrics begin that the table keeps besides the scores."""
 
 
 Place = tuple[str, str]
@@ -67,7 +70,7 @@ class StudyRun:
     against: scores over "steps" and generated "tokens". timed: scores over training seconds, by the place where they
     were measured; empty if the run was not timed. etr, brier: float64 (steps,), the latter NaN where nothing was
     predicted. coverage: share of the pool that was observed by the end; NaN if not recorded. last: the last score by
-    domain; empty if not recorded.
+    domain, evaluation: the last evaluation's other metrics by name ("pass@2"); each empty if not recorded.
     """
 
     against: dict[str, Curve]
@@ -75,6 +78,7 @@ class StudyRun:
     brier: np.ndarray
     coverage: float
     last: dict[str, float]
+    evaluation: dict[str, float] = field(default_factory=dict)
     timed: dict[Place, Curve] = field(default_factory=dict)
 
     def beside(self, other: StudyRun, cost: str) -> tuple[Curve, Curve] | None:
@@ -160,6 +164,9 @@ class StudyResults:
             spent = {"tokens": tokens, "seconds": seconds if timed else None}
             scores = {key.removeprefix("score/"): v for key, v in record.items() if key.startswith("score/")}
             given["domain_scores"] = list(scores.items()) or None
+            given["evaluation"] = [
+                (key, value) for key, value in record.items() if key.startswith(EVALUATED)
+            ] or None
             known = {"pool": pool, "arm": arm, "seed": seed, "machine": place[0], "sitting": place[1]}
             rows.append(known | given | spent | {"brier": brier})
         results.mkdir(parents=True, exist_ok=True)
@@ -195,6 +202,7 @@ class StudyResults:
             training["brier"].to_numpy(),
             coverage[-1].as_py() if len(coverage) else math.nan,
             dict(_scored(first)["domain_scores"][-1].as_py() or []),
+            dict(_scored(first)["evaluation"][-1].as_py() or []),
             {
                 place: _curve(steps, "seconds")
                 for place, steps in made.items()

@@ -106,3 +106,14 @@ def sets(*names):
 def test_sets_that_do_not_fit(settings, message):
     with pytest.raises(ValueError, match=message):
         EvaluationConfig.model_validate(settings)
+
+
+def test_completions_of_the_same_tasks_tell_policies_apart():
+    evaluation = Evaluation(encoded(2), SimpleNamespace())
+    for row, (length, nats, finished) in enumerate([(1, 0.5, True), (3, 0.1, False)]):
+        one = Rollout(np.ones(length, np.int32), np.full(length, -nats, np.float32), "", finished, 0, "")
+        evaluation.add(row, Group(row, np.array([1], np.int32), [one], np.array([1.0])))
+    found = evaluation.scores()
+    assert found["evaluation_completion_tokens"] == 2
+    assert found["evaluation_entropy"] == pytest.approx((0.5 + 3 * 0.1) / 4), "a mean over tokens"
+    assert found["evaluation_finished_share"] == 0.5

@@ -43,13 +43,13 @@ def study_file(tmp_path):
     return write
 
 
-def add(study, key, tmp_path, scores, sitting="monday", pace=1.0):
-    """Add a run with these scores, each step taking this many seconds, to the tables."""
+def add(study, key, tmp_path, scores, sitting="monday", pace=1.0, more=None):
+    """Add a run with these scores, each step taking this many seconds, to the tables. more: metrics of each step."""
     folder = tmp_path / "run"
     folder.mkdir(exist_ok=True)
     records = [
         {"step": k, "score": score, "score/math": score, "tokens": 10 * k, "seconds": pace * (k > 0), "etr": 0.5,
-         "posterior/batch/brier": 0.1}
+         "posterior/batch/brier": 0.1, **(more or {})}
         for k, score in enumerate(scores)
     ]  # fmt: skip
     (folder / "metrics.jsonl").write_text("".join(json.dumps(record) + "\n" for record in records))
@@ -212,3 +212,16 @@ def test_more_seeds_than_the_test_takes_are_refused(study_file):
 def test_a_study_without_evaluation_is_refused_before_anything_runs(study_file):
     with pytest.raises(ConfigError, match=r"mixed, random, seed 0: evaluation\.pool is not set"):
         study_file(common=["evaluation.pool=null"])
+
+
+def test_completions_of_the_evaluation_are_told_of_the_runs_that_recorded_them(study_file, tmp_path):
+    study = study_file(seeds=3)
+    for seed in range(3):
+        add(study, ("mixed", "random", seed), tmp_path, [0.1, 0.2, 0.3])
+        more = {"pass@2": 0.4 + 0.1 * seed, "evaluation_entropy": 0.25, "evaluation_finished_share": 1.0}
+        add(study, ("mixed", "bots", seed), tmp_path, [0.1, 0.3, 0.4], more=more)
+    text = page_of(study, tmp_path)
+    told = text[text.index("Completions of the evaluation tasks at the end") :].splitlines()
+    assert told[2] == "| arm | seeds | pass@2 | entropy | tokens | finished |"
+    assert told[4] == "| bots | 3 | 0.500 [0.252, 0.748] | 0.250 [0.250, 0.250] | – | 1.000 [1.000, 1.000] |"
+    assert not "".join(told[5:6]).startswith("|"), "random recorded nothing and has no row"

@@ -159,6 +159,9 @@ function banded(run, key, deviation, label, colour, dash = null) {
   return { x, y, low: y.map((v, i) => v - sd[i]), high: y.map((v, i) => v + sd[i]), label, colour, dash };
 }
 
+/* A metric of the batches' completions, and of the held-out tasks' where they were evaluated. */
+const andHeldOut = (key) => [[key, "batches", "var(--c0)"], [`evaluation_${key}`, "held-out tasks", "var(--c1)"]];
+
 const domainOf = (key) => key.split("/").slice(3).join("/") || "all tasks";
 
 function ofRun(run) {
@@ -192,9 +195,9 @@ function ofRun(run) {
     overSteps([["loss", "loss", "var(--c0)"]], { title: "Policy loss", runs: [run], smooth: true }),
     overSteps([["grad_norm", "norm", "var(--c0)"]], { title: "Gradient norm before clipping", runs: [run], smooth: true }),
     overSteps([["mismatch_kl", "KL", "var(--c0)"]], { title: "KL between engines and learner", runs: [run], smooth: true, caption: "From the log-probabilities of both. Far from 0 means that they compute different policies." }),
-    overSteps([["finished_share", "finished", "var(--c0)"]], { title: "Finished completions", yLabel: "share", yRange: [0, 1], runs: [run], smooth: true, caption: "The others reached the token limit." }),
-    overSteps([["completion_tokens", "tokens", "var(--c0)"]], { title: "Length of a completion", yLabel: "tokens", runs: [run], smooth: true, absent: "The run recorded no lengths: it was made by an earlier version." }),
-    overSteps([["entropy", "entropy", "var(--c0)"]], { title: "Entropy of the policy", yLabel: "nats per token", runs: [run], smooth: true, caption: "Mean of -log p over the sampled tokens. It falls towards 0 if the policy collapses; which tasks are selected moves it too.", absent: "The run recorded no entropy: it was made by an earlier version." }))]]);
+    overSteps(andHeldOut("finished_share"), { title: "Finished completions", yLabel: "share", yRange: [0, 1], runs: [run], smooth: true, caption: "The others reached the token limit." }),
+    overSteps(andHeldOut("completion_tokens"), { title: "Length of a completion", yLabel: "tokens", runs: [run], smooth: true, absent: "The run recorded no lengths: it was made by an earlier version." }),
+    overSteps(andHeldOut("entropy"), { title: "Entropy of the policy", yLabel: "nats per token", runs: [run], smooth: true, caption: "Mean of -log p over the sampled tokens. It falls towards 0 if the policy collapses. Which tasks are selected moves that of the batches, too.", absent: "The run recorded no entropy: it was made by an earlier version." }))]]);
   parts.push(["tasks", "Tasks", "With the model's most frequent completions at their first and last selection. Dots: observed pass rates. Line: posterior mean and one standard deviation.", taskCards(run)]);
   parts.push(["held-out", "Held-out completions", "The initial model beside the trained one, on tasks outside the training pool, sampled with the same seeds. The tasks are chosen by their change over a few samples, so chance contributes to the largest changes in both directions.", heldOutCards(run)]);
   parts.push(["table", "All selected tasks", null, taskTable(run)]);
