@@ -39,11 +39,16 @@ def least_seeds(arms: int) -> int:
     return seeds
 
 
+def is_better(name: str, metric: Metric) -> bool:
+    """Whether a ratio to the baseline, such as "TTB50/steps", is significantly to the arm's advantage."""
+    less_is_better = name.startswith("TTB")
+    return metric.holds and (metric.middle < 1) == less_is_better
+
+
 def _verdict(name: str, metric: Metric) -> str:
     if not metric.holds:
         return OPEN
-    less_is_better = name.startswith("TTB")
-    return BETTER if (metric.middle < 1) == less_is_better else WORSE
+    return BETTER if is_better(name, metric) else WORSE
 
 
 def _listed(names: Iterable[str]) -> str:

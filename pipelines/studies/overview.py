@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pipelines.studies.claims import is_better
 from pipelines.studies.comparison import COSTS, UNITS, Comparison, compare_arms
 from pipelines.studies.config import StudyConfig
 from pipelines.studies.forest_plot import draw_forest
@@ -32,12 +33,36 @@ def overview(study: StudyConfig, results: StudyResults, beside: Path) -> str:
         " spends (TTB100). Filled marks: the difference is significant.\n",
         image("time to the baseline's best score", picture, beside),
     ]
+    lines += [
+        f"What beats `{study.baseline}` beyond chance: to its best score with less (TTB100), or to a higher one"
+        " (BSF100); the best first.\n",
+        *_winners(shown, study.baseline),
+        "",
+    ]
     for name, title in (
         (f"TTB100/{COSTS[1]}", f"TTB100 on {UNITS[COSTS[1]]}, by pool"),
         (f"BSF100/{COSTS[0]}", f"Best score over `{study.baseline}`'s, within its steps (BSF100)"),
     ):
         lines += [f"{title}:\n", *_by_pool(shown, study.baseline, name), ""]
     return "\n".join(lines)
+
+
+def _winners(shown: dict[str, Comparison], baseline: str) -> list[str]:
+    """The arms that are significantly better than the baseline: a row per pool, a column per cost, one for the score."""
+    by_column = {UNITS[cost]: f"TTB100/{cost}" for cost in COSTS} | {"best score": f"BSF100/{COSTS[0]}"}
+    lines = head("pool", *by_column)
+    for pool, comparison in shown.items():
+        cells = []
+        for name in by_column.values():
+            better = [
+                (metrics[name].middle, arm)
+                for arm, metrics in comparison.metrics.items()
+                if arm != baseline and is_better(name, metrics[name])
+            ]
+            better.sort(reverse=not name.startswith("TTB"))
+            cells.append(", ".join(f"{arm} {value:.2f}" for value, arm in better) or "nothing")
+        lines.append(line(pool, *cells))
+    return lines
 
 
 def _by_pool(shown: dict[str, Comparison], baseline: str, name: str) -> list[str]:

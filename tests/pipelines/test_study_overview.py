@@ -63,6 +63,8 @@ def test_has_every_arm_and_pool_of_the_parts_marked_for_it(results, tmp_path):
     text = overview(study(tmp_path, overview=True), results, tmp_path / "pages")
     assert "](../at_a_glance.png)" in text
     assert (tmp_path / "at_a_glance.png").stat().st_size > 10_000
+    won = "| mixed | bots 0.50 | bots 0.50 | bots 0.50 | bots 1.05 |\n| math | nothing | nothing | nothing | nothing |"
+    assert won in text, "one seed of math can't be beyond chance"
     first, second = text.split("Best score over")
     assert "| arm | mixed | math |" in first
     assert "| bots | **0.50 [0.50, 0.50]** | 0.50 |" in first
