@@ -74,6 +74,21 @@ class Engine:
         self._unchecked = False
         self._completions = 0
         self._count = 0
+        self.tokens = self.running = 0
+        self._count_tokens()
+
+    def _count_tokens(self) -> None:
+        """Have vLLM's steps count what they generate: `tokens` so far, and `running`, the completions in the last one."""
+        client: Any = self.llm.llm_engine.engine_core
+        get_output = client.get_output
+
+        def counted() -> Any:
+            outputs = get_output()
+            self.running = len(outputs.outputs)
+            self.tokens += sum(len(output.new_token_ids) for output in outputs.outputs)
+            return outputs
+
+        client.get_output = counted
 
     def generate(
         self,

@@ -9,12 +9,12 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from math import ceil
 from typing import Any
 
 import ray
 from ray.exceptions import RayActorError, RayError
 
+from actors.engine_balance import compare, even_out
 from actors.pooled_engine import LOSSES_TO_BE_ALONE, PooledEngine, Weights, first_line
 from actors.weights.channel import BroadcastChannel
 from actors.weights.seats import Seats
@@ -49,8 +49,8 @@ class EnginePool:
     - joined(name, seconds): an engine loaded its first weights, this long after it was lost, added or cleared.
     - failed(error): no engine is left.
 
-    `bots.rollouts.shares` decides which engine gets which request. Once the queue is empty, an idle engine gets
-    requests that another engine has not started.
+    `bots.rollouts.shares` decides which engine gets which request, by the speeds that `bots.rollouts.speeds` measures.
+    Once the queue is empty, an idle engine gets requests that another engine has not started.
 
     An engine loads new weights between two of its steps, without waiting for its requests: those in progress
     continue under the new weights (see `Engine.load`). An engine gets new requests only while it holds the newest
@@ -124,6 +124,7 @@ class EnginePool:
         for request in requests:
             (self._suspects if request.losses >= LOSSES_TO_BE_ALONE else others).append(request)
         self._shares.put(others, first)
+        compare(self._engines)
         self._fill()
 
     def set_weights(self, weights: Weights) -> None:
@@ -131,6 +132,7 @@ class EnginePool:
         self._weights = weights
         self.load_seconds = 0.0
         for engine in self._engines:
+            engine.pace.fade()
             engine.outdated.set()
 
     def set_stored(self, version: int, buckets: list[ray.ObjectRef[Any]]) -> None:
@@ -380,21 +382,8 @@ class EnginePool:
             for engine, request in self._shares.share_out(ready, loading):
                 self._give(engine, request, newest)
         else:
-            self._even_out(ready)
+            even_out(ready)
 
     def _give(self, engine: PooledEngine, request: Request, version: int) -> None:
         engine.give(request)
         self._begun(request.key, version)
-
-    def _even_out(self, ready: Sequence[PooledEngine]) -> None:
-        """With an empty queue, give idle engines the requests that other engines have not started."""
-        dry = sum(not engine.open for engine in ready)
-        rich = [engine for engine in ready if engine.unbegun]
-        if not dry or not rich or any(engine.wanted_back for engine in rich):
-            return
-        wanted = ceil(sum(engine.unbegun for engine in rich) * dry / (dry + len(rich)))
-        for engine in sorted(rich, key=lambda engine: -engine.unbegun):
-            engine.wanted_back = min(wanted, engine.unbegun)
-            wanted -= engine.wanted_back
-            if engine.wanted_back:
-                engine.overfull.set()

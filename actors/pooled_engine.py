@@ -8,11 +8,13 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import ray
 from ray.exceptions import RayTaskError
 
 from actors.rollout import Collected
 from bots.rollouts.request import Request, RequestKey
+from bots.rollouts.speeds import Pace
 
 LOSSES_TO_BE_ALONE = 3
 """Engine losses of a request before it gets an engine to itself.
@@ -40,6 +42,7 @@ class PooledEngine:
     - early: finished completions that wait in the engine for the rest of their group.
     - unbegun: requests that it has not started.
     - busy_seconds: time spent in engine steps, across all restarts.
+    - pace, speed: what its reports say since it started, and its speed relative to the other engines.
     - slow_starts: consecutive starts that exceeded the time limit. Each doubles the limit for the next start: killing
       an engine does not make it start sooner on a busy machine.
     """
@@ -61,12 +64,14 @@ class PooledEngine:
     starting: bool = False
     slow_starts: int = 0
     busy_seconds: float = 0.0
+    pace: Pace = field(default_factory=Pace)
+    speed: float = 1.0
     receiving: tuple[int, Any] = (-1, None)
     news: asyncio.Event = field(default_factory=asyncio.Event)
     outdated: asyncio.Event = field(default_factory=asyncio.Event)
     wanted_back: int = 0
     overfull: asyncio.Event = field(default_factory=asyncio.Event)
-    _busy_told: float | None = None
+    _told: tuple[int, float, float] | None = None
 
     @property
     def load(self) -> int:
@@ -95,9 +100,12 @@ class PooledEngine:
 
     def hear(self, told: Collected, now: float) -> None:
         """Update this record from the engine's report."""
-        if self._busy_told is not None:
-            self.busy_seconds += told.busy_seconds - self._busy_told
-        self._busy_told = told.busy_seconds
+        total = told.tokens, told.busy_seconds, told.completion_seconds
+        if self._told is not None:
+            tokens, busy, completion_seconds = np.subtract(total, self._told).tolist()
+            self.busy_seconds += busy
+            self.pace.add(tokens, busy, completion_seconds)
+        self._told = total
         self.early, self.unbegun = told.early_completions, told.unbegun
         if told.steps != self.steps or not told.unfinished:
             self.steps, self.progressed = told.steps, now
@@ -108,7 +116,8 @@ class PooledEngine:
         self.open, self.outbox = {}, []
         self.completions = self.early = self.unbegun = self.wanted_back = 0
         self.receiving = -1, None
-        self._busy_told = None
+        self._told = None
+        self.pace, self.speed = Pace(), 1.0
         for event in (self.news, self.outdated, self.overfull):
             event.clear()
 

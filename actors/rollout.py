@@ -44,6 +44,8 @@ class Collected:
     - refused: requests that vLLM rejected since the last report, with its message.
     - early_completions: finished completions that wait for the rest of their group.
     - unbegun: prompts with no completion started, which `give_back` can return.
+    - tokens: generated so far.
+    - completion_seconds: `busy_seconds`, but each step's counts once for every completion in it.
     """
 
     groups: list[tuple[RequestKey, list[Rollout]]]
@@ -53,6 +55,8 @@ class Collected:
     refused: list[tuple[RequestKey, str]] = field(default_factory=list)
     early_completions: int = 0
     unbegun: int = 0
+    tokens: int = 0
+    completion_seconds: float = 0.0
 
 
 # Several concurrent calls: one waits for groups while others submit requests and weights.
@@ -70,7 +74,8 @@ class RolloutActor:
         self._groups: list[tuple[RequestKey, list[Rollout]]] = []
         self._refused: list[tuple[RequestKey, str]] = []
         self._steps = 0
-        self._busy_seconds = 0.0
+        self._busy_seconds = self._completion_seconds = 0.0
+        self._tokens = 0
         self._unfinished = 0
         self._early_completions = 0
         self._unbegun = 0
@@ -141,11 +146,12 @@ class RolloutActor:
             if self._groups:
                 self._changed.wait_for(lambda: not self._unfinished or over(), _LINGER_SECONDS)
             self._raise_failure()
-            if turn != self._turn:
-                return Collected([], self._steps, self._busy_seconds, self._unfinished)
-            groups, self._groups = self._groups, []
-            refused, self._refused = self._refused, []
-            self._unbegun_told = self._unbegun
+            groups: list[tuple[RequestKey, list[Rollout]]] = []
+            refused: list[tuple[RequestKey, str]] = []
+            if turn == self._turn:
+                groups, self._groups = self._groups, []
+                refused, self._refused = self._refused, []
+                self._unbegun_told = self._unbegun
             return Collected(
                 groups,
                 self._steps,
@@ -154,6 +160,8 @@ class RolloutActor:
                 refused,
                 self._early_completions,
                 self._unbegun,
+                self._tokens,
+                self._completion_seconds,
             )
 
     def give_back(self, turn: str, count: int) -> list[RequestKey]:
@@ -226,7 +234,10 @@ class RolloutActor:
                 groups = engine.step()
                 with self._changed:
                     self._steps += 1
-                    self._busy_seconds += time.perf_counter() - started
+                    seconds = time.perf_counter() - started
+                    self._busy_seconds += seconds
+                    self._completion_seconds += seconds * engine.running
+                    self._tokens = engine.tokens
                     unbegun, self._unbegun = self._unbegun, engine.unbegun
                     self._early_completions = engine.early_completions
                     if groups:

@@ -57,7 +57,7 @@ class FakeEngine:
         self.version = -1
         self.checksum = ""
         self.steps = 0
-        self.busy = 0.0
+        self.busy = self.tokens = self.completion_seconds = 0.0
         self._changed: asyncio.Event | None = None
         self._forget("")
 
@@ -113,10 +113,10 @@ class FakeEngine:
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._changed.wait(), min(until, self._next()) - self._now())
         self.steps += 1
-        if turn != self.turn:
-            return Collected([], self.steps, self.busy, 0)
-        done, self._done = self._done, []
-        self._told = len(self._unbegun())
+        done: list[_Group] = []
+        if turn == self.turn:
+            done, self._done = self._done, []
+            self._told = len(self._unbegun())
         open_groups = {id(group) for group in (*(g for *_, g in self._running), *(g for g, _ in self._queue))}
         return Collected(
             [(group.key, group.rollouts) for group in done],
@@ -125,12 +125,20 @@ class FakeEngine:
             len(open_groups),
             early_completions=self._partial,
             unbegun=self._told,
+            tokens=int(self.tokens),
+            completion_seconds=self.completion_seconds,
         )
 
     async def load(self, buckets: list[ray.ObjectRef], version: int) -> tuple[str, str, float]:
         (self.checksum,) = await asyncio.gather(*buckets)
         self.version = version
         return self.name, self.checksum, 0.0
+
+    def change(self, law: Law) -> None:
+        """From now on generate by this law, which has as many slots."""
+        self._advance()
+        self.law = law
+        self._wake()
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -149,8 +157,9 @@ class FakeEngine:
         now = self._now()
         # Timers may fire a little early. Without this tolerance nothing would be done and nothing left to wait for.
         while self._running and self._next() <= now + 1e-6:
-            at, (end, _, group) = min(now, self._next()), heapq.heappop(self._running)
-            self.busy += at - self._clock
+            at = min(now, self._next())
+            self._work(at - self._clock)
+            end, _, group = heapq.heappop(self._running)
             self._clock, self._grown = at, end
             group.left -= 1
             self._partial += 1
@@ -159,9 +168,16 @@ class FakeEngine:
                 self._done.append(group)
             self._admit()
         if self._running:
+            self._work(now - self._clock)
             self._grown += (now - self._clock) * self._rate()
-            self.busy += now - self._clock
         self._clock = now
+
+    def _work(self, seconds: float) -> None:
+        """Count this time and its tokens."""
+        running = len(self._running)
+        self.busy += seconds
+        self.completion_seconds += running * seconds
+        self.tokens += running * self._rate() * seconds
 
     def _admit(self) -> None:
         while self._queue and len(self._running) < (self.law.slots or math.inf):

@@ -2,8 +2,8 @@
 
 The rule, wave by wave (a wave is one selection, or one evaluation):
 
-- Equal engines get the same number of a wave's completions, to within one request. Engines that are full or still
-  loading weights count: their share is kept for them.
+- Engines get shares of a wave's completions in proportion to their speeds, to within one request. Engines that are
+  full or still loading weights count: their share is kept for them.
 - An engine with more work left from earlier waves than the others gets one request less; with less work, one more.
 - An idle engine also takes its part of what is kept for others.
 - A request goes to an engine that can start it at once, rather than to one where it would wait.
@@ -25,13 +25,19 @@ WaveKey = tuple[str, int]
 
 
 class SharingEngine(Protocol):
-    """What the rule needs to know about an engine. number: unique id. load: completions it has yet to generate."""
+    """What the rule needs to know about an engine.
+
+    number: unique id. load: completions it has yet to generate. speed: relative to the others; 1 if it is like them.
+    """
 
     @property
     def number(self) -> int: ...
 
     @property
     def load(self) -> int: ...
+
+    @property
+    def speed(self) -> float: ...
 
 
 E = TypeVar("E", bound=SharingEngine)
@@ -152,34 +158,48 @@ class Shares:
         if not all(loads[engine.number] for engine in free):
             # If an engine is idle, no engine gets a request that it could not start at once.
             free = [e for e in free if not loads[e.number] or loads[e.number] + samples <= self.slots]
-        level = _level([wave.given[engine.number] for engine in (*free, *later)], wave.completions)
+        level = _level(
+            [(wave.given[engine.number], engine.speed) for engine in (*free, *later)], wave.completions
+        )
         # In whole requests: a fraction of one can't be used.
-        kept = sum(max(0, int((level - wave.given[engine.number]) / samples)) * samples for engine in later)
+        kept = sum(
+            max(0, int((level * engine.speed - wave.given[engine.number]) / samples)) * samples
+            for engine in later
+        )
         handed = self._hand_out(wave, free, loads, wave.completions - kept, level)
         # Loading weights takes a moment; a full engine may take long to get to the requests kept for it.
         most = 0 if loading else self.slots // 8
         idle = [engine for engine in free if loads[engine.number] <= most]
         if idle and wave.waiting:
-            rest = wave.completions * len(idle) / (len(idle) + len(later))
+            speed = sum(engine.speed for engine in idle)
+            rest = wave.completions * speed / (speed + sum(engine.speed for engine in later))
             handed += self._hand_out(wave, idle, loads, rest)
         return handed
 
     def _hand_out(
         self, wave: _Wave, engines: Sequence[E], loads: dict[int, int], count: float, most: float = inf
     ) -> list[tuple[E, Request]]:
-        """Give out requests of `count` completions; none to an engine that already has `most` of the wave."""
+        """Give out requests of `count` completions; none to an engine that already has `most` of the wave.
+
+        most: at speed 1.
+        """
         if count <= 0 or not wave.waiting:
             return []
         samples = wave.completions / len(wave.waiting)
         earlier = [self._to_do[engine.number] - wave.to_do[engine.number] for engine in engines]
-        mean = sum(earlier) / len(earlier)
-        leans = [(load >= mean + samples) - (load <= mean - samples) for load in earlier]
+        mean = sum(earlier) / sum(engine.speed for engine in engines)
+        leans = [
+            (load >= mean * engine.speed + samples) - (load <= mean * engine.speed - samples)
+            for load, engine in zip(earlier, engines, strict=True)
+        ]
 
         def rank(place: int) -> tuple[bool, float, int, int, int]:
-            number = engines[place].number
-            load = loads[number]
+            engine = engines[place]
+            load = loads[engine.number]
             waits = load > 0 and load + samples > self.slots
-            return waits, wave.given[number] + leans[place] * samples, -leans[place], load, place
+            # By when it would have generated one request more.
+            due = (wave.given[engine.number] + (1 + leans[place]) * samples) / engine.speed
+            return waits, due, -leans[place], load, place
 
         handed: list[tuple[E, Request]] = []
         order = [rank(place) for place in range(len(engines))]
@@ -188,7 +208,7 @@ class Shares:
             place = order[0][-1]
             engine, request = engines[place], wave.waiting[0]
             load = loads[engine.number] + request.sampling.samples
-            if wave.given[engine.number] >= most or (loads[engine.number] and load > self.limit):
+            if wave.given[engine.number] >= most * engine.speed or (loads[engine.number] and load > self.limit):
                 heapq.heappop(order)
                 continue
             count -= wave.take().sampling.samples
@@ -204,12 +224,16 @@ class Shares:
         self._to_do[engine.number] += request.sampling.samples
 
 
-def _level(given: Sequence[int], more: int) -> float:
-    """How many completions each engine has after `more` of them went to those with the fewest."""
-    ordered = sorted(given)
-    total = more
-    for count, number in enumerate(ordered, start=1):
-        total += number
-        if count == len(ordered) or total / count <= ordered[count]:
-            return total / count
+def _level(engines: Sequence[tuple[int, float]], more: int) -> float:
+    """How many completions each engine has, divided by its speed, after `more` of them went to those with the fewest.
+
+    engines: how many each has now, and its speed.
+    """
+    ordered = sorted(engines, key=lambda engine: engine[0] / engine[1])
+    total, speeds = float(more), 0.0
+    for count, (given, speed) in enumerate(ordered, start=1):
+        total += given
+        speeds += speed
+        if count == len(ordered) or total / speeds <= ordered[count][0] / ordered[count][1]:
+            return total / speeds
     raise ValueError("no engine to share among")

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -10,7 +10,7 @@ from ray.exceptions import RayActorError
 
 from actors.engine_pool import EnginePool
 from actors.pooled_engine import Weights
-from benchmarks.balance import LAWS, share
+from benchmarks.balance import LAWS, UNLIKE, share
 from benchmarks.fake_engine import FakeEngine, Law, Local
 from benchmarks.virtual_clock import run
 from bots.config.train import RolloutConfig
@@ -52,14 +52,15 @@ class Engine(FakeEngine):
 
 @dataclass
 class Story:
-    """A pool of fake engines and what happened to it. answers: by (wave, engine). starved: cases where requests waited
-    for no reason, with the idle engine."""
+    """A pool of fake engines and what happened to it. speeds: of the engines, by the law's; none: alike. answers: by
+    (wave, engine). starved: cases where requests waited for no reason, with the idle engine."""
 
     engines: int
     slots: int
     samples: int
     law: Law
     load_seconds: object
+    speeds: tuple = ()
     answers: Counter = field(default_factory=Counter)
     done: list = field(default_factory=list)
     starved: list = field(default_factory=list)
@@ -77,7 +78,9 @@ class Story:
             pytest.fail,
         )
         self.fakes = []
-        self.join(self.engines)
+        for place in range(self.engines):
+            speed = self.speeds[place] if self.speeds else 1.0
+            self.join(1, replace(self.law, tokens_per_second=self.law.tokens_per_second * speed))
         self.watch = asyncio.create_task(self._look())
 
     def join(self, count, law=None):
@@ -199,7 +202,8 @@ def test_nothing_is_lost_or_waits_while_an_engine_idles_whatever_happens(seed):
 
     async def story():
         law = Law(40.0, 0.8, tokens_per_second=400.0, slots=slots, shared=bool(rng.integers(2)))
-        told = Story(engines, slots, samples, law, lambda: rng.exponential(0.2))
+        speeds = tuple(np.exp(rng.normal(size=engines))) if rng.integers(2) else ()
+        told = Story(engines, slots, samples, law, lambda: rng.exponential(0.2), speeds)
         told.start()
         sizes = rng.integers(1, 8 * engines, 5)
         total = 0
@@ -209,9 +213,12 @@ def test_nothing_is_lost_or_waits_while_an_engine_idles_whatever_happens(seed):
             told.submit(wave, groups)
             total += groups
             await asyncio.sleep(0.2 * rng.random())
-            match rng.integers(4):
+            match rng.integers(5):
                 case 0:
                     rng.choice(told.fakes).die()
+                case 4:
+                    fake = rng.choice(told.fakes)
+                    fake.change(replace(fake.law, tokens_per_second=fake.law.tokens_per_second / 3))
                 case 1 if len(told.fakes) < 12:
                     told.join(1)
                 case 2:
@@ -280,5 +287,20 @@ def test_an_engine_whose_load_takes_long_keeps_no_other_idle():
 @pytest.mark.parametrize(("name", "most"), [("equal", 1.1), ("long-tailed", 1.25)])
 @pytest.mark.parametrize("engines", [2, 8])
 def test_a_wave_takes_little_more_than_its_even_share(name, most, engines):
-    found = run(share(engines, 32, LAWS[name], waves=2, groups=16))
-    assert found.seconds / found.ideal < most
+    found = run(share([1.0] * engines, 32, LAWS[name], waves=2, groups=16))
+    assert found.ratio() < most
+
+
+@pytest.mark.parametrize("kind", ["one 3 times slower", "from half to twice"])
+@pytest.mark.parametrize("engines", [2, 8])
+def test_engines_of_different_speeds_share_a_wave_by_their_speeds_once_those_are_measured(kind, engines):
+    found = run(share(UNLIKE[kind](engines), 256, 0.0, waves=5, groups=16))
+    assert found.ratio(end=1) > 1.9, "nobody knows the speeds yet"
+    assert found.ratio(first=3) < 1.25
+
+
+def test_an_engine_that_becomes_slower_gets_less():
+    found = run(share([1.0] * 4, 256, LAWS["long-tailed"], waves=6, groups=8, slows_in=2))
+    before, after = ([found.completions[wave, f"rollout-{i}"] for i in range(4)] for wave in (2, 6))
+    assert before == [64] * 4
+    assert after[0] <= 32 < 64 < min(after[1:])

@@ -173,8 +173,14 @@ def test_what_vllm_refuses_is_said_and_the_others_are_answered(engine, prompts):
     assert "128" in refused["train", 1, 3]
 
 
-def test_a_rollout_says_how_it_ended(engine, prompts):
-    for rollout in (r for group in generate(engine, prompts) for r in group):
+def test_a_rollout_says_how_it_ended_and_the_engine_what_it_did(engine, prompts):
+    before = ray.get(engine.collect.remote("other", 0.0))
+    rollouts = [rollout for group in generate(engine, prompts) for rollout in group]
+    told = ray.get(engine.collect.remote("other", 0.0))
+    assert told.tokens - before.tokens == sum(len(rollout.token_ids) for rollout in rollouts)
+    running = (told.completion_seconds - before.completion_seconds) / (told.busy_seconds - before.busy_seconds)
+    assert 1 < running <= len(rollouts)
+    for rollout in rollouts:
         assert len(rollout.logprobs) == len(rollout.token_ids) <= CONFIG.max_tokens
         assert (rollout.logprobs <= 0).all()
         assert rollout.finished == (rollout.token_ids[-1] == 2), "2 is the lab's end-of-sequence token"

@@ -13,6 +13,7 @@ from bots.rollouts.shares import Shares
 class Engine:
     number: int
     load: int = 0
+    speed: float = 1.0
 
 
 def requests(sizes, wave=1):
@@ -57,3 +58,16 @@ def test_what_is_taken_back_is_no_longer_given():
     shares.put(first, first=True)
     again = shares.share_out([engines[0]], [])
     assert completions(again, [engines[0]]) == [sum(request.sampling.samples for request in first)]
+
+
+def test_shares_are_in_proportion_to_speeds():
+    shares, engines = Shares(64, 72), [Engine(0, speed=0.5), Engine(1, speed=1.5), Engine(2)]
+    shares.put(requests([2] * 24))
+    assert completions(shares.share_out(engines, []), engines) == [8, 24, 16]
+
+
+def test_the_share_of_a_slow_engine_that_loads_is_kept_by_its_speed():
+    shares, ready, loading = Shares(64, 72), Engine(0, load=20), Engine(1, speed=0.5)
+    shares.put(requests([2] * 12))
+    assert completions(shares.share_out([ready], [loading]), [ready]) == [16]
+    assert completions(shares.share_out([loading], []), [loading]) == [8]
