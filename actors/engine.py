@@ -78,7 +78,7 @@ class Engine:
         self._count_tokens()
 
     def _count_tokens(self) -> None:
-        """Have vLLM's steps count what they generate: `tokens` so far, and `running`, the completions in the last one."""
+        """Count what vLLM's steps generate: `tokens` so far, and `running`, the completions in the last step."""
         client: Any = self.llm.llm_engine.engine_core
         get_output = client.get_output
 

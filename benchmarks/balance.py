@@ -9,7 +9,7 @@ divided by the number of engines, after the mean loading time. At 1.00 all engin
 ever idle. Columns: slots of an engine, length distribution, wall-clock over the ideal, and the fewest and most
 completions that an engine got in a wave.
 
-With `--unlike` the engines have different speeds, and the ideal is the tokens of all divided by the sum of their speeds.
+With `--unlike` the engines have different speeds, and the ideal is all tokens divided by the sum of the speeds.
 Columns: wall-clock over the ideal in the first wave, where nobody knows the speeds (if one slows down: in that wave),
 and from the third wave on.
 """
@@ -92,9 +92,7 @@ async def share(
     """
     count, loop = len(speeds), asyncio.get_running_loop()
     laws = [Law(MEDIAN, sigma, TOKENS_PER_SECOND * speed, slots=slots, shared=True) for speed in speeds]
-    fakes = [
-        SlowLoader(f"rollout-{i}", law, np.random.default_rng((seed, i))) for i, law in enumerate(laws)
-    ]
+    fakes = [SlowLoader(f"rollout-{i}", law, np.random.default_rng((seed, i))) for i, law in enumerate(laws)]
     shared = Shared([], [], Counter())
     tokens = left = 0
     complete, half = asyncio.Event(), asyncio.Event()

@@ -208,7 +208,9 @@ class Shares:
             place = order[0][-1]
             engine, request = engines[place], wave.waiting[0]
             load = loads[engine.number] + request.sampling.samples
-            if wave.given[engine.number] >= most * engine.speed or (loads[engine.number] and load > self.limit):
+            if wave.given[engine.number] >= most * engine.speed or (
+                loads[engine.number] and load > self.limit
+            ):
                 heapq.heappop(order)
                 continue
             count -= wave.take().sampling.samples

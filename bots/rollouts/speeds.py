@@ -1,8 +1,8 @@
 """How fast engines are, relative to each other, measured while they generate.
 
-A completion gets its tokens at some pace, and the pace falls with the number of completions b that share the engine, as
-b^-e: e is 1 where an engine has a fixed number of tokens per second, as on a CPU, and near 0 where a step takes as long
-for one completion as for many, as on a GPU with room. All engines have the same e, fitted to how each one's pace changes
+A completion gets its tokens at some pace, which falls with the number of completions b that share the engine, as b^-e:
+e is 1 where an engine has a fixed number of tokens per second, as on a CPU, and near 0 where a step takes as long for
+one completion as for many, as on a GPU with room. All engines have the same e, fitted to how each one's pace changes
 with its own b. An engine's speed is what remains of its pace, so an engine is not faster for having less to do.
 """
 
@@ -21,8 +21,8 @@ SLOWEST = 1 / 8
 
 _PER_REPORT, _PER_WAVE = 1 - 1 / 32, 0.85
 _LEAST_REPORTS = 0.5
-# What is likely before anything is measured: e with its standard deviation, and the noise of log pace in a report, which
-# counts as much as four reports.
+# What is likely before anything is measured: e with its standard deviation, and the noise of log pace in a report. The
+# latter counts as much as four reports.
 _E, _E_DOUBT = 0.5, 0.3
 _NOISE, _NOISE_REPORTS = 0.2, 4.0
 

@@ -178,7 +178,9 @@ def test_a_rollout_says_how_it_ended_and_the_engine_what_it_did(engine, prompts)
     rollouts = [rollout for group in generate(engine, prompts) for rollout in group]
     told = ray.get(engine.collect.remote("other", 0.0))
     assert told.tokens - before.tokens == sum(len(rollout.token_ids) for rollout in rollouts)
-    running = (told.completion_seconds - before.completion_seconds) / (told.busy_seconds - before.busy_seconds)
+    running = (told.completion_seconds - before.completion_seconds) / (
+        told.busy_seconds - before.busy_seconds
+    )
     assert 1 < running <= len(rollouts)
     for rollout in rollouts:
         assert len(rollout.logprobs) == len(rollout.token_ids) <= CONFIG.max_tokens
