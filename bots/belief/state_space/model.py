@@ -147,12 +147,12 @@ class StateSpace(BeliefModel):
         if domain >= 0:
             domain = self.book.domain_code(self.pool.domains[domain])
         rollouts = self.journal.rollouts
-        picker = Picker(self, self.states, self.tasks, self._now, domain, rollouts, rng)
+        picker = Picker(self, self.states, self.tasks, self._now, domain, rollouts)
         return picker.by_draws(batch, p_star, rng) if draw else picker.by_means(batch, p_star, rng)
 
     def sample(self, rng: np.random.Generator) -> Float64:
         """See `BeliefModel`."""
-        states, deviation = self.states.draw(rng, 1.0)
+        states, deviation = (part[:, 0] for part in self.states.draw(rng, 1))
         logit = self.states.logits(states, deviation)
         seed = rng.integers(2**64, dtype=np.uint64)
         drawn = np.empty(len(self))

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bots.belief.state_space import kernels
+from bots.belief.state_space import scoring
 from bots.belief.state_space.filter import sigmoid
-from bots.belief.state_space.states import States
+from bots.belief.state_space.states import Away, Drawn, States
 from bots.belief.state_space.tasks import FADE, Tasks
 from bots.support.arrays import Float64, Rows
 
@@ -41,76 +41,72 @@ class Picker:
         clock: int,
         domain: int,
         rollouts: float,
-        rng: np.random.Generator,
     ) -> None:
         self.belief, self.states, self.tasks, self.clock = belief, states, tasks, clock
         self.rollouts = rollouts
         self.free = tasks.free(belief.blocked_rows)
         self.inside = np.ones(len(tasks.asked), bool) if domain < 0 else states.book.domain == domain
         self.free[~self.inside] = 0
-        # Equal strata come in random order.
-        self.strata = rng.permutation(len(tasks.asked))
 
     def by_draws(self, batch: int, p_star: float, rng: np.random.Generator) -> Rows:
         """Thompson sampling; see the class."""
-        options = self.states.options
+        states, options = self.states, self.states.options
         parts = min(options.draws, batch)
-        sizes = [batch * (part + 1) // parts - batch * part // parts for part in range(parts)]
-        chosen: list[Rows] = []
-        share, extra = self._learnable()
-        expected = self.states.logits(self.states.mean, self.states.cells.deviation)
-        try:
-            for size in sizes:
-                x = self.states.draw(rng, 1.0)
-                logit = expected + share * (self.states.logits(*x) - expected)
-                worth = self._worth(*x) if options.gain else np.ones(len(logit))
-                chosen.append(self._best(size, p_star, logit, extra, worth, float(x[0][-1]), rng, False))
-        finally:
-            for rows in chosen:
-                self.belief.blocked[rows] &= 0xFF - kernels.PICKED
-        return np.concatenate(chosen)
+        ends = batch * np.arange(parts + 1) // parts
+        share, left = self._learnable()
+        drawn = states.draw(rng, parts)
+        expected = states.logits(states.mean, states.cells.deviation)
+        worth = self._worth(drawn) if options.gain else np.ones((len(share), parts))
+        extra = left[states.book.cell]
+        away, trained = states.away(drawn), drawn.states[-1]
+        return self._best(np.diff(ends), p_star, expected, extra, share, away, trained, worth, rng, False)
 
     def _learnable(self) -> tuple[Float64, Float64]:
-        """Factor of each stratum's deviation in a draw, and the variance that is averaged over: float64 (S,) each."""
-        options, cell = self.states.options, self.states.book.cell
+        """Factor of each cell's deviation in a draw, and the variance that is averaged over: float64 (C,) each."""
+        options, variance = self.states.options, self.states.cell_variance()
         if options.temper is not None:
-            return np.full(len(cell), np.sqrt(options.temper)), np.zeros(len(cell))
-        variance = self.states.cell_variance()
+            return np.full(len(variance), np.sqrt(options.temper)), np.zeros(len(variance))
         share = variance / (variance + options.residual + 4 / self.rollouts)
-        return np.sqrt(share)[cell], ((1 - share) * variance)[cell]
+        return np.sqrt(share), (1 - share) * variance
 
     def by_means(self, batch: int, p_star: float, rng: np.random.Generator) -> Rows:
         """The tasks whose expected success probability is nearest to p*."""
-        logit, extra = self.states.marginals(np.arange(len(self.strata)), np.zeros(len(self.strata)))
-        coefficient = float(self.states.mean[-1])
-        rows = self._best(batch, p_star, logit, extra, np.ones(len(logit)), coefficient, rng, True)
-        self.belief.blocked[rows] &= 0xFF - kernels.PICKED
-        return rows
+        states, strata = self.states, len(self.tasks.asked)
+        expected, extra = states.marginals(np.arange(strata), np.zeros(strata))
+        cells = len(states.cells.loadings)
+        away = Away(np.zeros((cells, 1)), np.zeros((1, states.traits.shape[1], 1)))
+        trained, ones = states.mean[-1:], np.ones((cells, 1))
+        return self._best(
+            np.array([batch]), p_star, expected, extra, ones[:, 0], away, trained, ones, rng, True
+        )
 
     def _best(
         self,
-        batch: int,
+        wanted: Rows,
         p_star: float,
-        logit: Float64,
+        expected: Float64,
         extra: Float64,
+        share: Float64,
+        away: Away,
+        trained: Float64,
         worth: Float64,
-        coefficient: float,
         rng: np.random.Generator,
         by_mean: bool,
     ) -> Rows:
-        """The rows of least loss, marked as picked."""
-        belief, tasks = self.belief, self.tasks
-        seen = int(tasks.asked[self.inside].sum())
-        scores, rows = np.empty(seen), np.empty(seen, np.int64)
-        count = kernels.score_asked(
-            tasks.order,
+        """The rows of least loss, wanted(d) of each draw d and no row twice; arguments as of `scoring.best`."""
+        belief, tasks, book = self.belief, self.tasks, self.states.book
+        seeds = rng.integers(2**64, size=2, dtype=np.uint64)
+        need = np.cumsum(wanted)  # what earlier draws may have taken, and its own
+        shape = len(wanted), 2 * int(need[-1]) + 16
+        scores, keys, items = np.empty(shape), np.empty(shape, np.uint64), np.empty(shape, np.int64)
+        sizes = np.empty(len(wanted), np.int64)
+        scoring.best(
+            self.inside,
+            self.free,
             tasks.starts,
             tasks.asked,
-            self.inside,
+            tasks.order,
             belief.blocked,
-            logit,
-            extra,
-            worth,
             tasks.own,
             tasks.own_variance,
             tasks.trained,
@@ -119,75 +115,65 @@ class Picker:
             tasks.keep,
             FADE,
             tasks.residual,
-            coefficient,
+            book.cell,
+            expected,
+            extra,
+            share,
+            away.cells,
+            self.states.traits,
+            away.traits,
+            book.domain,
+            trained,
+            worth,
             p_star,
             by_mean,
+            need,
+            seeds[0],
             scores,
-            rows,
+            keys,
+            items,
+            sizes,
         )
-        known = _least(scores[:count], batch)
-        known_scores, known_rows = scores[known], rows[known]
-        fresh, open_strata = np.empty(len(self.strata)), np.empty(len(self.strata), np.int64)
-        count = kernels.score_strata(
-            self.strata, self.free, logit, extra, worth, tasks.residual, p_star, by_mean, fresh, open_strata
+        out = np.empty(int(wanted.sum()), np.int64)
+        found = scoring.take(
+            scores,
+            keys,
+            items,
+            sizes,
+            wanted,
+            self.free,
+            tasks.starts,
+            tasks.asked,
+            tasks.order,
+            belief.blocked,
+            seeds[1],
+            out,
         )
-        fresh = fresh[:count]
-        places = _least(fresh, batch)
-        out = np.empty(batch, np.int64)
-        found, i = 0, 0
-        for place in places.tolist():
-            while found < batch and i < len(known) and known_scores[i] <= fresh[place]:
-                out[found] = known_rows[i]
-                belief.blocked[known_rows[i]] |= kernels.PICKED
-                found, i = found + 1, i + 1
-            if found == batch:
-                break
-            stratum = int(open_strata[place])
-            first, stop = int(tasks.starts[stratum] + tasks.asked[stratum]), int(tasks.starts[stratum + 1])
-            number = min(batch - found, int(self.free[stratum]))
-            seed = rng.integers(2**64, dtype=np.uint64)
-            taken = kernels.take_unasked(
-                tasks.order, first, stop, belief.blocked, number, seed, out[found : found + number]
-            )
-            self.free[stratum] -= taken
-            found += taken
-        while found < batch and i < len(known):
-            out[found] = known_rows[i]
-            belief.blocked[known_rows[i]] |= kernels.PICKED
-            found, i = found + 1, i + 1
-        if found < batch:
-            raise AssertionError(f"{batch} tasks were asked for, and only {found} are free")
+        belief.blocked[out[:found]] &= 0xFF - scoring.PICKED
+        if found < len(out):
+            raise AssertionError(f"{len(out)} tasks were asked for, and only {found} are free")
         return out
 
-    def _worth(self, x: Float64, deviation: Float64) -> Float64:
-        """What a unit of signal in each stratum gains the whole pool, over that of the best: float64 (S,).
+    def _worth(self, drawn: Drawn) -> Float64:
+        """What a unit of signal in each cell gains the whole pool, over that of the best, float64 (C, D).
 
         A logit's move of cell c by δ gains Σ_k σ'(η_k)·δ over its tasks, here averaged over `HORIZON` logits ahead, so
         that hopeless cells that a neighbour can open count. By the drawn drifts, signal in c moves c, its neighbours,
         its domain and the pool.
         """
         states, book = self.states, self.states.book
-        cells = states.cells
+        cells, x = states.cells, drawn.states
         count = len(cells.loadings)
-        logit = states.base + cells.loadings @ x[: cells.size] + deviation
+        logit = states.base[:, None] + cells.loadings @ x[: cells.size] + drawn.deviation
         ahead = (sigmoid(logit + HORIZON) - sigmoid(logit)) / HORIZON
-        value = np.bincount(book.cell, np.diff(self.tasks.starts), count) * ahead
+        value = np.bincount(book.cell, np.diff(self.tasks.starts), count)[:, None] * ahead
         drift = np.maximum(x[states.drift : states.drift + 4], 0)
         domains = book.cells[:, 0]
-        total = drift[0] * value + drift[2] * np.bincount(domains, value)[domains] + drift[3] * value.sum()
+        by_domain = np.zeros((int(domains.max()) + 1, value.shape[1]))
+        np.add.at(by_domain, domains, value)
+        total = drift[0] * value + drift[2] * by_domain[domains] + drift[3] * value.sum(axis=0)
         if count <= NEAR_CELLS:
             everything = np.arange(count)
             total += drift[1] * (cells.nearness(everything, everything) @ value)
-        most = float(total.max())
-        if not most > 0:
-            return np.ones(len(book.cell))
-        worth: Float64 = (total / most)[book.cell]
-        return worth
-
-
-def _least(scores: Float64, number: int) -> Rows:
-    """Places of the least scores, rising: at most `number`, int64."""
-    if len(scores) > number:
-        near = np.argpartition(scores, number - 1)[:number]
-        return near[np.argsort(scores[near], kind="stable")]
-    return np.argsort(scores, kind="stable")
+        most = total.max(axis=0)
+        return np.where(most > 0, total / np.where(most > 0, most, 1), 1.0)

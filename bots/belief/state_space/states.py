@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -35,6 +35,20 @@ LARGEST_SHOCK = 25.0
 
 class Moment(dict[str, Float64]):
     """mean, root, deviation, variance of one moment."""
+
+
+class Drawn(NamedTuple):
+    """D draws. states: float64 (d, D). deviation: (C, D), of cells."""
+
+    states: Float64
+    deviation: Float64
+
+
+class Away(NamedTuple):
+    """D draws minus the mean. cells: float64 (C, D), logits. traits: (domains + 1, F, D), coefficients by domain."""
+
+    cells: Float64
+    traits: Float64
 
 
 class States:
@@ -121,18 +135,35 @@ class States:
             cells = self.base + self.cells.loadings @ states[:size] + deviation
         logit: Float64 = cells[self.book.cell]
         if width:
-            coefficients = states[size : size + width * (1 + self._domains)].reshape(-1, width)
-            each = np.concatenate([coefficients[0] + coefficients[1:], coefficients[:1]])
-            add_traits(logit, self.traits, each, self.book.domain)
+            add_traits(logit, self.traits, self._by_domain(states), self.book.domain)
         return logit
 
-    def draw(self, rng: np.random.Generator, temper: float) -> tuple[Float64, Float64]:
-        """States (d,) and deviations of cells (C,), drawn with `temper` times their covariance."""
-        states = self.mean + self.root @ (np.sqrt(temper) * rng.standard_normal(self.root.shape[1]))
-        if not self.cells.variance.any():
-            return states, self.cells.deviation
-        spread = np.sqrt(temper * self.cells.variance)
-        return states, self.cells.deviation + spread * rng.standard_normal(len(spread))
+    def draw(self, rng: np.random.Generator, draws: int) -> Drawn:
+        """Independent draws from the belief."""
+        states = self.mean[:, None] + self.root @ rng.standard_normal((self.root.shape[1], draws))
+        deviation = np.repeat(self.cells.deviation[:, None], draws, axis=1)
+        if self.cells.variance.any():
+            spread = np.sqrt(self.cells.variance)[:, None]
+            deviation += spread * rng.standard_normal(deviation.shape)
+        return Drawn(states, deviation)
+
+    def away(self, drawn: Drawn) -> Away:
+        """How far draws lie from the mean."""
+        size = self.cells.size
+        states = drawn.states - self.mean[:, None]
+        if self.cells.dense and len(self.cells.loadings) == size:
+            cells = states[:size]
+        else:
+            cells = self.cells.loadings @ states[:size]
+        cells = cells + (drawn.deviation - self.cells.deviation[:, None])
+        return Away(cells, np.ascontiguousarray(np.moveaxis(self._by_domain(states.T), 0, 2)))
+
+    def _by_domain(self, states: Float64) -> Float64:
+        """From states (…, d) the coefficients of each domain, (…, domains + 1, F), the last without a domain's own."""
+        size, width = self.cells.size, self._features
+        both = states[..., size : size + width * (1 + self._domains)]
+        each = both.reshape(*both.shape[:-1], 1 + self._domains, width)
+        return np.concatenate([each[..., :1, :] + each[..., 1:, :], each[..., :1, :]], axis=-2)
 
     def cell_variance(self) -> Float64:
         """Variance of each cell's logit, float64 (C,). O(C·d), and O(C·d²) in the low-rank form."""

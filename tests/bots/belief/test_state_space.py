@@ -192,14 +192,13 @@ def test_exploration_follows_from_what_a_group_would_teach():
         bots.observe(rows, answers(rng, np.full(24, 0.3)), step=step)
     model = bots._parts.beliefs
     strata = model.tasks.stratum
-    picker = Picker(model, model.states, model.tasks, 60, -1, 8.0, rng)
+    picker = Picker(model, model.states, model.tasks, 60, -1, 8.0)
     share, left = picker._learnable()
-    variance = model.states.cell_variance()[model.book.cell]
-    assert share[strata[well[0]]] ** 2 < 0.15
-    fresh = int(strata[np.flatnonzero(cell == 14)[0]])
-    assert share[fresh] ** 2 > 0.6
+    variance, cells = model.states.cell_variance(), model.book.cell
+    assert share[cells[strata[well[0]]]] ** 2 < 0.15
+    assert share[cells[strata[np.flatnonzero(cell == 14)[0]]]] ** 2 > 0.6
     assert np.allclose(share**2 * variance + left, variance), "what is not drawn is averaged over"
-    more = Picker(model, model.states, model.tasks, 60, -1, 64.0, rng)._learnable()[0]
+    more = Picker(model, model.states, model.tasks, 60, -1, 64.0)._learnable()[0]
     assert (more > share).all(), "larger groups teach more"
 
 

@@ -1,0 +1,328 @@
+"""Compiled scoring of strata and observed tasks under several draws at once, and the batch taken from the best."""
+
+from __future__ import annotations
+
+from math import exp, inf, log, pi, sqrt
+
+import numpy as np
+import numpy.typing as npt
+
+from bots.support.arrays import Float32, Float64, Rows
+from bots.support.compile import compiled
+from bots.support.random_numbers import State, mix, stream, uniform
+
+Int32 = npt.NDArray[np.int32]
+UInt64 = npt.NDArray[np.uint64]
+PICKED = 2
+"""Bit in `blocked` of a row that a selection has already taken."""
+PASSES = 16
+"""Strata are gone through in so many passes, each through every 16th."""
+SLACK = 1e-9
+"""Loss by which a bound may be wrong for rounding."""
+
+
+@compiled
+def shrink(variance: float) -> float:
+    """κ with E σ(N(η, variance)) ≈ σ(κη) (MacKay 1992)."""
+    return 1.0 / sqrt(1.0 + pi * variance / 8.0)
+
+
+@compiled
+def loss(scaled: float, kappa: float, p_star: float, by_mean: bool) -> float:
+    """|E θ - p*| where `by_mean`, else E (θ - p*)², for θ = σ(N(η, variance)); scaled: κη, see `shrink`.
+
+    E θ(1-θ), the derivative of E θ ≈ σ(κη) by η, is ≈ κ·E θ·(1 - E θ).
+    """
+    q = 1.0 / (1.0 + exp(-scaled))  # without a branch that can't be predicted; no overflow: 1/inf is 0
+    if by_mean:
+        return abs(q - p_star)
+    return q - kappa * q * (1.0 - q) - 2.0 * p_star * q + p_star * p_star
+
+
+@compiled
+def _logit(q: float) -> float:
+    if q <= 0.0:
+        return -inf
+    return inf if q >= 1.0 else log(q / (1.0 - q))
+
+
+@compiled
+def reach(most: float, kappa: float, p_star: float, by_mean: bool) -> tuple[float, float]:
+    """Interval of κη outside which no loss is below `most`, for this κ and all smaller ones; (inf, -inf): nowhere."""
+    if by_mean:
+        return _logit(p_star - most), _logit(p_star + most)
+    # The loss falls with κ, and is (q - p*)² + (1-κ)·q(1-q): a quadratic in q.
+    middle = 2.0 * p_star - (1.0 - kappa)
+    root = middle * middle - 4.0 * kappa * (p_star * p_star - most)
+    if root < 0.0:
+        return inf, -inf
+    root = sqrt(root)
+    return _logit((middle - root) / (2.0 * kappa)), _logit((middle + root) / (2.0 * kappa))
+
+
+@compiled
+def _before(score: float, key: np.uint64, other: float, other_key: np.uint64) -> bool:
+    return score < other or (score == other and key < other_key)
+
+
+@compiled
+def _swap(scores: Float64, keys: UInt64, items: Rows, i: int, j: int) -> None:
+    scores[i], scores[j] = scores[j], scores[i]
+    keys[i], keys[j] = keys[j], keys[i]
+    items[i], items[j] = items[j], items[i]
+
+
+@compiled
+def _partition(scores: Float64, keys: UInt64, items: Rows, size: int, first: int) -> None:
+    """Quickselect: move the `first` least entries to the front."""
+    low, high = 0, size - 1
+    while low < high:
+        middle = (low + high) // 2
+        score, key = scores[middle], keys[middle]
+        i, j = low, high
+        while i <= j:
+            while _before(scores[i], keys[i], score, key):
+                i += 1
+            while _before(score, key, scores[j], keys[j]):
+                j -= 1
+            if i <= j:
+                _swap(scores, keys, items, i, j)
+                i, j = i + 1, j - 1
+        if first - 1 <= j:
+            high = j
+        elif first - 1 >= i:
+            low = i
+        else:
+            break
+
+
+@compiled
+def _cut(scores: Float64, keys: UInt64, items: Rows, size: int, need: int, free: Rows) -> int:
+    """Drop the worse half of the entries as long as the others hold `need` tasks; how many are left."""
+    while size > 1:
+        half = size // 2
+        _partition(scores, keys, items, size, half)
+        held = 0
+        for i in range(half):
+            held += 1 if items[i] >= 0 else free[-1 - items[i]]
+        if held < need:
+            break
+        size = half
+    return size
+
+
+@compiled
+def _sink(scores: Float64, keys: UInt64, items: Rows, at: int, size: int) -> None:
+    """Let an entry sink to its place in a heap that has the best on top."""
+    while 2 * at + 1 < size:
+        child = 2 * at + 1
+        if child + 1 < size and _before(scores[child + 1], keys[child + 1], scores[child], keys[child]):
+            child += 1
+        if not _before(scores[child], keys[child], scores[at], keys[at]):
+            break
+        _swap(scores, keys, items, at, child)
+        at = child
+
+
+@compiled
+def best(
+    inside: npt.NDArray[np.bool_],
+    free: Rows,
+    starts: Rows,
+    asked: Rows,
+    order: Int32,
+    blocked: npt.NDArray[np.uint8],
+    own: Float32,
+    own_variance: Float32,
+    trained: Float32,
+    last_step: Int32,
+    clock: int,
+    keep: float,
+    fade: float,
+    residual: float,
+    cell: Rows,
+    expected: Float64,
+    extra: Float64,
+    share: Float64,
+    of_cell: Float64,
+    traits: Float64,
+    of_traits: Float64,
+    domain: Rows,
+    of_trained: Float64,
+    worth: Float64,
+    p_star: float,
+    by_mean: bool,
+    need: Rows,
+    seed: np.uint64,
+    scores: Float64,
+    keys: UInt64,
+    items: Rows,
+    sizes: Rows,
+) -> None:
+    """For each of D draws a heap of its best entries, which hold at least `need` tasks.
+
+    An entry is an observed task, by its row, or a stratum s with free tasks, as -1 - s. Stratum s has the drawn logit
+    expected(s) + share(cell)·(of_cell(cell) + traits(s)·of_traits(domain)) without a task's residual, and the further
+    variance extra(s) is averaged over.
+
+    expected, extra: float64 (S,). share: (C,), by cell. of_cell: (C, D). traits: (S, F). of_traits: (domains+1, F, D),
+    the last for domains without their own. of_trained: (D,), the coefficient of what a task itself was trained with.
+    worth: (C, D), value of signal, in (0, 1]. need: int64 (D,). scores, keys, items: (D, 2·max(need) + 16), sizes:
+    (D,), the heaps; equal scores come in the order of random keys.
+
+    Time: O(D·(S + observed tasks)), nearly all of it one comparison each with the range of κη that can still be among
+    the best; each task's columns are read once.
+    """
+    draws, last, features = len(need), len(of_traits) - 1, traits.shape[1]
+    ceiling = 0.0 if by_mean else max(p_star, 1.0 - p_star) ** 2
+    sharpest, sharpest_asked = 0.0, 0.0
+    for s in range(len(asked)):
+        if inside[s]:
+            sharpest = max(sharpest, shrink(extra[s] + residual))
+            sharpest_asked = max(sharpest_asked, shrink(extra[s]))
+    # keep and fade to the power of every age there is.
+    ages = max(clock + 2, 2)
+    kept, faded = np.ones(ages), np.ones(ages)
+    for age in range(1, ages):
+        kept[age], faded[age] = kept[age - 1] * keep, faded[age - 1] * fade
+    low, high = np.full((2, draws), -inf), np.full((2, draws), inf)
+    limit, most = np.full(draws, 16), np.full(draws, inf)
+    logit, score = np.empty(draws), np.empty(draws)
+    sizes[:] = 0
+    # Strata far apart come one after the other, so that the ranges are soon narrow.
+    for first in range(PASSES):
+        for s in range(first, len(asked), PASSES):
+            if not inside[s] or (free[s] <= 0 and asked[s] == 0):
+                continue
+            c, own_domain = cell[s], min(domain[s], last)
+            for d in range(draws):
+                logit[d] = of_cell[c, d]
+            for f in range(features):
+                trait = traits[s, f]
+                for d in range(draws):
+                    logit[d] += trait * of_traits[own_domain, f, d]
+            for d in range(draws):
+                logit[d] = expected[s] + share[c] * logit[d]
+            # The stratum's free tasks first, as one entry, then each observed one.
+            for i in range(starts[s] - 1, starts[s] + asked[s]):
+                mean, signal, item, variance, kind = 0.0, 0.0, -1 - s, residual, 0
+                if i < starts[s]:
+                    if free[s] <= 0:
+                        continue
+                else:
+                    k = order[i]
+                    if blocked[k]:
+                        continue
+                    age = max(clock - last_step[k], 0)
+                    remains = kept[age]
+                    variance = remains * remains * own_variance[k] + (1.0 - remains * remains) * residual
+                    mean, signal, item, kind = remains * own[k], trained[k] * faded[age], int(k), 1
+                kappa, near = shrink(variance + extra[s]), 0
+                for d in range(draws):
+                    score[d] = kappa * (logit[d] + mean + of_trained[d] * signal)
+                    near += (score[d] >= low[kind, d]) & (score[d] <= high[kind, d])
+                if near == 0:
+                    continue
+                for d in range(draws):
+                    if score[d] < low[kind, d] or score[d] > high[kind, d]:
+                        continue
+                    value = loss(score[d], kappa, p_star, by_mean)
+                    if not by_mean:
+                        value = worth[c, d] * (value - ceiling)
+                    if value > most[d]:
+                        continue
+                    size = sizes[d]
+                    key = mix(seed ^ mix(np.uint64(item)))
+                    scores[d, size], keys[d, size], items[d, size] = value, key, item
+                    sizes[d] += 1
+                    if sizes[d] == limit[d]:
+                        sizes[d] = _cut(scores[d], keys[d], items[d], sizes[d], need[d], free)
+                        if sizes[d] < limit[d]:
+                            most[d] = scores[d, : sizes[d]].max()
+                            bound = most[d] + ceiling + SLACK
+                            low[0, d], high[0, d] = reach(bound, sharpest, p_star, by_mean)
+                            low[1, d], high[1, d] = reach(bound, sharpest_asked, p_star, by_mean)
+                        limit[d] = min(2 * sizes[d] + 16, scores.shape[1])
+    for d in range(draws):
+        for at in range(sizes[d] // 2 - 1, -1, -1):
+            _sink(scores[d], keys[d], items[d], at, sizes[d])
+
+
+@compiled
+def take(
+    scores: Float64,
+    keys: UInt64,
+    items: Rows,
+    sizes: Rows,
+    wanted: Rows,
+    free: Rows,
+    starts: Rows,
+    asked: Rows,
+    order: Int32,
+    blocked: npt.NDArray[np.uint8],
+    seed: np.uint64,
+    out: Rows,
+) -> int:
+    """Write wanted(d) rows for each draw d into `out`, best first and none of them twice; mark them picked.
+
+    Returns how many. scores, keys, items, sizes: the heaps of `best`, which have enough entries to replace what earlier
+    draws took.
+    """
+    state = stream(seed, 0)
+    found, end = 0, 0
+    for d in range(len(wanted)):
+        end += wanted[d]
+        size = sizes[d]
+        while found < end and size > 0:
+            item = items[d, 0]
+            size -= 1
+            _swap(scores[d], keys[d], items[d], 0, size)
+            _sink(scores[d], keys[d], items[d], 0, size)
+            if item >= 0:
+                if not blocked[item] & PICKED:
+                    blocked[item] |= np.uint8(PICKED)
+                    out[found] = item
+                    found += 1
+                continue
+            s = -1 - item
+            number = min(end - found, free[s])
+            if number > 0:
+                first, stop = starts[s] + asked[s], starts[s + 1]
+                taken = _take_unasked(order, first, stop, blocked, number, state, out[found:])
+                free[s] -= taken
+                found += taken
+    return found
+
+
+@compiled
+def _take_unasked(
+    order: Int32,
+    first: int,
+    stop: int,
+    blocked: npt.NDArray[np.uint8],
+    number: int,
+    state: State,
+    out: Rows,
+) -> int:
+    """Write up to `number` free rows of order[first:stop], drawn without replacement, into `out`; mark them picked."""
+    size, found, tries = stop - first, 0, 0
+    while found < number and tries < 8 * number + 32:
+        tries += 1
+        k = order[first + int(uniform(state) * size)]
+        if blocked[k] == 0:
+            blocked[k] = PICKED
+            out[found] = k
+            found += 1
+    if found == number:
+        return found
+    # Most of them are blocked: go through the rest in a random rotation.
+    begin = int(uniform(state) * size)
+    for i in range(size):
+        if found == number:
+            break
+        k = order[first + (begin + i) % size]
+        if blocked[k] == 0:
+            blocked[k] = PICKED
+            out[found] = k
+            found += 1
+    return found
