@@ -64,6 +64,12 @@ class Learner:
             config=_deepspeed_settings(config, model.dtype),
         )
         self.reference = reference.to(self.engine.device) if reference is not None else None
+        self._trained = [p for p in self.engine.module.parameters() if p.requires_grad]
+        # At stage 0 DeepSpeed adds up gradients in the parameters' own precision.
+        self._widened = model.dtype == "bfloat16" and config.zero_stage == 0
+        if self._widened:
+            for parameter in self._trained:
+                parameter.grad_dtype = torch.float32
         # Only gloo can tell which rank is missing.
         self._control = dist.new_group(backend="gloo")
 
@@ -100,6 +106,10 @@ class Learner:
 
     def _pass(self, shard: RankBatch, old: list[torch.Tensor | None]) -> dict[str, float]:
         self.engine.train()
+        if self._widened:
+            # DeepSpeed would fill in gradients that no token reached, in bfloat16.
+            for parameter in self._trained:
+                parameter.grad = torch.zeros_like(parameter, dtype=torch.float32)
         last = len(shard.micro_batches) - 1
         # Kept on the device until the end, so that a GPU need not wait for each micro-batch.
         sums = torch.zeros(6, dtype=torch.float64, device=self.engine.device)
@@ -268,7 +278,7 @@ def _deepspeed_settings(config: LearnerConfig, dtype: str) -> dict[str, object]:
         "bf16": {"enabled": half},
         # Ranks sum the gradients they exchange; in bfloat16, a sum of many terms would lose small ones.
         **({"communication_data_type": "fp32"} if half else {}),
-        # Small gradients summed over many micro-batches in bfloat16 would vanish. DeepSpeed can't do this at stage 0.
+        # Small gradients summed over many micro-batches in bfloat16 would vanish. At stage 0 the learner sees to it.
         "data_types": {"grad_accum_dtype": "fp32" if half and config.zero_stage else None},
         "steps_per_print": 2**31,
     }

@@ -52,8 +52,7 @@ class LearnerConfig(Section):
     ranks: Count = 1
     """Workers of the group."""
     zero_stage: Literal[0, 1, 2, 3] = 0
-    """ZeRO: 0 replicates all; 1 shards the optimizer; 2 also the gradients; 3 also the parameters. In bfloat16 take
-    1 or more: 0 adds up gradients in bfloat16."""
+    """ZeRO: 0 replicates all; 1 shards the optimizer; 2 also the gradients; 3 also the parameters."""
     loss: Annotated[str, plug_in("loss")] = "grpo"
     """Policy loss: a name listed in `bots.support.registry`, or `module:function`."""
     loss_options: dict[str, Any] = Field(default_factory=dict)

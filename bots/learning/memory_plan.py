@@ -17,6 +17,8 @@ REDUCE_ELEMENTS = 5 * 10**8
 """DeepSpeed's buckets for reducing gradients, in elements."""
 LIVE_ELEMENTS = 10**9
 """Parameters that DeepSpeed keeps whole at a time under ZeRO-3."""
+SUB_GROUP_ELEMENTS = 10**9
+"""Parameters that a rank steps at a time under ZeRO-3."""
 ENGINE_RESERVE_GIB = 2.0
 """Left to an engine's activations and CUDA graphs."""
 
@@ -45,7 +47,10 @@ class Need:
 
 
 def learner_rank(config: TrainConfig, model: Footprint, packed: bool) -> Need:
-    """The peak of one rank: ZeRO's states (arXiv 1910.02054, section 3.1), activations, logits and buckets."""
+    """The peak of one rank: ZeRO's states (arXiv 1910.02054, section 3.1), and whatever comes and goes beside them.
+
+    Backward pass, optimizer step and sync come one after the other, so only the largest of the three counts.
+    """
     learner = config.learner
     item, stage, ranks = ITEM[config.model.dtype], learner.zero_stage, learner.ranks
     half = config.model.dtype != "float32"
@@ -56,9 +61,13 @@ def learner_rank(config: TrainConfig, model: Footprint, packed: bool) -> Need:
         weights += item * model.parameters
     # Master weights wherever DeepSpeed keeps some: in half precision, and from stage 1 on.
     optimizer = (12 if half or stage else 8) * share
-    gradients = _gradients(stage, half, item, trained, share)
-    tokens = learner.tokens_per_micro_batch
+    # The head's gradient comes while all activations are kept, and is then added to what earlier micro-batches left.
+    new = item * model.vocabulary * model.width if learner.lora is None else 0
+    gradients = _gradients(stage, half, item, trained, share) + new
     live = min(LIVE_ELEMENTS, model.parameters) * item if stage == 3 and ranks > 1 else 0
+    activations, logits = _activations(config, model, learner.tokens_per_micro_batch, packed)
+    backward = gradients + activations.bytes + logits.bytes + live
+    later = max(_step(stage, trained, share), _sync(item, model)) - backward
     return Need(
         "learner rank",
         "GPU" if learner.gpus else "memory",
@@ -66,20 +75,35 @@ def learner_rank(config: TrainConfig, model: Footprint, packed: bool) -> Need:
             MemoryUse("weights", weights, "learner.zero_stage=3, more learner.ranks"),
             MemoryUse("gradients", gradients, "learner.zero_stage=2, learner.lora={}"),
             MemoryUse("optimizer", optimizer, "learner.zero_stage=1, more learner.ranks, learner.lora={}"),
-            *_activations(config, model, tokens, packed),
-            MemoryUse("gathered", live + 2 * max(SYNC_BYTES, item * model.largest), "learner.zero_stage=2"),
+            activations,
+            logits,
+            MemoryUse("gathered", live, "learner.zero_stage=2"),
+            MemoryUse("more in a step or a sync", max(0.0, later), "learner.zero_stage=2, learner.lora={}"),
         ),
     )
 
 
 def _gradients(stage: int, half: bool, item: int, trained: float, share: float) -> float:
-    bucket = min(REDUCE_ELEMENTS, trained)
+    """Gradients in the backward pass, with what ranks exchange."""
     if stage == 0:
-        # In half precision DeepSpeed sums up a float32 copy at the step.
-        return (item + (4 if half else 0)) * trained
+        return 4 * trained
     summed = 4 * (trained if stage == 1 else share)
     # What ranks exchange is float32, whatever the bucket is.
-    return summed + (item + (4 if half else 0)) * bucket
+    return summed + (item + (4 if half else 0)) * min(REDUCE_ELEMENTS, trained)
+
+
+def _step(stage: int, trained: float, share: float) -> float:
+    """Gradients, a flat copy of what is exchanged or stepped, and AdamW's two temporary tensors."""
+    if stage == 0:
+        # One after the other: the exchange of a bucket, and AdamW, which holds one more list as long as the gradients.
+        return 8 * trained
+    stepped = min(SUB_GROUP_ELEMENTS, share) if stage == 3 else share
+    return 4 * share + 8 * stepped
+
+
+def _sync(item: int, model: Footprint) -> float:
+    """Two buckets of weights on their way to the engines; there are no gradients then."""
+    return float(2 * max(min(SYNC_BYTES, item * model.parameters), item * model.largest))
 
 
 def _activations(
@@ -102,12 +126,14 @@ def _activations(
 def logits_bytes(config: TrainConfig, model: Footprint, packed: bool) -> float:
     """The peak of the output head: the plain form's four float32 copies, or blocks of the vocabulary."""
     tokens = config.learner.tokens_per_micro_batch
+    item = ITEM[config.model.dtype]
     whole = 4.0 * tokens * model.vocabulary
     if not packed and whole <= PLAIN_BYTES:
         return 4.1 * whole
-    item = ITEM[config.model.dtype]
-    kept = min(LogprobHead.kept_bytes, item * tokens * model.vocabulary)
-    blocks = 3 * min(LogprobHead.block_bytes, whole)
+    kept = min(LogprobHead.kept_bytes, item * whole / 4)
+    # Two float32 copies of a block, and the block itself where it is not among those that are kept.
+    copies = 2 if kept == item * whole / 4 else 2 + item / 4
+    blocks = copies * min(LogprobHead.block_bytes, whole)
     return kept + blocks + (8 + item) * tokens * model.width
 
 

@@ -120,7 +120,7 @@ def two_ranks(folder):
             "last": last,
             "ended": weights_of(learner),
         }
-    return results | packed_steps(rank)
+    return results | packed_steps(rank) | steps_of_small_addends(rank)
 
 
 def packed_steps(rank):
@@ -139,6 +139,21 @@ def packed_steps(rank):
         learner = learner_of(2, 3, True, half, packing=packing, kl_coefficient=0.1)
         figures = learner.update(shards_for(2, packing)[rank], step=1)
         results["half", packing] = (figures, weights_of(learner))
+    return results
+
+
+def steps_of_small_addends(rank):
+    """Steps in bfloat16 whose gradient is 1 + 2^-10 - 1 in one parameter and 0 elsewhere, summed over both ranks."""
+    results = {}
+    for stage in range(4):
+        learner = learner_of(2, stage, model={"dtype": "bfloat16"}, grad_clip=0.0)
+        shard = shards_for(2)[rank]
+        assert len(shard.micro_batches) >= 2
+        addends = [[1.0, 2**-10], [0.0, -1.0]][rank] + [0.0] * (len(shard.micro_batches) - 2)
+        for name, parameter in learner.engine.module.named_parameters():
+            mine = iter(addends if name == "model.norm.weight" else [0.0] * len(addends))
+            parameter.register_hook(lambda gradient, mine=mine: torch.full_like(gradient, next(mine)))
+        results["addends", stage] = learner.update(shard, step=1)["grad_norm"]
     return results
 
 
@@ -234,11 +249,23 @@ def test_bfloat16_zero_3_checkpointing_lora_and_a_penalty_go_together_packed_or_
     (padded, one), (packed, other) = pair["half", False], pair["half", True]
     assert packed["grad_norm"] == pytest.approx(padded["grad_norm"], rel=0.05)
     assert packed["mismatch_kl"] == pytest.approx(padded["mismatch_kl"], rel=0.05)
+    # The penalty has no gradient yet: the adapters start as nothing.
+    assert packed["grad_norm"] == pytest.approx(pair[3, True]["first"]["grad_norm"], rel=0.05)
     assert {tensor.dtype for tensor in other.values()} == {torch.bfloat16}
     name = "model.layers.0.mlp.down_proj.weight"
+    in_float32 = (pair[3, True]["stepped"][name] - start[name]).flatten()
     moved, meant = ((w[name].float() - start[name].bfloat16().float()).flatten() for w in (other, one))
     assert meant.abs().max() > 0
     assert torch.nn.functional.cosine_similarity(moved, meant, dim=0) > 0.9
+    assert torch.nn.functional.cosine_similarity(moved, in_float32, dim=0) > 0.5
+
+
+@pytest.mark.parametrize("stage", [0, 1, 2, 3])
+def test_gradients_in_bfloat16_are_summed_in_float32_over_micro_batches_and_ranks(pair, start, stage):
+    # In bfloat16, 1 + 2^-10 is 1 and 1 - 2^-10 is 1, so a sum over micro-batches or ranks would be 0.
+    assert pair["addends", stage] == pytest.approx(
+        2**-11 * start["model.norm.weight"].numel() ** 0.5, rel=1e-3
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
