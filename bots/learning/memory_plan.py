@@ -67,7 +67,7 @@ def learner_rank(config: TrainConfig, model: Footprint, packed: bool) -> Need:
     live = min(LIVE_ELEMENTS, model.parameters) * item if stage == 3 and ranks > 1 else 0
     activations, logits = _activations(config, model, learner.tokens_per_micro_batch, packed)
     backward = gradients + activations.bytes + logits.bytes + live
-    later = max(_step(stage, trained, share), _sync(item, model)) - backward
+    later = max(_step(stage, item, trained, share), _sync(item, model)) - backward
     return Need(
         "learner rank",
         "GPU" if learner.gpus else "memory",
@@ -92,13 +92,15 @@ def _gradients(stage: int, half: bool, item: int, trained: float, share: float) 
     return summed + (item + (4 if half else 0)) * min(REDUCE_ELEMENTS, trained)
 
 
-def _step(stage: int, trained: float, share: float) -> float:
+def _step(stage: int, item: int, trained: float, share: float) -> float:
     """Gradients, a flat copy of what is exchanged or stepped, and AdamW's two temporary tensors."""
     if stage == 0:
         # One after the other: the exchange of a bucket, and AdamW, which holds one more list as long as the gradients.
         return 8 * trained
-    stepped = min(SUB_GROUP_ELEMENTS, share) if stage == 3 else share
-    return 4 * share + 8 * stepped
+    if stage < 3:
+        return 12 * share
+    # The gradients' own place and the bucket are kept for the next step.
+    return 4 * share + item * min(REDUCE_ELEMENTS, trained) + 12 * min(SUB_GROUP_ELEMENTS, share)
 
 
 def _sync(item: int, model: Footprint) -> float:

@@ -1,11 +1,13 @@
 """The memory plan's arithmetic; `python -m benchmarks.memory` holds it against real steps."""
 
+from argparse import Namespace
 from pathlib import Path
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, Qwen2Config
 
+from benchmarks.memory import SIZES, job
 from bots.config.train import load_config
 from bots.learning.footprint import footprint
 from bots.learning.memory_plan import (
@@ -58,6 +60,31 @@ def test_what_is_counted_on_the_meta_device_is_what_a_real_forward_pass_keeps(tm
         model.model(input_ids=torch.zeros(1, 100, dtype=torch.long), use_cache=False)
     measured = sum(size for size, _ in kept.values())
     assert 100 * (3 * found.layer_bytes + found.other_bytes) == pytest.approx(measured, rel=0.15)
+
+
+# (size, tokens, stage, dtype, packed and checkpointed, MiB measured by `benchmarks.memory`'s steps, one rank on a CPU)
+MEASURED = [
+    ("10", 512, 0, "float32", False, False, 389),
+    ("10", 512, 0, "float32", True, False, 356),
+    ("10", 512, 1, "float32", False, False, 472),
+    ("10", 512, 2, "float32", False, False, 470),
+    ("10", 512, 3, "float32", False, False, 511),
+    ("10", 512, 0, "bfloat16", True, True, 289),
+    ("10", 512, 1, "bfloat16", True, True, 350),
+    ("10", 512, 2, "bfloat16", True, True, 331),
+    ("135", 1024, 0, "float32", False, False, 3848),
+    ("135", 512, 0, "float32", True, False, 3079),
+]
+
+
+@pytest.mark.parametrize(("size", "tokens", "stage", "dtype", "packed", "again", "measured"), MEASURED)
+def test_the_plan_is_within_15_percent_of_what_was_measured(
+    tmp_path, size, tokens, stage, dtype, packed, again, measured
+):
+    Qwen2Config(tie_word_embeddings=True, **SIZES[size]).save_pretrained(tmp_path)
+    case = Namespace(stage=stage, tokens=tokens, dtype=dtype, packing=packed, checkpointing=again)
+    planned = learner_rank(job(str(tmp_path), case), footprint(str(tmp_path), getattr(torch, dtype)), packed)
+    assert planned.bytes / 2**20 == pytest.approx(measured, rel=0.15)
 
 
 def test_7b_fits_one_node_of_80_gb_and_not_without_sharding(qwen_7b):
