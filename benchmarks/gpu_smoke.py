@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -38,6 +39,7 @@ from bots.rollouts.rollout import Group, Rollout
 PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12, "L40S": 362e12, "L4": 121e12, "B200": 2250e12}
 """Dense bfloat16 operations a second, of the vendor's data sheets."""
 LIMIT_S = 1200
+NOT_FINITE = re.compile(r"(?<![a-z])(nan|inf)(?![a-z])", re.IGNORECASE)
 PAGE = Path("runs") / "gpu_smoke.md"
 
 
@@ -166,7 +168,8 @@ def learner(options: argparse.Namespace) -> dict[str, Any]:
         off = need / (top - before) - 1
         found[f"{name}: peak memory"] = f"{top - before:,.0f} MiB, planned {need:,.0f} ({off:+.0%})"
         del one
-    found["gradient norm, packed against padded"] = f"{norms[True] / norms[False] - 1:+.2%}"
+    apart = abs(norms[True] - norms[False]) / max(norms[True], norms[False], 1e-30)
+    found["gradient norm, packed against padded"] = f"{apart:.2%} apart"
     return found
 
 
@@ -231,19 +234,18 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
             if done.returncode:
                 found[path] = "FAILED: " + " / ".join((done.stderr or done.stdout).strip().splitlines()[-3:])
                 continue
-            lines = [
-                json.loads(line) for line in Path(folder, "smoke", "metrics.jsonl").read_text().splitlines()
-            ]
-            last = lines[-1]
-            sync, load = (
-                last["seconds/sync"],
-                last["weights_load_seconds"],
-            )
-            found[path] = (
-                f"3 steps; sync {sync:.3f} s, load {load:.3f} s, mismatch KL {last['mismatch_kl']:.1e}, "
-                f"checksum {last['weights']}"
-            )
+            lines = Path(folder, "smoke", "metrics.jsonl").read_text().splitlines()
+            found[path] = line_of(json.loads(lines[-1]))
     return found
+
+
+def line_of(record: dict[str, Any]) -> str:
+    """The figures of a run's last step; names those that it lacks."""
+    wanted = ("seconds/sync", "weights_load_seconds", "mismatch_kl", "weights")
+    if missing := [name for name in wanted if record.get(name) is None]:
+        return f"FAILED: step {record.get('step')} has no {', '.join(missing)}"
+    sync, load, kl, checksum = (record[name] for name in wanted)
+    return f"3 steps; sync {sync:.3f} s, load {load:.3f} s, mismatch KL {kl:.1e}, checksum {checksum}"
 
 
 PARTS: dict[str, Callable[[argparse.Namespace], dict[str, Any]]] = {
@@ -267,10 +269,25 @@ def part_of(name: str, options: argparse.Namespace) -> dict[str, Any]:
         done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=2 * LIMIT_S)
     except subprocess.TimeoutExpired:
         return {"FAILED": f"no end within {2 * LIMIT_S} s"}
-    if done.returncode:
-        return {"FAILED": " / ".join(done.stderr.strip().splitlines()[-3:])}
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
+    return read_part(done.returncode, done.stdout, done.stderr)
+
+
+def read_part(code: int, output: str, errors: str) -> dict[str, Any]:
+    """What a part printed last, as its table; `FAILED`, with the reason, where it failed or a number is not finite.
+
+    code: its exit status, negative for a signal. What it found beside a number that is not finite stays.
+    """
+    last = (output.strip().splitlines() or [""])[-1]
+    if code:
+        said = " / ".join((errors.strip() or output.strip()).splitlines()[-3:])
+        how = f"ended by signal {-code} (9: perhaps out of memory)" if code < 0 else f"exit status {code}"
+        return {"FAILED": f"{how}: {said}" if said else how}
+    try:
+        found: dict[str, Any] = json.loads(last)
+    except json.JSONDecodeError:
+        return {"FAILED": f"its last line is no result: {last[:200]!r}"}
+    broken = [key for key, value in found.items() if NOT_FINITE.search(str(value))]
+    return found | ({"FAILED": f"not finite: {', '.join(broken)}"} if broken else {})
 
 
 def main() -> int:

@@ -24,11 +24,15 @@ class EndOfTurn:
 def end_of_turn(encoder: PromptEncoder) -> EndOfTurn:
     """How the encoder's template closes an assistant's turn; empty without a template, or if it can't be rendered."""
     turns = [("user", "one"), ("assistant", _SAID), ("user", _NEXT)]
+    messages = [{"role": role, "content": content} for role, content in turns]
     try:
-        text = encoder.render([{"role": role, "content": content} for role, content in turns])
+        text = encoder.render(messages)
     except TemplateError:
-        # Some templates support only one question and one answer, and are fine for that.
-        return EndOfTurn()
+        # Some templates support only one question and one answer, or not even the answer.
+        try:
+            text = encoder.render(messages[:2])
+        except TemplateError:
+            return EndOfTurn()
     _, found, rest = text.partition(_SAID)
     if encoder.plain or not found:
         return EndOfTurn()

@@ -20,6 +20,8 @@ ONE_QUESTION = (
     "{% if messages | length > 1 %}{{ raise_exception('one only') }}{% endif %}{{ messages[0].content }}"
 )
 
+ONE_ANSWER = "{% if messages | length > 2 %}{{ raise_exception('one answer') }}{% endif %}" + CHATML
+
 
 @pytest.fixture(scope="module")
 def tokenizer():
@@ -33,6 +35,11 @@ def test_the_token_that_a_template_writes_after_an_assistants_turn(tokenizer):
     assert tokenizer.convert_ids_to_tokens(found.token) == "<|im_end|>"
     # After a space.
     assert end_of_turn(PromptEncoder(tokenizer, LLAMA_2)).token == tokenizer.eos_token_id
+
+
+def test_a_template_for_one_answer_only_has_an_end_too(tokenizer):
+    found = end_of_turn(PromptEncoder(tokenizer, ONE_ANSWER))
+    assert tokenizer.convert_ids_to_tokens(found.token) == "<|im_end|>"
 
 
 def test_a_template_that_ends_a_turn_with_text_has_no_such_token(tokenizer):
