@@ -62,7 +62,7 @@ def reach(most: float, kappa: float, p_star: float, by_mean: bool) -> tuple[floa
 
 @compiled
 def _before(score: float, key: np.uint64, other: float, other_key: np.uint64) -> bool:
-    return score < other or (score == other and key < other_key)
+    return bool(score < other or (score == other and key < other_key))
 
 
 @compiled
