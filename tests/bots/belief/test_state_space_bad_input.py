@@ -1,0 +1,113 @@
+"""Pools and histories that break filters: one task a cell, rewards that never differ, countless values, a collapse."""
+
+from __future__ import annotations
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from bots import BOTS, TaskPool
+
+
+def state_space(table, **settings):
+    return BOTS(TaskPool.from_arrow(pa.table(table)), rollouts=8, belief="state_space", **settings)
+
+
+def answers(rng, rates, n=8):
+    return (rng.random((len(rates), n)) < np.asarray(rates)[:, None]).astype(float)
+
+
+def test_cells_of_one_task_learn_from_their_neighbours_and_stay_apart():
+    """Fifty text values, one task each, half of them solved: what is seen of a task is believed of it alone."""
+    rng = np.random.default_rng(0)
+    rates = np.where(np.arange(50) % 2, 0.9, 0.1)
+    bots = state_space({"topic": [f"t{i}" for i in range(50)]}, belief_options={"columns": ["topic"]})
+    unseen = bots.predict_deviation([49])[0]
+    for step in range(12):
+        bots.observe(np.arange(40), answers(rng, rates[:40]), step=step)
+    assert np.abs(bots.predict_mean(np.arange(40)) - rates[:40]).max() < 0.2
+    assert np.abs(bots.predict_mean(np.arange(40, 50)) - 0.5).max() < 0.2
+    assert bots.predict_deviation([49])[0] > 0.7 * unseen
+    assert len(np.unique(bots.select(50))) == 50
+
+
+@pytest.mark.parametrize("reward", [0.0, 0.5, 1.0])
+def test_a_run_of_rewards_all_alike_ends_in_a_belief_that_still_moves(reward):
+    """150 steps of nothing else, fractional rewards too; then the opposite, or what lies aside, is followed at once."""
+    rng = np.random.default_rng(1)
+    bots = state_space({"domain": ["a", "b"] * 100, "level": np.arange(200) % 4 + 1})
+    for step in range(150):
+        bots.observe(bots.select(16), np.full((16, 8), reward), step=step)
+    everything = np.arange(200)
+    assert np.abs(bots.predict_mean(everything) - reward).max() < 0.1
+    assert (bots.predict_deviation(everything) > 0).all()
+    for step in range(150, 158):
+        bots.observe(rng.choice(200, 16, replace=False), np.full((16, 8), 1 - reward), step=step)
+    assert np.abs(bots.predict_mean(everything).mean() - (1 - reward)) < 0.15
+
+
+def test_a_column_of_a_million_levels():
+    """An ordered one is put into bins of equally many tasks, and the filter stays small; names are refused."""
+    levels = np.random.default_rng(2).permutation(1_000_000)
+    bots = state_space({"level": levels})
+    model = bots._parts.beliefs
+    assert len(model.book.cells) == 64
+    assert np.ptp(np.bincount(model.book.cell[model.tasks.stratum])) <= 2
+    assert len(model.states.mean) < 80
+    hard = levels >= 500_000
+    for step in range(3):
+        rows = bots.select(32, step=step)
+        bots.observe(rows, np.repeat((~hard[rows]).astype(float)[:, None], 8, axis=1), step=step)
+    assert bots.predict_mean([int(np.argmin(levels))]) > bots.predict_mean([int(np.argmax(levels))])
+
+
+def test_a_collapse_is_followed_as_fast_as_a_rise():
+    """The same steps with successes and failures exchanged give the mirror image, down to rounding: nothing in the
+    filter, its shocks included, knows up from down."""
+    rng = np.random.default_rng(3)
+    table = {"domain": [f"d{i % 3}" for i in range(300)], "level": np.arange(300) % 4 + 1}
+    options = {"belief_options": {}}
+    up, down = state_space(table, **options), state_space(table, **options)
+    for bots in (up, down):  # a prior drift of 0 takes the assumption away that training helps
+        model = bots._parts.beliefs
+        model.states.mean = np.where(
+            np.arange(len(model.states.mean)) >= model.states.drift, 0.0, model.states.mean
+        )
+    behind = []
+    for step in range(48):
+        rows = rng.choice(300, 24, replace=False)
+        rewards = answers(rng, np.full(24, 0.1 if step < 40 else 0.9))
+        up.observe(rows, rewards, step=step)
+        down.observe(rows, 1 - rewards, step=step)
+        behind.append(abs(up.predict_mean(np.arange(300)).mean() - 0.9))
+    assert up.predict_mean(np.arange(300)) == pytest.approx(1 - down.predict_mean(np.arange(300)), abs=1e-4)
+    assert up._parts.beliefs.states.shocks == down._parts.beliefs.states.shocks >= 1
+    assert behind[43] < 0.2, "four steps after the jump"
+
+
+def test_with_the_prior_drift_a_collapse_is_followed_too():
+    """Training is believed to help, and that must not hold the belief up: four steps after the fall it is down."""
+    rng = np.random.default_rng(4)
+    table = {"domain": [f"d{i % 3}" for i in range(300)], "level": np.arange(300) % 4 + 1}
+    ends = {}
+    for name, rates in {"rise": (0.1, 0.9), "fall": (0.9, 0.1)}.items():
+        bots = state_space(table)
+        for step in range(44):
+            rows = rng.choice(300, 24, replace=False)
+            bots.observe(rows, answers(rng, np.full(24, rates[step >= 40])), step=step)
+        ends[name] = abs(bots.predict_mean(np.arange(300)).mean() - rates[1])
+    assert max(ends.values()) < 0.15
+    assert abs(ends["rise"] - ends["fall"]) < 0.08
+
+
+def test_a_snapshot_keeps_the_belief_it_was_made_with(tmp_path):
+    """`BOTS.load` takes the model from the file, so that no resume reads one model's state as another's."""
+    rng = np.random.default_rng(5)
+    pool = TaskPool.from_arrow(pa.table({"level": np.arange(60) % 3}))
+    for belief in ("beta", "state_space"):
+        bots = BOTS(pool, belief=belief)
+        bots.observe(np.arange(20), answers(rng, np.full(20, 0.3)), step=0)
+        bots.save(tmp_path / belief)
+        loaded = BOTS.load(tmp_path / belief, pool)
+        assert loaded.settings["belief"] == belief
+        assert (loaded.predict_mean(np.arange(60)) == bots.predict_mean(np.arange(60))).all()
