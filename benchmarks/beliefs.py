@@ -3,6 +3,7 @@
     python -m benchmarks.beliefs speed [--tasks 92000 1000000 10000000] [--steps 12]
     python -m benchmarks.beliefs replay --recordings FOLDER
     python -m benchmarks.beliefs cells [--seeds 8] [--first 0] [--shapes 7,4,.25 3,12,.15]
+    python -m benchmarks.beliefs embeddings [--seeds 8]
     python -m benchmarks.beliefs figure --out FILE.png
 
 speed: select(256) and observe, one step at a time. The beliefs take turns in one process, so that other load affects
@@ -13,6 +14,9 @@ replay: predictions one step ahead, against the groups that a real run then samp
 
 cells: many cells (domain x level), no reference models, and a policy that quickly learns the selected tasks. `share` is
 a belief's gain over random selection, divided by the gain of knowing every cell's mean.
+
+embeddings: 40 steps of 16 x 8 on 4,000 tasks of two domains, whose embeddings say much, something of each domain's own,
+or nothing about how hard they are; with the embedding as a feature and without.
 """
 
 from __future__ import annotations
@@ -231,6 +235,58 @@ def cells(shapes: list[tuple[int, int, float]], seeds: range) -> None:
         )
 
 
+def predict_embedded(seed: int, kind: str, options: dict[str, Any]) -> tuple[float, float, float]:
+    """Brier scores of the pass rates of tasks never asked, after selection by the belief and after random selection,
+    and the effective share of the tasks that the belief selected.
+
+    kind: how the logit hangs on the embedding: "shared", "by domain" (a direction for each), "none". Embeddings
+    have 256 dimensions, with variances that fall as 1/rank; what they say has a deviation of 1.5 logits, what they
+    don't say one of 1.
+    """
+    rng = np.random.default_rng(seed)
+    tasks, dimensions = 4000, 256
+    vectors = rng.normal(size=(tasks, dimensions)) / np.sqrt(np.arange(1, dimensions + 1))
+    domain = rng.integers(0, 2, tasks)
+    # Directions with more weight on the main axes, as difficulty has in the embeddings of language models.
+    axes = rng.normal(size=(2, dimensions)) / np.sqrt(np.arange(1, dimensions + 1))
+    said = np.einsum("ki,ki->k", vectors, axes[domain if kind == "by domain" else np.zeros_like(domain)])
+    said *= 0.0 if kind == "none" else 1.5 / said.std()
+    rates = sigmoid(-1.5 + said + rng.normal(0, 1.0, tasks))
+    lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.astype(np.float32).ravel()), dimensions)
+    pool = TaskPool.from_arrow(pa.table({"domain": [f"d{d}" for d in domain], "embedding": lists}))
+    scores, effective = [], []
+    for selector in ("bots", "random"):
+        bots = BOTS(
+            pool, rollouts=8, seed=seed, selector=selector, belief="state_space", belief_options=options
+        )
+        for _ in range(40):
+            rows = bots.select(16)
+            rewards = (rng.random((16, 8)) < rates[rows, None]).astype(np.float64)
+            mean = rewards.mean(axis=1)
+            if selector == "bots":
+                effective.append(np.mean((mean > 0) & (mean < 1)))
+            bots.observe(rows, rewards)
+        unseen = np.flatnonzero(bots.last_observed(np.arange(tasks)) < 0)
+        scores.append(float(np.mean((bots.predict_mean(unseen) - rates[unseen]) ** 2)))
+    return scores[0], scores[1], float(np.mean(effective))
+
+
+def embeddings(seeds: int) -> None:
+    """With the embedding as a feature minus without, paired by seed."""
+    for kind in ("shared", "by domain", "none"):
+        with_it, without = (
+            np.array([predict_embedded(seed, kind, options) for seed in range(seeds)])
+            for options in ({"features": ["embedding"]}, {})
+        )
+        for place, name in enumerate(("Brier, own selection", "Brier, random selection", "effective share")):
+            difference = paired_difference(with_it[:, place], without[:, place])
+            print(
+                f"{kind:10} {name:26} with {with_it[:, place].mean():.4f}  without {without[:, place].mean():.4f}  "
+                f"difference {difference.mean:+.4f} [{difference.low:+.4f}, {difference.high:+.4f}]",
+                flush=True,
+            )
+
+
 def figure(path: Path) -> None:
     """Draw the cells' true pass rates over time, and which cells were selected, under three selections of one seed."""
     import matplotlib as mpl
@@ -272,12 +328,15 @@ def main() -> None:
     world.add_argument("--seeds", type=int, default=8)
     world.add_argument("--first", type=int, default=0)
     world.add_argument("--shapes", type=_shape, nargs="+", default=SHAPES)
+    of.add_parser("embeddings").add_argument("--seeds", type=int, default=8)
     of.add_parser("figure").add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
     if options.what == "speed":
         speed(options.tasks, options.steps)
     elif options.what == "replay":
         replay(options.recordings)
+    elif options.what == "embeddings":
+        embeddings(options.seeds)
     elif options.what == "figure":
         figure(options.out)
     else:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bots.belief.prior import Prior
+from bots.belief.state_space.embeddings import COMPONENTS, Embedding, is_embedding
 from bots.belief.state_space.logits import digamma
 from bots.pool import TaskPool, is_text, plain_type
 from bots.support.arrays import Float64
@@ -32,11 +33,13 @@ class Codebook:
     A cell is a combination of the values of `columns`; a stratum is a cell with one bin of each feature.
 
     columns: domain first; text, booleans or integers. Integers are ordered, others are not; null is a value of its own.
-    features: names of numeric columns. Reference pass rates are features too, and so is a prior by task.
+    features: names of numeric columns and of embeddings, see `Embedding`. Reference pass rates are features too, and so
+        is a prior by task.
 
     cells: int64 (C, columns), codes of each column; column 0 is the domain. position: float64 (C, columns), the place
     of an ordered value, NaN where values have no order. cell, domain: int64 (S,), of each stratum. values: float64
-    (S, F), each feature's mean in the stratum's bin, centred and scaled, 0 where unknown; unknown: bool (S, F).
+    (S, F), each feature's mean in the stratum's bin, centred and scaled, 0 where unknown. embedded: float64 (S, E), the
+    components of embeddings likewise. unknown: bool (S, F + embeddings).
     """
 
     def __init__(
@@ -46,8 +49,12 @@ class Codebook:
         columns: Sequence[str],
         features: Sequence[str] = (),
         anchors: bool = True,
+        components: int = COMPONENTS,
     ) -> None:
-        self.columns, self.features, self.anchors = tuple(columns), tuple(features), anchors
+        self.columns, self.anchors = tuple(columns), anchors
+        vectors = [name for name in features if is_embedding(_present(pool, name).type)]
+        self.features = tuple(name for name in features if name not in vectors)
+        self._embeddings = [Embedding(pool, name, components) for name in vectors]
         self._categories: list[list[str | None]] = [[] for _ in self.columns]
         self._edges: list[list[float] | None] = [None] * len(self.columns)
         self._cells: dict[tuple[int, ...], int] = {}
@@ -59,10 +66,12 @@ class Codebook:
         while True:
             self._bins = [_bins(values, most) for values in numbers.values()]
             self._cells, self._strata = {}, {}
-            self.stratum = self._encode(pool, list(numbers.values()), MAX_STRATA if most > 2 else None)
+            codes = [embedding.codes(pool, 0) for embedding in self._embeddings]
+            self.stratum = self._encode(pool, list(numbers.values()), codes, MAX_STRATA if most > 2 else None)
             if len(self.stratum) == len(pool):
                 break
             most //= 2
+            self._embeddings = [embedding.coarser(pool) for embedding in self._embeddings]
         self._refresh()
 
     def scale(self, name: str) -> tuple[float, float]:
@@ -82,7 +91,9 @@ class Codebook:
             numbers["prior"] = digamma(alpha) - digamma(beta)
         return numbers
 
-    def _encode(self, pool: TaskPool, numbers: list[Float64], most: int | None) -> npt.NDArray[np.int32]:
+    def _encode(
+        self, pool: TaskPool, numbers: list[Float64], clusters: list[Codes], most: int | None
+    ) -> npt.NDArray[np.int32]:
         """Stratum of each row, int32 (K,); an empty array where there would be more than `most` strata."""
         codes = [self._column(pool, place) for place in range(len(self.columns))]
         codes += [
@@ -91,6 +102,7 @@ class Codebook:
             )
             for x, b in zip(numbers, self._bins, strict=True)
         ]
+        codes += clusters
         radices = [int(code.max()) + 1 for code in codes]
         key = np.zeros(len(pool), np.int64)
         distinct, inverse = np.zeros(1, np.int64), np.zeros(len(pool), np.int64)
@@ -171,7 +183,12 @@ class Codebook:
         means = [np.append(b["means"], 0.0) for b in self._bins]
         bins = keys[:, width:]
         self.values = np.zeros((len(keys), len(means)))
-        self.unknown = np.zeros((len(keys), len(means)), bool)
+        self.unknown = np.zeros((len(keys), len(means) + len(self._embeddings)), bool)
+        embedded = [np.zeros((len(keys), 0))]
+        for place, embedding in enumerate(self._embeddings, len(means)):
+            embedded.append(embedding.values()[bins[:, place]])
+            self.unknown[:, place] = bins[:, place] == embedding.missing
+        self.embedded: Float64 = np.concatenate(embedded, axis=1)
         for place, mean in enumerate(means):
             self.values[:, place] = mean[bins[:, place]]
             self.unknown[:, place] = bins[:, place] == len(mean) - 1
@@ -193,8 +210,14 @@ class Codebook:
         )
 
     def grow(self, pool: TaskPool, prior: Prior) -> None:
-        """Encode the grown pool; known values keep their numbers."""
-        self.stratum = self._encode(pool, list(self._numbers(pool, prior).values()), None)
+        """Encode the grown pool; known values keep their numbers, and known tasks the clusters of their embeddings."""
+        keys = np.array(list(self._strata), np.int64)[self.stratum]
+        first = keys.shape[1] - len(self._embeddings)
+        clusters = [
+            np.concatenate([keys[:, first + place], embedding.codes(pool, len(keys))])
+            for place, embedding in enumerate(self._embeddings)
+        ]
+        self.stratum = self._encode(pool, list(self._numbers(pool, prior).values()), clusters, None)
         self._refresh()
 
     def state_dict(self) -> dict[str, Any]:
@@ -205,6 +228,7 @@ class Codebook:
             "bins": self._bins,
             "cells": np.array(list(self._cells), np.int64),
             "strata": np.array(list(self._strata), np.int64),
+            "embeddings": [embedding.state_dict() for embedding in self._embeddings],
         }
 
     def load_state_dict(self, pool: TaskPool, prior: Prior, state: dict[str, Any]) -> None:
@@ -212,7 +236,17 @@ class Codebook:
         self._categories, self._edges, self._bins = state["categories"], state["edges"], state["bins"]
         self._cells = {tuple(cell): number for number, cell in enumerate(state["cells"].tolist())}
         self._strata = {tuple(stratum): number for number, stratum in enumerate(state["strata"].tolist())}
-        self.grow(pool, prior)
+        self._embeddings = [Embedding.of(one) for one in state.get("embeddings", [])]
+        if self._embeddings:
+            self._refresh()  # strata come with the columns: the nearest cluster may hang on rounding
+        else:
+            self.stratum = self._encode(pool, list(self._numbers(pool, prior).values()), [], None)
+            self._refresh()
+
+    @property
+    def has_embeddings(self) -> bool:
+        """Whether a feature is an embedding."""
+        return bool(self._embeddings)
 
 
 def _is_number(value: str) -> bool:
@@ -245,7 +279,9 @@ def _present(pool: TaskPool, name: str) -> pa.ChunkedArray:
 def _numeric(pool: TaskPool, name: str) -> Float64:
     column = _present(pool, name)
     if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
-        raise ValueError(f"feature {name!r} has type {column.type}; it must hold numbers")
+        raise ValueError(
+            f"feature {name!r} has type {column.type}; it must hold numbers, or lists of floats of one length"
+        )
     numbers: Float64 = column.cast(pa.float64()).fill_null(float("nan")).to_numpy()
     return np.where(np.isfinite(numbers), numbers, np.nan)
 

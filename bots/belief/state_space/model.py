@@ -46,7 +46,8 @@ class StateSpace(BeliefModel):
         if columns is None:
             columns = ["level"] if pool.has_levels else []
         columns = ["domain", *(name for name in columns if name != "domain")]
-        self.book = Codebook(pool, prior, columns, self.options.features, self.options.anchors)
+        named = columns, self.options.features, self.options.anchors, self.options.components
+        self.book = Codebook(pool, prior, *named)
         self.states = States(self.book, prior, self.options)
         self.tasks = Tasks(
             self.book.stratum, len(self.book.cell), self.options.residual, self.options.widening
@@ -189,6 +190,8 @@ class StateSpace(BeliefModel):
             "trained": tasks.trained,
             "order": tasks.order,
         }
+        if self.book.has_embeddings:
+            own["stratum"] = self.book.stratum
         return super().columns() | own
 
     def state_dict(self) -> dict[str, Any]:

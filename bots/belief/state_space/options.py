@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
+from bots.belief.state_space.embeddings import COMPONENTS
+
 
 @dataclass(frozen=True)
 class Options:
@@ -15,7 +17,10 @@ class Options:
     """Columns whose combinations are cells, within domains: text, booleans, integers (ordered). None: level, where the
     pool has it."""
     features: Sequence[str] = ()
-    """Numeric columns whose coefficients are learned, beside the reference pass rates where the pool has them."""
+    """Numeric columns and embeddings (lists of floats) whose coefficients are learned, beside the reference pass rates
+    where the pool has them."""
+    components: int = COMPONENTS
+    """Principal components of each embedding that are features, at most."""
     anchors: bool = True
     """Whether reference pass rates are features."""
     spread: float = 9.0
@@ -52,10 +57,12 @@ class Options:
                 raise ValueError(f"belief_options.{name} is {value!r}; it must be a number in [0, 1]")
         if self.reach is not None and not (_is_number(self.reach) and 0 < self.reach < 1e6):
             raise ValueError(f"belief_options.reach is {self.reach!r}; it must be a number > 0, or None")
-        if isinstance(self.draws, bool) or not isinstance(self.draws, int) or not 1 <= self.draws <= 1024:
-            raise ValueError(
-                f"belief_options.draws is {self.draws!r}; it must be a whole number from 1 to 1024"
-            )
+        for name, most in (("draws", 1024), ("components", 64)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
+                raise ValueError(
+                    f"belief_options.{name} is {value!r}; it must be a whole number from 1 to {most}"
+                )
         for name in ("anchors", "gain"):
             if not isinstance(getattr(self, name), bool):
                 raise ValueError(  # noqa: TRY004

@@ -25,6 +25,10 @@ DRIFT_DEVIATION = np.array([1.0, 0.3, 0.3, 0.2, 0.5])
 DRIFT_NOISE = 1e-4
 """Share of a coefficient's prior variance that it gains in a step."""
 FEATURE_DEVIATION, BY_DOMAIN_DEVIATION, UNKNOWN_DEVIATION = 1.5, 0.5, 1.0
+EMBEDDING_DEVIATION, EMBEDDING_BY_DOMAIN_DEVIATION = 0.75, 0.375
+"""Of coefficients of components whose squares add up to 1 on average."""
+MOST_OF_EMBEDDINGS = 64
+"""Coefficients of embeddings by domain; if there were more, embeddings have shared ones alone."""
 MOST_DOMAINS = 8
 """Domains up to which each feature has a coefficient of each domain's own beside the shared one."""
 SHOCK_GROUPS = 4
@@ -72,14 +76,16 @@ class States:
             means.append(book.scale(name)[1] if is_prior else 0.0)
         deviations += [UNKNOWN_DEVIATION] * int(self._flagged.sum())
         means += [0.0] * (len(deviations) - len(means))
+        embedded = book.embedded.shape[1]
+        # Coefficients of each domain's own: of embeddings too, unless there would be too many.
+        self._own = len(deviations) + (embedded if embedded * self._domains <= MOST_OF_EMBEDDINGS else 0)
+        own = [BY_DOMAIN_DEVIATION] * len(deviations) + [EMBEDDING_BY_DOMAIN_DEVIATION] * embedded
+        deviations += [EMBEDDING_DEVIATION] * embedded
+        means += [0.0] * embedded
         self._features = len(deviations)
-        both = np.array(
-            [*deviations, *([BY_DOMAIN_DEVIATION] * self._features * self._domains), *DRIFT_DEVIATION]
-        )
+        both = np.array([*deviations, *(own[: self._own] * self._domains), *DRIFT_DEVIATION])
         size = self.cells.size
-        self.mean = np.concatenate(
-            [np.zeros(size), means, np.zeros(self._features * self._domains), DRIFT_MEAN]
-        )
+        self.mean = np.concatenate([np.zeros(size), means, np.zeros(self._own * self._domains), DRIFT_MEAN])
         self.root = np.zeros((len(self.mean), len(self.mean)))
         self.root[:size, :size] = self.cells.prior_root()
         self.root[size:, size:] = np.diag(both)
@@ -95,7 +101,8 @@ class States:
         self.base = base[np.minimum(domains, len(base) - 1)]
         if "prior" in book.feature_names:
             self.base = np.full(len(domains), book.scale("prior")[0])
-        self.traits = np.concatenate([book.values, book.unknown[:, self._flagged].astype(np.float64)], axis=1)
+        unknown = book.unknown[:, self._flagged].astype(np.float64)
+        self.traits = np.concatenate([book.values, unknown, book.embedded], axis=1)
 
     @property
     def drift(self) -> int:
@@ -121,8 +128,8 @@ class States:
         design[:, size : size + width] = self.traits[strata]
         for domain in range(self._domains):
             rows = np.flatnonzero(self.book.domain[strata] == domain)
-            start = size + width * (1 + domain)
-            design[rows, start : start + width] = self.traits[strata[rows]]
+            start = size + width + self._own * domain
+            design[rows, start : start + self._own] = self.traits[strata[rows], : self._own]
         design[:, -1] = trained
         return design
 
@@ -161,9 +168,10 @@ class States:
     def _by_domain(self, states: Float64) -> Float64:
         """From states (…, d) the coefficients of each domain, (…, domains + 1, F), the last without a domain's own."""
         size, width = self.cells.size, self._features
-        both = states[..., size : size + width * (1 + self._domains)]
-        each = both.reshape(*both.shape[:-1], 1 + self._domains, width)
-        return np.concatenate([each[..., :1, :] + each[..., 1:, :], each[..., :1, :]], axis=-2)
+        each = np.repeat(states[..., None, size : size + width], self._domains + 1, axis=-2)
+        own = states[..., size + width : self.drift]
+        each[..., :-1, : self._own] += own.reshape(*own.shape[:-1], self._domains, self._own)
+        return each
 
     def cell_variance(self) -> Float64:
         """Variance of each cell's logit, float64 (C,). O(C·d), and O(C·d²) in the low-rank form."""
@@ -313,7 +321,9 @@ class States:
         """Restore it."""
         self._flagged = np.array(state["flagged"], bool)
         self._domains, self.shocks = int(state["domains"]), int(state["shocks"])
-        self._features = len(self.book.feature_names) + int(self._flagged.sum())
+        plain, embedded = len(self.book.feature_names) + int(self._flagged.sum()), self.book.embedded.shape[1]
+        self._features = plain + embedded
+        self._own = plain + (embedded if embedded * self._domains <= MOST_OF_EMBEDDINGS else 0)
         self._coefficient_noise = state["noise"]
         self.cells.load_state_dict(state["cells"])
         self.go_back(Moment({name: state[name] for name in ("mean", "root", "deviation", "variance")}))
