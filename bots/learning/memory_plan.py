@@ -174,13 +174,28 @@ def engine(config: TrainConfig, model: Footprint) -> EngineNeed:
     return EngineNeed(need, max(0.0, left / token / rollout.max_model_len))
 
 
-def host(config: TrainConfig, model: Footprint) -> Need:
-    """The driver's node: the object store holds up to two and a half times the weights while they change."""
-    return Need(
-        "driver's node",
-        "memory",
-        (MemoryUse("weights in the object store", 2.5 * _published(config, model)),),
-    )
+def rank_0_node(config: TrainConfig, model: Footprint) -> Need:
+    """The node of the learner's rank 0, beside its processes: new weights on their way to the engines.
+
+    They are put into the object store there, which holds up to two and a half times the weights while they change. For
+    a broadcast, rank 0 keeps a copy of its own until the store has them.
+    """
+    one = _published(config, model)
+    parts = [MemoryUse("weights in the object store", 2.5 * one)]
+    if config.learner.weight_sync == "broadcast":
+        parts.append(MemoryUse("copy of a broadcast", one, "learner.weight_sync=object_store"))
+    return Need("node of rank 0", "memory", tuple(parts))
+
+
+def engine_node(config: TrainConfig, model: Footprint) -> Need:
+    """A node with engines, beside their processes: the weights that it has fetched, the old ones until they are freed.
+
+    A node fetches them once, whatever its number of engines. After a broadcast only engines that took no part load
+    from the object store, and no older version is there.
+    """
+    versions = 1 if config.learner.weight_sync == "broadcast" else 2
+    one = _published(config, model)
+    return Need("node of an engine", "memory", (MemoryUse("weights in the object store", versions * one),))
 
 
 def learner_nodes(config: TrainConfig, model: Footprint) -> Need:
@@ -236,7 +251,8 @@ def _sum(need: Need) -> str:
 def table(config: TrainConfig, model: Footprint, packed: bool) -> list[str]:
     """The whole plan as lines of a table, GiB."""
     of_engine = engine(config, model)
-    needs = [learner_rank(config, model, packed), of_engine.need, host(config, model)]
+    needs = [learner_rank(config, model, packed), of_engine.need]
+    needs += [rank_0_node(config, model), engine_node(config, model)]
     if config.run.checkpoint_every:
         needs += [learner_nodes(config, model), checkpoint(config, model)]
     lines = [f"memory plan, GiB ({model.parameters / 1e6:,.1f} M parameters, {config.model.dtype}):"]

@@ -29,19 +29,24 @@ def plan_memory(config: TrainConfig, model: str) -> list[str]:
         raise ConfigError(reason)
     if uses_local_ray() and not config.learner.gpus and not config.rollout.gpus:
         rank, engine = memory_plan.learner_rank(config, sizes, packed), memory_plan.engine(config, sizes).need
-        saving = memory_plan.learner_nodes(config, sizes)
-        needed = (
-            config.learner.ranks * rank.bytes + config.rollout.engines_to_start * engine.bytes + saving.bytes
-        )
+        saving, sending = memory_plan.learner_nodes(config, sizes), memory_plan.rank_0_node(config, sizes)
+        each = [
+            (config.learner.ranks, rank, "learner.ranks"),
+            (config.rollout.engines_to_start, engine, "rollout.engines"),
+            (1, saving, "a checkpoint being written"),
+            (1, sending, "new weights on their way"),
+        ]
+        needed = sum(count * need.bytes for count, need, _ in each)
         there = host_bytes()
         if needed > there:
-            largest = max((*rank.parts, *engine.parts, *saving.parts), key=lambda part: part.bytes)
+            largest = max((part for _, need, _ in each for part in need.parts), key=lambda part: part.bytes)
+            terms = " + ".join(
+                f"{count} x {need.bytes / memory_plan.GIB:.1f} ({what})" for count, need, what in each
+            )
             raise ConfigError(
-                f"the run needs {needed / memory_plan.GIB:.1f} GiB of memory = {config.learner.ranks} x "
-                f"{rank.bytes / memory_plan.GIB:.1f} (learner.ranks) + {config.rollout.engines_to_start} x "
-                f"{engine.bytes / memory_plan.GIB:.1f} (rollout.engines) + {saving.bytes / memory_plan.GIB:.1f} (a "
-                "checkpoint being written); this machine has "
-                f"{there / memory_plan.GIB:.1f}. Most of it is {largest.name}: turn {largest.lower}"
+                f"the run needs {needed / memory_plan.GIB:.1f} GiB of memory = {terms}; this machine has "
+                f"{there / memory_plan.GIB:.1f}. Most of it is {largest.name}: turn "
+                f"{largest.lower or 'to a smaller model'}"
             )
     return memory_plan.table(config, sizes, packed)
 

@@ -14,9 +14,11 @@ from bots.learning.memory_plan import (
     GIB,
     checkpoint,
     engine,
+    engine_node,
     learner_nodes,
     learner_rank,
     logits_bytes,
+    rank_0_node,
     table,
     too_large,
 )
@@ -115,6 +117,21 @@ def test_a_checkpoint_takes_14_bytes_a_parameter(qwen_7b):
     assert checkpoint(config, qwen_7b).bytes == 3 * 14 * qwen_7b.parameters
     # While one is written, it is in the memory of the learner's nodes too.
     assert learner_nodes(config, qwen_7b).bytes == 14 * qwen_7b.parameters
+
+
+def test_new_weights_lie_on_rank_0s_node_and_a_broadcast_is_copied_there_too(qwen_7b):
+    stored, sent = (
+        load_config(ONE_NODE, [f"learner.weight_sync={by}"]) for by in ("object_store", "broadcast")
+    )
+    one = 2 * qwen_7b.parameters
+    assert rank_0_node(stored, qwen_7b).bytes == 2.5 * one
+    assert rank_0_node(sent, qwen_7b).bytes == 3.5 * one
+    assert (engine_node(stored, qwen_7b).bytes, engine_node(sent, qwen_7b).bytes) == (2 * one, one)
+    lines = table(sent, qwen_7b, True)
+    (at,) = [i for i, line in enumerate(lines) if "node of rank 0" in line]
+    assert [line.split()[-1] for line in lines[at : at + 3]] == ["49.65", "35.46", "14.19"]
+    assert "copy of a broadcast" in lines[at + 2]
+    assert not any("driver" in line for line in lines), "the driver's node holds none"
 
 
 def test_more_ranks_and_checkpointing_make_a_rank_smaller(qwen_7b):

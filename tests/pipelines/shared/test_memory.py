@@ -1,8 +1,12 @@
 """A run that does not fit into memory is refused before Ray starts."""
 
 import pytest
+import torch
 
 from bots.config.tree import ConfigError
+from bots.lab.checkpoints import checkpoint_path
+from bots.learning import memory_plan
+from bots.learning.footprint import footprint
 from pipelines.shared import memory
 from pipelines.shared.preflight import load_inputs
 
@@ -22,6 +26,21 @@ def test_a_machine_with_too_little_memory_is_told_the_sum_and_the_key(small_job,
         load_inputs(small_job("rollout.kv_cache_gib=3"))
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
     load_inputs(small_job("rollout.kv_cache_gib=3"))
+
+
+def test_weights_on_their_way_count_on_one_machine(small_job, monkeypatch):
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    config = small_job("learner.weight_sync=broadcast")
+    sizes = footprint(str(checkpoint_path("base")), torch.float32)
+    needs = memory_plan.learner_rank(config, sizes, False), memory_plan.engine(config, sizes).need
+    others = sum(need.bytes for need in (*needs, memory_plan.learner_nodes(config, sizes)))
+    one = 4 * sizes.parameters
+    monkeypatch.setattr(memory, "host_bytes", lambda: others + 3.4 * one)
+    with pytest.raises(ConfigError, match=r"1 x 0.0 \(new weights on their way\)"):
+        load_inputs(config)
+    load_inputs(small_job())
+    monkeypatch.setattr(memory, "host_bytes", lambda: others + 3.6 * one)
+    load_inputs(config)
 
 
 def test_a_gpu_that_is_too_small_is_refused(small_job):
