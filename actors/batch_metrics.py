@@ -72,6 +72,7 @@ class QueueMetrics:
 
     def __init__(self) -> None:
         self._last: tuple[float, dict[str, float]] = (time.monotonic(), {})
+        self._recomputed = 0
 
     def since_last(self, engines: EnginePool, graders: GraderPool, ledger: Ledger) -> dict[str, Any]:
         """Engines that are up, their share of time in engine steps, losses so far, and tasks at each place."""
@@ -83,8 +84,10 @@ class QueueMetrics:
             for name, seconds in busy.items()
             if name in busy_before
         }
+        recomputed, self._recomputed = engines.recomputed - self._recomputed, engines.recomputed
         metrics: dict[str, Any] = {
             "engines": engines.up,
+            "recomputed_tokens": recomputed,
             "engine_busy_share": sum(shares.values()) / max(1, len(shares)),
             "engine_losses": engines.losses,
             "grader_losses": graders.losses,

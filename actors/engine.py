@@ -15,7 +15,7 @@ from vllm.exceptions import VLLMClientError
 from vllm.sampling_params import RequestOutputKind
 from vllm.v1.request import RequestStatus
 
-from actors import cpu_shortcuts
+from actors import cpu_shortcuts, kept_cache
 from actors.weights import transfer
 from actors.weights.channel import BroadcastChannel
 from actors.weights.format import Bucket, Checksum
@@ -72,6 +72,9 @@ class Engine:
         # Complete, but of weights whose checksum is not known yet.
         self._withheld: dict[RequestKey, list[Rollout]] = {}
         self._unchecked = False
+        self._keeps_cache = config.keep_kv_cache
+        self.recomputed = 0
+        """Tokens so far whose keys and values were dropped by new weights, and computed again."""
         self._completions = 0
         self._count = 0
         self.tokens = self.running = 0
@@ -155,11 +158,8 @@ class Engine:
         Groups are withheld until the checksum of received weights is known. Raises WrongWeights if it is not the
         learner's.
         """
-        groups = self._advance()
-        if not self._unchecked:
-            return groups
-        self._withheld |= groups
-        if not self._check(wait=not self._open):
+        self._withheld |= self._advance()
+        if self._unchecked and not self._check(wait=not self._open):
             return {}
         groups, self._withheld = self._withheld, {}
         return groups
@@ -204,9 +204,14 @@ class Engine:
         return [name for name, (_, internal, samples) in self._open.items() if waiting[internal] == samples]
 
     @property
+    def _core(self) -> Any:
+        # vLLM's core is in this process (VLLM_ENABLE_V1_MULTIPROCESSING=0).
+        core: Any = self.llm.llm_engine.engine_core
+        return core.engine_core
+
+    @property
     def _scheduler(self) -> Any:
-        # The scheduler is in this process (VLLM_ENABLE_V1_MULTIPROCESSING=0).
-        return self.llm.llm_engine.engine_core.engine_core.scheduler
+        return self._core.scheduler
 
     def give_back(self, count: int) -> list[RequestKey]:
         """Remove up to `count` of the newest prompts with no completion started; returns their keys."""
@@ -250,7 +255,8 @@ class Engine:
 
         Call it between two steps. Completions in progress keep their tokens, and each token keeps the log-probability
         under the policy that sampled it. The keys and values of all their tokens are recomputed under the new weights
-        before the next token is sampled, so every token comes from exactly one policy.
+        before the next token is sampled, so every token comes from exactly one policy. With `rollout.keep_kv_cache`
+        they are kept: the new weights then sample from keys and values of the old ones.
 
         buckets: parameters in checkpoint names and shapes, loaded one by one as they arrive. known: their checksum, if
         it was computed before, so that no completion waits for it.
@@ -281,9 +287,13 @@ class Engine:
         return self._install(version, checksum)
 
     def _settle(self) -> None:
-        """Other weights may come only when the last ones are known to be right."""
+        """Other weights may come only when the last ones are known to be right, and their tokens are here."""
         if self._unchecked:
             self._check(wait=True)
+        if self._keeps_cache:
+            with kept_cache.draining(self._core) as any_left:
+                while any_left():
+                    self._withheld |= self._advance()
 
     def _check(self, wait: bool) -> bool:
         """Whether all workers have checked the weights that they received. Raises WrongWeights."""
@@ -295,8 +305,12 @@ class Engine:
         return found
 
     def _install(self, version: int, checksum: str) -> str:
-        if not self.llm.reset_prefix_cache(reset_running_requests=True):
-            raise RuntimeError(f"vLLM refused to drop its prefix cache before policy version {version}")
+        if self._keeps_cache:
+            kept_cache.forget_prefixes(self._core, version)
+        else:
+            self.recomputed += kept_cache.held_tokens(self._core)
+            if not self.llm.reset_prefix_cache(reset_running_requests=True):
+                raise RuntimeError(f"vLLM refused to drop its prefix cache before policy version {version}")
         self.version = version
         self.checksum = self._checksums[version] = checksum
         return checksum

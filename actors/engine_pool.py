@@ -12,10 +12,10 @@ from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.exceptions import RayActorError, RayError
+from ray.exceptions import ObjectLostError, RayActorError, RayError
 
 from actors.engine_balance import compare, even_out
-from actors.pooled_engine import LOSSES_TO_BE_ALONE, PooledEngine, Weights, first_line
+from actors.pooled_engine import LOSSES_TO_BE_ALONE, PooledEngine, Weights, first_line, patience, why_lost
 from actors.weights.channel import BroadcastChannel
 from actors.weights.seats import Seats
 from actors.within import within
@@ -87,6 +87,7 @@ class EnginePool:
         self._last_of_use = time.monotonic()
         self._last_reason = ""
         self.losses = 0
+        self.recomputed = 0
         self.load_seconds = 0.0
 
     @property
@@ -246,7 +247,7 @@ class EnginePool:
             for key, reason in told.refused:
                 self._shares.complete(engine, engine.take(key))
                 self._refused(key, reason)
-            engine.hear(told, now)
+            self.recomputed += engine.hear(told, now)
             if now - engine.progressed > limit:
                 raise TimeoutError(f"{told.unfinished} requests, and no engine step for {limit:g} s")
             self._fill()
@@ -279,15 +280,18 @@ class EnginePool:
         while True:
             await engine.outdated.wait()
             engine.outdated.clear()
-            weights = self._weights
-            if weights is None:
+            if (weights := self._weights) is None:
                 continue
             version, call = engine.receiving
             if version != weights.version:
                 if weights.buckets is None:
                     continue  # until `set_stored`
                 call = engine.actor.load.remote(weights.buckets, weights.version)
-            _, checksum, seconds = await within(self.config.timeout_s, call)
+            try:
+                _, checksum, seconds = await within(self.config.timeout_s, call)
+            except ObjectLostError as error:  # not the engine's fault: it waits for the learner's next ones
+                self._last_reason = f"policy version {weights.version} is lost: {first_line(error)}"
+                continue
             if checksum != weights.checksum:
                 raise EngineError(
                     f"it loaded weights with checksum {checksum} for policy version {weights.version}; "
@@ -302,10 +306,7 @@ class EnginePool:
 
     async def _lose(self, engine: PooledEngine, error: BaseException) -> None:
         """Requeue or drop its requests and restart it; `_serve` then takes it back in."""
-        what = "hangs: no response" if isinstance(error, TimeoutError) and not str(error) else "is lost"
-        reason = (
-            f"{what}: {first_line(error)}" if str(error) else f"{what} within {self.config.timeout_s:g} s"
-        )
+        reason = why_lost(error, self.config.timeout_s)
         self._last_reason = f"{engine.name} {reason}"
         self.losses += 1
         engine.lost = time.monotonic()
@@ -331,12 +332,6 @@ class EnginePool:
             ray.kill(engine.actor, no_restart=False)
         await asyncio.sleep(_RETRY_SECONDS)
 
-    def _patience(self) -> float:
-        """Seconds without any engine before the run ends; longer while an engine that was slow to start retries."""
-        starts = [engine.slow_starts for engine in self._engines if engine.starting or engine.slow_starts]
-        least = max(self.config.timeout_s, self.config.starting_s[0])
-        return least * (2 ** (max(starts) + 1) if starts else 1)
-
     async def _watch(self) -> None:
         """Fail if there has been no engine for too long."""
         starting_s, starting_key = self.config.starting_s
@@ -348,7 +343,7 @@ class EnginePool:
                 engine.up and (engine.version is not None or not self._weights) for engine in self._engines
             ):
                 self._last_of_use = time.monotonic()
-            elif alone > self._patience():
+            elif alone > patience(self.config, self._engines):
                 last = self._last_reason or "none has started yet; if they only need longer, set more"
                 self._failed(
                     EngineError(

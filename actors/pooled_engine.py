@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,6 +14,7 @@ import ray
 from ray.exceptions import RayTaskError
 
 from actors.rollout import Collected
+from bots.config.train import RolloutConfig
 from bots.rollouts.request import Request, RequestKey
 from bots.rollouts.speeds import Pace
 
@@ -71,7 +73,7 @@ class PooledEngine:
     outdated: asyncio.Event = field(default_factory=asyncio.Event)
     wanted_back: int = 0
     overfull: asyncio.Event = field(default_factory=asyncio.Event)
-    _told: tuple[int, float, float] | None = None
+    _told: tuple[int, float, float, int] | None = None
 
     @property
     def load(self) -> int:
@@ -98,17 +100,19 @@ class PooledEngine:
         self.completions -= request.sampling.samples
         return request
 
-    def hear(self, told: Collected, now: float) -> None:
-        """Update this record from the engine's report."""
-        total = told.tokens, told.busy_seconds, told.completion_seconds
+    def hear(self, told: Collected, now: float) -> int:
+        """Update this record from the engine's report; returns the tokens to compute again since the last one."""
+        recomputed = 0
+        total = told.tokens, told.busy_seconds, told.completion_seconds, told.recomputed
         if self._told is not None:
-            tokens, busy, completion_seconds = np.subtract(total, self._told).tolist()
+            tokens, busy, completion_seconds, recomputed = np.subtract(total, self._told).tolist()
             self.busy_seconds += busy
             self.pace.add(tokens, busy, completion_seconds)
         self._told = total
         self.early, self.unbegun = told.early_completions, told.unbegun
         if told.steps != self.steps or not told.unfinished:
             self.steps, self.progressed = told.steps, now
+        return int(recomputed)
 
     def reset(self) -> None:
         """Clear its requests and its report: it is lost or starts over."""
@@ -126,3 +130,16 @@ def first_line(error: BaseException) -> str:
     """The first line of an error, or of its cause in an actor."""
     text = str(error.cause if isinstance(error, RayTaskError) and error.cause else error)
     return next(iter(text.strip().splitlines()), type(error).__name__)
+
+
+def why_lost(error: BaseException, timeout_s: float) -> str:
+    """What happened to an engine, from the error that a call of it raised."""
+    what = "hangs: no response" if isinstance(error, TimeoutError) and not str(error) else "is lost"
+    return f"{what}: {first_line(error)}" if str(error) else f"{what} within {timeout_s:g} s"
+
+
+def patience(config: RolloutConfig, engines: Sequence[PooledEngine]) -> float:
+    """Seconds without any engine before the run ends; longer while an engine that was slow to start retries."""
+    starts = [engine.slow_starts for engine in engines if engine.starting or engine.slow_starts]
+    least = max(config.timeout_s, config.starting_s[0])
+    return least * (2 ** (max(starts) + 1) if starts else 1)

@@ -46,6 +46,7 @@ class Collected:
     - unbegun: prompts with no completion started, which `give_back` can return.
     - tokens: generated so far.
     - completion_seconds: `busy_seconds`, but each step's counts once for every completion in it.
+    - recomputed: tokens so far whose keys and values new weights have dropped.
     """
 
     groups: list[tuple[RequestKey, list[Rollout]]]
@@ -57,6 +58,7 @@ class Collected:
     unbegun: int = 0
     tokens: int = 0
     completion_seconds: float = 0.0
+    recomputed: int = 0
 
 
 # Several concurrent calls: one waits for groups while others submit requests and weights.
@@ -80,6 +82,7 @@ class RolloutActor:
         self._early_completions = 0
         self._unbegun = 0
         self._unbegun_told = 0
+        self._recomputed = 0
         self._failure = ""
         self._turn = ""
         threading.Thread(target=self._run, args=(model, config, seed), name="engine", daemon=True).start()
@@ -162,6 +165,7 @@ class RolloutActor:
                 self._unbegun,
                 self._tokens,
                 self._completion_seconds,
+                self._recomputed,
             )
 
     def give_back(self, turn: str, count: int) -> list[RequestKey]:
@@ -240,6 +244,7 @@ class RolloutActor:
                     self._tokens = engine.tokens
                     unbegun, self._unbegun = self._unbegun, engine.unbegun
                     self._early_completions = engine.early_completions
+                    self._recomputed = engine.recomputed
                     if groups:
                         self._groups += groups.items()
                         self._unfinished -= len(groups)

@@ -37,18 +37,7 @@ def main() -> None:
     results = []
     print(f"{'k':>3}{'busy':>8}{'tokens/s':>10}{'step s':>8}{'wait s':>8}{'staleness':>11}{'KL':>10}")
     for k in options.staleness:
-        with tempfile.TemporaryDirectory() as folder:
-            fixed = [
-                f"rollout.max_staleness={k}",
-                f"run.steps={options.steps}",
-                f"run.folder={folder}",
-                "run.checkpoint_every=0",
-                "evaluation.pool=null",
-            ]
-            config = load_config(LAB, [*options.overrides, *fixed])
-            train(config)
-            records = [record for record in read_metrics(config.run.path) if record["step"] > WARM_UP]
-        result = summarise(k, records)
+        result = summarise(k, records_of(options.steps, [*options.overrides, f"rollout.max_staleness={k}"]))
         results.append(result)
         print(
             f"{k:>3}{result['busy']:>8.0%}{result['tokens/s']:>10,.0f}{result['step s']:>8.2f}"
@@ -56,6 +45,20 @@ def main() -> None:
             flush=True,
         )
     print(json.dumps(results))
+
+
+def records_of(steps: int, overrides: list[str]) -> list[dict[str, Any]]:
+    """Train the lab; returns the records of the steps after the third."""
+    with tempfile.TemporaryDirectory() as folder:
+        fixed = [
+            f"run.steps={steps}",
+            f"run.folder={folder}",
+            "run.checkpoint_every=0",
+            "evaluation.pool=null",
+        ]
+        config = load_config(LAB, [*overrides, *fixed])
+        train(config)
+        return [record for record in read_metrics(config.run.path) if record["step"] > WARM_UP]
 
 
 def summarise(k: int, records: list[dict[str, Any]]) -> dict[str, float]:

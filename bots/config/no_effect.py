@@ -87,6 +87,11 @@ def _beliefs(selection: SelectionConfig) -> Iterator[tuple[str, str]]:
 
 def _rollout(config: TrainConfig) -> Iterator[tuple[str, str]]:
     rollout = config.rollout
+    if rollout.max_staleness == 0 and rollout.keep_kv_cache:
+        yield (
+            "rollout.keep_kv_cache",
+            "with rollout.max_staleness 0 no completion is in progress at new weights",
+        )
     if rollout.gpus > 0:
         for key in _given(rollout, "rollout", "kv_cache_gib"):
             yield key, "engines on GPUs take rollout.gpu_memory_utilization"

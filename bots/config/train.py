@@ -54,6 +54,9 @@ class RolloutConfig(Section):
     """Engines that must fit for the run to start; the others join when their nodes come. None: all of them."""
     max_staleness: Annotated[int, Field(ge=0, le=64)] = 0
     """k: generation runs ahead of training by at most k policy versions; 0 is strictly on-policy."""
+    keep_kv_cache: bool = False
+    """Under new weights, completions in progress keep the keys and values that the old ones computed. False: computed
+    again, so that every token comes from exactly one policy."""
     samples: Annotated[int, Field(ge=2)] = 16
     """n: completions per selected task; a group's advantages need at least two."""
     temperature: Annotated[float, Field(ge=0.01, allow_inf_nan=False)] = 1.0

@@ -210,8 +210,8 @@ MAY_CHANGE = {
         "keep_rollouts", "trackers", "gpu_memory_gib", "export",
     },
     "rollout": {
-        "engines", "min_engines", "max_staleness", "max_num_seqs", "cpus", "threads", "kv_cache_gib",
-        "gpu_memory_utilization", "timeout_s", "start_timeout_s", "resources",
+        "engines", "min_engines", "max_staleness", "keep_kv_cache", "max_num_seqs", "cpus", "threads",
+        "kv_cache_gib", "gpu_memory_utilization", "timeout_s", "start_timeout_s", "resources",
     },
     "grading": {"actors", "workers", "timeout_s", "memory_gib"},
     "learner": {"ranks", "cpus", "threads", "max_failures", "timeout_s", "collective_timeout_s", "resources"},

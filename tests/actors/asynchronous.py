@@ -57,10 +57,10 @@ def done(value):
     return future
 
 
-def play(actor, requests, buckets, drops):
+def play(actor, requests, buckets, keeps):
     """Complete requests while three policy versions arrive; returns the groups by request key.
 
-    drops: whether an update drops the prefix cache with everything under way, as `Engine.load` does.
+    keeps: whether completions in progress keep their keys and values (`rollout.keep_kv_cache`).
     """
     from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 
@@ -79,9 +79,7 @@ def play(actor, requests, buckets, drops):
         core.model_executor = executor = Executor(before[1])
         core.batch_queue, core.batch_queue_size = deque(maxlen=2), 2
         core.step_fn = core.step_with_batch_queue
-        reset = engine.llm.reset_prefix_cache
-        if not drops:
-            engine.llm.reset_prefix_cache = lambda **_: True
+        engine._keeps_cache = keeps
         groups, on_their_way = {}, 0
         try:
             for version in (100, 101, 102):
@@ -97,7 +95,7 @@ def play(actor, requests, buckets, drops):
                 groups |= engine.step()
         finally:
             engine.abort()
-            engine.llm.reset_prefix_cache = reset
+            engine._keeps_cache = False
             core.scheduler, core.model_executor, core.batch_queue, core.step_fn = before
             core.vllm_config.scheduler_config.async_scheduling = False
             cpu_shortcuts.install(engine.llm)

@@ -114,6 +114,10 @@ def _table():
             ["learner.loss=rloo", "learner.clip_high=0.3"],
             "learner.clip_high is set, but has no effect: loss rloo",
         ),
+        (
+            ["rollout.keep_kv_cache=true"],
+            "rollout.keep_kv_cache is set, but has no effect: with rollout.max_st",
+        ),
         (["rollout.gpu_memory_utilization=0.5"], "rollout.gpu_memory_utilization is set, but has no effect"),
         (["pool.sources.0.weight=2"], "pool.sources.0.weight is set, but has no effect"),
         (
