@@ -73,16 +73,18 @@ def weight_sync_of(learner: Learner, broker: Any, coordinator: Any) -> WeightSyn
 
 
 class ObjectStoreSync(WeightSync):
-    """Bucket by bucket through Ray's object store, kept by a broker that outlives the learner.
+    """Bucket by bucket through Ray's object store, kept by an actor that outlives the learner.
 
-    Works on CPUs and on any number of nodes. Every node fetches a bucket once, however many engines it has, and an
-    engine that starts later loads the newest weights from there. The learner does not wait for the engines.
+    Works on CPUs and on any number of nodes. The weights lie on the node of rank 0. Every node with engines fetches a
+    bucket once, however many engines it has, and an engine that starts later loads the newest weights from there. The
+    learner does not wait for the engines.
     """
 
     def __init__(self, learner: Learner, broker: Any, coordinator: Any) -> None:
         self._learner = learner
         self._broker = broker
         self._coordinator = coordinator
+        self._keeper: Any = None
         self._limit = learner.config.timeout_s
 
     def send(self, version: int) -> str:
@@ -94,7 +96,7 @@ class ObjectStoreSync(WeightSync):
                 continue
             checksum.add(bucket)
             copies = [(name, tensor.cpu()) for name, tensor in bucket]
-            in_flight.append(self._broker.publish.remote(version, copies))
+            in_flight.append(self._keeper_here(version).publish.remote(version, copies))
             if len(in_flight) == _IN_FLIGHT:
                 self._await(in_flight.popleft(), "weight broker", f"publishing policy version {version}")
         if self._coordinator is None:
@@ -108,6 +110,13 @@ class ObjectStoreSync(WeightSync):
 
     def _buckets(self, version: int) -> Iterator[Bucket]:
         return self._learner.weight_buckets(BUCKET_BYTES)
+
+    def _keeper_here(self, version: int) -> Any:
+        """The actor that keeps the weights on this node."""
+        if self._keeper is None:
+            asked = self._broker.keeper.remote(ray.get_runtime_context().get_node_id())
+            self._keeper = self._await(asked, "weight broker", f"publishing policy version {version}")
+        return self._keeper
 
     def _await(self, reference: ray.ObjectRef[Any], who: str, phase: str) -> Any:
         try:
@@ -163,7 +172,7 @@ class BroadcastSync(ObjectStoreSync):
         self._copy.settle()
 
     def _publish(self, version: int, bucket: Bucket) -> None:
-        published = self._broker.publish.remote(version, bucket)
+        published = self._keeper_here(version).publish.remote(version, bucket)
         self._await(published, "weight broker", f"publishing policy version {version}")
 
     def _published(self, version: int) -> None:

@@ -69,6 +69,9 @@ class EngineProcess:
 
 @ray.remote
 class Hanging:
+    def keeper(self, node):
+        return ray.get_runtime_context().current_actor
+
     def publish(self, version, bucket):
         time.sleep(3600)
 

@@ -1,4 +1,4 @@
-"""Places of ranks, engines and graders on nodes with GPUs that only Ray believes in."""
+"""Places of ranks, engines, graders and weights on nodes with GPUs that only Ray believes in."""
 
 import json
 import subprocess
@@ -10,9 +10,13 @@ pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
 PROGRAM = '''
 import json, time
+import numpy as np
 import ray
+from ray._private.internal_api import node_stats
 from ray.cluster_utils import Cluster
 from ray.util.placement_group import placement_group, placement_group_table
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+from actors.weights.broker import WeightBroker
 from bots.config.train import TrainConfig
 from bots.config.tree import parse_config
 from pipelines.shared import placement, resources
@@ -63,7 +67,7 @@ ray.init(address=cluster.address, logging_level="error", log_to_driver=False)
 names = {node["NodeID"]: "large" for node in ray.nodes()}
 with placement.places(job(4, 4), 5) as reserved:
     results["one node"] = [reserved.learners, reserved.engines, reserved.graders]
-cluster.add_node(num_cpus=16, num_gpus=4)
+small = cluster.add_node(num_cpus=16, num_gpus=4)
 cluster.wait_for_nodes()
 names |= {node["NodeID"]: "small" for node in ray.nodes() if node["NodeID"] not in names}
 results["8 and 4"] = placed(job(8, 4))
@@ -76,6 +80,48 @@ for _ in range(200):
         break
     time.sleep(0.1)
 results["free"] = ray.available_resources()["GPU"]
+
+def on(name):
+    (node,) = [id for id, said in names.items() if said == name]
+    return NodeAffinitySchedulingStrategy(node, soft=False)
+
+@ray.remote(num_cpus=0)
+def send(broker, version):
+    """What rank 0 does, with 8 MB of weights in two buckets."""
+    keeper = ray.get(broker.keeper.remote(ray.get_runtime_context().get_node_id()))
+    ray.get([keeper.publish.remote(version, [(name, np.ones(10**6, np.float32))]) for name in "ab"])
+
+@ray.remote(num_cpus=0)
+def load(broker):
+    """What an engine does."""
+    version, buckets = ray.get(broker.references.remote())
+    return version, [name for bucket in buckets for name, _ in ray.get(bucket)]
+
+def put_on(name):
+    """MB that have been put into a node's store so far, or fetched by it."""
+    (node,) = [node for node in ray.nodes() if names[node["NodeID"]] == name]
+    stats = node_stats(node["NodeManagerAddress"], node["NodeManagerPort"], include_memory_info=False)
+    return round(stats.store_stats.cumulative_created_bytes / 1e6)
+
+broker = WeightBroker.options(scheduling_strategy=on("large")).remote()
+before = put_on("large")
+ray.get(send.options(scheduling_strategy=on("small")).remote(broker, 7))
+results["loaded there"] = ray.get(load.options(scheduling_strategy=on("small")).remote(broker))
+results["large holds"] = put_on("large") - before
+results["small holds"] = put_on("small")
+results["loaded here"] = ray.get(load.options(scheduling_strategy=on("large")).remote(broker))
+results["large has fetched"] = put_on("large") - before
+# The learner group starts again, on the broker's own node.
+ray.get(send.options(scheduling_strategy=on("large")).remote(broker, 6))
+results["loaded after that"] = ray.get(load.options(scheduling_strategy=on("small")).remote(broker))
+# And again on the other one, which is lost.
+ray.get(send.options(scheduling_strategy=on("small")).remote(broker, 9))
+cluster.remove_node(small, allow_graceful=False)
+for _ in range(600):
+    results["without its node"], references = ray.get(broker.references.remote())
+    if not references:
+        break
+    time.sleep(0.1)
 print(json.dumps(results))
 '''
 
@@ -121,3 +167,14 @@ def test_what_no_node_can_hold_is_refused_with_what_the_nodes_have_free(found):
         "13 of 16 CPUs on either node, an engine with 1 and graders with 2 beside them"
     )
     assert found["free"] == 12, "what was reserved is given back"
+
+
+def test_weights_lie_where_the_learner_and_the_engines_are(found):
+    names = ["a", "b"]
+    assert found["loaded there"] == [7, names]
+    assert found["large holds"] == 0, "the broker's own node"
+    assert 8 <= found["small holds"] <= 20, "what was sent and what is kept"
+    assert found["loaded here"] == [7, names]
+    assert 8 <= found["large has fetched"] <= 9
+    assert found["loaded after that"] == [6, names]
+    assert found["without its node"] == -1
