@@ -224,24 +224,30 @@ class Learner:
             ) from error
 
     def weight_buckets(
-        self, bucket_bytes: int = 64 * 2**20, device: str | torch.device = "cpu"
+        self, bucket_bytes: int = 64 * 2**20, device: str | torch.device = "cpu", copy: bool = True
     ) -> Iterator[Bucket]:
         """The policy's parameters in checkpoint names and shapes, bucket by bucket, with LoRA adapters merged.
 
-        All ranks iterate together. Rank 0 gets copies of the tensors on `device`, the others empty buckets.
+        All ranks iterate together. Rank 0 gets copies of the tensors on `device`, the others empty buckets. copy:
+        False: whole parameters that are on `device` anyway are not copied.
         Under ZeRO-3 only one bucket is whole at a time, never the whole model.
         Raises RankTimeout if a rank is missing.
         """
         self.meet("gathering weights")
         parts = {part.name: part for part in published(self.engine.module)}
         sharded = self.config.zero_stage == 3
+        copies = copy or sharded  # a gathered parameter is whole here only for a moment
         for bucket in buckets_of([(name, part.weight) for name, part in parts.items()], bucket_bytes):
             needed = [p for name, _ in bucket for p in parts[name].parameters]
             if sharded:
                 self.meet("gathering weights")
             with deepspeed.zero.GatheredParameters(needed) if sharded else contextlib.nullcontext():
-                copies = [(name, parts[name].tensor(device)) for name, _ in bucket] if self.rank == 0 else []
-            yield copies
+                found = (
+                    [(name, parts[name].tensor(device, copies)) for name, _ in bucket]
+                    if self.rank == 0
+                    else []
+                )
+            yield found
 
     def snapshot(self, folder: Path) -> learner_checkpoint.Snapshot:
         """This rank's part of the model and optimizer, to be written into a folder; all ranks call it together.

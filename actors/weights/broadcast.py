@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore, ProcessGroupGloo, TCPStore
 
+from actors.weights.buffers import Buffers
 from actors.weights.channel import BroadcastChannel
 from actors.weights.format import Bucket
 
@@ -77,7 +78,7 @@ def _description(name: str, tensor: torch.Tensor) -> tuple[str, str, list[int]]:
 
 
 class Receiver:
-    """An engine's end. It keeps its group from one policy version to the next.
+    """An engine's end. It keeps its group, and on a CPU its memory, from one policy version to the next.
 
     checksum: what the learner computed of the newest complete version.
     """
@@ -88,11 +89,13 @@ class Receiver:
         self._store: Any = None
         self._group: Any = None
         self._received = 0
+        self._buffers = Buffers()
 
     def receive(self, channel: BroadcastChannel) -> Iterator[Bucket]:
-        """The buckets of one version, each in fresh memory: vLLM may keep a tensor until its layer is complete.
+        """The buckets of one version. A tensor's memory is not used again while anything refers to it.
 
-        The next bucket is in transit while the caller loads one. Raises RuntimeError if a member is missing or leaves.
+        (vLLM may keep a tensor until its layer is complete.) The next bucket is in transit while the caller loads one.
+        Raises RuntimeError if a member is missing or leaves.
         """
         if channel != self._channel:
             self._join(channel)
@@ -116,10 +119,15 @@ class Receiver:
 
     def _start(self, described: dict[str, Any], device: torch.device) -> tuple[Bucket, list[Any]]:
         bucket = [
-            (name, torch.empty(shape, dtype=getattr(torch, dtype), device=device))
+            (name, self._empty(shape, getattr(torch, dtype), device))
             for name, dtype, shape in described["tensors"]
         ]
         return bucket, [self._group.broadcast(tensor, 0) for _, tensor in bucket]
+
+    def _empty(self, shape: list[int], dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+        # PyTorch itself uses a GPU's memory again.
+        on_gpu = device.type == "cuda"
+        return torch.empty(shape, dtype=dtype, device=device) if on_gpu else self._buffers.empty(shape, dtype)
 
     def _join(self, channel: BroadcastChannel) -> None:
         self._group = self._store = None

@@ -48,10 +48,12 @@ class StandInLearner:
         self.gathered = 0
         self.weights = {"a": torch.arange(6.0).reshape(2, 3), "b": torch.ones(4, dtype=torch.bfloat16)}
 
-    def weight_buckets(self, bucket_bytes: int = 2**20, device: Any = "cpu") -> Iterator[Bucket]:
-        """The weights, one parameter per bucket; copies, like the real learner's."""
+    def weight_buckets(
+        self, bucket_bytes: int = 2**20, device: Any = "cpu", copy: bool = True
+    ) -> Iterator[Bucket]:
+        """The weights, one parameter per bucket; copies, like the real learner's, unless `copy` is False."""
         for name, tensor in self.weights.items():
-            yield [(name, tensor.clone())] if self.rank == 0 else []
+            yield [(name, tensor.clone() if copy else tensor)] if self.rank == 0 else []
         self.gathered += 1
 
     def checksum(self) -> str:

@@ -10,6 +10,9 @@ import torch
 
 from actors.weights.format import Bucket, Checksum
 
+BEHIND = 4
+"""Buckets that may wait for their sum: each keeps its memory meanwhile."""
+
 
 class LateChecksum:
     """The checksum of `Checksum`, in its own thread and, on a GPU, on its own stream.
@@ -25,12 +28,14 @@ class LateChecksum:
         self._stream: Any = None
 
     def add(self, bucket: Bucket) -> None:
-        """Add one bucket; returns before it is summed."""
+        """Add one bucket; returns before it is summed. Waits while more than `BEHIND` buckets are not summed."""
         ready = None
         if any(tensor.is_cuda for _, tensor in bucket):
             self._stream = self._stream or torch.cuda.Stream()  # type: ignore[no-untyped-call]
             ready = torch.cuda.current_stream().record_event()
         self._added.append(self._thread.submit(self._add, bucket, ready))
+        if len(self._added) > BEHIND:
+            self._added[-BEHIND - 1].exception()  # `hexdigest` raises it
 
     def close(self) -> None:
         """No bucket follows."""

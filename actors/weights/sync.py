@@ -149,14 +149,16 @@ class BroadcastSync(ObjectStoreSync):
         Raises RankTimeout or SyncTimeout, which name what did not respond, also in the copy of the version before.
         """
         device = self._learner.engine.device
+        # On a CPU the parameters themselves are sent: they do not change before this returns.
+        copy = device.type != "cpu"
         if self._coordinator is None:
-            for _ in self._learner.weight_buckets(BUCKET_BYTES, device):
+            for _ in self._learner.weight_buckets(BUCKET_BYTES, device, copy=copy):
                 pass
             return ""
         self.settle()
         checksum = LateChecksum()
         sender = self._group_for(version, device.type == "cuda")
-        for bucket in self._learner.weight_buckets(BUCKET_BYTES, device):
+        for bucket in self._learner.weight_buckets(BUCKET_BYTES, device, copy=copy):
             sender = sender and _unless_broken(version, partial(sender.send, bucket))
             checksum.add(bucket)
             self._copy.add(bucket)

@@ -143,11 +143,14 @@ class Published:
         factors = (self.layer.lora_A[_ADAPTER].weight, self.layer.lora_B[_ADAPTER].weight)
         return [self.weight, *factors]
 
-    def tensor(self, device: str | torch.device) -> Tensor:
-        """A copy on `device`, with the adapter merged into it: W + α/rank · B·A (arXiv 2106.09685, equation 3)."""
+    def tensor(self, device: str | torch.device, copy: bool = True) -> Tensor:
+        """A copy on `device`, with the adapter merged into it: W + α/rank · B·A (arXiv 2106.09685, equation 3).
+
+        Without `copy`, a weight that is there and has no adapter is returned itself.
+        """
         weight = self.weight.detach()
         if self.layer is None:
-            return weight.to(device, copy=True)
+            return weight.to(device, copy=copy)
         delta: Tensor = self.layer.get_delta_weight(_ADAPTER).detach()
         return (weight + delta.to(weight.dtype)).to(device)
 

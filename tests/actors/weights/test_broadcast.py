@@ -7,12 +7,14 @@ import threading
 from types import SimpleNamespace
 
 import pytest
+import ray
 import torch
 import torch.multiprocessing as mp
 
 from actors.engine_pool import EnginePool
 from actors.pooled_engine import PooledEngine, Weights
 from actors.weights.broadcast import Receiver, Sender, open_store, receive
+from actors.weights.buffers import Buffers
 from actors.weights.channel import BroadcastChannel
 from actors.weights.format import Checksum
 from actors.weights.late_checksum import LateChecksum
@@ -129,11 +131,14 @@ def test_an_engine_that_never_comes_is_not_waited_for_beyond_the_limit():
 
 
 def keeping_engine(channel, answers):
-    """Takes part in two versions with one end; the second finds the group of the first."""
+    """Takes part in three versions with one end; the later ones find the group and the memory of the first."""
     end = Receiver()
     answers.put(checksum_of(end.receive(channel)))
-    group = end._group
-    answers.put((checksum_of(end.receive(channel)), end._group is group))
+    group, held = end._group, end._buffers.bytes
+    answers.put((checksum_of(end.receive(channel)), end._group is group, end._buffers.bytes == held))
+    # What somebody keeps is not written over.
+    kept = list(end.receive(channel))
+    answers.put(checksum_of(kept))
 
 
 def test_a_group_carries_one_version_after_another(answers):
@@ -146,14 +151,15 @@ def test_a_group_carries_one_version_after_another(answers):
     sender = Sender(channel.for_seat(0, 2), store)
     first = buckets("cpu")
     second = [[(name, tensor + 1) for name, tensor in bucket] for bucket in first]
-    for version in (first, second):
+    for version in (first, second, first):
         for bucket in version:
             sender.send(bucket)
         sender.finish()
     assert answers.get(timeout=60) == checksum_of(first)
-    assert answers.get(timeout=60) == (checksum_of(second), True)
+    assert answers.get(timeout=60) == (checksum_of(second), True, True)
+    assert answers.get(timeout=60) == checksum_of(first)
     # What describes a version does not stay in the store.
-    assert not any(store.check([f"4/bucket/{number}"]) for number in range(6))
+    assert not any(store.check([f"4/bucket/{number}"]) for number in range(9))
     process.join(60)
     assert process.exitcode == 0
 
@@ -223,6 +229,35 @@ def test_an_engine_that_missed_a_broadcast_loads_it_once_the_store_has_it():
     asyncio.run(asyncio.wait_for(play(), 30))
 
 
+def test_weights_that_are_lost_with_their_node_are_not_the_engines_fault():
+    asked = []
+
+    async def load(buckets, version):
+        asked.append(version)
+        if buckets == ["lost"]:
+            raise ray.exceptions.OwnerDiedError("ab" * 28, "", "")
+        return "rollout-0", "c0ffee", 0.1
+
+    async def play():
+        nothing = [lambda *_: None] * 7
+        pool = EnginePool(RolloutConfig(), *nothing)
+        engine = PooledEngine("rollout-0", SimpleNamespace(load=SimpleNamespace(remote=load)), 0, up=True)
+        pool._engines = [engine]
+        following = asyncio.create_task(pool._follow_weights(engine))
+        pool.set_weights(Weights(3, ["lost"], "c0ffee"))
+        await asyncio.sleep(0.05)
+        assert (asked, engine.version, following.done()) == ([3], None, False)
+        assert "policy version 3 is lost" in pool._last_reason
+        # The learner has started again and sends its weights.
+        pool.set_weights(Weights(2, ["kept"], "c0ffee"))
+        while engine.version is None:
+            await asyncio.sleep(0.01)
+        assert (asked, engine.version) == ([3, 2], 2)
+        following.cancel()
+
+    asyncio.run(asyncio.wait_for(play(), 30))
+
+
 @pytest.mark.parametrize("failing", [False, True])
 def test_the_learner_goes_on_while_the_store_gets_its_copy(failing):
     may, published = threading.Event(), []
@@ -244,11 +279,31 @@ def test_the_learner_goes_on_while_the_store_gets_its_copy(failing):
             copy.settle()
         return
     copy.settle()
+    first = id(copy._kept["a"])
     assert published == [(4, [("a", [1, 1])]), (4, [("b", [1, 1])]), (4, "announced")]
-    copy.add([("a", torch.zeros(1))])
+    weights = torch.zeros(2)
+    copy.add([("a", weights)])
     copy.start(5)
+    weights += 1  # the learner's next step
     copy.settle()
-    assert published[3:] == [(5, [("a", [0])]), (5, "announced")]
+    assert published[3:] == [(5, [("a", [0, 0])]), (5, "announced")]
+    assert id(copy._kept["a"]) == first, "the memory of the version before"
+
+
+def test_memory_is_used_again_when_no_view_of_it_is_left():
+    buffers = Buffers()
+    first = buffers.empty([3, 5], torch.bfloat16)
+    first.fill_(2)
+    row = first[1]
+    place = first.data_ptr()
+    del first
+    second = buffers.empty([15], torch.bfloat16)
+    second.zero_()
+    assert (row.tolist(), buffers.bytes) == ([2] * 5, 60)
+    del row
+    assert buffers.empty([30], torch.uint8).data_ptr() == place
+    assert buffers.bytes == 60
+    assert buffers.empty([0, 4], torch.float32).shape == (0, 4)
 
 
 def test_a_late_checksum_is_the_same_and_passes_errors_on():
