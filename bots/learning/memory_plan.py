@@ -178,7 +178,7 @@ def rank_0_node(config: TrainConfig, model: Footprint) -> Need:
     """The node of the learner's rank 0, beside its processes: new weights on their way to the engines.
 
     They are put into the object store there, which holds up to two and a half times the weights while they change. For
-    a broadcast, rank 0 keeps a copy of its own until the store has them.
+    a broadcast, rank 0 keeps memory for a copy of its own, from which the store gets them.
     """
     one = _published(config, model)
     parts = [MemoryUse("weights in the object store", 2.5 * one)]
