@@ -15,6 +15,7 @@ fastest round after the first, because other work on the machine slows single ro
           overlaps it with sending
   check   on the receiver, after a broadcast: until its checksum is known too; an engine's steps do not wait for it
   ratio   time until the receiver has the weights, over copy: send + load, or the longer of the two in a broadcast
+CPU seconds (of all threads) of copy, send and load, which do not depend on what else the machine does as much;
 and peak memory above the level before: private memory of all learner ranks, the object store, and private memory of the
 receiver.
 """
@@ -111,8 +112,8 @@ class Rank:
         self.learner = Learner(model, ModelConfig(path=model), config, temperature=1.0)
         self.sync: Any = None
 
-    def send(self, version: int, by: str, broker: Any, announce: Any) -> tuple[float, int]:
-        """Seconds and peak bytes of sending one policy version."""
+    def send(self, version: int, by: str, broker: Any, announce: Any) -> tuple[float, int, float]:
+        """Seconds, peak bytes and CPU seconds of sending one policy version."""
         self.learner.engine.module.model.norm.weight.data += 1e-3
         first = self.learner.rank == 0
         coordinator = SimpleNamespace(
@@ -122,10 +123,10 @@ class Rank:
             back_end = BroadcastSync if by == "broadcast" else ObjectStoreSync
             self.sync = back_end(self.learner, *((broker, coordinator) if first else (None, None)))
         sync = self.sync
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.process_time()
         with Peak(private_memory) as peak:
             sync.send(version)
-        return time.perf_counter() - started, peak.bytes
+        return time.perf_counter() - started, peak.bytes, time.process_time() - cpu
 
     def settle(self) -> float:
         """Seconds until the store has what was sent."""
@@ -147,14 +148,14 @@ class Rank:
                     pass
         return time.perf_counter() - started, peak.bytes
 
-    def plain_copy(self) -> float:
-        """Seconds to copy every parameter into fresh memory."""
+    def plain_copy(self) -> tuple[float, float]:
+        """Seconds and CPU seconds to copy every parameter into fresh memory."""
         parameters = [parameter.detach().view(-1) for parameter in self.learner.engine.module.parameters()]
-        started = time.perf_counter()
+        started, cpu = time.perf_counter(), time.process_time()
         # One large allocation. Many small ones would reuse warm memory, but only for small models.
         fresh = torch.empty(sum(len(parameter) for parameter in parameters))
         torch.cat(parameters, out=fresh)
-        return time.perf_counter() - started
+        return time.perf_counter() - started, time.process_time() - cpu
 
 
 @ray.remote(num_cpus=0)
@@ -172,7 +173,7 @@ class Announcements:
         self.receiving = self.receiver.receive.remote(channel.for_seat(1, 2), version)
         return channel.for_seat(0, 2)
 
-    async def received(self) -> tuple[float, int, str]:
+    async def received(self) -> tuple[float, int, float, str]:
         """The receiver's result of the broadcast."""
         return await self.receiving
 
@@ -240,25 +241,25 @@ class Taker:
         """True, once the model is loaded."""
         return True
 
-    def load(self, broker: Any, announce: Any) -> tuple[float, int]:
-        """Seconds and peak bytes to load the newest version. Raises RuntimeError if its checksum is wrong."""
+    def load(self, broker: Any, announce: Any) -> tuple[float, int, float]:
+        """Seconds, peak bytes and CPU seconds to load the newest version. Raises RuntimeError if it is a wrong one."""
         version, expected = ray.get(announce.get.remote())
-        seconds, peak, found = self._timed(
+        seconds, peak, cpu, found = self._timed(
             lambda: self._load(ray.get(ray.get(broker.references.remote())[1]), version)
         )
         if found != expected:
             raise RuntimeError(f"received {found}, the learner sent {expected}")
-        return seconds, peak
+        return seconds, peak, cpu
 
-    def receive(self, channel: BroadcastChannel, version: int) -> tuple[float, int, str]:
-        """Seconds, peak bytes and checksum of a broadcast version."""
+    def receive(self, channel: BroadcastChannel, version: int) -> tuple[float, int, float, str]:
+        """Seconds, peak bytes, CPU seconds and checksum of a broadcast version."""
         return self._timed(lambda: self._receive(channel, version))
 
-    def _timed(self, take: Callable[[], str]) -> tuple[float, int, str]:
-        started = time.perf_counter()
+    def _timed(self, take: Callable[[], str]) -> tuple[float, int, float, str]:
+        started, cpu = time.perf_counter(), time.process_time()
         with Peak(private_memory) as peak:
             found = take()
-        return time.perf_counter() - started, peak.bytes, found
+        return time.perf_counter() - started, peak.bytes, time.process_time() - cpu, found
 
 
 def make_model(size: int, folder: str) -> int:
@@ -298,25 +299,30 @@ def measure(size: int, engine: bool, by: str, ranks: int, zero: int, rounds: int
         broker, announce = WeightBroker.remote(), Announcements.remote(receiver)
         ray.get(receiver.ready.remote())
         copies, gathers, sends, stores, loads, checks, peaks = [], [], [], [], [], [], []
+        cpu: dict[str, list[float]] = {"copy": [], "send": [], "load": []}
         for version in range(rounds + 1):
             with Peak(store_memory, pause=0.05) as store:
                 sent = ray.get([rank.send.remote(version, by, broker, announce) for rank in group])
                 if by == "broadcast":
-                    seconds, receiver_peak, found = ray.get(announce.received.remote())
+                    seconds, receiver_peak, load_cpu, found = ray.get(announce.received.remote())
                     if (version, found) != ray.get(announce.get.remote()):
                         raise RuntimeError(f"received {found} as version {version}, the learner sent another")
                     checks.append(ray.get(receiver.check.remote()))
                     stores.append(ray.get(group[0].settle.remote()))
                 else:
-                    seconds, receiver_peak = ray.get(receiver.load.remote(broker, announce))
-            sends.append(max(seconds for seconds, _ in sent))
+                    seconds, receiver_peak, load_cpu = ray.get(receiver.load.remote(broker, announce))
             loads.append(seconds)
-            peaks.append((sum(peak for _, peak in sent), store.bytes, receiver_peak))
+            sends.append(max(seconds for seconds, _, _ in sent))
+            peaks.append((sum(peak for _, peak, _ in sent), store.bytes, receiver_peak))
+            cpu["load"].append(load_cpu)
+            cpu["send"].append(sum(cpu_seconds for _, _, cpu_seconds in sent))
             # Under ZeRO-3 no rank has a whole parameter to copy.
             gathers.append(
                 max(seconds for seconds, _ in ray.get([rank.gather.remote(False) for rank in group]))
             )
-            copies.append(ray.get(group[0].plain_copy.remote()) if zero < 3 else float("nan"))
+            plain = ray.get(group[0].plain_copy.remote()) if zero < 3 else (float("nan"), float("nan"))
+            copies.append(plain[0])
+            cpu["copy"].append(plain[1])
         for actor in [*group, broker, announce, receiver]:
             ray.kill(actor)
     copy, gather, send, load = (min(seconds[1:]) for seconds in (copies, gathers, sends, loads))
@@ -335,6 +341,7 @@ def measure(size: int, engine: bool, by: str, ranks: int, zero: int, rounds: int
         "store_s": store_s,
         "load_s": load,
         "check_s": check,
+        **{f"{name}_cpu_s": min(seconds[1:]) for name, seconds in cpu.items()},
         "ratio": (max(send, load) if by == "broadcast" else send + load) / copy,
         "learner_peak_mib": learner_mib,
         "store_peak_mib": store_mib,
@@ -363,7 +370,7 @@ def main() -> None:
     )
     print(
         f"{'M':>5}{'MiB':>7} {'by':>13}{'receiver':>9}{'copy s':>8}{'gather s':>9}{'send s':>8}{'store s':>8}"
-        f"{'load s':>8}{'check s':>8}{'ratio':>7}"
+        f"{'load s':>8}{'check s':>8}{'ratio':>7}{'CPU: copy':>10}{'send':>6}{'load':>6}"
         f"{'learner MiB':>13}{'store MiB':>11}{'receiver MiB':>14}"
     )
     receivers = [(size, False) for size in options.sizes] + [(size, True) for size in options.engine]
@@ -372,7 +379,8 @@ def main() -> None:
         print(
             f"{line['parameters'] / 1e6:5.0f}{line['mib']:7.0f} {line['by']:>13}{line['receiver']:>9}"
             f"{line['copy_s']:8.3f}{line['gather_s']:9.3f}{line['send_s']:8.3f}{line['store_s']:8.3f}{line['load_s']:8.3f}"
-            f"{line['check_s']:8.3f}{line['ratio']:7.1f}{line['learner_peak_mib']:13.0f}"
+            f"{line['check_s']:8.3f}{line['ratio']:7.1f}"
+            f"{line['copy_cpu_s']:10.2f}{line['send_cpu_s']:6.2f}{line['load_cpu_s']:6.2f}{line['learner_peak_mib']:13.0f}"
             f"{line['store_peak_mib']:11.0f}{line['receiver_peak_mib']:14.0f}"
         )
         print(json.dumps(line), flush=True)
