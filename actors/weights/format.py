@@ -71,7 +71,8 @@ def _sums(tensor: torch.Tensor) -> torch.Tensor:
     table = words[: words.numel() // _ROW * _ROW].view(-1, _ROW)
     # Whatever fills no row counts like rows: each word and each byte by itself.
     left, tail = words[table.numel() :], content[words.numel() * 8 :]
-    slabs = table.split(_SLAB_ROWS) if table.numel() and not table.is_cuda else (table,)
+    size = max(1, len(table) if table.is_cuda else _SLAB_ROWS)
+    slabs = [table[start : start + size] for start in range(0, max(1, len(table)), size)]
     by_row, by_place = zip(*((slab.sum(1), slab.sum(0)) for slab in slabs), strict=True)
     rows = torch.cat((*by_row, left, tail.long()))
     places = torch.arange(1, max(rows.numel(), _ROW) + 1, device=rows.device)
