@@ -1,10 +1,13 @@
 """Places of ranks, engines, graders and weights on nodes with GPUs that only Ray believes in."""
 
 import json
+import os
 import subprocess
 import sys
 
 import pytest
+
+from pipelines.shared.ray_session import START_LIMITS
 
 pytestmark = [pytest.mark.slow, pytest.mark.ray]
 
@@ -128,7 +131,13 @@ print(json.dumps(results))
 
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
-    done = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | START_LIMITS,
+    )
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout.splitlines()[-1])
 
