@@ -48,7 +48,7 @@ def overview(study: StudyConfig, results: StudyResults, beside: Path) -> str:
 
 
 def _winners(shown: dict[str, Comparison], baseline: str) -> list[str]:
-    """The arms that are significantly better than the baseline: a row per pool, a column per cost, one for the score."""
+    """Arms that are significantly better than the baseline: a row per pool, a column per cost, one for the score."""
     by_column = {UNITS[cost]: f"TTB100/{cost}" for cost in COSTS} | {"best score": f"BSF100/{COSTS[0]}"}
     lines = head("pool", *by_column)
     for pool, comparison in shown.items():
