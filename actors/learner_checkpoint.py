@@ -38,12 +38,32 @@ class Snapshot:
     small: list[Path] = field(default_factory=list)
 
     def write(self) -> list[Path]:
-        """Write the shards and let go of them; returns all files of this rank. Any thread may call it."""
+        """Write the shards and let go of them; returns all files of this rank. Any thread may call it.
+
+        Raises OSError with the reason and the file, for example of a full disk.
+        """
         files = [*self.small, *(path for path, _ in self.states)]
         while self.states:
             path, state = self.states.pop()
-            torch.save(state, path)
+            _save(state, path)
         return files
+
+
+def _save(state: Any, path: Path) -> None:
+    try:
+        # Python's own file: PyTorch's says only "unexpected pos" where a disk is full.
+        with path.open("wb") as file:
+            torch.save(state, file)
+    except (OSError, RuntimeError) as error:
+        reason = error if isinstance(error, OSError) else error.__context__
+        if not isinstance(reason, OSError) or reason.errno is None:
+            raise
+        raise OSError(
+            reason.errno,
+            f"{os.strerror(reason.errno)}, while a checkpoint was written; earlier ones are whole. Make room or "
+            "lower run.checkpoints_kept, then go on with --resume",
+            str(path),
+        ) from error
 
 
 class _InMemory(deepspeed.runtime.checkpoint_engine.TorchCheckpointEngine):  # type: ignore[misc]

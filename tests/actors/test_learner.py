@@ -187,6 +187,12 @@ def one_rank(folder):
     with pytest.raises(FileNotFoundError, match="no learner state"):
         stubborn.load(Path(folder))
 
+    from actors.learner_checkpoint import Snapshot
+
+    with pytest.raises(OSError, match="No space") as caught:
+        Snapshot([(Path("/dev/full"), {"weight": torch.zeros(2**18)})]).write()
+    results["full"] = str(caught.value)
+
     half = learner_of(1, 2, model={"dtype": "bfloat16"})
     results["half"] = (half.update(shards_for(1)[0], 1), half.update(poisoned, 2), weights_of(half))
     return results
@@ -310,6 +316,12 @@ def test_skips_in_a_row_end_the_run_with_the_keys_to_turn(single):
 
 def test_a_checkpoint_of_another_stage_is_refused(single):
     assert "learner.zero_stage = 3, now it is 0" in single["other stage"]
+
+
+def test_a_disk_that_fills_up_while_a_checkpoint_is_written_is_named(single):
+    assert "No space left on device, while a checkpoint was written" in single["full"]
+    assert "run.checkpoints_kept" in single["full"]
+    assert "/dev/full" in single["full"]
 
 
 def test_bfloat16_learns_and_skips_too(single, start):
