@@ -33,7 +33,7 @@ from typing import Any
 
 from actors.environment import engine_environment, exported, learner_environment
 from actors.leaving import leave
-from actors.loading import loading
+from actors.loading import FOR_SOUND, loading
 
 ADDRESS = "BOTS_FORK_SERVER"
 """The variable with the server's address, for `forked_worker.py`."""
@@ -166,7 +166,7 @@ def serve(listening: int, large: Sequence[str], packages: Sequence[str]) -> None
     """Import the packages, then fork a worker for every request until stdin closes. Returns in no worker."""
     # vLLM reads its log level too late to hold back a warning about Triton, which the driver's terminal would show.
     logging.getLogger("vllm").setLevel(logging.ERROR)
-    with loading():
+    with loading(without=FOR_SOUND):
         for name in large:
             importlib.import_module(name)
     order = _Server(socket.socket(fileno=listening), packages).run()

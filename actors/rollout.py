@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import ray
 
-from actors.loading import loading
+from actors.loading import FOR_SOUND, loading
 from actors.weights.channel import BroadcastChannel
 from bots.config.train import RolloutConfig
 from bots.rollouts.request import RefusedError, Request, RequestKey
@@ -223,7 +223,7 @@ class RolloutActor:
         """The engine's thread: nothing else touches vLLM."""
         try:
             # vLLM is imported here, in the actor's process, in the environment prepared for it.
-            with loading():
+            with loading(without=FOR_SOUND):
                 from actors.engine import Engine, prepare_process
 
                 prepare_process()
