@@ -38,14 +38,13 @@ Not wall-clock: where others use the cores too, steps with fewer tokens would co
 
 
 def install(core: Any, runner: Any) -> None:
-    """Let an engine in this process decode ahead, if its model and settings allow it.
+    """Let an engine in this process decode ahead, whose model and settings are `supported`.
 
     core, runner: vLLM's `EngineCore` and model runner.
     """
     remove(core)
-    if _supported(core, runner):
-        core.scheduler.num_lookahead_tokens = AHEAD - 1
-        core.model_executor.sample_tokens = Decoder(core, runner).sample_tokens
+    core.scheduler.num_lookahead_tokens = AHEAD - 1
+    core.model_executor.sample_tokens = Decoder(core, runner).sample_tokens
 
 
 def remove(core: Any) -> None:
@@ -61,7 +60,8 @@ def parts(llm: LLM) -> tuple[Any, Any]:
     return core, core.model_executor.driver_worker.worker.model_runner
 
 
-def _supported(core: Any, runner: Any) -> bool:
+def supported(core: Any, runner: Any) -> bool:
+    """Whether each token of an engine depends on nothing but its tokens so far, all in one attention cache."""
     groups = runner.kv_cache_config.kv_cache_groups
     return (
         core.vllm_config.num_lookahead_tokens == 0

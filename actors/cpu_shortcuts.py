@@ -1,9 +1,9 @@
 """CPU shortcuts for a vLLM engine: the same tokens with less Python, which is half of a small model's step.
 
 On a GPU, a step's Python code runs while the device works. On a CPU it takes time from the model. The largest shortcut
-is in `actors/cpu_decode.py`: several tokens per engine step. All but the norms give bit-identical results to vLLM's own
-code; with the norms, log-probabilities differ by rounding, some 1e-5 (`tests/actors/test_rollout.py`). A shortcut is
-skipped where vLLM is set up otherwise.
+is in `actors/cpu_decode.py`: several tokens per engine step; `actors/cpu_prompts.py` computes a prompt once for all its
+completions. All but the norms give bit-identical results to vLLM's own code; with the norms, log-probabilities differ
+by rounding, some 1e-5 (`tests/actors/test_rollout.py`). A shortcut is skipped where vLLM is set up otherwise.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from vllm.v1.attention.backend import AttentionType
 from vllm.v1.attention.backends.cpu_attn import CPUAttentionBackendImpl
 from vllm.v1.sample.ops.topk_topp_sampler import TopKTopPSampler, apply_top_k_top_p
 
-from actors import cpu_decode
+from actors import cpu_decode, cpu_prompts
 
 SEEDS_AHEAD = 32
 """Seeds drawn at a time for a seeded completion; each token takes one."""
@@ -32,8 +32,11 @@ SEEDS_AHEAD = 32
 def install(llm: LLM) -> None:
     """Install the shortcuts in an engine that runs in this process."""
     core, runner = cpu_decode.parts(llm)
-    if batch_seeds(runner.sampler.topk_topp_sampler):
-        cpu_decode.install(core, runner)
+    batched = batch_seeds(runner.sampler.topk_topp_sampler)
+    if cpu_decode.supported(core, runner):
+        cpu_prompts.install(runner)
+        if batched:
+            cpu_decode.install(core, runner)
     fuse_norms(runner.model)
     call_directly(runner.model)
 
@@ -42,6 +45,7 @@ def remove(llm: LLM) -> None:
     """Restore vLLM's own code in an engine, to compare the two."""
     core, runner = cpu_decode.parts(llm)
     cpu_decode.remove(core)
+    cpu_prompts.remove(runner)
     sampler = runner.sampler.topk_topp_sampler
     sampler.forward = sampler.forward_cpu
     unfuse_norms(runner.model)

@@ -265,6 +265,25 @@ def with_exact_shortcuts(actor):
     actor._between_steps(install)
 
 
+def count_tokens(actor):
+    """Count the tokens that the model computes, from now on."""
+    from actors import cpu_decode
+
+    def count(module, arguments, named):
+        actor.computed += len(named["positions"])
+
+    def install(engine):
+        actor.computed = 0
+        actor.hook = cpu_decode.parts(engine.llm)[1].model.register_forward_pre_hook(count, with_kwargs=True)
+
+    actor._between_steps(install)
+
+
+def counted(actor):
+    actor.hook.remove()
+    return actor.computed
+
+
 def occupy_cache(actor, left):
     """Hold all but `left` blocks of the KV cache; None: release them."""
     from actors import cpu_decode
@@ -283,6 +302,13 @@ def test_shortcuts_on_a_cpu_change_no_token(engine, prompts):
     # Longer than the number of seeds drawn at a time, and than several KV blocks.
     plainly, nucleus = Sampling(4, 100), Sampling(4, 100, temperature=1.2, top_p=0.9)
     steps = []
+
+    def prompt_tokens():
+        ray.get(engine.begin.remote("turn"))
+        ray.get(engine.__ray_call__.remote(count_tokens))
+        ray.get(engine.submit.remote("turn", requests(prompts, max_tokens=1)))
+        collect(engine, "turn", len(prompts))
+        return ray.get(engine.__ray_call__.remote(counted))
 
     def completions():
         ray.get(engine.begin.remote("turn"))
@@ -303,11 +329,13 @@ def test_shortcuts_on_a_cpu_change_no_token(engine, prompts):
         exact = completions()
         ray.get(engine.__ray_call__.remote(without_shortcuts))
         plain = completions()
+        repeated = prompt_tokens()
     finally:
         ray.get(engine.__ray_call__.remote(with_shortcuts))
     ray.get(engine.__ray_call__.remote(occupy_cache, 40))
     crowded = completions()
     ray.get(engine.__ray_call__.remote(occupy_cache, None))
+    once = prompt_tokens()
     seeded = [i for i in range(len(prompts)) if i % 3]
     rounding = 0.0
     for i in seeded:
@@ -321,6 +349,10 @@ def test_shortcuts_on_a_cpu_change_no_token(engine, prompts):
         assert [r.token_ids.tolist() for r in crowded[i]] == [r.token_ids.tolist() for r in plain[i]]
     few, as_few, many, more = steps
     assert max(few, as_few) < many / 3, "an engine step brings several tokens of each completion"
+    # Full blocks may be in the prefix cache before, the rest never is.
+    ends = [len(prompt) % 32 for prompt in prompts]
+    assert repeated >= 4 * sum(ends)
+    assert sum(ends) <= once < repeated / 2, "completions of one prompt compute it once"
     assert more > few, "with a full cache, completions are interrupted and start again"
 
 
