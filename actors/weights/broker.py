@@ -49,13 +49,14 @@ class WeightBroker:
         # Without a handle to it, Ray ends the keeper.
         self.version, self.buckets, self._keeper = -1, [], ("", None)
 
-    async def references(self) -> tuple[int, list[ray.ObjectRef[Any]]]:
+    def references(self) -> tuple[int, list[ray.ObjectRef[Any]]]:
         """The newest version and references to its buckets; version -1 if there is none, or its node was lost."""
+        # Not a coroutine: with one, Ray no longer keeps the order of calls, and the checksum needs that of buckets.
         _, keeper = self._keeper
         if keeper is None:
             return self.version, self.buckets
         try:
-            found: tuple[int, list[ray.ObjectRef[Any]]] = await keeper.references.remote()
+            found: tuple[int, list[ray.ObjectRef[Any]]] = ray.get(keeper.references.remote())
             return found
         except RayActorError:
             return -1, []
