@@ -36,7 +36,7 @@ class Greedy:
     """Stands in for `actors.engine.Engine` and refuses what vLLM refuses."""
 
     vocab_size = 8
-    tokens = running = 0
+    tokens = running = recomputed = 0
 
     def __init__(self, model, config, seed):
         self.abort()
