@@ -15,7 +15,7 @@ import argparse
 import json
 import statistics
 
-from benchmarks.overlap import records_of
+from benchmarks.overlap import records_of, trained
 
 
 def main() -> None:
@@ -35,8 +35,8 @@ def main() -> None:
                 "rollout.max_staleness=1",
                 f"rollout.keep_kv_cache={keeps}".lower(),
             ]
-            records = records_of(options.steps, overrides)
-            found[keeps].append(result := summarise(records))
+            with trained(options.steps, overrides) as config:
+                found[keeps].append(result := summarise(records_of(config)))
             print_line(str(keeps), result)
     for keeps, results in found.items():
         medians = {name: statistics.median(result[name] for result in results) for name in results[0]}

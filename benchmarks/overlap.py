@@ -15,10 +15,12 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from bots.config.train import load_config
+from bots.config.train import TrainConfig, load_config
 from pipelines.shared.summary import read_metrics
 from pipelines.train import train
 
@@ -37,7 +39,8 @@ def main() -> None:
     results = []
     print(f"{'k':>3}{'busy':>8}{'tokens/s':>10}{'step s':>8}{'wait s':>8}{'staleness':>11}{'KL':>10}")
     for k in options.staleness:
-        result = summarise(k, records_of(options.steps, [*options.overrides, f"rollout.max_staleness={k}"]))
+        with trained(options.steps, [*options.overrides, f"rollout.max_staleness={k}"]) as config:
+            result = summarise(k, records_of(config))
         results.append(result)
         print(
             f"{k:>3}{result['busy']:>8.0%}{result['tokens/s']:>10,.0f}{result['step s']:>8.2f}"
@@ -47,8 +50,9 @@ def main() -> None:
     print(json.dumps(results))
 
 
-def records_of(steps: int, overrides: list[str]) -> list[dict[str, Any]]:
-    """Train the lab; returns the records of the steps after the third."""
+@contextmanager
+def trained(steps: int, overrides: list[str]) -> Iterator[TrainConfig]:
+    """Train the lab without evaluation or checkpoints; inside, the run's folder is there."""
     with tempfile.TemporaryDirectory() as folder:
         fixed = [
             f"run.steps={steps}",
@@ -58,7 +62,12 @@ def records_of(steps: int, overrides: list[str]) -> list[dict[str, Any]]:
         ]
         config = load_config(LAB, [*overrides, *fixed])
         train(config)
-        return [record for record in read_metrics(config.run.path) if record["step"] > WARM_UP]
+        yield config
+
+
+def records_of(config: TrainConfig) -> list[dict[str, Any]]:
+    """The records of the steps after the third."""
+    return [record for record in read_metrics(config.run.path) if record["step"] > WARM_UP]
 
 
 def summarise(k: int, records: list[dict[str, Any]]) -> dict[str, float]:

@@ -16,9 +16,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 import time
-from pathlib import Path
 
 import numpy as np
 import ray
@@ -27,15 +25,12 @@ from vllm import SamplingParams
 from actors import cpu_shortcuts
 from actors.engine import Engine, prepare_process
 from actors.environment import engine_environment
-from bots.config.train import RolloutConfig, TrainConfig, load_config
+from benchmarks.overlap import WARM_UP, records_of, trained
+from bots.config.train import RolloutConfig, TrainConfig
 from bots.rollouts.request import request_seed
 from bots.support.event_log import EventLog
 from pipelines.shared.preflight import load_inputs
-from pipelines.shared.summary import read_metrics
-from pipelines.train import train
 
-LAB = Path(__file__).parents[1] / "configs" / "lab.yaml"
-WARM_UP = 3
 # Rows of the pool, by wave.
 Batches = dict[int, list[int]]
 
@@ -71,17 +66,8 @@ def run_pipeline(
     staleness: int, steps: int, overrides: list[str]
 ) -> tuple[TrainConfig, dict[str, float], Batches]:
     """Train; tokens a second after the first three steps, and the rows of each wave."""
-    with tempfile.TemporaryDirectory() as folder:
-        fixed = [
-            f"rollout.max_staleness={staleness}",
-            f"run.steps={steps}",
-            f"run.folder={folder}",
-            "run.checkpoint_every=0",
-            "evaluation.pool=null",
-        ]
-        config = load_config(LAB, [*overrides, *fixed])
-        train(config)
-        records = [record for record in read_metrics(config.run.path) if record["step"] > WARM_UP]
+    with trained(steps, [*overrides, f"rollout.max_staleness={staleness}"]) as config:
+        records = records_of(config)
         log = EventLog(config.run.path / "posterior" / "log.jsonl")
         batches = {event["step"]: event["rows"] for event in log.replay() if event["do"] == "observe"}
     tokens = sum(record["tokens"] for record in records)

@@ -125,12 +125,12 @@ def _metrics(pairs: list[tuple[StudyRun, StudyRun]]) -> dict[str, Metric]:
         ("best score", [run.against["steps"].scores.max() for run, _ in pairs]),
     ):
         metrics[name] = _mean(values)
-    for domain in sorted({domain for run, _ in pairs for domain in run.last}, key=natural):
-        metrics[f"{LAST}{domain}"] = _mean([run.last[domain] for run, _ in pairs if domain in run.last])
-    for name in sorted({name for run, _ in pairs for name in run.evaluation}, key=natural):
-        metrics[f"{EVALUATION}{name}"] = _mean(
-            [run.evaluation[name] for run, _ in pairs if name in run.evaluation]
-        )
+    for prefix, recorded in (
+        (LAST, [run.last for run, _ in pairs]),
+        (EVALUATION, [run.evaluation for run, _ in pairs]),
+    ):
+        for name in sorted({name for each in recorded for name in each}, key=natural):
+            metrics[f"{prefix}{name}"] = _mean([each[name] for each in recorded if name in each])
     return metrics
 
 

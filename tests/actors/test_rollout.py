@@ -18,6 +18,14 @@ from bots.rollouts.request import Request, Sampling
 from tests.actors.asynchronous import play
 from tests.actors.keeping import kept
 from tests.actors.receiving import checked_late, damaged, two_workers
+from tests.actors.shortcuts import (
+    count_tokens,
+    counted,
+    occupy_cache,
+    with_exact_shortcuts,
+    with_shortcuts,
+    without_shortcuts,
+)
 
 pytestmark = pytest.mark.slow
 CONFIG = RolloutConfig(samples=4, max_tokens=48, max_model_len=128, dtype="float32", cpus=0.5)
@@ -240,62 +248,6 @@ def test_a_completion_ends_at_a_stop_token_too(engine, prompts):
         assert rollout.finished
         assert (rollout.token_ids == comma).nonzero()[0].tolist() == [len(rollout.token_ids) - 1]
         assert len(rollout.logprobs) == len(rollout.token_ids), "the learner learns to write it"
-
-
-def without_shortcuts(actor):
-    """vLLM's own code in a running engine. (Imported in the engine's process: here it would load vLLM.)"""
-    from actors import cpu_shortcuts
-
-    actor._between_steps(lambda engine: cpu_shortcuts.remove(engine.llm))
-
-
-def with_shortcuts(actor):
-    from actors import cpu_shortcuts
-
-    actor._between_steps(lambda engine: cpu_shortcuts.install(engine.llm))
-
-
-def with_exact_shortcuts(actor):
-    from actors import cpu_decode, cpu_shortcuts
-
-    def install(engine):
-        cpu_shortcuts.install(engine.llm)
-        cpu_shortcuts.unfuse_norms(cpu_decode.parts(engine.llm)[1].model)
-
-    actor._between_steps(install)
-
-
-def count_tokens(actor):
-    """Count the tokens that the model computes, from now on."""
-    from actors import cpu_decode
-
-    def count(module, arguments, named):
-        actor.computed += len(named["positions"])
-
-    def install(engine):
-        actor.computed = 0
-        actor.hook = cpu_decode.parts(engine.llm)[1].model.register_forward_pre_hook(count, with_kwargs=True)
-
-    actor._between_steps(install)
-
-
-def counted(actor):
-    actor.hook.remove()
-    return actor.computed
-
-
-def occupy_cache(actor, left):
-    """Hold all but `left` blocks of the KV cache; None: release them."""
-    from actors import cpu_decode
-
-    def occupy(engine):
-        pool = cpu_decode.parts(engine.llm)[0].scheduler.kv_cache_manager.block_pool
-        if left is None:
-            pool.free_blocks(actor.held)
-        else:
-            actor.held = pool.get_new_blocks(pool.get_num_free_blocks() - left)
-
-    actor._between_steps(occupy)
 
 
 def test_shortcuts_on_a_cpu_change_no_token(engine, prompts):

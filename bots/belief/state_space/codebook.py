@@ -237,11 +237,10 @@ class Codebook:
         self._cells = {tuple(cell): number for number, cell in enumerate(state["cells"].tolist())}
         self._strata = {tuple(stratum): number for number, stratum in enumerate(state["strata"].tolist())}
         self._embeddings = [Embedding.of(one) for one in state.get("embeddings", [])]
-        if self._embeddings:
-            self._refresh()  # strata come with the columns: the nearest cluster may hang on rounding
-        else:
+        # With embeddings, strata come with the columns: the nearest cluster may hang on rounding.
+        if not self._embeddings:
             self.stratum = self._encode(pool, list(self._numbers(pool, prior).values()), [], None)
-            self._refresh()
+        self._refresh()
 
     @property
     def has_embeddings(self) -> bool:

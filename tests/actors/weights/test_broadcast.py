@@ -197,6 +197,14 @@ def test_the_pool_keeps_a_group_while_its_members_are_the_same(workers):
     assert pool.invite(2, channel) is None
 
 
+def follower(load):
+    """A pool, its only engine, which loads weights by `load`, and the task that keeps it up to date."""
+    pool = EnginePool(RolloutConfig(), *[lambda *_: None] * 7)
+    engine = PooledEngine("rollout-0", SimpleNamespace(load=SimpleNamespace(remote=load)), 0, up=True)
+    pool._engines = [engine]
+    return pool, engine, asyncio.create_task(pool._follow_weights(engine))
+
+
 def test_an_engine_that_missed_a_broadcast_loads_it_once_the_store_has_it():
     loaded = []
 
@@ -205,11 +213,7 @@ def test_an_engine_that_missed_a_broadcast_loads_it_once_the_store_has_it():
         return "rollout-0", "c0ffee", 0.1
 
     async def play():
-        nothing = [lambda *_: None] * 7
-        pool = EnginePool(RolloutConfig(), *nothing)
-        engine = PooledEngine("rollout-0", SimpleNamespace(load=SimpleNamespace(remote=load)), 0, up=True)
-        pool._engines = [engine]
-        following = asyncio.create_task(pool._follow_weights(engine))
+        pool, engine, following = follower(load)
         pool.set_weights(Weights(3, None, "c0ffee"))
         await asyncio.sleep(0.05)
         assert (loaded, engine.version) == ([], None)
@@ -239,11 +243,7 @@ def test_weights_that_are_lost_with_their_node_are_not_the_engines_fault():
         return "rollout-0", "c0ffee", 0.1
 
     async def play():
-        nothing = [lambda *_: None] * 7
-        pool = EnginePool(RolloutConfig(), *nothing)
-        engine = PooledEngine("rollout-0", SimpleNamespace(load=SimpleNamespace(remote=load)), 0, up=True)
-        pool._engines = [engine]
-        following = asyncio.create_task(pool._follow_weights(engine))
+        pool, engine, following = follower(load)
         pool.set_weights(Weights(3, ["lost"], "c0ffee"))
         await asyncio.sleep(0.05)
         assert (asked, engine.version, following.done()) == ([3], None, False)
