@@ -40,6 +40,9 @@ class Options:
     variance that one group of the cell would remove, see `Picker`."""
     draws: int = 8
     """Independent draws that divide a batch between them."""
+    crowding: float = 0.0
+    """c: with m tasks of its cell already in the batch a further one counts 1/(1 + c·m); 0: as much as the first. With
+    `selector=greedy` it has no effect."""
     gain: bool = False
     """Select for the expected gain of the whole pool, not for nearness to p* alone: a task's signal times how far,
     by the learned drift, it carries."""
@@ -49,6 +52,10 @@ class Options:
             value = getattr(self, name)
             if not (_is_number(value) and 0 < value < 1e6):
                 raise ValueError(f"belief_options.{name} is {value!r}; it must be a number > 0")
+        if not (_is_number(self.crowding) and 0 <= self.crowding <= 100):
+            raise ValueError(
+                f"belief_options.crowding is {self.crowding!r}; it must be a number from 0 to 100"
+            )
         for name in ("widening", "temper"):
             value = getattr(self, name)
             if name == "temper" and value is None:

@@ -31,6 +31,9 @@ class Picker:
     Of a cell's variance V a draw has what one more group of the cell would remove, V²/(V + v + 4/n), where v is a
     residual's variance and 4/n that of a group's logit at p = ½. It is a draw of what could be believed after the
     selection. What would still be unknown is averaged over, as residuals are.
+
+    Tasks of a cell teach much the same. With `crowding` c a task counts 1/(1 + c·m) of its value if m tasks of its cell
+    are in the batch: their values add up like log(1 + c·m)/c, so that cells of nearly equal value share the batch.
     """
 
     def __init__(
@@ -95,10 +98,11 @@ class Picker:
     ) -> Rows:
         """The rows of least loss, wanted(d) of each draw d and no row twice; arguments as of `scoring.best`."""
         belief, tasks, book = self.belief, self.tasks, self.states.book
+        crowding = 0.0 if by_mean else float(self.states.options.crowding)
         seeds = rng.integers(2**64, size=2, dtype=np.uint64)
         need = np.cumsum(wanted)  # what earlier draws may have taken, and its own
         shape = len(wanted), 2 * int(need[-1]) + 16
-        scores, keys, items = np.empty(shape), np.empty(shape, np.uint64), np.empty(shape, np.int64)
+        values, keys, items = np.empty(shape), np.empty(shape, np.uint64), np.empty(shape, np.int64)
         sizes = np.empty(len(wanted), np.int64)
         scoring.best(
             self.inside,
@@ -128,23 +132,29 @@ class Picker:
             p_star,
             by_mean,
             need,
+            crowding,
+            tasks.stratum,
             seeds[0],
-            scores,
+            values,
             keys,
             items,
             sizes,
         )
         out = np.empty(int(wanted.sum()), np.int64)
         found = scoring.take(
-            scores,
+            values,
             keys,
             items,
             sizes,
             wanted,
+            crowding,
             self.free,
             tasks.starts,
             tasks.asked,
             tasks.order,
+            tasks.stratum,
+            book.cell,
+            len(share),
             belief.blocked,
             seeds[1],
             out,

@@ -7,12 +7,11 @@ from math import exp, inf, log, pi, sqrt
 import numpy as np
 import numpy.typing as npt
 
+from bots.belief.state_space.entries import Int32, UInt64, cell_of, cut, rank, sink, swap
 from bots.support.arrays import Float32, Float64, Rows
 from bots.support.compile import compiled
 from bots.support.random_numbers import State, mix, stream, uniform
 
-Int32 = npt.NDArray[np.int32]
-UInt64 = npt.NDArray[np.uint64]
 PICKED = 2
 """Bit in `blocked` of a row that a selection has already taken."""
 PASSES = 16
@@ -61,70 +60,6 @@ def reach(most: float, kappa: float, p_star: float, by_mean: bool) -> tuple[floa
 
 
 @compiled
-def _before(score: float, key: np.uint64, other: float, other_key: np.uint64) -> bool:
-    return bool(score < other or (score == other and key < other_key))
-
-
-@compiled
-def _swap(scores: Float64, keys: UInt64, items: Rows, i: int, j: int) -> None:
-    scores[i], scores[j] = scores[j], scores[i]
-    keys[i], keys[j] = keys[j], keys[i]
-    items[i], items[j] = items[j], items[i]
-
-
-@compiled
-def _partition(scores: Float64, keys: UInt64, items: Rows, size: int, first: int) -> None:
-    """Quickselect: move the `first` least entries to the front."""
-    low, high = 0, size - 1
-    while low < high:
-        middle = (low + high) // 2
-        score, key = scores[middle], keys[middle]
-        i, j = low, high
-        while i <= j:
-            while _before(scores[i], keys[i], score, key):
-                i += 1
-            while _before(score, key, scores[j], keys[j]):
-                j -= 1
-            if i <= j:
-                _swap(scores, keys, items, i, j)
-                i, j = i + 1, j - 1
-        if first - 1 <= j:
-            high = j
-        elif first - 1 >= i:
-            low = i
-        else:
-            break
-
-
-@compiled
-def _cut(scores: Float64, keys: UInt64, items: Rows, size: int, need: int, free: Rows) -> int:
-    """Drop the worse half of the entries as long as the others hold `need` tasks; how many are left."""
-    while size > 1:
-        half = size // 2
-        _partition(scores, keys, items, size, half)
-        held = 0
-        for i in range(half):
-            held += 1 if items[i] >= 0 else free[-1 - items[i]]
-        if held < need:
-            break
-        size = half
-    return size
-
-
-@compiled
-def _sink(scores: Float64, keys: UInt64, items: Rows, at: int, size: int) -> None:
-    """Let an entry sink to its place in a heap that has the best on top."""
-    while 2 * at + 1 < size:
-        child = 2 * at + 1
-        if child + 1 < size and _before(scores[child + 1], keys[child + 1], scores[child], keys[child]):
-            child += 1
-        if not _before(scores[child], keys[child], scores[at], keys[at]):
-            break
-        _swap(scores, keys, items, at, child)
-        at = child
-
-
-@compiled
 def best(
     inside: npt.NDArray[np.bool_],
     free: Rows,
@@ -153,13 +88,15 @@ def best(
     p_star: float,
     by_mean: bool,
     need: Rows,
+    crowding: float,
+    stratum: Int32,
     seed: np.uint64,
-    scores: Float64,
+    values: Float64,
     keys: UInt64,
     items: Rows,
     sizes: Rows,
 ) -> None:
-    """For each of D draws a heap of its best entries, which hold at least `need` tasks.
+    """For each of D draws its best entries, which hold at least `need` tasks, in no order.
 
     An entry is an observed task, by its row, or a stratum s with free tasks, as -1 - s. Stratum s has the drawn logit
     expected(s) + share(cell)·(of_cell(cell) + traits(s)·of_traits(domain)) without a task's residual, and the further
@@ -167,8 +104,12 @@ def best(
 
     expected, extra: float64 (S,). share: (C,), by cell. of_cell: (C, D). traits: (S, F). of_traits: (domains+1, F, D),
     the last for domains without their own. of_trained: (D,), the coefficient of what a task itself was trained with.
-    worth: (C, D), value of signal, in (0, 1]. need: int64 (D,). scores, keys, items: (D, 2·max(need) + 16), sizes:
-    (D,), the heaps; equal scores come in the order of random keys.
+    worth: (C, D), value of signal, in (0, 1]. need: int64 (D,). values, keys, items: (D, 2·max(need) + 16), sizes:
+    (D,), the entries; equal values come in the order of random keys.
+
+    Tasks of one cell count less the more of them a batch has, see `take`; what other draws take of a cell is not known
+    here. It is enough to keep the `need` best by a discount for the better tasks of this draw alone: n tasks that
+    others take push at most n of these out.
 
     Time: O(D·(S + observed tasks)), nearly all of it one comparison each with the range of κη that can still be among
     the best; each task's columns are read once.
@@ -187,6 +128,7 @@ def best(
         kept[age], faded[age] = kept[age - 1] * keep, faded[age - 1] * fade
     low, high = np.full((2, draws), -inf), np.full((2, draws), inf)
     limit, most = np.full(draws, 16), np.full(draws, inf)
+    scores, before = np.empty(values.shape[1]), np.empty(of_cell.shape[0], np.int64)
     logit, score = np.empty(draws), np.empty(draws)
     sizes[:] = 0
     # Strata far apart come one after the other, so that the ranges are soon narrow.
@@ -233,64 +175,84 @@ def best(
                         continue
                     size = sizes[d]
                     key = mix(seed ^ mix(np.uint64(item)))
-                    scores[d, size], keys[d, size], items[d, size] = value, key, item
+                    values[d, size], keys[d, size], items[d, size] = value, key, item
                     sizes[d] += 1
                     if sizes[d] == limit[d]:
-                        sizes[d] = _cut(scores[d], keys[d], items[d], sizes[d], need[d], free)
+                        entries = scores, values[d], keys[d], items[d]
+                        rank(*entries, sizes[d], crowding, free, stratum, cell, before)
+                        sizes[d] = cut(*entries, sizes[d], need[d], crowding, free)
                         if sizes[d] < limit[d]:
-                            most[d] = scores[d, : sizes[d]].max()
+                            most[d] = scores[: sizes[d]].max()
                             bound = most[d] + ceiling + SLACK
                             low[0, d], high[0, d] = reach(bound, sharpest, p_star, by_mean)
                             low[1, d], high[1, d] = reach(bound, sharpest_asked, p_star, by_mean)
-                        limit[d] = min(2 * sizes[d] + 16, scores.shape[1])
-    for d in range(draws):
-        for at in range(sizes[d] // 2 - 1, -1, -1):
-            _sink(scores[d], keys[d], items[d], at, sizes[d])
+                        limit[d] = min(2 * sizes[d] + 16, values.shape[1])
 
 
 @compiled
 def take(
-    scores: Float64,
+    values: Float64,
     keys: UInt64,
     items: Rows,
     sizes: Rows,
     wanted: Rows,
+    crowding: float,
     free: Rows,
     starts: Rows,
     asked: Rows,
     order: Int32,
+    stratum: Int32,
+    cell: Rows,
+    cells: int,
     blocked: npt.NDArray[np.uint8],
     seed: np.uint64,
     out: Rows,
 ) -> int:
     """Write wanted(d) rows for each draw d into `out`, best first and none of them twice; mark them picked.
 
-    Returns how many. scores, keys, items, sizes: the heaps of `best`, which have enough entries to replace what earlier
-    draws took.
+    A task's value is divided by 1 + crowding·m, with m tasks of its cell already in the batch, also by other draws.
+    Returns how many there are. values, keys, items, sizes: the entries of `best`, which are enough to replace what
+    earlier draws took.
     """
     state = stream(seed, 0)
     found, end = 0, 0
+    scores, before = np.empty(values.shape[1]), np.zeros(cells, np.int64)
     for d in range(len(wanted)):
         end += wanted[d]
         size = sizes[d]
+        entries = scores, values[d], keys[d], items[d]
+        scores[:size] = values[d, :size]
+        for at in range(size // 2 - 1, -1, -1):
+            sink(*entries, at, size)
         while found < end and size > 0:
             item = items[d, 0]
-            size -= 1
-            _swap(scores[d], keys[d], items[d], 0, size)
-            _sink(scores[d], keys[d], items[d], 0, size)
+            c = cell_of(item, stratum, cell)
+            score = values[d, 0] / (1.0 + crowding * before[c])
+            if score > scores[0]:
+                # The batch got tasks of this cell since the score was computed, which can only have become worse.
+                scores[0] = score
+                sink(*entries, 0, size)
+                continue
+            taken = 0
             if item >= 0:
                 if not blocked[item] & PICKED:
                     blocked[item] |= np.uint8(PICKED)
                     out[found] = item
-                    found += 1
-                continue
-            s = -1 - item
-            number = min(end - found, free[s])
-            if number > 0:
-                first, stop = starts[s] + asked[s], starts[s + 1]
-                taken = _take_unasked(order, first, stop, blocked, number, state, out[found:])
-                free[s] -= taken
-                found += taken
+                    taken = 1
+            else:
+                s = -1 - item
+                number = min(end - found if crowding == 0.0 else 1, free[s])
+                if number > 0:
+                    first, stop = starts[s] + asked[s], starts[s + 1]
+                    taken = _take_unasked(order, first, stop, blocked, number, state, out[found:])
+                    free[s] -= taken
+            found += taken
+            before[c] += taken
+            if item < 0 and crowding > 0.0 and taken > 0:
+                continue  # the stratum's next task, at its new score
+            size -= 1
+            swap(*entries, 0, size)
+            sink(*entries, 0, size)
     return found
 
 

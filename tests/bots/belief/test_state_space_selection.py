@@ -16,10 +16,18 @@ from bots.belief.state_space.tasks import FADE
 def plain(of, scores):
     """Row numbers, best first by each draw, none twice: every task scored by itself, as the page says."""
     chosen: list[int] = []
+    cell = of["cell"][of["stratum"]]
     for draw, wanted in enumerate(np.diff(np.concatenate([[0], of["need"]]))):
-        free = [k for k in np.argsort(scores[draw], kind="stable").tolist() if k not in set(chosen)]
-        chosen += free[:wanted]
+        for _ in range(wanted):
+            now = discounted(of, scores[draw], cell, chosen)
+            now[chosen] = np.inf
+            chosen.append(int(now.argmin()))
     return chosen
+
+
+def discounted(of, scores, cell, chosen):
+    """Scores after these rows have been chosen."""
+    return scores / (1 + of["crowding"] * np.bincount(cell[chosen], minlength=cell.max() + 1)[cell])
 
 
 def all_scores(of, tasks, p_star, by_mean):
@@ -55,6 +63,8 @@ def all_scores(of, tasks, p_star, by_mean):
     [
         (True, {}, None),
         (True, {"gain": True, "draws": 5}, None),
+        (True, {"crowding": 0.25}, None),
+        (True, {"crowding": 3, "gain": True}, {"b": 2, "a": 1}),
         (True, {}, {"b": 2, "a": 1}),
         (False, {}, None),
     ],
@@ -96,9 +106,13 @@ def test_the_batch_is_that_of_scoring_every_task(monkeypatch, draw, options, sha
             expected = plain(of, scores)
             found = rows[start : start + len(expected)]
             ends = np.concatenate([[0], of["need"]])
+            cell = of["cell"][of["stratum"]]
             for d, (low, high) in enumerate(pairwise(ends)):
-                # Tasks of one stratum have one score: compare scores, not rows.
-                assert scores[d][found[low:high]] == pytest.approx(scores[d][expected[low:high]], abs=1e-9)
+                for i in range(low, high):
+                    # Tasks of one stratum have one score: compare scores, not rows.
+                    score = discounted(of, scores[d], cell, found[:i])[found[i]]
+                    best = discounted(of, scores[d], cell, expected[:i])[expected[i]]
+                    assert score == pytest.approx(best, abs=1e-9)
             start += len(expected)
         assert start == 60
         bots.observe(rows, (rng.random((60, 8)) < rates[rows][:, None]).astype(float), step=step)

@@ -1,0 +1,139 @@
+"""The entries that a draw keeps while it goes through all tasks, in parallel arrays; compiled.
+
+scores: float64, by which they are ordered, the least first. values: float64, a score without the discount for other
+tasks of its cell. keys: uint64, random, by which equal scores are ordered. items: int64, an observed task's row, or
+-1 - s for the free tasks of stratum s.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from bots.support.arrays import Float64, Rows
+from bots.support.compile import compiled
+
+Int32 = npt.NDArray[np.int32]
+UInt64 = npt.NDArray[np.uint64]
+
+
+@compiled
+def before(score: float, key: np.uint64, other: float, other_key: np.uint64) -> bool:
+    return bool(score < other or (score == other and key < other_key))
+
+
+@compiled
+def swap(scores: Float64, values: Float64, keys: UInt64, items: Rows, i: int, j: int) -> None:
+    scores[i], scores[j] = scores[j], scores[i]
+    values[i], values[j] = values[j], values[i]
+    keys[i], keys[j] = keys[j], keys[i]
+    items[i], items[j] = items[j], items[i]
+
+
+@compiled
+def partition(scores: Float64, values: Float64, keys: UInt64, items: Rows, size: int, first: int) -> None:
+    """Quickselect by score, then key: move the `first` least entries to the front."""
+    low, high = 0, size - 1
+    while low < high:
+        middle = (low + high) // 2
+        score, key = scores[middle], keys[middle]
+        i, j = low, high
+        while i <= j:
+            while before(scores[i], keys[i], score, key):
+                i += 1
+            while before(score, key, scores[j], keys[j]):
+                j -= 1
+            if i <= j:
+                swap(scores, values, keys, items, i, j)
+                i, j = i + 1, j - 1
+        if first - 1 <= j:
+            high = j
+        elif first - 1 >= i:
+            low = i
+        else:
+            break
+
+
+@compiled
+def sink(scores: Float64, values: Float64, keys: UInt64, items: Rows, at: int, size: int) -> None:
+    """Let an entry sink to its place in a heap that has the best on top."""
+    while 2 * at + 1 < size:
+        child = 2 * at + 1
+        if child + 1 < size and before(scores[child + 1], keys[child + 1], scores[child], keys[child]):
+            child += 1
+        if not before(scores[child], keys[child], scores[at], keys[at]):
+            break
+        swap(scores, values, keys, items, at, child)
+        at = child
+
+
+@compiled
+def cell_of(item: int, stratum: Int32, cell: Rows) -> int:
+    return int(cell[stratum[item] if item >= 0 else -1 - item])
+
+
+@compiled
+def rank(
+    scores: Float64,
+    values: Float64,
+    keys: UInt64,
+    items: Rows,
+    size: int,
+    crowding: float,
+    free: Rows,
+    stratum: Int32,
+    cell: Rows,
+    better: Rows,
+) -> None:
+    """Set every entry's score to its value over 1 + crowding·(tasks of its cell among the better entries).
+
+    better: int64 (C,), work space.
+    """
+    scores[:size] = values[:size]
+    if crowding == 0.0:
+        return
+    for at in range(size // 2 - 1, -1, -1):
+        sink(scores, values, keys, items, at, size)
+    better[:] = 0
+    for end in range(size - 1, -1, -1):
+        c = cell_of(items[0], stratum, cell)
+        score = values[0] / (1.0 + crowding * better[c])
+        better[c] += 1 if items[0] >= 0 else free[-1 - items[0]]
+        swap(scores, values, keys, items, 0, end)
+        sink(scores, values, keys, items, 0, end)
+        scores[end] = score
+
+
+@compiled
+def cut(
+    scores: Float64,
+    values: Float64,
+    keys: UInt64,
+    items: Rows,
+    size: int,
+    need: int,
+    crowding: float,
+    free: Rows,
+) -> int:
+    """Drop the worse half of the entries as long as the others hold `need` tasks; how many are left.
+
+    Of a stratum's tasks those count whose own scores are no worse than that of the worst entry that is left.
+    """
+    while size > 1:
+        half = size // 2
+        partition(scores, values, keys, items, size, half)
+        worst, held = scores[:half].max(), 0
+        for i in range(half):
+            if items[i] >= 0:
+                held += 1
+            elif crowding == 0.0:
+                held += free[-1 - items[i]]
+            elif worst < 0.0:
+                further = (values[i] / worst - values[i] / scores[i]) / crowding
+                held += 1 + int(min(further, free[-1 - items[i]] - 1.0))
+            else:
+                held += 1
+        if held < need:
+            break
+        size = half
+    return size
