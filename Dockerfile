@@ -11,9 +11,8 @@ RUN apt-get update \
 ENV VIRTUAL_ENV=/opt/bots PATH=/opt/bots/bin:/opt/uv/bin:$PATH UV_PYTHON_INSTALL_DIR=/opt/python
 WORKDIR /src
 COPY requirements/gpu.txt requirements/gpu.txt
-# hadolint ignore=DL3013
 RUN python3 -m venv /opt/uv \
-    && /opt/uv/bin/pip install --no-cache-dir uv \
+    && /opt/uv/bin/pip install --no-cache-dir uv==0.13.8 \
     && uv venv --python 3.11 "$VIRTUAL_ENV" \
     && uv pip install --no-cache -r requirements/gpu.txt
 COPY . .
