@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from bots.support.arrays import Rows
+from bots.support.arrays import Rows, distinct
 from bots.support.checks import whole
 
 
@@ -39,12 +39,12 @@ class WaveHistory:
 
     def select(self, rows: Rows) -> None:
         """Add rows selected in this wave."""
-        self.selected = np.union1d(self.selected, rows)
+        self.selected = distinct(self.selected, rows)
         self.open = np.setdiff1d(self.selected, self.observed, assume_unique=True)
 
     def observe(self, rows: Rows) -> None:
         """Mark rows whose evidence has arrived."""
-        self.observed = np.union1d(self.observed, rows)
+        self.observed = distinct(self.observed, rows)
         self.open = np.setdiff1d(self.selected, self.observed, assume_unique=True)
 
     def awaits(self, rows: Rows) -> bool:
@@ -136,7 +136,7 @@ class History:
             if wave - waves <= number < wave
             for rows in (record.selected, record.observed)
         ]
-        return np.unique(np.concatenate(found)) if found else _none()
+        return distinct(*found) if found else _none()
 
     def prune(self) -> None:
         """Drop the waves behind the window."""

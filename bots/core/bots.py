@@ -25,7 +25,7 @@ from bots.selection import SelectionRequest
 from bots.selection.base import checked_rows
 from bots.selection.domain_shares import Shares
 from bots.settings import HISTORY, Settings, resolve, share, target
-from bots.support.arrays import Float64, Rows, read_only
+from bots.support.arrays import Float64, Rows, distinct, read_only
 from bots.support.checks import whole
 
 
@@ -162,7 +162,7 @@ class BOTS:
         number = whole("batch", batch, 1)
         parts = self._parts
         wave = parts.history.selectable(step)
-        excluded = np.unique(check_rows(self.pool, exclude, "exclude"))
+        excluded = distinct(check_rows(self.pool, exclude, "exclude"))
         if number > len(self.pool) - len(excluded):
             raise ValueError(
                 f"a batch of {number} cannot be selected from a pool of {len(self.pool)} tasks "
@@ -200,7 +200,7 @@ class BOTS:
         cool-down applies to them. Raises ValueError for unknown rows and a step more than `history` behind.
         """
         wave = self._parts.history.selectable(step)
-        self._parts.history.at(wave).select(np.unique(check_rows(self.pool, rows)))
+        self._parts.history.at(wave).select(distinct(check_rows(self.pool, rows)))
 
     def observe(
         self, rows: npt.ArrayLike, rewards: Sequence[npt.ArrayLike] | Float64, step: int | None = None

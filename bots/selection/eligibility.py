@@ -13,7 +13,7 @@ import numpy as np
 from bots.belief.base import Belief
 from bots.belief.history import History
 from bots.selection.domain_shares import DomainShares
-from bots.support.arrays import Rows
+from bots.support.arrays import Rows, distinct
 from bots.support.observation import Observation
 
 
@@ -56,8 +56,8 @@ class Eligibility:
             del self._until[row]
         resting = np.array(sorted(self._until), np.int64)
         if self.cooldown:
-            resting = np.union1d(resting, self._cooling(history, shares, wave))
-        blocked = np.union1d(excluded, resting)
+            resting = distinct(resting, self._cooling(history, shares, wave))
+        blocked = distinct(excluded, resting)
         if len(beliefs) - len(blocked) < batch:
             self._readmitted += batch
             blocked = excluded

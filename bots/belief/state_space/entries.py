@@ -105,6 +105,18 @@ def rank(
 
 
 @compiled
+def held(value: float, score: float, worst: float, item: int, crowding: float, free: Rows) -> int:
+    """How many tasks of an entry have a score of at most `worst`, which its first task has."""
+    if item >= 0:
+        return 1
+    if crowding == 0.0:
+        return int(free[-1 - item])
+    if worst >= 0.0:
+        return 1
+    return 1 + int(min((value / worst - value / score) / crowding, free[-1 - item] - 1.0))
+
+
+@compiled
 def cut(
     scores: Float64,
     values: Float64,
@@ -115,25 +127,35 @@ def cut(
     crowding: float,
     free: Rows,
 ) -> int:
-    """Drop the worse half of the entries as long as the others hold `need` tasks; how many are left.
-
-    Of a stratum's tasks those count whose own scores are no worse than that of the worst entry that is left.
-    """
+    """Drop the worse half of the entries as long as the others hold `need` tasks; how many are left."""
     while size > 1:
         half = size // 2
         partition(scores, values, keys, items, size, half)
-        worst, held = scores[:half].max(), 0
+        worst, number = scores[:half].max(), 0
         for i in range(half):
-            if items[i] >= 0:
-                held += 1
-            elif crowding == 0.0:
-                held += free[-1 - items[i]]
-            elif worst < 0.0:
-                further = (values[i] / worst - values[i] / scores[i]) / crowding
-                held += 1 + int(min(further, free[-1 - items[i]] - 1.0))
-            else:
-                held += 1
-        if held < need:
+            number += held(values[i], scores[i], worst, items[i], crowding, free)
+        if number < need:
             break
         size = half
     return size
+
+
+@compiled
+def fill(
+    scores: Float64,
+    values: Float64,
+    items: Rows,
+    size: int,
+    crowding: float,
+    free: Rows,
+    stratum: Int32,
+    cell: Rows,
+    members: Rows,
+    least: Float64,
+) -> None:
+    """Count, by cell, the tasks in these entries, and set `least` to the worst of their values."""
+    worst = scores[:size].max()
+    for i in range(size):
+        c = cell_of(items[i], stratum, cell)
+        members[c] += held(values[i], scores[i], worst, items[i], crowding, free)
+        least[c] = max(least[c], values[i])

@@ -7,7 +7,7 @@ from math import exp, inf, log, pi, sqrt
 import numpy as np
 import numpy.typing as npt
 
-from bots.belief.state_space.entries import Int32, UInt64, cell_of, cut, rank, sink, swap
+from bots.belief.state_space.entries import Int32, UInt64, cell_of, cut, fill, rank, sink, swap
 from bots.support.arrays import Float32, Float64, Rows
 from bots.support.compile import compiled
 from bots.support.random_numbers import State, mix, stream, uniform
@@ -128,7 +128,9 @@ def best(
         kept[age], faded[age] = kept[age - 1] * keep, faded[age - 1] * fade
     low, high = np.full((2, draws), -inf), np.full((2, draws), inf)
     limit, most = np.full(draws, 16), np.full(draws, inf)
-    scores, before = np.empty(values.shape[1]), np.empty(of_cell.shape[0], np.int64)
+    cells = len(of_cell)
+    scores, before = np.empty(values.shape[1]), np.empty(cells, np.int64)
+    members, least = np.zeros((draws, cells), np.int64), np.full((draws, cells), -inf)
     logit, score = np.empty(draws), np.empty(draws)
     sizes[:] = 0
     # Strata far apart come one after the other, so that the ranges are soon narrow.
@@ -173,16 +175,35 @@ def best(
                         value = worth[c, d] * (value - ceiling)
                     if value > most[d]:
                         continue
+                    # Worse than all its cell's tasks that are kept, and after them not among the best.
+                    if value > least[d, c] and value > most[d] * (1.0 + crowding * members[d, c]):
+                        continue
                     size = sizes[d]
                     key = mix(seed ^ mix(np.uint64(item)))
                     values[d, size], keys[d, size], items[d, size] = value, key, item
                     sizes[d] += 1
                     if sizes[d] == limit[d]:
                         entries = scores, values[d], keys[d], items[d]
+                        for i in range(sizes[d] if crowding > 0.0 else 0):
+                            dropped = cell_of(items[d, i], stratum, cell)
+                            members[d, dropped], least[d, dropped] = 0, -inf
                         rank(*entries, sizes[d], crowding, free, stratum, cell, before)
                         sizes[d] = cut(*entries, sizes[d], need[d], crowding, free)
                         if sizes[d] < limit[d]:
                             most[d] = scores[: sizes[d]].max()
+                            if crowding > 0.0:
+                                kept_of = members[d], least[d]
+                                fill(
+                                    scores,
+                                    values[d],
+                                    items[d],
+                                    sizes[d],
+                                    crowding,
+                                    free,
+                                    stratum,
+                                    cell,
+                                    *kept_of,
+                                )
                             bound = most[d] + ceiling + SLACK
                             low[0, d], high[0, d] = reach(bound, sharpest, p_star, by_mean)
                             low[1, d], high[1, d] = reach(bound, sharpest_asked, p_star, by_mean)
