@@ -13,7 +13,7 @@ import torch
 import torch.distributed as dist
 
 from actors import learner_checkpoint
-from actors.lean_deepspeed import deepspeed
+from actors.lean_deepspeed import deepspeed, limit_collectives
 from actors.learner_watch import RankTimeout, RankWatch
 from actors.weights.format import Bucket, buckets_of
 from bots.config.train import LearnerConfig, ModelConfig
@@ -21,6 +21,7 @@ from bots.learning.batching import MicroBatch, RankBatch
 from bots.learning.forward import micro_batch_logprobs
 from bots.learning.logprobs import install_head
 from bots.learning.losses import Clip, LossBatch, make_loss, reference_kl
+from bots.learning.memory_plan import REDUCE_ELEMENTS
 from bots.learning.offpolicy import clipped_tokens, importance_weights, mismatch_sums
 from bots.learning.policy import load_policy, packs, published
 
@@ -58,10 +59,12 @@ class Learner:
         reference = copy.deepcopy(policy).eval() if copied else None
         self._reference_head = install_head(reference) if reference is not None else None
         self._head = install_head(policy)
+        limit_collectives(config.collective_timeout_s)
+        trained = [p for p in policy.parameters() if p.requires_grad]
         self.engine, *_ = deepspeed.initialize(
             model=policy,
-            model_parameters=[p for p in policy.parameters() if p.requires_grad],
-            config=_deepspeed_settings(config, model.dtype),
+            model_parameters=trained,
+            config=_deepspeed_settings(config, model.dtype, sum(p.numel() for p in trained)),
         )
         self.reference = reference.to(self.engine.device) if reference is not None else None
         self._trained = [p for p in self.engine.module.parameters() if p.requires_grad]
@@ -262,7 +265,7 @@ class Learner:
         self.skipped_in_a_row = learner_checkpoint.load(self.engine, folder)["skipped_in_a_row"]
 
 
-def _deepspeed_settings(config: LearnerConfig, dtype: str) -> dict[str, object]:
+def _deepspeed_settings(config: LearnerConfig, dtype: str, trained: int) -> dict[str, object]:
     half = dtype == "bfloat16"
     return {
         # Batches are cut by token budget; DeepSpeed is told where accumulation ends.
@@ -278,7 +281,11 @@ def _deepspeed_settings(config: LearnerConfig, dtype: str) -> dict[str, object]:
                 "torch_adam": True,
             },
         },
-        "zero_optimization": {"stage": config.zero_stage},
+        "zero_optimization": {
+            "stage": config.zero_stage,
+            # A GPU gets the whole bucket at once, also where adapters would fill a hundredth of it.
+            "reduce_bucket_size": min(REDUCE_ELEMENTS, trained),
+        },
         "zero_allow_untested_optimizer": True,
         "gradient_clipping": config.grad_clip,
         "bf16": {"enabled": half},

@@ -18,10 +18,14 @@ import torch.distributed as dist
 from torch._C._distributed_c10d import PrefixStore
 
 T = TypeVar("T")
+TIMED_OUT = ("timed out waiting", "collective operation timeout")
+"""What gloo and NCCL say when a collective has reached its group's limit, in lower case."""
+MISSED_BEATS = 5
+"""Reports missed in a row after which a rank is called silent where an error is explained; it is not lost yet."""
 
 
 class RankTimeout(TimeoutError):
-    """A rank hangs or is gone; gives its number, its node and the phase."""
+    """A rank hangs or is gone, or a collective operation hangs; gives ranks, their nodes and phases."""
 
 
 @dataclass
@@ -72,7 +76,8 @@ class RankWatch:
         """Run `work` and return its result or raise its error; all ranks call this together.
 
         Raises RankTimeout as soon as another rank has been silent for the limit. `work` is then abandoned, usually in a
-        collective operation, and ends only with the process.
+        collective operation, and ends only with the process. Where all ranks answer, a collective operation ends by its
+        group's own limit; RankTimeout then says where the others are.
         """
         if self._size == 1:
             return work()
@@ -82,7 +87,8 @@ class RankWatch:
             try:
                 done.set_result(work())
             except BaseException as error:  # noqa: BLE001 (raised by `run`)
-                done.set_exception(error)
+                # Here, since the store may not answer: `run` goes on counting meanwhile.
+                done.set_exception(self._with_places(error))
 
         beating = threading.Thread(target=self._beat, name="beat", daemon=True)
         beating.start()
@@ -97,6 +103,31 @@ class RankWatch:
         self._ended.set()
         beating.join(self.limit_s)
         return done.result()
+
+    def _with_places(self, error: BaseException) -> BaseException:
+        """The error; for a collective operation's time limit, one that says where the ranks are."""
+        if not isinstance(error, RuntimeError) or not any(said in str(error).lower() for said in TIMED_OUT):
+            return error
+        told = RankTimeout(
+            f"{self._mine.phase}: a collective operation did not end within learner.collective_timeout_s: "
+            f"{self._places()}"
+        )
+        told.__cause__ = error
+        return told
+
+    def _places(self) -> str:
+        silent = "; ".join(
+            f"rank {rank} on {other.node} has been silent for {other.quiet * self._pause:.0f} s, last heard of in "
+            f"{other.phase!r}"
+            for rank, other in self._others.items()
+            if other.quiet > MISSED_BEATS and not other.left
+        )
+        # Only ranks that answer are asked: if rank 0 is silent, so is the store.
+        return (
+            silent
+            or self.late()
+            or "all ranks answer and have come as far, so it hangs in one of them or between"
+        )
 
     def _ask(self, rank: int) -> _Heard | None:
         """A rank's last report, or None."""

@@ -75,7 +75,9 @@ def learner_of(ranks, stage=0, lora=False, model=None, **changes):
         from actors.learner import Learner
 
     adapters = LoraConfig(rank=4, alpha=8.0) if lora else None
-    config = LearnerConfig(ranks=ranks, zero_stage=stage, lr=LR, lora=adapters, **changes)
+    config = LearnerConfig(
+        ranks=ranks, zero_stage=stage, lr=LR, lora=adapters, collective_timeout_s=77, **changes
+    )
     torch.manual_seed(0)
     return Learner(BASE, ModelConfig(path=BASE, **(model or {})), config, temperature=1.0)
 
@@ -112,7 +114,9 @@ def two_ranks(folder):
         # What is written now is the state of before that step, which one rank, below, loads and then makes itself.
         assert not any(path.exists() for path, _ in snapshot.states)
         assert all(path.stat().st_size for path in snapshot.write())
+        group = learner.engine.data_parallel_group._get_backend(torch.device("cpu"))
         results[stage, lora] = {
+            "limit": group.options._timeout.total_seconds(),
             "first": first,
             "stepped": stepped,
             "skips": [broken_loss, broken_gradient],
@@ -225,6 +229,10 @@ def assert_same_step(weights, expected, start, updates=1):
         clear = (expected[name] - start[name]).abs() > 0.99 * LR * updates
         agree = (tensor - expected[name]).abs() < 0.05 * LR * updates
         assert agree[clear].float().mean() > 0.99, name
+
+
+def test_deepspeeds_own_group_has_the_limit_of_the_configuration(pair):
+    assert {pair[kind]["limit"] for kind in KINDS} == {77}, "torch's is half an hour"
 
 
 def same(one, other):

@@ -18,10 +18,19 @@ SERVER = mp.get_context("forkserver")
 SERVER.set_forkserver_preload(["torch.distributed", "actors.learner_watch"])
 
 
-def rank_process(rank, port, stopped, tell):
+def rank_process(rank, port, stopped, tell, answers):
     group = {"rank": rank, "world_size": 2, "timeout": timedelta(seconds=120)}
     dist.init_process_group("gloo", init_method=f"tcp://127.0.0.1:{port}", **group)
     watch = RankWatch(LIMIT, node=f"node-{rank}")
+
+    def alive_and_elsewhere():
+        watch.arrive("a step")
+        dist.all_reduce(torch.ones(1))
+        dist.distributed_c10d._set_pg_timeout(timedelta(seconds=3))
+        if rank == stopped:
+            time.sleep(600)
+        watch.arrive("the next step")
+        dist.all_reduce(torch.ones(1))
 
     def work():
         watch.arrive("a slow step")
@@ -40,27 +49,30 @@ def rank_process(rank, port, stopped, tell):
         dist.all_reduce(torch.ones(1))
 
     try:
-        watch.run(work)
+        watch.run(alive_and_elsewhere if answers else work)
     except RankTimeout as error:
         tell.send(str(error))
     os._exit(0)
 
 
-def start(stopped):
+def start(stopped, answers=False):
     """Two ranks, and the end of the pipe on which one of them reports what it observed of the other."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     hear, tell = SERVER.Pipe(duplex=False)
-    ranks = [SERVER.Process(target=rank_process, args=(rank, port, stopped, tell)) for rank in (0, 1)]
+    ranks = [
+        SERVER.Process(target=rank_process, args=(rank, port, stopped, tell, answers)) for rank in (0, 1)
+    ]
     for process in ranks:
         process.start()
     return hear, ranks
 
 
-def test_a_stopped_rank_is_named_with_its_node_and_phase_and_a_slow_one_is_waited_for():
-    # Rank 0 holds the store. Run both pairs at once, since most of the time is waiting.
+def test_a_rank_that_is_stopped_or_elsewhere_is_named_with_its_node_and_phase_and_a_slow_one_is_waited_for():
+    # Rank 0 holds the store. Run all pairs at once, since most of the time is waiting.
     pairs = [start(stopped) for stopped in (0, 1)]
+    elsewhere = start(1, answers=True)
     try:
         for stopped, (hear, _) in enumerate(pairs):
             assert hear.poll(100), "nobody said anything"
@@ -69,7 +81,13 @@ def test_a_stopped_rank_is_named_with_its_node_and_phase_and_a_slow_one_is_waite
                 f"the next step: rank {stopped} on node-{stopped} did not answer, last heard of in 'the next step', "
                 "within learner.timeout_s = 5 s: it hangs, or its node is out of reach"
             )
+        # It answers all the time, so only the collective's own limit ends the wait.
+        assert elsewhere[0].poll(100), "nobody said anything"
+        assert elsewhere[0].recv() == (
+            "the next step: a collective operation did not end within learner.collective_timeout_s: rank 1 on node-1 "
+            "has not come, it is in 'a step'"
+        )
     finally:
-        for process in (process for _, ranks in pairs for process in ranks):
+        for process in (process for _, ranks in [*pairs, elsewhere] for process in ranks):
             process.kill()
             process.join()
