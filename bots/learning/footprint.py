@@ -19,7 +19,7 @@ class Footprint:
     """A model's sizes.
 
     parameters, largest: of all and of the largest single one. layers, width, vocabulary: of the architecture.
-    kv_values: keys and values that an engine keeps of a token, all layers together.
+    kv_values: keys and values that an engine keeps of a token, all layers together; kv_heads: heads that they are of.
     layer_bytes: what the backward pass of one layer needs of a token. other_bytes: the same outside the layers, the
     output head not counted.
     """
@@ -30,6 +30,7 @@ class Footprint:
     width: int
     vocabulary: int
     kv_values: int
+    kv_heads: int
     layer_bytes: float
     other_bytes: float
 
@@ -50,6 +51,7 @@ def footprint(path: str, dtype: torch.dtype) -> Footprint:
         width=text.hidden_size,
         vocabulary=text.vocab_size,
         kv_values=2 * text.num_hidden_layers * kv_heads * head_width,
+        kv_heads=kv_heads,
         layer_bytes=two - one,
         other_bytes=max(0.0, 2 * one - two),
     )

@@ -19,13 +19,17 @@ LIVE_ELEMENTS = 10**9
 """Parameters that DeepSpeed keeps whole at a time under ZeRO-3."""
 SUB_GROUP_ELEMENTS = 10**9
 """Parameters that a rank steps at a time under ZeRO-3."""
+BLOCK = 32
+"""Tokens of which an engine's cache has place for all or none."""
+SPARE = 0.1
+"""Share of a learner's GPU for what is not planned: CUDA's context, NCCL's buffers, fragmentation."""
 ENGINE_RESERVE_GIB = 2.0
 """Left to an engine's activations and CUDA graphs."""
 
 
 @dataclass(frozen=True, slots=True)
 class MemoryUse:
-    """One use of memory. lower: the keys that make it smaller, with the direction."""
+    """One use of memory. lower: what makes it smaller, so that it can follow "smaller with"."""
 
     name: str
     bytes: float
@@ -63,44 +67,61 @@ def learner_rank(config: TrainConfig, model: Footprint, packed: bool) -> Need:
     optimizer = (12 if half or stage else 8) * share
     # The head's gradient comes while all activations are kept, and is then added to what earlier micro-batches left.
     new = item * model.vocabulary * model.width if learner.lora is None else 0
-    gradients = _gradients(stage, half, item, trained, share) + new
+    held, exchange = _gradients(stage, item, trained, share, model.largest)
+    gradients = held + new
     live = min(LIVE_ELEMENTS, model.parameters) * item if stage == 3 and ranks > 1 else 0
     activations, logits = _activations(config, model, learner.tokens_per_micro_batch, packed)
+    if trained > REDUCE_ELEMENTS:
+        # The bucket is full before the backward pass has ended, but not before the logits are gone.
+        gradients += max(0.0, exchange - logits.bytes)
     backward = gradients + activations.bytes + logits.bytes + live
-    later = max(_step(stage, item, trained, share), _sync(item, model)) - backward
+    # ZeRO-3 keeps the gradients' own place and the bucket for the next step.
+    kept = held if stage == 3 else 0.0
+    later = max(held + exchange, kept + _step(stage, trained, share), kept + _sync(item, model)) - backward
     return Need(
         "learner rank",
         "GPU" if learner.gpus else "memory",
         (
-            MemoryUse("weights", weights, "learner.zero_stage=3, more learner.ranks"),
-            MemoryUse("gradients", gradients, "learner.zero_stage=2, learner.lora={}"),
-            MemoryUse("optimizer", optimizer, "learner.zero_stage=1, more learner.ranks, learner.lora={}"),
+            MemoryUse("weights", weights, _divided(config, 3, by_adapters=False)),
+            MemoryUse("gradients", gradients, _divided(config, 2)),
+            MemoryUse("optimizer", optimizer, _divided(config, 1)),
             activations,
             logits,
             MemoryUse("gathered", live, "learner.zero_stage=2"),
-            MemoryUse("more in a step or a sync", max(0.0, later), "learner.zero_stage=2, learner.lora={}"),
+            MemoryUse("more in a step or a sync", max(0.0, later), _divided(config, 1)),
         ),
     )
 
 
-def _gradients(stage: int, half: bool, item: int, trained: float, share: float) -> float:
-    """Gradients in the backward pass, with what ranks exchange."""
+def _divided(config: TrainConfig, stage: int, by_adapters: bool = True) -> str:
+    """Keys that make something smaller that ranks divide among themselves from this ZeRO stage on."""
+    learner = config.learner
+    ways = ["more learner.ranks"]
+    if learner.zero_stage < stage:
+        ways = [f"learner.zero_stage={stage}{' with more learner.ranks' if learner.ranks == 1 else ''}"]
+    if by_adapters and learner.lora is None:
+        ways.append("learner.lora={}")
+    return " or ".join(ways)
+
+
+def _gradients(stage: int, item: int, trained: float, share: float, largest: int) -> tuple[float, float]:
+    """Gradients in the backward pass with the bucket in which ranks exchange them, and a full bucket's exchange."""
     if stage == 0:
-        return 4 * trained
+        return 4 * trained, 0.0
+    bucket = min(REDUCE_ELEMENTS, trained)
     summed = 4 * (trained if stage == 1 else share)
-    # What ranks exchange is float32, whatever the bucket is.
-    return summed + (item + (4 if half else 0)) * min(REDUCE_ELEMENTS, trained)
+    # What ranks exchange is a copy in float32, whatever the bucket is. A parameter larger than the bucket goes alone.
+    return summed + (item if stage == 2 else 4) * bucket, 4 * min(trained, max(bucket, largest))
 
 
-def _step(stage: int, item: int, trained: float, share: float) -> float:
+def _step(stage: int, trained: float, share: float) -> float:
     """Gradients, a flat copy of what is exchanged or stepped, and AdamW's two temporary tensors."""
     if stage == 0:
         # One after the other: the exchange of a bucket, and AdamW, which holds one more list as long as the gradients.
         return 8 * trained
     if stage < 3:
         return 12 * share
-    # The gradients' own place and the bucket are kept for the next step.
-    return 4 * share + item * min(REDUCE_ELEMENTS, trained) + 12 * min(SUB_GROUP_ELEMENTS, share)
+    return 12 * min(SUB_GROUP_ELEMENTS, share)
 
 
 def _sync(item: int, model: Footprint) -> float:
@@ -119,8 +140,10 @@ def _activations(
     else:
         kept, again = model.layers * layer + other, 0.0
     logits = logits_bytes(config, model, packed)
-    fewer = f"learner.tokens_per_micro_batch (at least {config.rollout.max_model_len})"
-    more = fewer if config.model.gradient_checkpointing else f"model.gradient_checkpointing=true, {fewer}"
+    fewer = f"a smaller learner.tokens_per_micro_batch (at least {config.rollout.max_model_len})"
+    if tokens == config.rollout.max_model_len:
+        fewer = "a smaller rollout.max_model_len, and learner.tokens_per_micro_batch with it"
+    more = fewer if config.model.gradient_checkpointing else f"model.gradient_checkpointing=true or {fewer}"
     # A layer is computed again only when the logits are gone.
     return MemoryUse("activations", kept + max(0.0, again - logits), more), MemoryUse("logits", logits, fewer)
 
@@ -158,20 +181,21 @@ def engine(config: TrainConfig, model: Footprint) -> EngineNeed:
     """What one GPU of an engine needs, or an engine's process on a CPU. A GPU's size is `run.gpu_memory_gib`."""
     rollout = config.rollout
     item = ITEM[config.model.dtype if rollout.dtype == "auto" else rollout.dtype]
-    gpus = max(1, int(rollout.gpus))
-    weights = MemoryUse("weights", item * model.parameters / gpus, "more rollout.gpus")
-    token = model.kv_values * item / gpus
+    weights = MemoryUse("weights", item * model.parameters / rollout.workers, "more rollout.gpus")
+    # GPUs share the heads, and have one at least.
+    token = model.kv_values * item / min(rollout.workers, model.kv_heads)
+    longest = token * BLOCK * math.ceil(rollout.max_model_len / BLOCK)
     if not rollout.gpus:
         cache = rollout.kv_cache_gib * GIB
-        parts = (weights, MemoryUse("key-value cache", cache, "rollout.kv_cache_gib"))
-        return EngineNeed(Need("rollout engine", "memory", parts), cache / token / rollout.max_model_len)
+        parts = (weights, MemoryUse("key-value cache", cache, "a smaller rollout.kv_cache_gib"))
+        return EngineNeed(Need("rollout engine", "memory", parts), cache / longest)
     reserve = MemoryUse("graphs and activations", ENGINE_RESERVE_GIB * GIB)
-    one = MemoryUse("key-value cache, one completion", token * rollout.max_model_len, "rollout.max_model_len")
+    one = MemoryUse("key-value cache, one completion", longest, "a smaller rollout.max_model_len")
     need = Need("GPU of an engine", "GPU", (weights, reserve, one))
     if config.run.gpu_memory_gib is None:
         return EngineNeed(need, None)
     left = rollout.gpu_memory_utilization * config.run.gpu_memory_gib * GIB - weights.bytes - reserve.bytes
-    return EngineNeed(need, max(0.0, left / token / rollout.max_model_len))
+    return EngineNeed(need, max(0.0, left / longest))
 
 
 def rank_0_node(config: TrainConfig, model: Footprint) -> Need:
@@ -202,7 +226,7 @@ def learner_nodes(config: TrainConfig, model: Footprint) -> Need:
     """All nodes of the learner together: a checkpoint lies in host memory until it is written."""
     one = _one_checkpoint(config, model) if config.run.checkpoint_every else 0.0
     return Need(
-        "learner's nodes", "memory", (MemoryUse("a checkpoint being written", one, "run.checkpoint_every"),)
+        "learner's nodes", "memory", (MemoryUse("a checkpoint being written", one, "run.checkpoint_every=0"),)
     )
 
 
@@ -225,20 +249,30 @@ def _published(config: TrainConfig, model: Footprint) -> float:
 
 
 def too_large(config: TrainConfig, model: Footprint, packed: bool) -> str | None:
-    """Why the run can't fit on GPUs of `run.gpu_memory_gib`, with the arithmetic and keys to turn; None if it can."""
-    gib = config.run.gpu_memory_gib
+    """Why the run can't fit, with the arithmetic and keys to turn; None if it can.
+
+    On a CPU: into an engine's cache. On GPUs: on those of `run.gpu_memory_gib`.
+    """
+    gib, rollout = config.run.gpu_memory_gib, config.rollout
+    if not rollout.gpus and (fit := engine(config, model).full_length or 0.0) < 1:
+        return (
+            f"rollout.kv_cache_gib is {rollout.kv_cache_gib:g}, which holds {fit:.0%} of a completion of "
+            f"rollout.max_model_len = {rollout.max_model_len} tokens. Raise rollout.kv_cache_gib to at "
+            f"least {math.ceil(1000 * rollout.kv_cache_gib / fit) / 1000:g}, or lower rollout.max_model_len"
+        )
     if gib is None:
         return None
     rank, of_engine = learner_rank(config, model, packed), engine(config, model).need
     if rank.where == "GPU" and rank.bytes > gib * GIB:
         most = max(rank.parts, key=lambda part: part.bytes)
-        return f"{_sum(rank)}; run.gpu_memory_gib is {gib:g}. Turn {most.lower or 'to smaller models'}"
+        return f"{_sum(rank)}; run.gpu_memory_gib is {gib:g}. Most of it is {most.name}, smaller with {most.lower}"
     limit = gib * config.rollout.gpu_memory_utilization
     if of_engine.where == "GPU" and of_engine.bytes > limit * GIB:
         most = max(of_engine.parts, key=lambda part: part.bytes)
         return (
             f"{_sum(of_engine)}; rollout.gpu_memory_utilization x run.gpu_memory_gib = {limit:.1f}. "
-            f"Turn {most.lower or 'rollout.gpu_memory_utilization'}"
+            f"Most of it is {most.name}{f', smaller with {most.lower}' if most.lower else ''}; or raise "
+            "rollout.gpu_memory_utilization"
         )
     return None
 
@@ -259,6 +293,15 @@ def table(config: TrainConfig, model: Footprint, packed: bool) -> list[str]:
     for need in needs:
         lines.append(f"  {need.what:<16} {need.where:<7}{need.bytes / GIB:9.2f}")
         lines += [f"    {part.name:<31}{part.bytes / GIB:7.2f}" for part in need.parts if len(need.parts) > 1]
+    if (
+        (gib := config.run.gpu_memory_gib)
+        and config.learner.gpus
+        and needs[0].bytes > (1 - SPARE) * gib * GIB
+    ):
+        lines.append(
+            f"  warning: of its GPU's {gib:g} GiB a rank has less than a tenth left for CUDA, NCCL and fragmentation, "
+            "which the plan does not count"
+        )
     if of_engine.full_length is not None:
         fit = math.floor(of_engine.full_length)
         lines.append(

@@ -45,8 +45,8 @@ def plan_memory(config: TrainConfig, model: str) -> list[str]:
             )
             raise ConfigError(
                 f"the run needs {needed / memory_plan.GIB:.1f} GiB of memory = {terms}; this machine has "
-                f"{there / memory_plan.GIB:.1f}. Most of it is {largest.name}: turn "
-                f"{largest.lower or 'to a smaller model'}"
+                f"{there / memory_plan.GIB:.1f}. Most of it is {largest.name}, smaller "
+                f"with {largest.lower or 'a smaller model'}"
             )
     return memory_plan.table(config, sizes, packed)
 

@@ -66,14 +66,15 @@ def test_what_is_counted_on_the_meta_device_is_what_a_real_forward_pass_keeps(tm
 
 # (size, tokens, stage, dtype, packed and checkpointed, MiB measured by `benchmarks.memory`'s steps, one rank on a CPU)
 MEASURED = [
-    ("10", 512, 0, "float32", False, False, 389),
-    ("10", 512, 0, "float32", True, False, 356),
-    ("10", 512, 1, "float32", False, False, 472),
-    ("10", 512, 2, "float32", False, False, 470),
-    ("10", 512, 3, "float32", False, False, 511),
-    ("10", 512, 0, "bfloat16", True, True, 289),
-    ("10", 512, 1, "bfloat16", True, True, 350),
-    ("10", 512, 2, "bfloat16", True, True, 331),
+    ("10", 512, 0, "float32", False, False, 370),
+    ("10", 512, 0, "float32", True, False, 337),
+    ("10", 512, 1, "float32", False, False, 409),
+    ("10", 512, 2, "float32", False, False, 409),
+    ("10", 512, 3, "float32", False, False, 449),
+    ("10", 512, 0, "bfloat16", True, True, 264),
+    ("10", 512, 1, "bfloat16", True, True, 281),
+    ("10", 512, 2, "bfloat16", True, True, 264),
+    ("10", 512, 3, "bfloat16", True, True, 343),
     ("135", 1024, 0, "float32", False, False, 3848),
     ("135", 512, 0, "float32", True, False, 3079),
 ]
@@ -105,6 +106,38 @@ def test_an_engine_that_can_not_hold_the_weights_is_refused(qwen_7b):
     small = ["run.gpu_memory_gib=16", "learner.ranks=64", "selection.tasks=64"]
     assert "more rollout.gpus" in too_large(load_config(ONE_NODE, small), qwen_7b, packed=True)
     assert engine(load_config(ONE_NODE), qwen_7b).full_length == pytest.approx(80, rel=0.2)
+
+
+def test_gpus_that_outnumber_the_key_value_heads_hold_one_each(qwen_7b):
+    one, two, eight = (
+        engine(load_config(ONE_NODE, [f"rollout.gpus={gpus}"]), qwen_7b).need.parts for gpus in (1, 2, 8)
+    )
+    assert (one[0].bytes / two[0].bytes, one[0].bytes / eight[0].bytes) == (2, 8)
+    assert (one[2].bytes / two[2].bytes, one[2].bytes / eight[2].bytes) == (2, 4), "it has four"
+
+
+def test_the_way_out_is_one_that_helps(qwen_7b):
+    def said(*overrides):
+        return too_large(load_config(ONE_NODE, ["run.gpu_memory_gib=20", *overrides]), qwen_7b, packed=True)
+
+    assert "smaller with more learner.ranks" in said(), "it is at ZeRO-3 already"
+    assert "smaller with learner.zero_stage=1 with more learner.ranks or" in said(
+        "learner.zero_stage=0", "learner.ranks=1"
+    )
+    # All there is, and that for one sample.
+    assert "smaller with a smaller rollout.max_model_len" in said(
+        "learner.ranks=64",
+        "learner.lora={}",
+        "rollout.max_model_len=100000",
+        "learner.tokens_per_micro_batch=100000",
+    )
+
+
+def test_a_card_that_is_nearly_full_is_warned_of(qwen_7b):
+    need = learner_rank(load_config(ONE_NODE), qwen_7b, True).bytes / GIB
+    for share, warned in ((0.92, True), (0.88, False)):
+        lines = table(load_config(ONE_NODE, [f"run.gpu_memory_gib={need / share}"]), qwen_7b, True)
+        assert any("less than a tenth left" in line for line in lines) == warned
 
 
 def test_logits_of_16k_tokens_take_less_than_2_gib_where_the_plain_form_takes_41_gb(qwen_7b):

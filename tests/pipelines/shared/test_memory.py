@@ -21,7 +21,8 @@ def test_a_machine_with_too_little_memory_is_told_the_sum_and_the_key(small_job,
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     monkeypatch.setattr(memory, "host_bytes", lambda: 2**30)
     with pytest.raises(
-        ConfigError, match=r"needs .* = 1 x .*this machine has 1.0.*turn rollout.kv_cache_gib"
+        ConfigError,
+        match=r"needs .* = 1 x .*this machine has 1.0.*smaller with a smaller rollout.kv_cache_gib",
     ):
         load_inputs(small_job("rollout.kv_cache_gib=3"))
     monkeypatch.setenv("RAY_ADDRESS", "192.0.2.1:6379")
@@ -59,8 +60,11 @@ def test_the_memory_of_a_container_counts(tmp_path, monkeypatch):
 
 
 def test_flash_attention_without_its_package_is_refused_with_the_way_out(small_job):
+    flash = ["model.attention=flash_attention_2", "learner.gpus=1", "rollout.gpus=1"]
     with pytest.raises(ConfigError, match=r"flash_attention_2.*flash-attn or kernels; sdpa needs neither"):
-        load_inputs(small_job("model.attention=flash_attention_2", "learner.gpus=1", "rollout.gpus=1"))
+        load_inputs(small_job(*flash, "model.dtype=bfloat16"))
+    with pytest.raises(ConfigError, match=r"knows no float32, and that is model.dtype; set model.dtype=bfl"):
+        small_job(*flash)
 
 
 def test_nucleus_sampling_of_training_rollouts_is_refused(small_job):
