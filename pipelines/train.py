@@ -246,8 +246,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _show(inputs: RunInputs, console: Console) -> None:
     console.print(dump_config(inputs.config), markup=False, highlight=False, end="", soft_wrap=True)
-    plan_lines = resources.describe(resources.plan(inputs.config)).splitlines()
-    for line in (*inputs.summary_lines(), *plan_lines):
+    demands = resources.plan(inputs.config)
+    lines = [*inputs.summary_lines(), *resources.describe(demands).splitlines()]
+    if uses_local_ray():
+        try:
+            resources.check(demands, resources.this_machine(), "this machine has")
+        except resources.ResourceError as error:
+            lines.append(f"warning: started on this machine alone, the run would be refused: {error}")
+    for line in lines:
         console.print(f"# {line}", markup=False, highlight=False, soft_wrap=True)
 
 

@@ -31,7 +31,7 @@ def commands(*programs):
         if page.stem in ELSEWHERE:
             continue
         text = page.read_text().replace("\\\n", " ")
-        for line in re.findall(r"(?m)^(?: {4,}|\$ )(\S.*)$|`([^`\n]+)`", text):
+        for line in re.findall(r"(?m)^(?: {4,}|\$ |(?=bots [a-z]|python -m ))(\S.*)$|`([^`\n]+)`", text):
             words = shlex.split("".join(line).replace("$s", "bots"), comments=True) if _is_shell(line) else []
             if words[: len(programs)] == list(programs) and len(words) > len(programs):
                 found[" ".join(words)] = words

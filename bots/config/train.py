@@ -283,6 +283,11 @@ class TrainConfig(Section):
             raise ValueError(f"learner.gpus is {learner.gpus}; a rank uses 0 or 1 GPU, more by learner.ranks")
         if learner.gpus == 0 and self.model.attention == "flash_attention_2":
             raise ValueError("model.attention is flash_attention_2, which needs learner.gpus = 1")
+        if self.model.attention == "flash_attention_2" and self.model.dtype == "float32":
+            raise ValueError(
+                "model.attention is flash_attention_2, which knows no float32, and that is model.dtype; set "
+                "model.dtype=bfloat16, or model.attention=sdpa"
+            )
         return self
 
 

@@ -6,13 +6,14 @@ Needs torch and transformers; LoRA also peft (the extra `lora`).
 from __future__ import annotations
 
 import importlib.util
+import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForCausalLM
 
@@ -68,10 +69,29 @@ def check_policy(path: str, lora: LoraConfig | None) -> None:
     """Check, without loading weights, that a model can be trained and fits the engines.
 
     path: a folder or a hub's name; only a folder's weights are checked.
-    Raises ConfigError if the weights' vocabulary differs from the configuration's, which sizes the engines; if `lora`
-    is given and peft is missing; or if `lora.targets` names a layer that is not there.
+    Raises ConfigError if it is no causal language model or is quantized; if weights are missing, or their vocabulary
+    differs from the configuration's, which sizes the engines; if `lora` is given and peft is missing; or if
+    `lora.targets` names a layer that is not there.
     """
     config = AutoConfig.from_pretrained(path)
+    if quantized := getattr(config, "quantization_config", None):
+        raise ConfigError(
+            f"model.path {path!r}: its weights are quantized ({quantized.get('quant_method')}), and can't be trained; "
+            "take the model that they were made from"
+        )
+    if type(config) not in AutoModelForCausalLM._model_mapping:
+        raise ConfigError(
+            f"model.path {path!r} is a {config.model_type!r} model, for which transformers has no causal language model"
+        )
+    if not hasattr(config.get_text_config(), "num_attention_heads"):
+        raise ConfigError(
+            f"model.path {path!r} is a {config.model_type!r} model, whose layers have no attention; the memory plan "
+            "knows none such"
+        )
+    if missing := _missing_weights(Path(path)):
+        raise ConfigError(
+            f"model.path {path!r}: {missing}; was its download or its last save interrupted? Get the whole folder again"
+        )
     said = config.get_text_config().vocab_size
     held = _embeddings(Path(path))
     if held is not None and held != said:
@@ -96,13 +116,33 @@ def check_policy(path: str, lora: LoraConfig | None) -> None:
         )
 
 
+def _missing_weights(folder: Path) -> str:
+    """Which files of weights a folder lacks; empty if none, or if it is no folder."""
+    if not folder.is_dir():
+        return ""
+    for index in sorted(folder.glob("*.index.json")):
+        named = set(json.loads(index.read_text())["weight_map"].values())
+        if lacking := sorted(name for name in named if not (folder / name).is_file()):
+            return f"{index.name} names {len(named)} files of weights, of which {', '.join(lacking)} are not there"
+        return ""
+    if not any(file.suffix in (".safetensors", ".bin") for file in folder.iterdir()):
+        return "it holds no weights (no *.safetensors and no *.bin)"
+    return ""
+
+
 def _embeddings(folder: Path) -> int | None:
-    """Rows of the input embedding in a folder's weights, read from their headers; None if not found."""
+    """Rows of the input embedding in a folder's weights, read from their headers; None if not found.
+
+    Raises ConfigError for a file that is cut off.
+    """
     for file in sorted(folder.glob("*.safetensors")):
-        with safe_open(file, framework="pt") as tensors:
-            for name in tensors.keys():  # noqa: SIM118 (no mapping)
-                if name.endswith(("embed_tokens.weight", "wte.weight", "word_embeddings.weight")):
-                    return int(tensors.get_slice(name).get_shape()[0])
+        try:
+            with safe_open(file, framework="pt") as tensors:
+                for name in tensors.keys():  # noqa: SIM118 (no mapping)
+                    if name.endswith(("embed_tokens.weight", "wte.weight", "word_embeddings.weight")):
+                        return int(tensors.get_slice(name).get_shape()[0])
+        except SafetensorError as error:
+            raise ConfigError(f"model.path: {file} is damaged, or not whole: {error}") from error
     return None
 
 

@@ -22,7 +22,8 @@ def find_files(path: str, suffixes: tuple[str, ...]) -> list[str]:
     elif Path(path).is_file():
         found = [path]
     else:
-        raise SourceError(f"no such file or folder: {path}")
+        where = "" if Path(path).is_absolute() else f" (looked for in {Path.cwd()})"
+        raise SourceError(f"no such file or folder: {path}{where}; it is the `path` of a pool's source")
     if not found:
         raise SourceError(f"{path} has no file that ends in {' or '.join(suffixes)}")
     return found

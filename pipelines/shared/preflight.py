@@ -27,6 +27,7 @@ from bots.rollouts.stops import end_of_turn, ending_tokens
 from bots.rollouts.templates import PromptEncoder
 from bots.selection import preset_of
 from pipelines.shared.command import warn
+from pipelines.shared.engine_check import check_engines
 from pipelines.shared.golds import look_at_golds
 from pipelines.shared.memory import plan_memory
 from pipelines.shared.pool import build_pool
@@ -71,6 +72,7 @@ def load_inputs(config: TrainConfig) -> RunInputs:
     model, architecture, tokenizer = load_config_and_tokenizer(config.model.path)
     check_policy(model, config.learner.lora)
     check_attention(config.model)
+    check_engines(config, architecture)
     memory = tuple(plan_memory(config, model))
     try:
         make_loss(config.learner.loss, config.learner.loss_options, config.learner.updates_per_batch)
@@ -80,12 +82,6 @@ def load_inputs(config: TrainConfig) -> RunInputs:
         check_weight_sync(config.learner)
     except ValueError as error:
         raise ConfigError(f"learner.weight_sync: {error}") from None
-    limit = getattr(architecture, "max_position_embeddings", config.rollout.max_model_len)
-    if config.rollout.max_model_len > limit:
-        raise ConfigError(
-            f"rollout.max_model_len is {config.rollout.max_model_len}; the model {config.model.path!r} "
-            f"goes up to {limit}"
-        )
     longest = config.rollout.max_model_len - config.rollout.max_tokens
     pool = build_pool(config.pool, tokenizer)
     pool.require("prompt", "answer", "grader")
@@ -237,9 +233,10 @@ def load_config_and_tokenizer(path: str) -> tuple[str, Any, Any]:
         tokenizer = AutoTokenizer.from_pretrained(model)
     except (OSError, ValueError) as error:
         raise ConfigError(f"model.path {path!r} cannot be loaded: {error}") from error
-    if len(tokenizer) > architecture.vocab_size:
+    vocabulary = architecture.get_text_config().vocab_size
+    if len(tokenizer) > vocabulary:
         raise ConfigError(
             f"model.path {path!r}: the tokenizer has {len(tokenizer)} tokens, the model only "
-            f"{architecture.vocab_size} embeddings; they don't belong together"
+            f"{vocabulary} embeddings; they don't belong together"
         )
     return model, architecture, tokenizer

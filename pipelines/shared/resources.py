@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import ray
+import torch
+from ray._private.utils import get_num_cpus
 from ray.autoscaler.sdk import request_resources
 from ray.util.placement_group import PlacementGroup
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
@@ -111,6 +113,11 @@ def describe(demands: list[Demand]) -> str:
         for d in demands
     ]
     return "\n".join([*lines, "in all " + ", ".join(f"{_total(demands, kind):g} {kind}" for kind in kinds)])
+
+
+def this_machine() -> dict[str, float]:
+    """What a local Ray would offer here."""
+    return {"CPU": float(get_num_cpus()), "GPU": float(torch.cuda.device_count())}
 
 
 def check(demands: list[Demand], resources: Mapping[str, float], where: str = "the cluster has") -> None:

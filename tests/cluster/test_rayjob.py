@@ -91,7 +91,7 @@ def test_a_first_attempt_starts_the_run_and_a_retry_resumes_it(tmp_path, resumed
         entrypoint.replace(f"{run.path}/", f"{tmp_path}/"),
         shell=True, env=os.environ | {"PATH": f"{tmp_path}:{os.environ['PATH']}"}, capture_output=True, text=True,
     )  # fmt: skip
-    asked = "train /opt/bots/configs/guru_math_7b.yaml" + (" --resume" if resumed else "")
+    asked = "train guru_math_7b" + (" --resume" if resumed else "")
     assert (done.stdout, done.stderr) == (asked + "\n", "")
 
 

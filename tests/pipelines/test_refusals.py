@@ -1,5 +1,6 @@
 """Bad input is refused before Ray starts, with the key, the value and the way out."""
 
+import json
 import os
 import shutil
 
@@ -7,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import ray
+from transformers import MambaConfig, T5Config
 
 from bots.config.tree import ConfigError
 from bots.lab.checkpoints import checkpoint_path
@@ -37,6 +39,14 @@ def parquet(tmp_path, **changes):
         ),
         (["selection.tasks=500"], "selection.tasks is 500, but the pool has only 200"),
         (["rollout.max_model_len=4096", "learner.tokens_per_micro_batch=8192"], "goes up to"),
+        (
+            ["rollout.gpus=2"],
+            r"rollout.gpus is 2, but .* evenly \(3 attention heads, .*; set it to 1, and start more",
+        ),
+        (
+            ["rollout.kv_cache_gib=1e-4"],
+            r"which holds \d+% of a completion .*kv_cache_gib to at least 0.00\d+",
+        ),
         (
             ["pool.sources.0.split=eval", "pool.sources.0.seed=999", "pool.sources.0.anchors=null"],
             "also in the training pool",
@@ -127,6 +137,55 @@ def test_weights_of_another_vocabulary_than_the_engines_are_built_for(small_job,
     config = (model / "config.json").read_text()
     (model / "config.json").write_text(config.replace('"vocab_size": 36', '"vocab_size": 64'))
     with pytest.raises(ConfigError, match=r"vocab_size = 64.*hold 36 embeddings"):
+        load_inputs(small_job(f"model.path={model}"))
+
+
+def without_weights(model):
+    (model / "model.safetensors").unlink()
+
+
+def half_of_the_weights(model):
+    whole = (model / "model.safetensors").read_bytes()
+    (model / "model.safetensors").write_bytes(whole[: len(whole) // 2])
+
+
+def one_of_two_files(model):
+    names = {"a": "model-1-of-2.safetensors", "b": "model-2-of-2.safetensors"}
+    (model / "model.safetensors").rename(model / names["a"])
+    (model / "model.safetensors.index.json").write_text(json.dumps({"weight_map": names}))
+
+
+def quantized(model):
+    config = json.loads((model / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "awq", "bits": 4}
+    (model / "config.json").write_text(json.dumps(config))
+
+
+def another_kind(model):
+    config = T5Config(vocab_size=36, d_model=16, d_kv=8, num_layers=1, num_heads=2, d_ff=16)
+    config.save_pretrained(model)
+
+
+def without_attention(model):
+    MambaConfig(vocab_size=36, hidden_size=16, num_hidden_layers=1).save_pretrained(model)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        (without_attention, "is a 'mamba' model, whose layers have no attention"),
+        (without_weights, "it holds no weights"),
+        (half_of_the_weights, "model.safetensors is damaged, or not whole"),
+        (one_of_two_files, "names 2 files of weights, of which model-2-of-2.safetensors are not there"),
+        (quantized, r"its weights are quantized \(awq\)"),
+        (another_kind, "is a 't5' model, for which transformers has no causal language model"),
+    ],
+)
+def test_a_folder_that_holds_no_model_to_train(small_job, tmp_path, changed, said):
+    model = tmp_path / "model"
+    shutil.copytree(checkpoint_path("base"), model)
+    changed(model)
+    with pytest.raises(ConfigError, match=said):
         load_inputs(small_job(f"model.path={model}"))
 
 
