@@ -285,6 +285,42 @@ def test_without_reference_models_selection_pays_as_the_pages_say(results, readm
     assert f"the default then takes {tokens} of random's tokens" in " ".join(readme.split())
 
 
+def test_batches_from_many_cells_do_what_the_pages_say(results, readme):
+    page = (ROOT / "docs" / "beliefs.md").read_text()
+    compared = as_on_page(results, "many cells", "mixed")
+    rows = {
+        ("Beta, the default", "yes"): "bots self-tuned",
+        ("state space", "yes"): "state space",
+        ("state space, `crowding` ¼", "yes"): "many cells",
+        ("Beta, the default", "no"): "self-tuned without anchors",
+        ("state space", "no"): "state space without anchors",
+        ("state space, `crowding` ¼", "no"): "many cells without anchors",
+    }
+    for (belief, anchors), arm in rows.items():
+        metrics = compared[arm]
+        assert metrics["TTB100/steps"].holds
+        assert metrics["TTB100/tokens"].holds
+        costs = [cell(metrics[f"TTB100/{cost}"]).strip("*") for cost in ("steps", "tokens")]
+        figures = [*costs, cell(metrics["best score"], 3), f"{metrics['ETR'].interval.mean:.2f}"]
+        row = [belief, anchors, *figures, cell(metrics["Brier"], 3).split(" ")[0]]
+        assert f"| {' | '.join(row)} |\n".replace("0.", ".") in page, row
+    crowded = "many cells without anchors"
+    uncrowded, beta, with_anchors = (
+        as_on_page(results, "many cells", "mixed", rival)[crowded]
+        for rival in ("state space without anchors", "self-tuned without anchors", "bots self-tuned")
+    )
+    better = [("TTB75", uncrowded), ("BSF50", uncrowded), ("BSF50", beta)]
+    assert all(against[f"{name}/{cost}"].holds for name, against in better for cost in ("steps", "tokens"))
+    names = [f"{name}/{cost}" for name in ("TTB100", "BSF100") for cost in ("steps", "tokens")]
+    assert [name for name in names if with_anchors[name].holds] == ["TTB100/tokens"]
+    with_them = as_on_page(results, "many cells", "mixed", "state space")["many cells"]
+    assert not any(with_them[name].holds for name in names)
+    assert as_on_page(results, "many cells", "mixed", "bots self-tuned")["many cells"]["BSF100/tokens"].holds
+    tokens, best = compared[crowded]["TTB100/tokens"], compared[crowded]["best score"].interval.mean
+    said = f"takes {cell(tokens).strip('*')} and ends at {best:.3f}"
+    assert said in " ".join(readme.split())
+
+
 def test_self_tuned_is_half_way_sooner_and_ends_no_lower_as_the_readme_says(results):
     tuned = as_on_page(results, "does it pay", "mixed", rival="bots")["bots self-tuned"]
     assert tuned["TTB50/tokens"].holds
