@@ -276,6 +276,11 @@ REFUSED = [
     ({"belief": "state_space", "belief_options": {"draws": 0}}, "draws is 0"),
     ({"belief": "state_space", "belief_options": {"temper": float("nan")}}, "temper is nan"),
     ({"belief": "state_space", "belief_options": {"spread": 0}}, "spread is 0"),
+    (
+        {"belief": "state_space", "belief_options": {"crowding": -1}},
+        "crowding is -1; it must be a number from 0 to 100",
+    ),
+    ({"belief": "state_space", "belief_options": {"crowding": True}}, "crowding is True"),
     ({"belief": "state_space", "belief_options": {"columns": "level"}}, "it must be a list"),
     ({"belief": "state_space", "belief_options": {"columns": ["nope"]}}, "needs the column 'nope'"),
     ({"belief": "state_space", "belief_options": {"features": ["domain"]}}, "feature 'domain' has type"),
