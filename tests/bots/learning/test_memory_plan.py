@@ -76,7 +76,9 @@ MEASURED = [
     ("10", 512, 2, "bfloat16", True, True, 264),
     ("10", 512, 3, "bfloat16", True, True, 343),
     ("135", 1024, 0, "float32", False, False, 3848),
-    ("135", 512, 0, "float32", True, False, 3079),
+    ("135", 512, 0, "float32", True, False, 3057),
+    ("135", 512, 2, "bfloat16", True, True, 3356),
+    ("135", 512, 3, "bfloat16", True, True, 4393),
 ]
 
 
