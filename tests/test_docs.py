@@ -71,7 +71,7 @@ def test_the_readme_has_the_study_s_figures(results, readme):
     assert f"the default takes {default} of random's, `bots` {bots}; the others ran on other days" in text
     for arm in set(compared) - {"random", *seconds}:
         assert not len(compared[arm]["TTB100/seconds"].values)
-    assert results.repeats(STUDY.plan()) == (16, 16)
+    assert results.repeats(STUDY.plan()) == (40, 16, 27)
     assert f"has all {len(list(STUDY.plan()))} runs" in text
     assert all(results.has(STUDY, key) for key in STUDY.plan())
     assert "the 16 of random and of the default that were made again for their seconds" in text

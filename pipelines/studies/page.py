@@ -37,7 +37,7 @@ Seconds are compared only between runs of the same seed that one machine made in
 of the same kind differ by more than the effect to be measured.
 """
 AGAIN = """
-Repeated to measure their seconds only: {again}. {same} of these reproduced every step's tokens and every score.
+Repeated to measure their seconds only: {again}. {same} of these reproduced every step's tokens and every score{rest}.
 """
 STALE = """
 Left out: {count} with another configuration than the study's current one; `bots study {config}` repeats them.
@@ -62,9 +62,13 @@ def write_page(study: StudyConfig, config: str, page: Path) -> None:
         timed=sum(results.timed(key) for key in planned),
         machines=", ".join(sorted({run["machine"] for run in runs})) or "none",
     )
-    again, same = results.repeats(key for key in planned if results.fingerprint(key) is not None)
+    again, same, least = results.repeats(key for key in planned if results.fingerprint(key) is not None)
     if again:
-        text += AGAIN.format(again=f"{again} run{'s' * (again > 1)}", same=same)
+        text += AGAIN.format(
+            again=f"{again} run{'s' * (again > 1)}",
+            same=same,
+            rest="" if least is None else f", the others those of the first {least} steps or more",
+        )
     if stale:
         text += STALE.format(count=f"{stale} run{'s' * (stale > 1)}", config=config)
     text += overview(study, results, page.parent)

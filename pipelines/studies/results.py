@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -123,15 +124,21 @@ class StudyResults:
         rows = _is(key) if place is None else _is(key) & _in(place)
         return bool(self.runs.filter(rows & pc.field("wall_seconds").is_valid()).num_rows)
 
-    def repeats(self, keys: Iterable[Key]) -> tuple[int, int]:
-        """Number of repeated runs, and how many of them reproduced every step's tokens and scores."""
+    def repeats(self, keys: Iterable[Key]) -> tuple[int, int, int | None]:
+        """Number of repeated runs; of those that reproduced every step's tokens and scores; and of the first steps that
+        all others reproduced, None if there are no others.
+        """
         what = ["step", "tokens", "score", "etr"]
-        again = same = 0
+        same, least = 0, []
         for key in keys:
             made = [steps.select(what) for steps in self._made(key).values()]
-            again += len(made[1:])
-            same += sum(made[0].equals(other) for other in made[1:])
-        return again, same
+            for other in made[1:]:
+                if made[0].equals(other):
+                    same += 1
+                    continue
+                pairs = zip(made[0].to_pylist(), other.to_pylist(), strict=False)
+                least.append(sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs)))
+        return same + len(least), same, min(least, default=None)
 
     def leave_out_stale(self, study: StudyConfig) -> int:
         """Drop, in memory only, runs with another configuration than the study's; returns how many."""

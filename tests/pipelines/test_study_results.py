@@ -152,7 +152,10 @@ def test_a_run_made_again_adds_its_seconds_and_changes_nothing_else(study_file, 
         np.testing.assert_array_equal(after.against[cost].scores, curve.scores)
     assert list(after.timed) == [("1 CPU core", "monday"), ("1 CPU core", "tuesday")]
     assert after.timed["1 CPU core", "tuesday"].scores[-1] == 0.9
-    said = "\nRepeated to measure their seconds only: 1 run. 0 of these reproduced"
+    said = (
+        "\nRepeated to measure their seconds only: 1 run. 0 of these reproduced every step's tokens and every score, "
+        "the others those of the first 2 steps or more.\n"
+    )
     assert said in (again := page_of(study, tmp_path))
     assert again.partition("##")[2] == text.partition("##")[2], (
         "the arms have monday's seconds in common, as before"
@@ -160,7 +163,7 @@ def test_a_run_made_again_adds_its_seconds_and_changes_nothing_else(study_file, 
     add(study, RANDOM, tmp_path, [0.1, 0.2, 0.8], sitting="tuesday", pace=6.0)
     assert StudyResults(study.results).runs.num_rows == 3, "in place of the other one of that sitting"
     add(study, BOTS, tmp_path, [0.1, 0.3, 0.3], sitting="tuesday", pace=2.0)
-    assert StudyResults(study.results).repeats([RANDOM, BOTS]) == (2, 1)
+    assert StudyResults(study.results).repeats([RANDOM, BOTS]) == (2, 1, 2)
     add(study_file(seeds=1, common=["run.steps=77"]), RANDOM, tmp_path, [0.1, 0.2], sitting="friday")
     assert StudyResults(study.results).runs.num_rows == 3, "those of another configuration are gone"
     assert StudyResults(study.results).run(RANDOM).against["steps"].scores.tolist() == [0.1, 0.2]
