@@ -120,7 +120,7 @@ def test_an_engine_that_hangs_is_found_out_and_comes_back(cluster, tmp_path):
     steps(crew, 1, 2)
     os.kill(ray.get(crew.engines[0].pid.remote()), signal.SIGSTOP)
     step, figures = 2, {"engine_losses": 0, "engines": 2}
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 240  # a new process on a busy machine needs long
     while not (figures["engine_losses"] and figures["engines"] == 2):
         assert time.monotonic() < deadline, figures
         step += 1
