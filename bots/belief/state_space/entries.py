@@ -68,8 +68,22 @@ def sink(scores: Float64, values: Float64, keys: UInt64, items: Rows, at: int, s
 
 
 @compiled
+def heapify(scores: Float64, values: Float64, keys: UInt64, items: Rows, size: int) -> None:
+    """Order the first `size` entries as a heap that has the best on top."""
+    for at in range(size // 2 - 1, -1, -1):
+        sink(scores, values, keys, items, at, size)
+
+
+@compiled
 def cell_of(item: int, stratum: Int32, cell: Rows) -> int:
+    """Cell of an entry's tasks."""
     return int(cell[stratum[item] if item >= 0 else -1 - item])
+
+
+@compiled
+def tasks_of(item: int, free: Rows) -> int:
+    """How many tasks an entry stands for."""
+    return 1 if item >= 0 else int(free[-1 - item])
 
 
 @compiled
@@ -92,13 +106,12 @@ def rank(
     scores[:size] = values[:size]
     if crowding == 0.0:
         return
-    for at in range(size // 2 - 1, -1, -1):
-        sink(scores, values, keys, items, at, size)
+    heapify(scores, values, keys, items, size)
     better[:] = 0
     for end in range(size - 1, -1, -1):
         c = cell_of(items[0], stratum, cell)
         score = values[0] / (1.0 + crowding * better[c])
-        better[c] += 1 if items[0] >= 0 else free[-1 - items[0]]
+        better[c] += tasks_of(items[0], free)
         swap(scores, values, keys, items, 0, end)
         sink(scores, values, keys, items, 0, end)
         scores[end] = score
@@ -107,13 +120,12 @@ def rank(
 @compiled
 def held(value: float, score: float, worst: float, item: int, crowding: float, free: Rows) -> int:
     """How many tasks of an entry have a score of at most `worst`, which its first task has."""
-    if item >= 0:
-        return 1
-    if crowding == 0.0:
-        return int(free[-1 - item])
+    tasks = tasks_of(item, free)
+    if tasks == 1 or crowding == 0.0:
+        return tasks
     if worst >= 0.0:
         return 1
-    return 1 + int(min((value / worst - value / score) / crowding, free[-1 - item] - 1.0))
+    return 1 + int(min((value / worst - value / score) / crowding, tasks - 1.0))
 
 
 @compiled

@@ -7,7 +7,7 @@ from math import exp, inf, log, pi, sqrt
 import numpy as np
 import numpy.typing as npt
 
-from bots.belief.state_space.entries import Int32, UInt64, cell_of, cut, fill, rank, sink, swap
+from bots.belief.state_space.entries import Int32, UInt64, cell_of, cut, fill, heapify, rank, sink, swap
 from bots.support.arrays import Float32, Float64, Rows
 from bots.support.compile import compiled
 from bots.support.random_numbers import State, mix, stream, uniform
@@ -243,8 +243,7 @@ def take(
         size = sizes[d]
         entries = scores, values[d], keys[d], items[d]
         scores[:size] = values[d, :size]
-        for at in range(size // 2 - 1, -1, -1):
-            sink(*entries, at, size)
+        heapify(*entries, size)
         while found < end and size > 0:
             item = items[d, 0]
             c = cell_of(item, stratum, cell)
