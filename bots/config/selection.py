@@ -75,7 +75,8 @@ class SelectionConfig(Section):
     """Share of every batch for each domain; `weights`: by the sources' weights and sizes; none: no quotas."""
     cooldown: Annotated[int, Field(ge=0)] | None = None
     """Steps for which a selected task is not selected again, or fewer where more than half of the pool, or of a domain
-    with a share of its own, would rest. 0: off; none: 15 with an adaptor, else 0."""
+    with a share of its own, would rest. 0: off; none: 15 with an adaptor or another
+    belief than beta, else 0."""
     retire_above: Annotated[float, Field(gt=0, le=1)] | None = None
     """Tasks believed this easy rest for `recheck` steps; none: off."""
     recheck: Count = 50

@@ -51,7 +51,7 @@ class BOTS:
     domain_shares: share of every batch for each domain, e.g. {"math": 3, "code": 1}; "weights" takes them from
         the pool's column `weight`; None: no quotas.
     cooldown: steps for which a selected task is not selected again, fewer where more than half of the pool, or of a
-        domain that has a share, would rest; 0: off; None: 15 with an adaptor, else 0.
+        domain that has a share, would rest; 0: off; None: 15 with an adaptor or another belief than beta, else 0.
     retire_above: tasks whose posterior mean is at least this after an observation are not selected for
         `recheck` steps; None: off.
     history: evidence up to this many steps behind the latest is still accepted.
