@@ -55,7 +55,7 @@ class Part(Section):
     seeds: Annotated[Count, AfterValidator(_testable)]
     """Seeds 0 … seeds - 1; at most as many as the signed-rank test supports."""
     overview: bool = False
-    """Whether its arms are in the overview at the top of the page; at most one part per pool."""
+    """Whether its arms are in the overview at the top of the page."""
     rivals: list[str] = Field(default_factory=list)
     """Arms of the part that the others are also compared with, besides the baseline."""
     paper: dict[str, dict[str, dict[PaperMetric, float | str]]] = Field(default_factory=dict)
@@ -100,9 +100,6 @@ class StudyConfig(Section):
                     )
             if self.baseline not in part.arms:
                 raise ValueError(f"part {part.name!r} lacks the baseline {self.baseline!r}")
-        shown = [pool for part in self.parts if part.overview for pool in part.pools]
-        if twice := sorted({pool for pool in shown if shown.count(pool) > 1}):
-            raise ValueError(f"more than one part has the overview of the pools {twice}; leave one for each")
         return self
 
     def plan(self, only: Only = ALL) -> Iterator[Key]:

@@ -16,13 +16,7 @@ PICTURE = "at_a_glance.png"
 
 def overview(study: StudyConfig, results: StudyResults, beside: Path) -> str:
     """The overview section; "" if no arm has a pair of runs yet."""
-    shown = {
-        pool: compare_arms(results, pool, part.arms, study.baseline, part.seeds)
-        for part in study.parts
-        if part.overview
-        for pool in part.pools
-    }
-    shown = {pool: comparison for pool, comparison in shown.items() if len(comparison.metrics) > 1}
+    shown = {pool: found for pool in study.pools if len((found := _compared(study, results, pool)).metrics) > 1}
     if not shown:
         return ""
     picture = study.results / PICTURE
@@ -30,7 +24,7 @@ def overview(study: StudyConfig, results: StudyResults, beside: Path) -> str:
     lines = [
         "\n## At a glance\n",
         f"What an arm spends until it reaches `{study.baseline}`'s best score, divided by what `{study.baseline}`"
-        " spends (TTB100). Filled marks: the difference is significant.\n",
+        " spends (TTB100). Filled marks: the difference is significant, corrected for the arms of its part.\n",
         image("time to the baseline's best score", picture, beside),
     ]
     lines += [
@@ -45,6 +39,21 @@ def overview(study: StudyConfig, results: StudyResults, beside: Path) -> str:
     ):
         lines += [f"{title}:\n", *_by_pool(shown, study.baseline, name), ""]
     return "\n".join(lines)
+
+
+def _compared(study: StudyConfig, results: StudyResults, pool: str) -> Comparison:
+    """All arms on a pool. An arm of several parts is shown as in the first; its tests are corrected as there."""
+    parts = [
+        compare_arms(results, pool, part.arms, study.baseline, part.seeds)
+        for part in study.parts
+        if part.overview and pool in part.pools
+    ]
+    seeds, metrics = {}, {}
+    for part in reversed(parts):
+        seeds |= part.seeds
+        metrics |= part.metrics
+    order = dict.fromkeys(arm for part in parts for arm in part.metrics)
+    return Comparison(pool, seeds, {arm: metrics[arm] for arm in order})
 
 
 def _winners(shown: dict[str, Comparison], baseline: str) -> list[str]:

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from pipelines.studies.comparison import compare_arms
 from pipelines.studies.config import Part, StudyConfig
 from pipelines.studies.forest_plot import _bounds, _draw_panel
-from pipelines.studies.overview import overview
+from pipelines.studies.overview import _compared, overview
 from pipelines.studies.results import RUNS, STEPS, StudyResults
 
 SEEDS = 7
@@ -85,11 +85,17 @@ def test_is_empty_before_there_is_a_pair(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_a_pool_has_one_overview(tmp_path):
-    twice = Part(name="again", pools=["math"], arms=["random"], seeds=1, overview=True)
-    given = study(tmp_path, overview=True).model_dump()
-    with pytest.raises(ValueError, match=r"more than one part has the overview of the pools \['math'\]"):
-        StudyConfig(**given | {"parts": [*given["parts"], twice.model_dump()]})
+def test_joins_the_parts_of_a_pool_each_arm_tested_among_those_of_its_first_part(results, tmp_path):
+    parts = [
+        Part(name="alone", pools=["mixed"], arms=["random", "bots"], seeds=SEEDS, overview=True),
+        Part(name="all", pools=["mixed"], arms=list(RISE), seeds=SEEDS, overview=True),
+    ]
+    shown = _compared(study(tmp_path).model_copy(update={"parts": parts}), results, "mixed")
+    assert list(shown.metrics) == ["random", "bots", "offline"]
+    assert shown.seeds == {"random": SEEDS, "bots": SEEDS, "offline": SEEDS}
+    least = 2 / 2**SEEDS
+    assert shown.metrics["bots"]["TTB100/steps"].p == pytest.approx(least)
+    assert shown.metrics["offline"]["TTB100/steps"].p == pytest.approx(2 * least), "Holm, two arms"
 
 
 def test_marks_stand_where_the_tables_have_them_and_at_the_edge_without_one(results):
