@@ -23,6 +23,7 @@ JOBS = {
     "report": ("pipelines.report", "write one HTML file about a run, or several side by side"),
     "watch": ("pipelines.watch", "show a run's metrics in the terminal while it runs"),
     "anchors": ("pipelines.anchors", "measure the pass rates of a weak and a strong model on a pool"),
+    "embed": ("pipelines.embed", "embed the prompts of a pool with a language model"),
 }
 
 RUN_MODELS = ("train", "demo", "study", "anchors")

@@ -78,6 +78,8 @@ def test_a_job_would_start(words, checkout, capsys):
         # What the sweep of the line before writes: the point under the name of an arm.
         config.parent.mkdir(parents=True)
         shutil.copy(ROOT / "configs" / "sim_lab.yaml", config)
+    if any("lab.embeddings.parquet" in word for word in words):
+        assert main(["embed", "configs/lab.yaml"]) == 0, "the line before"
     if HUB in words[1]:
         load = load_config if words[0] == "train" else load_sweep
         load(config, words[2:])

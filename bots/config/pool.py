@@ -33,6 +33,9 @@ class SourceSettings(Section):
     """Name of the evaluation set that its tasks belong to, for example `math_500`; several sources may share one."""
     anchors: UserPathText | None = None
     """Parquet file with columns id, weak, strong (the anchors pipeline writes it), joined by id."""
+    embeddings: UserPathText | None = None
+    """Parquet file with columns id, embedding (`bots embed` writes it), joined by id as the pool's column
+    `embedding`."""
     bad_rows: float = Field(0.0, ge=0, lt=1)
     """Share of the source's rows that may be bad: they are reported and left out. 0 refuses the first one."""
 
@@ -40,6 +43,12 @@ class SourceSettings(Section):
     def _anchors_come_together(self) -> SourceSettings:
         if ("weak" in self.columns) != ("strong" in self.columns):
             raise ValueError(f"columns.weak and columns.strong come together; got {dict(self.columns)}")
+        return self
+
+    @model_validator(mode="after")
+    def _one_embedding(self) -> SourceSettings:
+        if self.embeddings is not None and "embedding" in self.keep:
+            raise ValueError("the column embedding comes from `embeddings` and from `keep`; leave one out")
         return self
 
 

@@ -1,4 +1,4 @@
-"""From normalised pieces of several sources to one pool: bad rows, duplicates, lengths, anchors."""
+"""From normalised pieces of several sources to one pool: bad rows, duplicates, lengths."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from bots.config.pool import PoolConfig, SourceSettings
+from bots.config.pool import PoolConfig
 from bots.pool import TaskPool
 from bots.sources.base import PROBLEM, REPEATED, SourceError
+from bots.sources.measured import EMBEDDING, with_anchors, with_embeddings
 
 log = logging.getLogger(__name__)
 TOO_LONG = "too_long"
@@ -35,6 +35,8 @@ class SourceReport:
     """Rows that stand in the source more than once, each being one task."""
     anchored: int = 0
     """Kept rows whose reference pass rates are both known."""
+    embedded: int | None = None
+    """Kept rows that the source's embeddings file has; None without such a file."""
     examples: list[str] = field(default_factory=list)
     """The first few bad rows, each with its place and reason."""
     dropped: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -42,6 +44,8 @@ class SourceReport:
 
     def __str__(self) -> str:
         line = f"{self.name}: {self.kept} of {self.rows} rows, {self.anchored} of them with anchors"
+        if self.embedded is not None:
+            line += f", {self.embedded} with embeddings"
         if self.bad:
             line += f", {self.bad} bad rows left out ({'; '.join(self.examples)}{' …' * (self.bad > SHOWN)})"
         if self.repeated:
@@ -122,9 +126,11 @@ class Collector:
                 raise SourceError(
                     f"{report.name}: a column has other types in other files: {error}"
                 ) from error
-            table = _with_anchors(whole, settings)
+            table = with_embeddings(with_anchors(whole, settings), settings)
             known = pc.and_(table["weak"].is_valid(), table["strong"].is_valid())
             report.anchored = pc.sum(known).as_py() or 0
+            if settings.embeddings is not None:
+                report.embedded = table.num_rows - table[EMBEDDING].null_count
             log.info("%s", report)
             tables.append(table)
         self._tables = []
@@ -212,27 +218,3 @@ def _copy(table: pa.Table) -> pa.Table:
     with pa.ipc.new_stream(sink, table.schema) as writer:
         writer.write_table(table)
     return pa.ipc.open_stream(sink.getvalue()).read_all()
-
-
-def _with_anchors(table: pa.Table, settings: SourceSettings) -> pa.Table:
-    """The table with weak and strong from the source's anchors file; null for a task that the file lacks."""
-    if settings.anchors is None or settings.anchors == "shipped":
-        return table
-    try:
-        measured = pq.read_table(settings.anchors, columns=["id", "weak", "strong"])
-    except FileNotFoundError as error:
-        raise SourceError(f"no such anchors file: {settings.anchors}") from error
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise SourceError(
-            f"{settings.anchors} is not a parquet file with columns id, weak, strong: {error}"
-        ) from error
-    where: pa.ChunkedArray = pc.index_in(table["id"], value_set=measured["id"].combine_chunks())
-    if where.null_count == len(where):
-        raise SourceError(
-            f"no id of {settings.anchors} is one of the source's; the first is {table['id'][0]}"
-        )
-    for name in ("weak", "strong"):
-        rates = measured[name].combine_chunks().cast(pa.float32())
-        column = rates.take(where.combine_chunks())
-        table = table.set_column(table.column_names.index(name), name, column)
-    return table

@@ -9,6 +9,7 @@ FOLDERS = {
     "train": "configs",
     "anchors": "configs",
     "pool": "configs",
+    "embed": "configs",
     "simulate": "configs",
     "study": "configs",
     "tune": "tune_configs",

@@ -16,7 +16,9 @@ PICTURE = "at_a_glance.png"
 
 def overview(study: StudyConfig, results: StudyResults, beside: Path) -> str:
     """The overview section; "" if no arm has a pair of runs yet."""
-    shown = {pool: found for pool in study.pools if len((found := _compared(study, results, pool)).metrics) > 1}
+    shown = {
+        pool: found for pool in study.pools if len((found := _compared(study, results, pool)).metrics) > 1
+    }
     if not shown:
         return ""
     picture = study.results / PICTURE
@@ -48,12 +50,11 @@ def _compared(study: StudyConfig, results: StudyResults, pool: str) -> Compariso
         for part in study.parts
         if part.overview and pool in part.pools
     ]
-    seeds, metrics = {}, {}
-    for part in reversed(parts):
-        seeds |= part.seeds
-        metrics |= part.metrics
-    order = dict.fromkeys(arm for part in parts for arm in part.metrics)
-    return Comparison(pool, seeds, {arm: metrics[arm] for arm in order})
+    shown = Comparison(pool, {}, {})
+    for part in parts:
+        for arm in [arm for arm in part.metrics if arm not in shown.metrics]:
+            shown.metrics[arm], shown.seeds[arm] = part.metrics[arm], part.seeds[arm]
+    return shown
 
 
 def _winners(shown: dict[str, Comparison], baseline: str) -> list[str]:

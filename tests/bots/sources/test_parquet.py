@@ -203,6 +203,39 @@ def test_anchors_from_a_file_are_joined_by_id(guru, tmp_path):
         pool_of(guru, anchors=str(tmp_path / "nope.parquet"))
 
 
+def test_embeddings_from_a_file_are_joined_by_id(guru, tmp_path):
+    ids, path = pool_of(guru).ids(), str(tmp_path / "embeddings.parquet")
+    for kind in (pa.list_(pa.float64()), pa.list_(pa.float16(), 2), pa.large_list(pa.float32())):
+        halves = np.array([[0.5, -1], [2, 3]], np.float16)
+        vectors = pa.array(list(halves), pa.list_(pa.float16())).cast(pa.list_(kind.value_type))
+        vectors = pa.array([None, *vectors.to_pylist()], kind)
+        pq.write_table(pa.table({"id": [ids[1], ids[2], "other"], "embedding": vectors}), path)
+        column = pool_of(guru, embeddings=path).table["embedding"]
+        assert column.type == pa.list_(pa.float32(), 2)
+        assert column.to_pylist() == [None, None, [0.5, -1.0]]
+
+
+@pytest.mark.parametrize(
+    ("vectors", "message"),
+    [
+        ([[1.0, 2.0], [1.0]], "have one length above 0; those here: 1, 2"),
+        (pa.array([None, None], pa.list_(pa.float32())), "those here: none"),
+        (pa.array([[], []], pa.list_(pa.float32())), "those here: 0"),
+        ([1.0, 2.0], "its column embedding is double, not lists of floats"),
+        ([[1, 2], [3, 4]], "not lists of floats"),
+    ],
+)
+def test_embeddings_that_are_none_are_refused(guru, tmp_path, vectors, message):
+    ids, path = pool_of(guru).ids(), str(tmp_path / "embeddings.parquet")
+    pq.write_table(pa.table({"id": [ids[0], ids[2]], "embedding": vectors}), path)
+    with pytest.raises(SourceError, match=message):
+        pool_of(guru, embeddings=path)
+    with pytest.raises(SourceError, match="no such embeddings file"):
+        pool_of(guru, embeddings=str(tmp_path / "nope.parquet"))
+    with pytest.raises(ValueError, match="leave one out"):
+        pool_of(guru, embeddings=path, keep=["embedding"])
+
+
 def test_one_anchor_column_without_the_other_is_refused():
     with pytest.raises(ValueError, match=r"columns\.weak and columns\.strong come together"):
         PoolConfig.model_validate({"sources": [{"kind": "parquet", "path": "x", "columns": {"weak": "w"}}]})
