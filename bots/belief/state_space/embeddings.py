@@ -1,7 +1,8 @@
-"""Embeddings as features: their leading principal components, the same for all tasks of a cluster."""
+"""Embeddings as features: their leading principal components, of each task or of a task near it."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -10,14 +11,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bots.pool import TaskPool
-from bots.support.arrays import Float64
+from bots.support.arrays import Float64, Rows
 
-COMPONENTS = 16
-CLUSTERS = 512
-"""Most clusters; fewer where a cluster would have under `PER_CLUSTER` tasks, or where strata would be too many."""
-PER_CLUSTER = 8
+COMPONENTS = 32
+POINTS = 32_768
+"""Most tasks, spread evenly over the pool, whose own components are features; fewer where strata would be too many."""
+CELLS = 256
+"""Most cells that points are divided into, so that the nearest one is found in little time."""
+PER_CELL = 32
+PROBES = 4
+"""Cells in which the nearest point is looked for."""
 SAMPLE = 16_384
-"""Tasks, spread evenly over the pool, from which components and clusters are computed."""
+"""Tasks, spread evenly over the pool, from which components and cells are computed."""
 BLOCK = 16_384
 ROUNDS = 12
 """Of k-means."""
@@ -30,21 +35,25 @@ def is_embedding(kind: pa.DataType) -> bool:
 
 
 class Embedding:
-    """A projection and a codebook, computed once from the pool and kept while it grows.
+    """A projection and a set of points, computed once from the pool and kept while it grows.
 
     A vector's length doesn't count. Directions are centred and projected on the `components` directions of most
     variance; the components' scales are the fourth roots of their variances (between plain and whitened), with a mean
-    square of 1 in all. k-means then gives each task a cluster, and its features are those of the cluster's centre:
-    tasks of one cluster stay exchangeable, and cost no memory beyond the number of their stratum.
+    square of 1 in all. Up to `points` tasks have these components as features. Any other task has those of the
+    nearest point in the cells nearest to it (k-means), for large pools and for tasks that are new.
 
-    centre: float64 (d,). projection: (d, E). centres: (V, E). missing: the code V.
+    Tasks of one point are exchangeable. A task costs no memory beyond the number of its stratum; a point about half a
+    KiB, here and in the strata.
+
+    centre: float64 (d,). projection: (d, E). cells: (V, E), their centres. points: (P, E), those of a cell together.
+    starts: int64 (V + 1,), where each cell's points begin. missing: the code P.
     Raises ValueError for lists of different lengths, and where no task has a vector.
     """
 
-    def __init__(self, pool: TaskPool, name: str, components: int, clusters: int = CLUSTERS) -> None:
+    def __init__(self, pool: TaskPool, name: str, components: int, points: int = POINTS) -> None:
         self.name = name
         self.length = _length(pool, name)
-        sample = np.unique(np.linspace(0, len(pool) - 1, min(len(pool), SAMPLE)).astype(np.int64))
+        sample = _spread(len(pool), SAMPLE)
         known = _directions(_vectors(pool, name, self.length, sample))
         known = known[~np.isnan(known[:, 0])]
         if len(known) == 0:
@@ -53,33 +62,61 @@ class Embedding:
             )
         self.centre = known.mean(axis=0)
         self.projection = _principal(known - self.centre, components)
-        projected = (known - self.centre) @ self.projection
-        self.centres = _clusters(projected, max(1, min(clusters, len(known) // PER_CLUSTER)))
+        sampled = (known - self.centre) @ self.projection
+        chosen = np.concatenate([z for _, z in self._projected(pool, _spread(len(pool), points))])
+        chosen = np.unique(chosen[~np.isnan(chosen[:, 0])], axis=0)
+        if len(chosen) == 0:  # the few points have no vector, others have
+            chosen = np.unique(sampled, axis=0)[:points]
+        cells = _clusters(sampled, max(1, min(CELLS, len(chosen) // PER_CELL)))
+        used, cell = np.unique(_nearest(chosen, cells), return_inverse=True)
+        self.cells = cells[used]
+        self.points = chosen[np.argsort(cell, kind="stable")]
+        self.starts = np.concatenate([[0], np.cumsum(np.bincount(cell))])
 
     @property
     def missing(self) -> int:
         """Code of a task without a vector."""
-        return len(self.centres)
+        return len(self.points)
 
     def coarser(self, pool: TaskPool) -> Embedding:
-        """The same with half the clusters."""
-        return Embedding(pool, self.name, self.projection.shape[1], max(1, len(self.centres) // 2))
+        """The same with half the points."""
+        return Embedding(pool, self.name, self.projection.shape[1], max(1, len(self.points) // 2))
 
     def codes(self, pool: TaskPool, start: int) -> npt.NDArray[np.int64]:
-        """Cluster of each row from `start` on. Null, zero and not finite vectors are missing."""
+        """Point of each row from `start` on. Null, zero and not finite vectors are missing."""
         if (length := _length(pool, self.name)) != self.length:
             raise ValueError(f"feature {self.name!r} has {length} numbers a task; it had {self.length}")
-        codes = np.empty(len(pool) - start, np.int64)
-        for low in range(start, len(pool), BLOCK):
-            rows = np.arange(low, min(low + BLOCK, len(pool)))
-            units = _directions(_vectors(pool, self.name, self.length, rows))
-            found = _nearest((units - self.centre) @ self.projection, self.centres)
-            codes[rows - start] = np.where(np.isnan(units[:, 0]), self.missing, found)
+        codes = np.full(len(pool) - start, self.missing)
+        for rows, projected in self._projected(pool, np.arange(start, len(pool))):
+            known = np.flatnonzero(~np.isnan(projected[:, 0]))
+            codes[rows[known] - start] = self._nearest_points(projected[known])
         return codes
 
+    def _nearest_points(self, projected: Float64) -> npt.NDArray[np.int64]:
+        """Nearest of the points of the `PROBES` nearest cells, int64 (R,)."""
+        points, least = np.zeros(len(projected), np.int64), np.full(len(projected), np.inf)
+        probes = min(PROBES, len(self.cells))
+        near = np.argpartition(_distances(projected, self.cells), probes - 1, axis=1)[:, :probes]
+        for c in np.unique(near).tolist():
+            members = np.flatnonzero((near == c).any(axis=1))
+            distances = _distances(projected[members], self.points[self.starts[c] : self.starts[c + 1]])
+            found = distances.argmin(axis=1)
+            shortest = distances[np.arange(len(members)), found]
+            better = shortest < least[members]
+            least[members[better]] = shortest[better]
+            points[members[better]] = self.starts[c] + found[better]
+        return points
+
+    def _projected(self, pool: TaskPool, rows: Rows) -> Iterator[tuple[Rows, Float64]]:
+        """Blocks of the rows, and the components of each, float64 (R, E); NaN without a vector."""
+        for low in range(0, len(rows), BLOCK):
+            block = rows[low : low + BLOCK]
+            units = _directions(_vectors(pool, self.name, self.length, block))
+            yield block, (units - self.centre) @ self.projection
+
     def values(self) -> Float64:
-        """Features by code, 0 where missing: float64 (V + 1, E)."""
-        return np.concatenate([self.centres, np.zeros((1, self.centres.shape[1]))])
+        """Features by code, 0 where missing: float64 (P + 1, E)."""
+        return np.concatenate([self.points, np.zeros((1, self.points.shape[1]))])
 
     def state_dict(self) -> dict[str, Any]:
         """Everything."""
@@ -89,8 +126,17 @@ class Embedding:
     def of(cls, state: dict[str, Any]) -> Embedding:
         """From `state_dict`."""
         self = cls.__new__(cls)
+        if "centres" in state:  # of an older snapshot, whose clusters are cells of one point
+            centres = state["centres"]
+            own = {"cells": centres, "points": centres, "starts": np.arange(len(centres) + 1)}
+            state = {key: value for key, value in state.items() if key != "centres"} | own
         vars(self).update(state)
         return self
+
+
+def _spread(size: int, number: int) -> Rows:
+    """At most so many rows, evenly over `size`."""
+    return np.unique(np.linspace(0, size - 1, min(size, number)).astype(np.int64))
 
 
 def _length(pool: TaskPool, name: str) -> int:
@@ -171,5 +217,11 @@ def _clusters(points: Float64, number: int) -> Float64:
 
 def _nearest(points: Float64, centres: Float64) -> npt.NDArray[np.int64]:
     """Place of the nearest centre, int64 (N,)."""
-    nearest: npt.NDArray[np.int64] = np.argmin((centres**2).sum(axis=1) - 2 * (points @ centres.T), axis=1)
+    nearest: npt.NDArray[np.int64] = _distances(points, centres).argmin(axis=1)
     return nearest
+
+
+def _distances(points: Float64, centres: Float64) -> Float64:
+    """Squared distances without what all of a point's have in common, float64 (N, V)."""
+    distances: Float64 = (centres**2).sum(axis=1) - 2 * (points @ centres.T)
+    return distances

@@ -25,9 +25,10 @@ DRIFT_DEVIATION = np.array([1.0, 0.3, 0.3, 0.2, 0.5])
 DRIFT_NOISE = 1e-4
 """Share of a coefficient's prior variance that it gains in a step."""
 FEATURE_DEVIATION, BY_DOMAIN_DEVIATION, UNKNOWN_DEVIATION = 1.5, 0.5, 1.0
-EMBEDDING_DEVIATION, EMBEDDING_BY_DOMAIN_DEVIATION = 0.75, 0.375
-"""Of coefficients of components whose squares add up to 1 on average."""
-MOST_OF_EMBEDDINGS = 64
+EMBEDDING_DEVIATION, EMBEDDING_ALONE_DEVIATION = 0.75, 2.0
+"""Of coefficients of components whose squares add up to 1 on average: beside cells within domains or other features,
+and where nothing else tells a domain's tasks apart. Half of it for coefficients of each domain's own."""
+MOST_OF_EMBEDDINGS = 128
 """Coefficients of embeddings by domain; if there were more, embeddings have shared ones alone."""
 MOST_DOMAINS = 8
 """Domains up to which each feature has a coefficient of each domain's own beside the shared one."""
@@ -79,8 +80,10 @@ class States:
         embedded = book.embedded.shape[1]
         # Coefficients of each domain's own: of embeddings too, unless there would be too many.
         self._own = len(deviations) + (embedded if embedded * self._domains <= MOST_OF_EMBEDDINGS else 0)
-        own = [BY_DOMAIN_DEVIATION] * len(deviations) + [EMBEDDING_BY_DOMAIN_DEVIATION] * embedded
-        deviations += [EMBEDDING_DEVIATION] * embedded
+        alone = len(book.columns) == 1 and not book.feature_names
+        deviation = EMBEDDING_ALONE_DEVIATION if alone else EMBEDDING_DEVIATION
+        own = [BY_DOMAIN_DEVIATION] * len(deviations) + [deviation / 2] * embedded
+        deviations += [deviation] * embedded
         means += [0.0] * embedded
         self._features = len(deviations)
         both = np.array([*deviations, *(own[: self._own] * self._domains), *DRIFT_DEVIATION])

@@ -38,7 +38,7 @@ def test_an_embedding_predicts_tasks_that_were_never_seen(of_variable_length):
         bots.observe(rows, (rng.random((16, 8)) < rates[rows, None]).astype(float), step=step)
     rest = np.arange(320, 2000)
     assert np.corrcoef(bots.predict_mean(rest), rates[rest])[0, 1] > 0.75
-    assert len(bots._parts.beliefs.states.mean) == 1 + 16 + 5
+    assert len(bots._parts.beliefs.states.mean) == 1 + 32 + 5
 
 
 def test_vectors_that_say_nothing_are_missing():
@@ -135,13 +135,51 @@ def test_a_snapshot_has_the_strata_and_does_not_compute_them_again(tmp_path, mon
     assert (loaded.select(50) == bots.select(50)).all()
 
 
+def test_tasks_beyond_the_points_have_the_features_of_one_near_them():
+    """Points are tasks of the pool, each its own; of the others, nearly all get the nearest point of all."""
+    rng = np.random.default_rng(6)
+    vectors = rng.normal(size=(4000, 6)) / np.arange(1, 7)
+    pool = pool_of(lists(vectors))
+    whole, part = Embedding(pool, "embedding", 6), Embedding(pool, "embedding", 6, 500)
+    assert (len(whole.points), len(part.points)) == (4000, 500)
+    assert len(np.unique(whole.codes(pool, 0))) == 4000
+    codes = part.codes(pool, 0)
+    own = np.concatenate([z for _, z in part._projected(pool, np.arange(4000))])
+    distance = np.linalg.norm(own[:, None] - part.points, axis=2)
+    assert (codes == distance.argmin(axis=1)).mean() > 0.97
+    assert (distance[np.arange(4000), codes] == 0).sum() == 500
+    assert distance[np.arange(4000), codes].mean() < 1.005 * distance.min(axis=1).mean()
+
+
+def test_a_snapshot_with_clusters_still_has_them(tmp_path):
+    vectors = np.random.default_rng(7).normal(size=(300, 4))
+    pool = pool_of(lists(vectors))
+    made = Embedding(pool, "embedding", 4, 20)
+    old = {"name": "embedding", "length": 4, "centre": made.centre, "projection": made.projection}
+    loaded = Embedding.of({**old, "centres": made.points})
+    projected = np.concatenate([z for _, z in made._projected(pool, np.arange(300))])
+    nearest = np.linalg.norm(projected[:, None] - made.points, axis=2).argmin(axis=1)
+    assert (loaded.codes(pool, 0) == nearest).all()
+
+
+def test_where_nothing_else_tells_tasks_apart_embeddings_may_say_more():
+    rng = np.random.default_rng(8)
+    level = rng.integers(1, 9, 400)
+    pool = pool_of(lists(rng.normal(size=(400, 4))), level=level)
+    deviations = [
+        np.sqrt(np.diag(one.root @ one.root.T)[-9])  # the first coefficient: four of them, five drifts
+        for one in (embedded(pool, **o)._parts.beliefs.states for o in ({}, {"columns": []}))
+    ]
+    assert deviations == pytest.approx([0.75, 2.0])
+
+
 def test_many_domains_share_the_coefficients():
-    """Eight domains with 16 components would be 128 coefficients of domains' own: the state stays small."""
+    """Eight domains with 32 components would be 256 coefficients of domains' own: the state stays small."""
     rng = np.random.default_rng(4)
     domain = [f"d{d}" for d in np.arange(400) % 8]
     pool = pool_of(lists(rng.normal(size=(400, 32))), domain=domain)
     bots = embedded(pool)
-    assert len(bots._parts.beliefs.states.mean) == 8 + 16 + 5
+    assert len(bots._parts.beliefs.states.mean) == 8 + 32 + 5
     few = embedded(pool, components=8)
     assert len(few._parts.beliefs.states.mean) == 8 + 8 * 9 + 5
     for one in (bots, few):
@@ -149,7 +187,8 @@ def test_many_domains_share_the_coefficients():
         assert len(one.select(300)) == 300
 
 
-def test_embeddings_take_at_most_forty_bytes_a_task():
+def test_embeddings_take_at_most_forty_bytes_a_task_beside_their_points(monkeypatch):
+    monkeypatch.setattr(Embedding.__init__, "__defaults__", (500,))
     rng = np.random.default_rng(5)
     bots = embedded(pool_of(lists(rng.normal(size=(5000, 16)))))
     model = bots._parts.beliefs
