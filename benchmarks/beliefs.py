@@ -1,7 +1,7 @@
 """The state-space belief against the Beta update: speed, predictions of recorded runs, training in a world of cells.
 
     python -m benchmarks.beliefs speed [--tasks 92000 1000000 10000000] [--steps 12]
-    python -m benchmarks.beliefs replay --recordings FOLDER
+    python -m benchmarks.beliefs replay --recordings FOLDER [--embeddings FILE]
     python -m benchmarks.beliefs cells [--seeds 8] [--first 0] [--shapes 7,4,.25 3,12,.15]
     python -m benchmarks.beliefs embeddings [--seeds 8]
     python -m benchmarks.beliefs figure --out FILE.png
@@ -10,7 +10,8 @@ speed: select(256) and observe, one step at a time. The beliefs take turns in on
 all of them. Medians over the steps after the third, with quartiles of the paired ratios, and bytes per task.
 
 replay: predictions one step ahead, against the groups that a real run then sampled. FOLDER holds pairs NAME_RUN.parquet
-(step, row, successes, rollouts) and NAME_pool.parquet (domain, level, and weak and strong if known).
+(step, row, successes, rollouts) and NAME_pool.parquet (id, domain, level, and weak and strong if known). With a file
+that `bots embed` wrote also from embeddings beside levels, from embeddings and domains, and from domains alone.
 
 cells: many cells (domain x level), no reference models, and a policy that quickly learns the selected tasks. `share` is
 a belief's gain over random selection, divided by the gain of knowing every cell's mean.
@@ -34,6 +35,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bots import BOTS, TaskPool
@@ -110,41 +112,58 @@ def batches(path: Path) -> Iterator[tuple[npt.NDArray[np.int64], Floats, npt.NDA
         yield row[of].astype(np.int64), successes[of].astype(np.float64), rollouts[of].astype(np.int64)
 
 
-def replay(folder: Path) -> None:
-    """Brier scores of one-step-ahead predictions."""
+def replay(folder: Path, embeddings: Path | None) -> None:
+    """Brier scores of one-step-ahead predictions, by what is known of the tasks beforehand."""
     for path in sorted(folder.glob("*.parquet")):
         pool_path = folder / f"{path.stem.split('_')[0]}_pool.parquet"
         if path == pool_path or not pool_path.exists():
             continue
         table = pq.read_table(pool_path)
-        anchored = [True, False] if "weak" in table.schema.names else [False]
-        for anchors in anchored:
-            names = {"weak": "weak", "strong": "strong"} if anchors else {}
-            columns = (
-                table
-                if anchors
-                else table.drop_columns([n for n in ("weak", "strong") if n in table.schema.names])
-            )
+        bare = table.drop_columns([n for n in ("weak", "strong") if n in table.schema.names])
+        pools = {"none": TaskPool.from_arrow(bare)}
+        if bare.num_columns < table.num_columns:
+            pools = {"anchors": TaskPool.from_arrow(table, weak="weak", strong="strong"), **pools}
+        for known, pool in pools.items():
             for name in ("beta", "state_space"):
-                bots = BOTS(TaskPool.from_arrow(columns, **names), rollouts=8, **BELIEFS[name])
-                predicted, observed, at = [], [], []
-                for step, (rows, successes, rollouts) in enumerate(batches(path)):
-                    predicted.append(bots.predict_mean(rows))
-                    observed.append(successes / rollouts)
-                    at.append(np.full(len(rows), step))
-                    bots.mark_selected(rows, step)
-                    rewards = [
-                        (np.arange(n) < s).astype(np.float64)
-                        for n, s in zip(rollouts, successes, strict=True)
-                    ]
-                    bots.observe(rows, rewards, step=step)
-                error, when = np.concatenate(predicted) - np.concatenate(observed), np.concatenate(at)
-                late = when > when.max() / 2
-                print(
-                    f"{path.stem:16} {'anchors' if anchors else 'none':8} {name:12} Brier {np.mean(error**2):.4f}, "
-                    f"second half {np.mean(error[late] ** 2):.4f}, bias there {error[late].mean():+.3f}",
-                    flush=True,
-                )
+                _predict_ahead(path, pool, known, name, BELIEFS[name])
+        if embeddings is None or (joined := _joined(bare, pq.read_table(embeddings))) is None:
+            continue
+        pool = TaskPool.from_arrow(joined)
+        for known, options in (
+            ("vectors too", {}),
+            ("vectors", {"columns": []}),
+            ("nothing", {"columns": []}),
+        ):
+            named = options | ({} if known == "nothing" else {"features": ["embedding"]})
+            settings = {"belief": "state_space", "belief_options": named}
+            _predict_ahead(path, pool, known, "state_space", settings)
+
+
+def _joined(table: pa.Table, measured: pa.Table) -> pa.Table | None:
+    """The pool with its embeddings; None where the file has none of its tasks."""
+    where = pc.index_in(table["id"], value_set=measured["id"].combine_chunks()).combine_chunks()
+    if where.null_count == len(where):
+        return None
+    return table.append_column("embedding", measured["embedding"].combine_chunks().take(where))
+
+
+def _predict_ahead(path: Path, pool: TaskPool, known: str, name: str, settings: dict[str, Any]) -> None:
+    bots = BOTS(pool, rollouts=8, **settings)
+    predicted, observed, at = [], [], []
+    for step, (rows, successes, rollouts) in enumerate(batches(path)):
+        predicted.append(bots.predict_mean(rows))
+        observed.append(successes / rollouts)
+        at.append(np.full(len(rows), step))
+        bots.mark_selected(rows, step)
+        rewards = [(np.arange(n) < s).astype(np.float64) for n, s in zip(rollouts, successes, strict=True)]
+        bots.observe(rows, rewards, step=step)
+    error, when = np.concatenate(predicted) - np.concatenate(observed), np.concatenate(at)
+    late = when > when.max() / 2
+    print(
+        f"{path.stem:16} {known:12} {name:12} Brier {np.mean(error**2):.4f}, "
+        f"second half {np.mean(error[late] ** 2):.4f}, bias there {error[late].mean():+.3f}",
+        flush=True,
+    )
 
 
 class CellRun(NamedTuple):
@@ -323,7 +342,9 @@ def main() -> None:
     timed = of.add_parser("speed")
     timed.add_argument("--tasks", type=int, nargs="+", default=[92_000, 1_000_000, 10_000_000])
     timed.add_argument("--steps", type=int, default=12)
-    of.add_parser("replay").add_argument("--recordings", type=Path, required=True)
+    replayed = of.add_parser("replay")
+    replayed.add_argument("--recordings", type=Path, required=True)
+    replayed.add_argument("--embeddings", type=Path)
     world = of.add_parser("cells")
     world.add_argument("--seeds", type=int, default=8)
     world.add_argument("--first", type=int, default=0)
@@ -334,7 +355,7 @@ def main() -> None:
     if options.what == "speed":
         speed(options.tasks, options.steps)
     elif options.what == "replay":
-        replay(options.recordings)
+        replay(options.recordings, options.embeddings)
     elif options.what == "embeddings":
         embeddings(options.seeds)
     elif options.what == "figure":

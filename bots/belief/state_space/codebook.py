@@ -92,7 +92,7 @@ class Codebook:
         return numbers
 
     def _encode(
-        self, pool: TaskPool, numbers: list[Float64], clusters: list[Codes], most: int | None
+        self, pool: TaskPool, numbers: list[Float64], points: list[Codes], most: int | None
     ) -> npt.NDArray[np.int32]:
         """Stratum of each row, int32 (K,); an empty array where there would be more than `most` strata."""
         codes = [self._column(pool, place) for place in range(len(self.columns))]
@@ -102,7 +102,7 @@ class Codebook:
             )
             for x, b in zip(numbers, self._bins, strict=True)
         ]
-        codes += clusters
+        codes += points
         radices = [int(code.max()) + 1 for code in codes]
         key = np.zeros(len(pool), np.int64)
         distinct, inverse = np.zeros(1, np.int64), np.zeros(len(pool), np.int64)
@@ -210,14 +210,14 @@ class Codebook:
         )
 
     def grow(self, pool: TaskPool, prior: Prior) -> None:
-        """Encode the grown pool; known values keep their numbers, and known tasks the clusters of their embeddings."""
+        """Encode the grown pool; known values keep their numbers, and known tasks the points of their embeddings."""
         keys = np.array(list(self._strata), np.int64)[self.stratum]
         first = keys.shape[1] - len(self._embeddings)
-        clusters = [
+        points = [
             np.concatenate([keys[:, first + place], embedding.codes(pool, len(keys))])
             for place, embedding in enumerate(self._embeddings)
         ]
-        self.stratum = self._encode(pool, list(self._numbers(pool, prior).values()), clusters, None)
+        self.stratum = self._encode(pool, list(self._numbers(pool, prior).values()), points, None)
         self._refresh()
 
     def state_dict(self) -> dict[str, Any]:
@@ -237,7 +237,7 @@ class Codebook:
         self._cells = {tuple(cell): number for number, cell in enumerate(state["cells"].tolist())}
         self._strata = {tuple(stratum): number for number, stratum in enumerate(state["strata"].tolist())}
         self._embeddings = [Embedding.of(one) for one in state.get("embeddings", [])]
-        # With embeddings, strata come with the columns: the nearest cluster may hang on rounding.
+        # With embeddings, strata come with the columns: the nearest point may hang on rounding.
         if not self._embeddings:
             self.stratum = self._encode(pool, list(self._numbers(pool, prior).values()), [], None)
         self._refresh()

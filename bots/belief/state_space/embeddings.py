@@ -42,8 +42,8 @@ class Embedding:
     square of 1 in all. Up to `points` tasks have these components as features. Any other task has those of the
     nearest point in the cells nearest to it (k-means), for large pools and for tasks that are new.
 
-    Tasks of one point are exchangeable. A task costs no memory beyond the number of its stratum; a point about half a
-    KiB, here and in the strata.
+    Tasks of one point are exchangeable. A task costs no memory beyond the number of its stratum; a point about 1 KiB,
+    here and in the strata.
 
     centre: float64 (d,). projection: (d, E). cells: (V, E), their centres. points: (P, E), those of a cell together.
     starts: int64 (V + 1,), where each cell's points begin. missing: the code P.

@@ -96,7 +96,7 @@ def test_components_out_of_range_are_refused():
         embedded(pool_of(lists(np.eye(3))), components=0)
 
 
-def test_growing_and_loading_keep_projection_and_clusters(tmp_path):
+def test_growing_and_loading_keep_projection_and_points(tmp_path):
     """New tasks change neither; a copy of a known task joins its stratum, and so it does in a loaded belief."""
     rng = np.random.default_rng(2)
     vectors = rng.normal(size=(600, 6))
@@ -122,7 +122,7 @@ def test_growing_and_loading_keep_projection_and_clusters(tmp_path):
 
 
 def test_a_snapshot_has_the_strata_and_does_not_compute_them_again(tmp_path, monkeypatch):
-    """Which cluster is nearest may hang on rounding, which another machine does otherwise."""
+    """Which point is nearest may hang on rounding, which another machine does otherwise."""
     rng = np.random.default_rng(3)
     pool = pool_of(lists(rng.normal(size=(300, 5))))
     bots = embedded(pool)
