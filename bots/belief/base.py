@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -31,6 +31,8 @@ class Belief:
 
     alpha: Float64
     beta: Float64
+    may_lack: ClassVar[tuple[str, ...]] = ()
+    """Columns that an older snapshot may lack; `load_state_dict` then makes them."""
 
     def __init__(self, pool: TaskPool, prior: Prior) -> None:
         size = len(pool)

@@ -43,7 +43,8 @@ class Snapshot(NamedTuple):
     def restore(self, beliefs: Beliefs | BeliefModel) -> None:
         """Write columns and state into beliefs that were made for `pool`."""
         for name, column in beliefs.columns().items():
-            column[:] = self.table[name].to_numpy()
+            if name in self.table.column_names or name not in beliefs.may_lack:
+                column[:] = self.table[name].to_numpy()
         beliefs.load_state_dict(self.state if isinstance(beliefs, Beliefs) else self.state["belief"])
 
 

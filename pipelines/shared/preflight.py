@@ -197,13 +197,14 @@ def _fallback(selection: SelectionConfig, pool: TaskPool) -> str:
             "rates, and selection is better with them (docs/selection.md)"
         )
     advice = (
-        "the pool has no levels either, so the only evidence about a task is its own rollouts. `bots anchors` measures "
-        "the pass rates; a column `level` helps too"
+        "the pool has no levels either, so the only evidence about a task is its own rollouts. `bots embed` and "
+        "selection.belief=state_space let prompts tell what to expect, in minutes (docs/data.md#embeddings); `bots "
+        "anchors` measures the pass rates; a column `level` helps too"
     )
     if "lam" in preset_of(selection.selector, selection.forgetting).fixed:
         return advice
     present = f"{selection.lam:g}" if selection.adaptor is None else "a self-tuned λ"
-    return f"{advice}. With neither, selection.lam=0 is better than {present} (docs/selection.md)"
+    return f"{advice}. With none of them, selection.lam=0 is better than {present} (docs/selection.md)"
 
 
 def model_path(path: str) -> str:

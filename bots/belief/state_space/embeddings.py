@@ -28,6 +28,18 @@ ROUNDS = 12
 """Of k-means."""
 
 
+EMBEDDING = "embedding"
+"""The column that is a feature unless features are named."""
+
+
+def has_embedding(pool: TaskPool, name: str) -> bool:
+    """Whether the pool has a column of this name with lists of floats, and any that isn't null."""
+    if name not in pool.table.column_names:
+        return False
+    column = pool.table[name]
+    return is_embedding(column.type) and column.null_count < len(column)
+
+
 def is_embedding(kind: pa.DataType) -> bool:
     """Whether values of an Arrow type are lists of floats."""
     lists = pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)

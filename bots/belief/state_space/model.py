@@ -11,6 +11,7 @@ from bots.belief.base import BeliefModel
 from bots.belief.prior import Prior
 from bots.belief.state_space import kernels
 from bots.belief.state_space.codebook import Codebook
+from bots.belief.state_space.embeddings import EMBEDDING, has_embedding
 from bots.belief.state_space.journal import ReplayJournal
 from bots.belief.state_space.logits import logit_normal, matching_beta
 from bots.belief.state_space.options import Options
@@ -39,6 +40,8 @@ class StateSpace(BeliefModel):
     options: see `Options`.
     """
 
+    may_lack = ("stratum",)
+
     def __init__(self, pool: TaskPool, prior: Prior, history: int, **options: Any) -> None:
         super().__init__(pool, prior, history)
         self.options = Options.of(options)
@@ -46,7 +49,10 @@ class StateSpace(BeliefModel):
         if columns is None:
             columns = ["level"] if pool.has_levels else []
         columns = ["domain", *(name for name in columns if name != "domain")]
-        named = columns, self.options.features, self.options.anchors, self.options.components
+        features = self.options.features
+        if features is None:
+            features = [EMBEDDING] if has_embedding(pool, EMBEDDING) else []
+        named = columns, features, self.options.anchors, self.options.components
         self.book = Codebook(pool, prior, *named)
         self.states = States(self.book, prior, self.options)
         self.tasks = Tasks(

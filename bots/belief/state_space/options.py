@@ -16,9 +16,9 @@ class Options:
     columns: Sequence[str] | None = None
     """Columns whose combinations are cells, within domains: text, booleans, integers (ordered). None: level, where the
     pool has it."""
-    features: Sequence[str] = ()
+    features: Sequence[str] | None = None
     """Numeric columns and embeddings (lists of floats) whose coefficients are learned, beside the reference pass rates
-    where the pool has them."""
+    where the pool has them. None: the embeddings of a column `embedding`, where the pool has it."""
     components: int = COMPONENTS
     """Principal components of each embedding that are features, at most."""
     anchors: bool = True
@@ -79,9 +79,7 @@ class Options:
             value = getattr(self, name)
             if isinstance(value, str) or not (value is None or all(isinstance(v, str) for v in value)):
                 raise ValueError(f"belief_options.{name} is {value!r}; it must be a list of column names")
-        if len(set(self.features)) < len(self.features) or len(set(self.columns or ())) < len(
-            self.columns or ()
-        ):
+        if any(len(set(names or ())) < len(names or ()) for names in (self.columns, self.features)):
             raise ValueError("belief_options names a column twice")
 
     @classmethod

@@ -14,7 +14,7 @@ BELIEFS = {
     "state_space": partial(BOTS, belief="state_space"),
     "of the pool's gain": partial(BOTS, belief="state_space", belief_options={"gain": True}),
     "many cells": partial(BOTS, belief="state_space", belief_options={"crowding": 0.25}),
-    "with embeddings": partial(BOTS, belief="state_space", belief_options={"features": ["embedding"]}),
+    "without embeddings": partial(BOTS, belief="state_space", belief_options={"features": []}),
     "without anchors": partial(BOTS, belief="state_space", belief_options={"anchors": False, "draws": 1}),
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -41,6 +42,22 @@ def test_an_embedding_predicts_tasks_that_were_never_seen(of_variable_length):
     assert len(bots._parts.beliefs.states.mean) == 1 + 32 + 5
 
 
+def test_a_column_embedding_is_a_feature_unless_others_are_named():
+    rng = np.random.default_rng(9)
+    column = lists(rng.normal(size=(40, 4)))
+    pool = pool_of(column, other=column, length=rng.normal(size=40))
+    empty = pool_of(pa.array([None] * 40, column.type))
+    for one, options, features in (
+        (pool, {}, 4),
+        (pool, {"features": []}, 0),
+        (pool, {"features": ["length"]}, 1),
+        (pool, {"features": ["other", "length"]}, 5),
+        (empty, {}, 0),
+    ):
+        belief = BOTS(one, belief="state_space", belief_options=options)._parts.beliefs
+        assert belief.states.traits.shape[1] == features, options
+
+
 def test_vectors_that_say_nothing_are_missing():
     rng = np.random.default_rng(1)
     vectors = rng.normal(size=(400, 8)).astype(object)
@@ -68,7 +85,8 @@ def test_vectors_that_say_nothing_are_missing():
 )
 def test_vectors_without_any_difference_change_nothing(vectors):
     tasks = len(vectors)
-    with_it, without = embedded(pool_of(lists(vectors))), BOTS(pool_of(lists(vectors)), belief="state_space")
+    pool = pool_of(lists(vectors))
+    with_it, without = embedded(pool), embedded(pool, features=[])
     for bots in (with_it, without):
         bots.observe([0], [[1.0, 0.0, 1.0]], step=0)
         assert len(bots.select(tasks)) == tasks
@@ -160,6 +178,22 @@ def test_a_snapshot_with_clusters_still_has_them(tmp_path):
     projected = np.concatenate([z for _, z in made._projected(pool, np.arange(300))])
     nearest = np.linalg.norm(projected[:, None] - made.points, axis=2).argmin(axis=1)
     assert (loaded.codes(pool, 0) == nearest).all()
+
+
+def test_a_snapshot_from_before_embeddings_were_features_unasked_stays_without(tmp_path):
+    rng = np.random.default_rng(10)
+    pool = pool_of(lists(rng.normal(size=(300, 4))), level=rng.integers(1, 4, 300))
+    bots = embedded(pool, features=[])
+    bots.observe(np.arange(30), rng.random((30, 8)) < 0.5, step=0)
+    bots._settings = replace(bots._settings, belief_options={})
+    bots.save(tmp_path / "old.arrow")
+    loaded = BOTS.load(tmp_path / "old.arrow", pool)
+    assert (loaded.predict_mean(np.arange(300)) == bots.predict_mean(np.arange(300))).all()
+    for step in (1, 2):
+        rows = loaded.select(20, step=step)
+        assert (bots.select(20, step=step) == rows).all()
+        for one in (loaded, bots):
+            one.observe(rows, np.eye(20), step=step)
 
 
 def test_where_nothing_else_tells_tasks_apart_embeddings_may_say_more():
