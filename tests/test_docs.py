@@ -321,6 +321,35 @@ def test_batches_from_many_cells_do_what_the_pages_say(results, readme):
     assert said in " ".join(readme.split())
 
 
+def test_prompts_alone_do_what_the_pages_say(results, readme):
+    belief, selection = (
+        " ".join((ROOT / "docs" / name).read_text().split()) for name in ("beliefs.md", "selection.md")
+    )
+    arm = "embeddings alone"
+    metrics = as_on_page(results, "prompts alone", "mixed")[arm]
+    ratios = [
+        f"{kind}/{cost}" for kind in ("TTB50", "TTB75", "TTB100", "BSF100") for cost in ("steps", "tokens")
+    ]
+    assert all(metrics[name].holds for name in ratios)
+    steps, tokens = (cell(metrics[f"TTB100/{cost}"]).strip("*") for cost in ("steps", "tokens"))
+    best = cell(metrics["best score"], 3)
+    assert f"takes {tokens} of random's tokens and ends at {best.split()[0]}." in " ".join(readme.split())
+    said = f"takes {steps} of random's steps and {tokens} of its tokens, and its best score is {best}"
+    assert (
+        f"{said} with an ETR of {metrics['ETR'].interval.mean:.2f}, all better".replace("0.", ".") in belief
+    )
+    assert f"with {tokens.split()[0]} of its tokens in eight".replace("0.", ".") in selection
+    beta, default = (
+        as_on_page(results, "prompts alone", "mixed", rival)[arm]
+        for rival in ("self-tuned without anchors", "bots self-tuned")
+    )
+    names = [*ratios, "BSF25/steps", "BSF25/tokens", "BSF50/steps", "BSF50/tokens"]
+    assert {name for name in names if beta[name].holds} == {"TTB50/steps", "TTB100/tokens"}
+    assert beta["TTB50/steps"].interval.mean < 1 < beta["TTB100/tokens"].middle
+    assert all(default[name].holds for name in names if name.endswith("tokens"))
+    assert f"half-way it takes {cell(default['TTB50/tokens']).strip('*')} of that one's" in belief
+
+
 def test_self_tuned_is_half_way_sooner_and_ends_no_lower_as_the_readme_says(results):
     tuned = as_on_page(results, "does it pay", "mixed", rival="bots")["bots self-tuned"]
     assert tuned["TTB50/tokens"].holds
