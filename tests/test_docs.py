@@ -321,6 +321,39 @@ def test_batches_from_many_cells_do_what_the_pages_say(results, readme):
     assert said in " ".join(readme.split())
 
 
+def test_the_rivals_come_to_what_the_pages_say(results, readme):
+    page = (ROOT / "docs" / "selection.md").read_text()
+    compared = as_on_page(results, "rivals", "mixed")
+    check_table(compared, readme)
+    for arm, metrics in compared.items():
+        costs = [cell(metrics[f"TTB100/{cost}"]) if arm != "random" else "1" for cost in ("steps", "tokens")]
+        figures = [*costs, cell(metrics["best score"], 3), f"{metrics['ETR'].interval.mean:.2f}"]
+        row = [arm, *figures, cell(metrics["coverage"])]
+        assert f"| {' | '.join(row)} |\n" in page, row
+    against = as_on_page(results, "rivals", "mixed", rival="bots self-tuned")
+    ratios = [
+        f"{name}/{cost}" for cost in ("steps", "tokens") for name in ("TTB50", "TTB75", "TTB100", "BSF25")
+    ]
+    ratios += ["BSF50/steps", "BSF50/tokens", "BSF100/steps", "BSF100/tokens"]
+    others = ["mopps with retention", "dps", "insight"]
+    for arm in [*others, "adarft"]:
+        assert against[arm]["BSF100/steps"].holds
+        assert against[arm]["BSF100/steps"].interval.mean < 1
+    assert all(against[arm][name].holds for arm in others for name in ratios)
+    half, later = compared["adarft"]["TTB50/tokens"], compared["adarft"]["TTB75/tokens"]
+    said = f"half-way ({half.middle:.2f} of its tokens), at three quarters ({later.middle:.2f})".replace(
+        "0.", "."
+    )
+    assert said in " ".join(page.split())
+    assert half.holds
+    assert later.holds
+    assert compared["adarft"]["BSF100/steps"].holds
+    assert not against["adarft"]["TTB50/steps"].holds
+    assert not against["adarft"]["TTB75/steps"].holds
+    ends = {arm: compared[arm]["BSF100/steps"].holds for arm in others}
+    assert ends == {"mopps with retention": True, "dps": False, "insight": False}
+
+
 def test_prompts_alone_do_what_the_pages_say(results, readme):
     belief, selection = (
         " ".join((ROOT / "docs" / name).read_text().split()) for name in ("beliefs.md", "selection.md")
