@@ -130,12 +130,11 @@ def replay(folder: Path, embeddings: Path | None) -> None:
             continue
         pool = TaskPool.from_arrow(joined)
         for known, options in (
-            ("vectors too", {}),
-            ("vectors", {"columns": []}),
-            ("nothing", {"columns": []}),
+            ("embeddings", {"features": ["embedding"]}),
+            ("domains, emb.", {"features": ["embedding"], "columns": []}),
+            ("domains", {"features": [], "columns": []}),
         ):
-            named = options | ({} if known == "nothing" else {"features": ["embedding"]})
-            settings = {"belief": "state_space", "belief_options": named}
+            settings = {"belief": "state_space", "belief_options": options}
             _predict_ahead(path, pool, known, "state_space", settings)
 
 
@@ -160,7 +159,7 @@ def _predict_ahead(path: Path, pool: TaskPool, known: str, name: str, settings: 
     error, when = np.concatenate(predicted) - np.concatenate(observed), np.concatenate(at)
     late = when > when.max() / 2
     print(
-        f"{path.stem:16} {known:12} {name:12} Brier {np.mean(error**2):.4f}, "
+        f"{path.stem:16} {known:13} {name:12} Brier {np.mean(error**2):.4f}, "
         f"second half {np.mean(error[late] ** 2):.4f}, bias there {error[late].mean():+.3f}",
         flush=True,
     )
@@ -295,7 +294,7 @@ def embeddings(seeds: int) -> None:
     for kind in ("shared", "by domain", "none"):
         with_it, without = (
             np.array([predict_embedded(seed, kind, options) for seed in range(seeds)])
-            for options in ({"features": ["embedding"]}, {})
+            for options in ({"features": ["embedding"]}, {"features": []})
         )
         for place, name in enumerate(("Brier, own selection", "Brier, random selection", "effective share")):
             difference = paired_difference(with_it[:, place], without[:, place])
