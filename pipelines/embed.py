@@ -20,12 +20,13 @@ import pyarrow.parquet as pq
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
+from torch.nn.utils.rnn import pad_sequence
 from transformers import AutoModel
 from transformers.utils import logging
 
 from bots.config.pool import PoolConfig
 from bots.config.tree import ConfigError
-from bots.pool import TaskPool
+from bots.pool import EMBEDDING, TaskPool
 from bots.rollouts.templates import PromptEncoder
 from bots.sources.base import SourceError
 from bots.support.arrays import Float32
@@ -71,7 +72,7 @@ def embed(job: Job, console: Console, overwrite: bool = False) -> Path:
         raise ConfigError(f"{job.model} gives task {pool.ids([row])[0]} hidden states that are not finite")
     width = vectors.shape[1]
     column = pa.FixedSizeListArray.from_arrays(vectors.astype(np.float16).ravel(), width)
-    table = pa.table({"id": pool.table["id"], "embedding": column}).replace_schema_metadata(
+    table = pa.table({"id": pool.table["id"], EMBEDDING: column}).replace_schema_metadata(
         {"model": job.model}
     )
     job.target.parent.mkdir(parents=True, exist_ok=True)
@@ -108,16 +109,11 @@ def _means(model: str, prompts: list[npt.NDArray[np.int32]], console: Console) -
     with shown:
         bar = shown.add_task("prompts", total=len(prompts))
         for rows in _batches([len(ids) for ids in prompts]):
-            width = len(prompts[rows[-1]])
-            ids = np.zeros((len(rows), width), np.int64)
-            mask = np.zeros((len(rows), width), np.int64)
-            for line, row in enumerate(rows):
-                ids[line, : len(prompts[row])] = prompts[row]
-                mask[line, : len(prompts[row])] = 1
-            given = {"input_ids": torch.from_numpy(ids), "attention_mask": torch.from_numpy(mask)}
-            given = {name: tensor.to(network.device) for name, tensor in given.items()}
-            states: Any = network(**given, use_cache=False).last_hidden_state.float()
-            weights = given["attention_mask"][:, :, None].float()
+            chosen = [torch.from_numpy(prompts[row].astype(np.int64)) for row in rows]
+            ids = pad_sequence(chosen, batch_first=True).to(network.device)
+            mask = pad_sequence([torch.ones_like(one) for one in chosen], batch_first=True).to(network.device)
+            states: Any = network(ids, attention_mask=mask, use_cache=False).last_hidden_state.float()
+            weights = mask[:, :, None].float()
             out[rows] = ((states * weights).sum(dim=1) / weights.sum(dim=1)).cpu().numpy()
             shown.advance(bar, len(rows))
     return out
@@ -146,14 +142,14 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_intermixed_args(arguments)
 
     def job(console: Console) -> None:
-        survey = load_job(options.config, options.overrides, None)
-        model = options.model or survey.model
+        pools = load_job(options.config, options.overrides, None)
+        model = options.model or pools.model
         if model is None:
             raise ConfigError("no model is named: give --model, or model.path in the configuration")
-        target = options.out or survey.page.with_name(
-            survey.page.name.replace("pool.html", "embeddings.parquet")
+        target = options.out or pools.page.with_name(
+            pools.page.name.replace("pool.html", "embeddings.parquet")
         )
-        embed(Job(survey.pools["pool"], model, target), console, options.overwrite)
+        embed(Job(pools.pools["pool"], model, target), console, options.overwrite)
 
     return run_job("embed", job, failures=(SourceError,))
 

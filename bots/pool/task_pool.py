@@ -33,9 +33,19 @@ def plain_type(column: pa.ChunkedArray) -> pa.DataType:
     return column.type.value_type if pa.types.is_dictionary(column.type) else column.type
 
 
+EMBEDDING = "embedding"
+"""The column of embeddings, lists of floats of one length."""
+
+
 def is_text(kind: pa.DataType) -> bool:
     """Whether values of a type are strings of any length."""
     return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def is_embedding(kind: pa.DataType) -> bool:
+    """Whether values of an Arrow type are lists of floats."""
+    lists = pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)
+    return bool(lists and pa.types.is_floating(kind.value_type))
 
 
 class TaskPool:

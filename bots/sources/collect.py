@@ -12,9 +12,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from bots.config.pool import PoolConfig
-from bots.pool import TaskPool
+from bots.pool import EMBEDDING, TaskPool
 from bots.sources.base import PROBLEM, REPEATED, SourceError
-from bots.sources.measured import EMBEDDING, with_anchors, with_embeddings
+from bots.sources.measured import with_anchors, with_embeddings
 
 log = logging.getLogger(__name__)
 TOO_LONG = "too_long"

@@ -8,10 +8,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from bots.config.pool import SourceSettings
+from bots.pool import EMBEDDING, is_embedding
 from bots.sources.base import SourceError
-
-EMBEDDING = "embedding"
-"""The pool's column of embeddings."""
 
 
 def with_anchors(table: pa.Table, settings: SourceSettings) -> pa.Table:
@@ -34,10 +32,7 @@ def with_embeddings(table: pa.Table, settings: SourceSettings) -> pa.Table:
         return table
     measured, where = _joined(table, settings.embeddings, "embeddings", [EMBEDDING])
     column = measured[EMBEDDING].combine_chunks()
-    lists = pa.types.is_list(column.type) or pa.types.is_large_list(column.type)
-    if not (lists or pa.types.is_fixed_size_list(column.type)) or not pa.types.is_floating(
-        column.type.value_type
-    ):
+    if not is_embedding(column.type):
         raise SourceError(
             f"{settings.embeddings}: its column embedding is {column.type}, not lists of floats"
         )

@@ -198,7 +198,7 @@ def _fallback(selection: SelectionConfig, pool: TaskPool) -> str:
         )
     advice = (
         "the pool has no levels either, so the only evidence about a task is its own rollouts. `bots embed` and "
-        "selection.belief=state_space let prompts tell what to expect, in minutes (docs/data.md#embeddings); `bots "
+        "selection.belief=state_space let prompts tell what to expect (docs/data.md#embeddings); `bots "
         "anchors` measures the pass rates; a column `level` helps too"
     )
     if "lam" in preset_of(selection.selector, selection.forgetting).fixed:

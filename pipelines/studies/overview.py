@@ -52,8 +52,9 @@ def _compared(study: StudyConfig, results: StudyResults, pool: str) -> Compariso
     ]
     shown = Comparison(pool, {}, {})
     for part in parts:
-        for arm in [arm for arm in part.metrics if arm not in shown.metrics]:
-            shown.metrics[arm], shown.seeds[arm] = part.metrics[arm], part.seeds[arm]
+        for arm, metrics in part.metrics.items():
+            shown.metrics.setdefault(arm, metrics)
+            shown.seeds.setdefault(arm, part.seeds[arm])
     return shown
 
 

@@ -10,9 +10,9 @@ import numpy.typing as npt
 import pyarrow as pa
 
 from bots.belief.prior import Prior
-from bots.belief.state_space.embeddings import COMPONENTS, Embedding, is_embedding
+from bots.belief.state_space.embeddings import COMPONENTS, Embedding
 from bots.belief.state_space.logits import digamma
-from bots.pool import TaskPool, is_text, plain_type
+from bots.pool import TaskPool, is_embedding, is_text, plain_type
 from bots.support.arrays import Float64
 
 Codes = npt.NDArray[np.int64]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bots.pool import TaskPool
+from bots.pool import EMBEDDING, TaskPool, is_embedding
 from bots.support.arrays import Float64, Rows
 
 COMPONENTS = 32
@@ -28,22 +28,12 @@ ROUNDS = 12
 """Of k-means."""
 
 
-EMBEDDING = "embedding"
-"""The column that is a feature unless features are named."""
-
-
-def has_embedding(pool: TaskPool, name: str) -> bool:
-    """Whether the pool has a column of this name with lists of floats, and any that isn't null."""
-    if name not in pool.table.column_names:
+def has_embedding(pool: TaskPool) -> bool:
+    """Whether the pool has a column of embeddings with any that isn't null."""
+    if EMBEDDING not in pool.table.column_names:
         return False
-    column = pool.table[name]
+    column = pool.table[EMBEDDING]
     return is_embedding(column.type) and column.null_count < len(column)
-
-
-def is_embedding(kind: pa.DataType) -> bool:
-    """Whether values of an Arrow type are lists of floats."""
-    lists = pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind) or pa.types.is_large_list(kind)
-    return bool(lists and pa.types.is_floating(kind.value_type))
 
 
 class Embedding:

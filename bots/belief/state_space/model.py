@@ -11,14 +11,14 @@ from bots.belief.base import BeliefModel
 from bots.belief.prior import Prior
 from bots.belief.state_space import kernels
 from bots.belief.state_space.codebook import Codebook
-from bots.belief.state_space.embeddings import EMBEDDING, has_embedding
+from bots.belief.state_space.embeddings import has_embedding
 from bots.belief.state_space.journal import ReplayJournal
 from bots.belief.state_space.logits import logit_normal, matching_beta
 from bots.belief.state_space.options import Options
 from bots.belief.state_space.picking import Picker
 from bots.belief.state_space.states import DRIFTS, States
 from bots.belief.state_space.tasks import Tasks
-from bots.pool import TaskPool
+from bots.pool import EMBEDDING, TaskPool
 from bots.support.arrays import Float64, Rows
 from bots.support.observation import Observation
 
@@ -51,7 +51,7 @@ class StateSpace(BeliefModel):
         columns = ["domain", *(name for name in columns if name != "domain")]
         features = self.options.features
         if features is None:
-            features = [EMBEDDING] if has_embedding(pool, EMBEDDING) else []
+            features = [EMBEDDING] if has_embedding(pool) else []
         named = columns, features, self.options.anchors, self.options.components
         self.book = Codebook(pool, prior, *named)
         self.states = States(self.book, prior, self.options)
