@@ -87,6 +87,12 @@ def tasks_of(item: int, free: Rows) -> int:
 
 
 @compiled
+def discount(members: int, crowding: float, own: float) -> float:
+    """Share of its value that a task has beside so many of its cell: what is its own, and less of what they share."""
+    return own + (1.0 - own) / (1.0 + crowding * members)
+
+
+@compiled
 def rank(
     scores: Float64,
     values: Float64,
@@ -94,12 +100,13 @@ def rank(
     items: Rows,
     size: int,
     crowding: float,
+    own: float,
     free: Rows,
     stratum: Int32,
     cell: Rows,
     better: Rows,
 ) -> None:
-    """Set every entry's score to its value over 1 + crowding·(tasks of its cell among the better entries).
+    """Set every entry's score to its value times the `discount` for the tasks of its cell among the better entries.
 
     better: int64 (C,), work space.
     """
@@ -110,7 +117,7 @@ def rank(
     better[:] = 0
     for end in range(size - 1, -1, -1):
         c = cell_of(items[0], stratum, cell)
-        score = values[0] / (1.0 + crowding * better[c])
+        score = values[0] * discount(better[c], crowding, own)
         better[c] += tasks_of(items[0], free)
         swap(scores, values, keys, items, 0, end)
         sink(scores, values, keys, items, 0, end)
@@ -118,14 +125,17 @@ def rank(
 
 
 @compiled
-def held(value: float, score: float, worst: float, item: int, crowding: float, free: Rows) -> int:
+def held(value: float, score: float, worst: float, item: int, crowding: float, own: float, free: Rows) -> int:
     """How many tasks of an entry have a score of at most `worst`, which its first task has."""
     tasks = tasks_of(item, free)
     if tasks == 1 or crowding == 0.0:
         return tasks
     if worst >= 0.0:
         return 1
-    return 1 + int(min((value / worst - value / score) / crowding, tasks - 1.0))
+    first, last = score / value - own, worst / value - own
+    if last * crowding * tasks <= first * 1e-9:
+        return tasks
+    return 1 + int(min((1.0 - own) * (1.0 / last - 1.0 / first) / crowding, tasks - 1.0))
 
 
 @compiled
@@ -137,6 +147,7 @@ def cut(
     size: int,
     need: int,
     crowding: float,
+    own: float,
     free: Rows,
 ) -> int:
     """Drop the worse half of the entries as long as the others hold `need` tasks; how many are left."""
@@ -145,7 +156,7 @@ def cut(
         partition(scores, values, keys, items, size, half)
         worst, number = scores[:half].max(), 0
         for i in range(half):
-            number += held(values[i], scores[i], worst, items[i], crowding, free)
+            number += held(values[i], scores[i], worst, items[i], crowding, own, free)
         if number < need:
             break
         size = half
@@ -159,6 +170,7 @@ def fill(
     items: Rows,
     size: int,
     crowding: float,
+    own: float,
     free: Rows,
     stratum: Int32,
     cell: Rows,
@@ -169,5 +181,5 @@ def fill(
     worst = scores[:size].max()
     for i in range(size):
         c = cell_of(items[i], stratum, cell)
-        members[c] += held(values[i], scores[i], worst, items[i], crowding, free)
+        members[c] += held(values[i], scores[i], worst, items[i], crowding, own, free)
         least[c] = max(least[c], values[i])

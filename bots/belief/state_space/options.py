@@ -41,8 +41,10 @@ class Options:
     draws: int = 8
     """Independent draws that divide a batch between them."""
     crowding: float = 0.0
-    """c: with m tasks of its cell already in the batch a further one counts 1/(1 + c·m); 0: as much as the first. With
-    `selector=greedy` it has no effect."""
+    """c: with m tasks of its cell already in the batch a further one counts s + (1-s)/(1 + c·m), s the `own_share`; 0:
+    as much as the first. With `selector=greedy` it has no effect."""
+    own_share: float = 0.0
+    """s: the share of its value that a task keeps, however many others of its cell are in the batch."""
     gain: bool = False
     """Select for the expected gain of the whole pool, not for nearness to p* alone: a task's signal times how far,
     by the learned drift, it carries."""
@@ -56,7 +58,7 @@ class Options:
             raise ValueError(
                 f"belief_options.crowding is {self.crowding!r}; it must be a number from 0 to 100"
             )
-        for name in ("widening", "temper"):
+        for name in ("widening", "temper", "own_share"):
             value = getattr(self, name)
             if name == "temper" and value is None:
                 continue

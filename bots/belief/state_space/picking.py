@@ -32,8 +32,9 @@ class Picker:
     residual's variance and 4/n that of a group's logit at p = ½. It is a draw of what could be believed after the
     selection. What would still be unknown is averaged over, as residuals are.
 
-    Tasks of a cell teach much the same. With `crowding` c a task counts 1/(1 + c·m) of its value if m tasks of its cell
-    are in the batch: their values add up like log(1 + c·m)/c, so that cells of nearly equal value share the batch.
+    Tasks of a cell teach much the same. With `crowding` c and `own_share` s a task counts s + (1-s)/(1 + c·m) of its
+    value if m tasks of its cell are in the batch: cells of nearly equal value share the batch, and one whose value is
+    below s of another's is not taken for the sake of variety.
     """
 
     def __init__(
@@ -133,6 +134,7 @@ class Picker:
             by_mean,
             need,
             crowding,
+            float(self.states.options.own_share),
             tasks.stratum,
             seeds[0],
             values,
@@ -148,6 +150,7 @@ class Picker:
             sizes,
             wanted,
             crowding,
+            float(self.states.options.own_share),
             self.free,
             tasks.starts,
             tasks.asked,

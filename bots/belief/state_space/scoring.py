@@ -7,7 +7,18 @@ from math import exp, inf, log, pi, sqrt
 import numpy as np
 import numpy.typing as npt
 
-from bots.belief.state_space.entries import Int32, UInt64, cell_of, cut, fill, heapify, rank, sink, swap
+from bots.belief.state_space.entries import (
+    Int32,
+    UInt64,
+    cell_of,
+    cut,
+    discount,
+    fill,
+    heapify,
+    rank,
+    sink,
+    swap,
+)
 from bots.support.arrays import Float32, Float64, Rows
 from bots.support.compile import compiled
 from bots.support.random_numbers import State, mix, stream, uniform
@@ -89,6 +100,7 @@ def best(
     by_mean: bool,
     need: Rows,
     crowding: float,
+    own_share: float,
     stratum: Int32,
     seed: np.uint64,
     values: Float64,
@@ -176,7 +188,8 @@ def best(
                     if value > most[d]:
                         continue
                     # Worse than all its cell's tasks that are kept, and after them not among the best.
-                    if value > least[d, c] and value > most[d] * (1.0 + crowding * members[d, c]):
+                    beside = discount(members[d, c], crowding, own_share)
+                    if value > least[d, c] and value * beside > most[d]:
                         continue
                     size = sizes[d]
                     key = mix(seed ^ mix(np.uint64(item)))
@@ -187,8 +200,8 @@ def best(
                         for i in range(sizes[d] if crowding > 0.0 else 0):
                             dropped = cell_of(items[d, i], stratum, cell)
                             members[d, dropped], least[d, dropped] = 0, -inf
-                        rank(*entries, sizes[d], crowding, free, stratum, cell, before)
-                        sizes[d] = cut(*entries, sizes[d], need[d], crowding, free)
+                        rank(*entries, sizes[d], crowding, own_share, free, stratum, cell, before)
+                        sizes[d] = cut(*entries, sizes[d], need[d], crowding, own_share, free)
                         if sizes[d] < limit[d]:
                             most[d] = scores[: sizes[d]].max()
                             if crowding > 0.0:
@@ -199,6 +212,7 @@ def best(
                                     items[d],
                                     sizes[d],
                                     crowding,
+                                    own_share,
                                     free,
                                     stratum,
                                     cell,
@@ -218,6 +232,7 @@ def take(
     sizes: Rows,
     wanted: Rows,
     crowding: float,
+    own_share: float,
     free: Rows,
     starts: Rows,
     asked: Rows,
@@ -231,7 +246,7 @@ def take(
 ) -> int:
     """Write wanted(d) rows for each draw d into `out`, best first and none of them twice; mark them picked.
 
-    A task's value is divided by 1 + crowding·m, with m tasks of its cell already in the batch, also by other draws.
+    A task's value is discounted for the m tasks of its cell already in the batch, also by other draws.
     Returns how many there are. values, keys, items, sizes: the entries of `best`, which are enough to replace what
     earlier draws took.
     """
@@ -247,7 +262,7 @@ def take(
         while found < end and size > 0:
             item = items[d, 0]
             c = cell_of(item, stratum, cell)
-            score = values[d, 0] / (1.0 + crowding * before[c])
+            score = values[d, 0] * discount(before[c], crowding, own_share)
             if score > scores[0]:
                 # The batch got tasks of this cell since the score was computed, which can only have become worse.
                 scores[0] = score

@@ -281,6 +281,7 @@ REFUSED = [
         "crowding is -1; it must be a number from 0 to 100",
     ),
     ({"belief": "state_space", "belief_options": {"crowding": True}}, "crowding is True"),
+    ({"belief": "state_space", "belief_options": {"own_share": 2}}, "own_share is 2"),
     ({"belief": "state_space", "belief_options": {"columns": "level"}}, "it must be a list"),
     ({"belief": "state_space", "belief_options": {"columns": ["nope"]}}, "needs the column 'nope'"),
     ({"belief": "state_space", "belief_options": {"features": ["domain"]}}, "feature 'domain' has type"),

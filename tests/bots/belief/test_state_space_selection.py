@@ -27,7 +27,8 @@ def plain(of, scores):
 
 def discounted(of, scores, cell, chosen):
     """Scores after these rows have been chosen."""
-    return scores / (1 + of["crowding"] * np.bincount(cell[chosen], minlength=cell.max() + 1)[cell])
+    beside = np.bincount(cell[chosen], minlength=cell.max() + 1)[cell]
+    return scores * (of["own_share"] + (1 - of["own_share"]) / (1 + of["crowding"] * beside))
 
 
 def all_scores(of, tasks, p_star, by_mean):
@@ -65,6 +66,8 @@ def all_scores(of, tasks, p_star, by_mean):
         (True, {"gain": True, "draws": 5}, None),
         (True, {"crowding": 0.25}, None),
         (True, {"crowding": 3, "gain": True}, {"b": 2, "a": 1}),
+        (True, {"crowding": 1, "own_share": 0.5}, None),
+        (True, {"crowding": 8, "own_share": 0.2, "draws": 3}, {"b": 2, "a": 1}),
         (True, {}, {"b": 2, "a": 1}),
         (False, {}, None),
     ],
@@ -130,3 +133,21 @@ def test_equal_tasks_come_equally_often():
         assert len(set(level[rows])) == 1, "tasks of one stratum come together"
     # 150 choices among 40 levels: the 99.9 % quantile of χ² with 39 degrees of freedom is 72.1.
     assert ((counts - 150 / 40) ** 2 / (150 / 40)).sum() < 72.1
+
+
+def test_variety_takes_no_task_worth_less_than_its_own_share_of_another():
+    """One level of six has all there is to learn: with `own_share` ½ the batch keeps to it, without it does not."""
+    rng = np.random.default_rng(0)
+    rates = np.array([0.97, 0.97, 0.5, 0.02, 0.02, 0.02])
+    level = np.repeat(np.arange(6), 300)
+    pool = TaskPool.from_arrow(pa.table({"level": level}))
+    shares = {}
+    for own_share in (0.0, 0.5):
+        options = {"crowding": 1, "own_share": own_share}
+        settings = {"belief": "state_space", "belief_options": options, "cooldown": 0}
+        bots = BOTS(pool, rollouts=8, seed=0, **settings)
+        for step in range(20):
+            rows = rng.choice(len(pool), 30, replace=False)
+            bots.observe(rows, rng.random((30, 8)) < rates[level[rows], None], step=step)
+        shares[own_share] = np.mean(level[bots.select(32)] == 2)
+    assert shares[0.0] < 0.7 < 0.95 < shares[0.5]
