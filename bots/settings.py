@@ -8,6 +8,7 @@ from math import nan
 from numbers import Real
 from typing import Any
 
+from bots.pool import TaskPool
 from bots.selection.presets import Preset, preset_of
 from bots.support.checks import whole
 
@@ -16,6 +17,10 @@ HISTORY = 256
 COOLDOWN = 15
 """Default cool-down, in waves, where λ and ρ tune themselves. Without it selection cycles through few tasks, and the
 policy ends lower (docs/study.md, "a wider circle")."""
+AUTO, BETA, STATE_SPACE = "auto", "beta", "state_space"
+"""Beliefs: the one that suits the pool, the paper's update, and the filter (docs/beliefs.md)."""
+MANY_CELLS = {"crowding": 0.25}
+"""Options of the filter where `auto` takes it, as measured in real training (docs/study.md, "many cells")."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +45,7 @@ class Settings:
     recheck: int
     history: int
     threads: int | None
-    belief: str = "beta"
+    belief: str = BETA
     belief_options: dict[str, Any] = field(default_factory=dict)
     allocation: str = "even"
     allocation_options: dict[str, Any] = field(default_factory=dict)
@@ -59,13 +64,13 @@ def resolve(
     forgetting: str,
     adaptor: str | None,
     cooldown: int | None,
-    belief: str = "beta",
+    belief: str = BETA,
     **others: Any,
 ) -> Settings:
     """Fill in the selector's preset and the defaults that depend on other settings, and check every value.
 
     evidence, adaptor, forgetting: "default" is the selector's default; the adaptor's applies only if neither λ nor ρ is
-    given.
+    given. belief: "auto" counts as beta here; see `belief_for`.
     Raises ValueError that names the setting, for a value out of range or ruled out by the preset.
     """
     for name in (
@@ -81,14 +86,14 @@ def resolve(
     if forgetting not in ("default", "step", "observation"):
         raise ValueError(f'forgetting is {forgetting!r}; it must be "step" or "observation"')
     preset = preset_of(selector, forgetting)
-    if belief != "beta":
+    if belief not in (AUTO, BETA):
         _refuse_of_beta(belief, lam, rho, evidence, selector, forgetting, adaptor)
         preset, adaptor = Preset(lam=0.0, rho=0.0, evidence="none"), None
         evidence = "none"
         cooldown = min(COOLDOWN, others["history"]) if cooldown is None else cooldown
     elif others.get("belief_options"):
         raise ValueError(
-            f"belief_options are {others['belief_options']}, but belief 'beta' has none: leave them out, or name "
+            f"belief_options are {others['belief_options']}, but belief {belief!r} takes none: leave them out, or name "
             "another belief"
         )
     given: dict[str, Any] = {
@@ -141,6 +146,31 @@ def resolve(
         belief=belief,
         **others,
     )
+
+
+def belief_for(
+    pool: TaskPool,
+    *,
+    selector: str = "bots",
+    lam: float | None = None,
+    rho: float | None = None,
+    evidence: str | None = "default",
+    adaptor: str | None = "default",
+    forgetting: str = "default",
+    **others: Any,
+) -> dict[str, Any]:
+    """What belief "auto" stands for: `belief`, and `belief_options` where it has any; arguments as of `bots.BOTS`.
+
+    The state-space belief where no task's reference pass rates are known and levels or embeddings tell tasks apart: it
+    learns there what the Beta update would have to be told. Else, with another selector than `bots` and where a setting
+    of the Beta update is given, that update.
+    """
+    as_is = selector == "bots" and lam is None and rho is None and forgetting in ("default", "step")
+    as_is = as_is and evidence == "default" and adaptor == "default"
+    given = any(others.get(f"{name}_options") for name in ("selector", "evidence", "adaptor", "belief"))
+    if as_is and not given and not pool.anchored and (pool.has_levels or pool.has_embeddings):
+        return {"belief": STATE_SPACE, "belief_options": dict(MANY_CELLS)}
+    return {"belief": BETA}
 
 
 def _refuse_of_beta(

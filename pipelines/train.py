@@ -64,6 +64,7 @@ def train(
     console = console or Console()
     resume = resume or resume_from is not None
     inputs = load_inputs(config)
+    config = inputs.config
     inputs.warn(console)
     warning = check_folder(config, resume=resume, overwrite=overwrite, resume_from=resume_from)
     if warning:

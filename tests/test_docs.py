@@ -1,7 +1,5 @@
 """The figures of the README and the pages are the study's."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -9,11 +7,7 @@ from pipelines.studies.comparison import compare_arms, ratio_names
 from pipelines.studies.config import load_study
 from pipelines.studies.markdown import cell
 from pipelines.studies.results import StudyResults
-
-ROOT = Path(__file__).parents[1]
-
-
-STUDY = load_study(ROOT / "configs" / "study.yaml", [])
+from tests.study_pages import ROOT, STUDY, as_on_page, check_table, row_of
 
 
 @pytest.fixture(scope="module")
@@ -21,32 +15,9 @@ def results():
     return StudyResults(ROOT / STUDY.results)
 
 
-def as_on_page(results, part, pool, rival="random"):
-    """A table of the study's page: what a page says of chance is corrected for all arms of the part, as there."""
-    (part,) = (each for each in STUDY.parts if each.name == part)
-    assert rival in [STUDY.baseline, *part.rivals], "the page has no such table"
-    arms = [arm for arm in part.arms if rival == STUDY.baseline or arm != STUDY.baseline]
-    compared = compare_arms(results, pool, arms, rival, part.seeds)
-    assert set(compared.seeds.values()) == {part.seeds}, compared.seeds
-    return compared.metrics
-
-
 @pytest.fixture
 def readme():
     return (ROOT / "README.md").read_text()
-
-
-def row_of(arm, metrics):
-    """An arm's row of a table, with the costs of random selection as the unit."""
-    costs = [cell(metrics[f"TTB100/{cost}"]) if arm != "random" else "1" for cost in ("steps", "tokens")]
-    return [arm, *costs, cell(metrics["best score"], 3), f"{metrics['ETR'].interval.mean:.2f}"]
-
-
-def check_table(compared, readme):
-    """The README has a row for every arm."""
-    for arm, metrics in compared.items():
-        row = row_of(arm, metrics)
-        assert f"| {' | '.join(row)} |\n" in readme, row
 
 
 OTHERS = ["mopps", "dots", "offline"]
@@ -277,42 +248,6 @@ def test_without_reference_models_selection_pays_as_the_pages_say(results, readm
     assert f"the default then takes {tokens} of random's tokens" in " ".join(readme.split())
 
 
-def test_batches_from_many_cells_do_what_the_pages_say(results, readme):
-    page = (ROOT / "docs" / "beliefs.md").read_text()
-    compared = as_on_page(results, "many cells", "mixed")
-    rows = {
-        ("Beta, the default", "yes"): "bots self-tuned",
-        ("state space", "yes"): "state space",
-        ("state space, `crowding` ¼", "yes"): "many cells",
-        ("Beta, the default", "no"): "self-tuned without anchors",
-        ("state space", "no"): "state space without anchors",
-        ("state space, `crowding` ¼", "no"): "many cells without anchors",
-    }
-    for (belief, anchors), arm in rows.items():
-        metrics = compared[arm]
-        assert metrics["TTB100/steps"].holds
-        assert metrics["TTB100/tokens"].holds
-        costs = [cell(metrics[f"TTB100/{cost}"]).strip("*") for cost in ("steps", "tokens")]
-        figures = [*costs, cell(metrics["best score"], 3), f"{metrics['ETR'].interval.mean:.2f}"]
-        row = [belief, anchors, *figures, cell(metrics["Brier"], 3).split(" ")[0]]
-        assert f"| {' | '.join(row)} |\n".replace("0.", ".") in page, row
-    crowded = "many cells without anchors"
-    uncrowded, beta, with_anchors = (
-        as_on_page(results, "many cells", "mixed", rival)[crowded]
-        for rival in ("state space without anchors", "self-tuned without anchors", "bots self-tuned")
-    )
-    better = [("TTB75", uncrowded), ("BSF50", uncrowded), ("BSF50", beta)]
-    assert all(against[f"{name}/{cost}"].holds for name, against in better for cost in ("steps", "tokens"))
-    names = [f"{name}/{cost}" for name in ("TTB100", "BSF100") for cost in ("steps", "tokens")]
-    assert [name for name in names if with_anchors[name].holds] == ["TTB100/tokens"]
-    with_them = as_on_page(results, "many cells", "mixed", "state space")["many cells"]
-    assert not any(with_them[name].holds for name in names)
-    assert as_on_page(results, "many cells", "mixed", "bots self-tuned")["many cells"]["BSF100/tokens"].holds
-    tokens, best = compared[crowded]["TTB100/tokens"], compared[crowded]["best score"].interval.mean
-    said = f"takes {cell(tokens).strip('*')} and ends at {best:.3f}"
-    assert said in " ".join(readme.split())
-
-
 def test_the_rivals_come_to_what_the_pages_say(results, readme):
     page = (ROOT / "docs" / "selection.md").read_text()
     compared = as_on_page(results, "rivals", "mixed")
@@ -335,35 +270,6 @@ def test_the_rivals_come_to_what_the_pages_say(results, readme):
     assert not any(against["adarft"][f"{name}/steps"].holds for name in ("TTB50", "TTB75"))
     ends = {arm: compared[arm]["BSF100/steps"].holds for arm in others}
     assert ends == {"mopps with retention": True, "dps": False, "insight": False}
-
-
-def test_prompts_alone_do_what_the_pages_say(results, readme):
-    belief, selection = (
-        " ".join((ROOT / "docs" / name).read_text().split()) for name in ("beliefs.md", "selection.md")
-    )
-    arm = "embeddings alone"
-    metrics = as_on_page(results, "prompts alone", "mixed")[arm]
-    ratios = [
-        f"{kind}/{cost}" for kind in ("TTB50", "TTB75", "TTB100", "BSF100") for cost in ("steps", "tokens")
-    ]
-    assert all(metrics[name].holds for name in ratios)
-    steps, tokens = (cell(metrics[f"TTB100/{cost}"]).strip("*") for cost in ("steps", "tokens"))
-    best = cell(metrics["best score"], 3)
-    assert f"takes {tokens} of random's tokens and ends at {best.split()[0]}." in " ".join(readme.split())
-    said = f"takes {steps} of random's steps and {tokens} of its tokens, and its best score is {best}"
-    assert (
-        f"{said} with an ETR of {metrics['ETR'].interval.mean:.2f}, all better".replace("0.", ".") in belief
-    )
-    assert f"with {tokens.split()[0]} of its tokens in eight".replace("0.", ".") in selection
-    beta, default = (
-        as_on_page(results, "prompts alone", "mixed", rival)[arm]
-        for rival in ("self-tuned without anchors", "bots self-tuned")
-    )
-    names = ratio_names("steps", "tokens")
-    assert {name for name in names if beta[name].holds} == {"TTB50/steps", "TTB100/tokens"}
-    assert beta["TTB50/steps"].interval.mean < 1 < beta["TTB100/tokens"].middle
-    assert all(default[name].holds for name in names if name.endswith("tokens"))
-    assert f"half-way it takes {cell(default['TTB50/tokens']).strip('*')} of that one's" in belief
 
 
 def test_self_tuned_is_half_way_sooner_and_ends_no_lower_as_the_readme_says(results):

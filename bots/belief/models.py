@@ -13,11 +13,9 @@ from bots.belief.prior import Prior
 from bots.belief.update import Posterior
 from bots.evidence.base import Evidence
 from bots.pool import TaskPool
+from bots.settings import BETA
 from bots.support import registry
 from bots.support.observation import Observation
-
-BETA = "beta"
-"""The paper's update, which is no `BeliefModel`: see `bots.belief.update`."""
 
 
 def make_belief(
@@ -65,6 +63,6 @@ def make_posterior(
     threads: int | None,
 ) -> Posterior | Modelled:
     """The beliefs called `belief`, at their prior, with what updates them; arguments as in `bots.BOTS`."""
-    if belief == BETA:
+    if belief == BETA:  # no `BeliefModel`: see `bots.belief.update`
         return Posterior(Beliefs(pool, prior), evidence, history, forgetting, threads)
     return Modelled(make_belief(belief, pool, prior, history.window, options), history)

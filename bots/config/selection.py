@@ -13,8 +13,12 @@ from bots.config.tree import (
     Share,
     plug_in,
 )
+from bots.pool import TaskPool
 from bots.selection.presets import Preset, preset_of
-from bots.settings import HISTORY, own_adaptor, resolve
+from bots.settings import AUTO, BETA, HISTORY, belief_for, own_adaptor, resolve
+
+OF_BETA = {"lam", "rho", "evidence", "forgetting", "adaptor"}
+"""Keys of belief beta, which a selector's preset fills in."""
 
 
 class DynamicConfig(Section):
@@ -61,11 +65,13 @@ class SelectionConfig(Section):
     selector bots where neither `lam` nor `rho` is set, else none."""
     adaptor_options: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the adaptor's class."""
-    belief: str = "beta"
+    belief: str = BETA
     """What is believed of a task's pass rate: beta, the paper's update with λ, ρ and evidence; state_space, a filter
-    that follows how training moves cells of tasks, with options instead; or `module:Class`."""
+    that follows how training moves cells of tasks, with options instead; or `module:Class`. auto: state_space with
+    `crowding: 0.25` where no reference pass rates are known, and levels or embeddings are; else, and where a key
+    of beta or another selector is set, beta."""
     belief_options: dict[str, Any] = Field(default_factory=dict)
-    """Arguments of the belief's class, for example `features: [length]`; beta has none."""
+    """Arguments of the belief's class, for example `features: [length]`; auto and beta take none."""
     allocation: Annotated[str, plug_in("allocation")] = "even"
     """How many rollouts each selected task gets, `rollout.samples` on average: a name listed in
     `bots.support.registry`, or `module:Class`. even: the same for all. See docs/allocation.md."""
@@ -93,7 +99,7 @@ class SelectionConfig(Section):
         if not all(isinstance(given.get(name, ""), str) for name in ("selector", "forgetting", "belief")):
             return validate(given)  # which says what is wrong
         preset = preset_of(given.get("selector", "bots"), given.get("forgetting", "default"))
-        if given.get("belief", "beta") != "beta":
+        if given.get("belief", BETA) not in (AUTO, BETA):
             preset = Preset(lam=0.0, rho=0.0, evidence="none")
         own = {name: getattr(preset, name) for name in ("lam", "rho", "evidence", "forgetting")}
         if given.get("adaptor", "default") == "default":
@@ -111,7 +117,17 @@ class SelectionConfig(Section):
 
     def settings(self, rollouts: int, seed: int) -> dict[str, Any]:
         """The keyword arguments of `bots.BOTS`."""
-        return {**self._of_bots(), "prior": self.prior, "rollouts": rollouts, "seed": seed}
+        settings = {**self._of_bots(), "prior": self.prior, "rollouts": rollouts, "seed": seed}
+        filled_in = OF_BETA - self.model_fields_set if self.belief == AUTO else ()
+        return {name: value for name, value in settings.items() if name not in filled_in}
+
+    def on(self, pool: TaskPool) -> SelectionConfig:
+        """The same with belief `auto` replaced by the one that it stands for on this pool."""
+        if self.belief != AUTO:
+            return self
+        return SelectionConfig(
+            **self.model_dump(exclude_unset=True) | belief_for(pool, **self.settings(1, 0))
+        )
 
     def _of_bots(self) -> dict[str, Any]:
         return self.model_dump(exclude={"tasks", "prior", "dynamic"})

@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from bots.allocation import EVEN
 from bots.allocation.allocator import Allocator
-from bots.belief.models import BETA, Modelled
+from bots.belief.models import Modelled
 from bots.belief.prior import Prior, PriorSpec
 from bots.belief.rewards import merge_rewards
 from bots.belief.snapshot import check_extends, read_snapshot, write_snapshot
@@ -24,7 +24,7 @@ from bots.pool import TaskPool, check_rows
 from bots.selection import SelectionRequest
 from bots.selection.base import checked_rows
 from bots.selection.domain_shares import Shares
-from bots.settings import HISTORY, Settings, resolve, share, target
+from bots.settings import AUTO, BETA, HISTORY, Settings, belief_for, resolve, share, target
 from bots.support.arrays import Float64, Rows, distinct, read_only
 from bots.support.checks import whole
 
@@ -47,6 +47,9 @@ class BOTS:
     forgetting: "step", or "observation" (see Posterior); "default": the selector's default, step for most.
     adaptor: tunes λ, ρ and, on request, p*. None: they stay fixed; "default": predictive for selector `bots` where
         neither λ nor ρ is given, else None.
+    belief: "beta", the paper's update; "state_space" (docs/beliefs.md); "module:Class"; "auto": state_space with
+        `crowding` 0.25 where no reference pass rates are known, and levels or embeddings are, unless another selector
+        or a setting of the Beta update is given; else beta.
     *_options: keyword arguments of the plug-ins' classes.
     domain_shares: share of every batch for each domain, e.g. {"math": 3, "code": 1}; "weights" takes them from
         the pool's column `weight`; None: no quotas.
@@ -96,6 +99,8 @@ class BOTS:
         given = dict(locals())  # exactly the arguments
         for name in ("self", "pool", "prior"):
             del given[name]
+        if belief == AUTO:
+            given |= belief_for(pool, **given)
         self._build(pool, resolve(**given), Prior(pool, prior))
 
     def _build(self, pool: TaskPool, settings: Settings, prior: Prior) -> None:

@@ -141,6 +141,14 @@ class TaskPool:
         return (is_text(kind) or bool(pa.types.is_integer(kind))) and column.null_count < len(column)
 
     @property
+    def has_embeddings(self) -> bool:
+        """Whether any task's embedding is known."""
+        if EMBEDDING not in self.table.column_names:
+            return False
+        column = self.table[EMBEDDING]
+        return is_embedding(column.type) and column.null_count < len(column)
+
+    @property
     def anchor_columns(self) -> tuple[str | None, str | None]:
         """Names of the weak and the strong column."""
         return self.weak_column, self.strong_column

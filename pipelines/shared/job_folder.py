@@ -15,6 +15,7 @@ from bots.config.yaml_text import read_yaml_file
 from bots.support.files import named
 
 CONFIG = "config.yaml"
+POOL = "pool.arrow"
 """The job's configuration. It is written first and identifies the folder."""
 
 

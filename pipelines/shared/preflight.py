@@ -26,6 +26,7 @@ from bots.rollouts.encoded_pool import EncodedPool
 from bots.rollouts.stops import end_of_turn, ending_tokens
 from bots.rollouts.templates import PromptEncoder
 from bots.selection import preset_of
+from bots.settings import STATE_SPACE
 from pipelines.shared.command import warn
 from pipelines.shared.engine_check import check_engines
 from pipelines.shared.golds import look_at_golds
@@ -66,6 +67,7 @@ class RunInputs:
 def load_inputs(config: TrainConfig) -> RunInputs:
     """Load and check the model's configuration, its tokenizer and the pools.
 
+    In what is returned, selection.belief is the one that `auto` stands for on this pool.
     Raises ConfigError or PoolError naming the key, the value and the fix.
     """
     require(config.run.trackers)
@@ -92,6 +94,7 @@ def load_inputs(config: TrainConfig) -> RunInputs:
         raise ConfigError(
             f"selection.tasks is {config.selection.tasks}{times}, but the pool has only {len(pool)} tasks"
         )
+    config = config.model_copy(update={"selection": config.selection.on(pool)})
     check_selection(pool, "selection", **config.selection.settings(config.rollout.samples, config.run.seed))
     ends = engine_ends(model, tokenizer)
     train = encode(pool, tokenizer, config.pool.template, longest, ends)
@@ -185,6 +188,12 @@ def _anchor_warnings(config: TrainConfig, pool: TaskPool) -> Iterator[str]:
     uses += ["prior anchors"] * (selection.prior == "anchors")
     if uses:
         yield f"{lacking}, and {' and '.join(uses)} cannot use those tasks; `bots anchors` measures them"
+    elif selection.belief == STATE_SPACE and uses_beliefs and (pool.has_levels or pool.has_embeddings):
+        known = " and ".join(["levels"] * pool.has_levels + ["embeddings"] * pool.has_embeddings)
+        yield (
+            f"{lacking}; belief state_space learns during the run what their domains and {known} say "
+            "(docs/beliefs.md). `bots anchors` measures the pass rates"
+        )
     elif selection.evidence == "auto" and selection.rho > 0 and uses_beliefs:
         yield f"{lacking}; {_fallback(selection, pool)}"
 

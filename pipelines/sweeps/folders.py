@@ -7,8 +7,12 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import pyarrow.ipc as ipc
+
 from bots.config.train import TrainConfig, load_config
+from bots.pool import TaskPool
 from bots.support.files import replace_text
+from pipelines.shared.job_folder import CONFIG, POOL
 from pipelines.shared.summary import read_metrics
 from pipelines.training.saved import committed
 
@@ -18,8 +22,23 @@ def is_of(config: TrainConfig) -> bool:
 
     Ray Tune may reuse the name of a lost trial, and a run that copied another one belongs to its new point.
     """
-    known = config.run.path / "config.yaml"
-    return known.exists() and load_config(known).model_copy(update={"run": config.run}) == config
+    known, pool = config.run.path / CONFIG, config.run.path / POOL
+    if not known.exists():
+        return False
+    own = load_config(known).model_copy(update={"run": config.run})
+    return own == config or (pool.exists() and own == with_belief(config, read_pool(pool)))
+
+
+def with_belief(config: TrainConfig, pool: TaskPool) -> TrainConfig:
+    """The configuration with the belief that `auto` stands for on this pool, as a run writes it down."""
+    return config.model_copy(update={"selection": config.selection.on(pool)})
+
+
+def read_pool(path: Path) -> TaskPool:
+    """A run's pool."""
+    with ipc.open_file(str(path)) as file:
+        measured = {"weak", "strong"} <= set(file.schema.names)
+        return TaskPool.from_arrow(file.read_all(), *(("weak", "strong") if measured else (None, None)))
 
 
 def has_ended(config: TrainConfig) -> bool:

@@ -14,14 +14,13 @@ from bots.config.train import TrainConfig, load_config
 from bots.config.tree import ConfigError, dump_config
 from bots.pool import CONTENT, TaskPool
 from bots.support.files import replace_text
-from pipelines.shared.job_folder import CONFIG, kind_of
+from pipelines.shared.job_folder import CONFIG, POOL, kind_of
 from pipelines.shared.lock import unwritable_folder
 from pipelines.shared.preflight import RunInputs
 from pipelines.shared.summary import read_metrics
 from pipelines.training.saved import committed, leftovers, restore_from
 
 METRICS = "metrics.jsonl"
-POOL = "pool.arrow"
 POOLS = "pools.json"
 """Number of tasks and fingerprint of each pool of a run, by the pool's configuration key."""
 
@@ -224,7 +223,8 @@ def _check_same_experiment(known: Path, config: TrainConfig) -> None:
     """Raise ConfigError if a key outside MAY_CHANGE differs from the run's own configuration."""
     before, now = load_config(known).model_dump(), config.model_dump()
     for section in before:
-        for key, value in before[section].items():
+        # Another belief brings another λ, ρ and evidence, which would be a misleading thing to name.
+        for key, value in sorted(before[section].items(), key=lambda item: item[0] != "belief"):
             if now[section][key] != value and key not in MAY_CHANGE.get(section, ()):
                 raise ConfigError(
                     f"the run was started with {section}.{key} = {value!r}, now it is {now[section][key]!r}; a "

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from bots.pool import EMBEDDING, TaskPool, is_embedding
+from bots.pool import TaskPool
 from bots.support.arrays import Float64, Rows
 
 COMPONENTS = 32
@@ -26,14 +26,6 @@ SAMPLE = 16_384
 BLOCK = 16_384
 ROUNDS = 12
 """Of k-means."""
-
-
-def has_embedding(pool: TaskPool) -> bool:
-    """Whether the pool has a column of embeddings with any that isn't null."""
-    if EMBEDDING not in pool.table.column_names:
-        return False
-    column = pool.table[EMBEDDING]
-    return is_embedding(column.type) and column.null_count < len(column)
 
 
 class Embedding:

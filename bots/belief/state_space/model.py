@@ -11,7 +11,6 @@ from bots.belief.base import BeliefModel
 from bots.belief.prior import Prior
 from bots.belief.state_space import kernels
 from bots.belief.state_space.codebook import Codebook
-from bots.belief.state_space.embeddings import has_embedding
 from bots.belief.state_space.journal import ReplayJournal
 from bots.belief.state_space.logits import logit_normal, matching_beta
 from bots.belief.state_space.options import Options
@@ -51,7 +50,7 @@ class StateSpace(BeliefModel):
         columns = ["domain", *(name for name in columns if name != "domain")]
         features = self.options.features
         if features is None:
-            features = [EMBEDDING] if has_embedding(pool) else []
+            features = [EMBEDDING] if pool.has_embeddings else []
         named = columns, features, self.options.anchors, self.options.components
         self.book = Codebook(pool, prior, *named)
         self.states = States(self.book, prior, self.options)

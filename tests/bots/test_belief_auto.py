@@ -1,0 +1,95 @@
+"""Belief `auto`: the state-space belief where nobody has measured the pool and its columns tell tasks apart."""
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from bots import BOTS, TaskPool
+from bots.config.selection import SelectionConfig
+from bots.config.tree import parse_config
+from bots.settings import MANY_CELLS
+
+SIZE = 60
+LEVELS = pa.array([k % 6 for k in range(SIZE)])
+RATES = pa.array([k / SIZE for k in range(SIZE)])
+NONE = pa.nulls(SIZE, pa.float64())
+VECTORS = pa.FixedSizeListArray.from_arrays(pa.array(np.random.default_rng(0).normal(size=SIZE * 4)), 4)
+IDS = pa.array([str(k) for k in range(SIZE)])
+
+
+def pool(**columns):
+    table = pa.table({"id": IDS, **columns})
+    measured = ("weak", "strong") if "weak" in columns else (None, None)
+    return TaskPool.from_arrow(table, *measured)
+
+
+POOLS = [
+    ("levels", pool(level=LEVELS), "state_space"),
+    ("embeddings", pool(embedding=VECTORS), "state_space"),
+    ("levels, rates that nobody measured", pool(level=LEVELS, weak=NONE, strong=NONE), "state_space"),
+    ("nothing", pool(), "beta"),
+    ("levels that nobody knows", pool(level=pa.nulls(SIZE, pa.int64())), "beta"),
+    ("reference pass rates", pool(level=LEVELS, weak=RATES, strong=RATES), "beta"),
+]
+
+
+@pytest.mark.parametrize(("tasks", "belief"), [p[1:] for p in POOLS], ids=[p[0] for p in POOLS])
+@pytest.mark.filterwarnings("ignore:the pool has neither anchors nor levels")
+def test_the_pool_decides(tasks, belief):
+    settings = BOTS(tasks, belief="auto").settings
+    assert settings["belief"] == belief
+    assert settings["belief_options"] == (MANY_CELLS if belief == "state_space" else {})
+    assert SelectionConfig(belief="auto").on(tasks).belief == belief
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"lam": 0.1},
+        {"rho": 0.0},
+        {"evidence": "online"},
+        {"adaptor": None},
+        {"forgetting": "observation"},
+        {"selector": "random"},
+        {"selector": "mopps"},
+    ],
+    ids=str,
+)
+def test_a_setting_of_the_beta_update_means_that_update(given):
+    tasks = pool(level=LEVELS)
+    expected = BOTS(tasks, **given, rollouts=8).settings
+    assert expected["belief"] == "beta"
+    assert BOTS(tasks, **given, belief="auto", rollouts=8).settings == expected
+    config = parse_config(SelectionConfig, {**given, "belief": "auto"}, "selection")
+    assert config.on(tasks).belief == "beta"
+    assert BOTS(tasks, **config.settings(8, 0)).settings == expected
+    assert BOTS(tasks, **config.on(tasks).settings(8, 0)).settings == expected
+
+
+@pytest.mark.parametrize("tasks", [pool(level=LEVELS), pool(level=LEVELS, weak=RATES, strong=RATES)])
+def test_what_a_run_writes_down_means_the_same_later(tasks):
+    config = SelectionConfig(cooldown=3, belief="auto").on(tasks)
+    again = parse_config(SelectionConfig, config.model_dump(mode="json"), "selection")
+    assert again == config == again.on(pool())
+    assert (
+        BOTS(tasks, **again.settings(8, 0)).settings
+        == BOTS(tasks, cooldown=3, belief="auto", rollouts=8).settings
+    )
+
+
+def test_options_need_a_belief_by_name():
+    with pytest.raises(ValueError, match="belief 'auto' takes none: leave them out, or name another belief"):
+        parse_config(SelectionConfig, {"belief": "auto", "belief_options": {"crowding": 1}}, "selection")
+    with pytest.raises(ValueError, match="belief 'beta' takes none"):
+        BOTS(pool(level=LEVELS), belief_options={"crowding": 1})
+
+
+def test_a_snapshot_keeps_its_belief(tmp_path):
+    tasks = pool(level=LEVELS)
+    bots = BOTS(tasks, belief="auto", rollouts=4)
+    rows = bots.select(8)
+    bots.observe(rows, np.ones((8, 4)))
+    bots.save(tmp_path / "beliefs.arrow")
+    again = BOTS.load(tmp_path / "beliefs.arrow", tasks)
+    assert again.settings == bots.settings
+    assert np.array_equal(again.select(8), bots.select(8))

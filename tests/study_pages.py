@@ -1,0 +1,35 @@
+"""What the tests of the documentation's figures share: tables of the study as its page has them."""
+
+from pathlib import Path
+
+from pipelines.studies.comparison import compare_arms
+from pipelines.studies.config import load_study
+from pipelines.studies.markdown import cell
+
+ROOT = Path(__file__).parents[1]
+
+
+STUDY = load_study(ROOT / "configs" / "study.yaml", [])
+
+
+def as_on_page(results, part, pool, rival="random"):
+    """A table of the study's page: what a page says of chance is corrected for all arms of the part, as there."""
+    (part,) = (each for each in STUDY.parts if each.name == part)
+    assert rival in [STUDY.baseline, *part.rivals], "the page has no such table"
+    arms = [arm for arm in part.arms if rival == STUDY.baseline or arm != STUDY.baseline]
+    compared = compare_arms(results, pool, arms, rival, part.seeds)
+    assert set(compared.seeds.values()) == {part.seeds}, compared.seeds
+    return compared.metrics
+
+
+def row_of(arm, metrics):
+    """An arm's row of a table, with the costs of random selection as the unit."""
+    costs = [cell(metrics[f"TTB100/{cost}"]) if arm != "random" else "1" for cost in ("steps", "tokens")]
+    return [arm, *costs, cell(metrics["best score"], 3), f"{metrics['ETR'].interval.mean:.2f}"]
+
+
+def check_table(compared, readme):
+    """The README has a row for every arm."""
+    for arm, metrics in compared.items():
+        row = row_of(arm, metrics)
+        assert f"| {' | '.join(row)} |\n" in readme, row

@@ -1,0 +1,99 @@
+"""The figures of the pages on beliefs are the study's."""
+
+import pytest
+
+from pipelines.studies.comparison import ratio_names
+from pipelines.studies.markdown import cell
+from pipelines.studies.results import StudyResults
+from tests.study_pages import ROOT, STUDY, as_on_page
+
+
+@pytest.fixture(scope="module")
+def results():
+    return StudyResults(ROOT / STUDY.results)
+
+
+@pytest.fixture
+def readme():
+    return (ROOT / "README.md").read_text()
+
+
+def test_batches_from_many_cells_do_what_the_pages_say(results, readme):
+    page = (ROOT / "docs" / "beliefs.md").read_text()
+    compared = as_on_page(results, "many cells", "mixed")
+    own = "own share without anchors"
+    compared = {**compared, own: as_on_page(results, "a share of its own", "mixed")[own]}
+    rows = {
+        ("Beta, the default", "yes"): "bots self-tuned",
+        ("state space", "yes"): "state space",
+        ("state space, `crowding` ¼", "yes"): "many cells",
+        ("Beta, the default", "no"): "self-tuned without anchors",
+        ("state space", "no"): "state space without anchors",
+        ("state space, `crowding` ¼", "no"): "many cells without anchors",
+        ("state space, `crowding` 1, `own_share` ½", "no"): own,
+    }
+    for (belief, anchors), arm in rows.items():
+        metrics = compared[arm]
+        assert metrics["TTB100/steps"].holds
+        assert metrics["TTB100/tokens"].holds
+        costs = [cell(metrics[f"TTB100/{cost}"]).strip("*") for cost in ("steps", "tokens")]
+        figures = [*costs, cell(metrics["best score"], 3), f"{metrics['ETR'].interval.mean:.2f}"]
+        row = [belief, anchors, *figures, cell(metrics["Brier"], 3).split(" ")[0]]
+        assert f"| {' | '.join(row)} |\n".replace("0.", ".") in page, row
+    crowded = "many cells without anchors"
+    uncrowded, beta, with_anchors = (
+        as_on_page(results, "many cells", "mixed", rival)[crowded]
+        for rival in ("state space without anchors", "self-tuned without anchors", "bots self-tuned")
+    )
+    better = [("TTB75", uncrowded), ("BSF50", uncrowded), ("BSF50", beta)]
+    assert all(against[f"{name}/{cost}"].holds for name, against in better for cost in ("steps", "tokens"))
+    names = [f"{name}/{cost}" for name in ("TTB100", "BSF100") for cost in ("steps", "tokens")]
+    assert [name for name in names if with_anchors[name].holds] == ["TTB100/tokens"]
+    with_them = as_on_page(results, "many cells", "mixed", "state space")["many cells"]
+    assert not any(with_them[name].holds for name in names)
+    assert as_on_page(results, "many cells", "mixed", "bots self-tuned")["many cells"]["BSF100/tokens"].holds
+    tokens, best = compared[crowded]["TTB100/tokens"], compared[crowded]["best score"].interval.mean
+    said = f"takes {cell(tokens).strip('*')} and ends at {best:.3f}"
+    assert said in " ".join(readme.split())
+
+
+def test_a_share_of_its_own_comes_to_what_the_page_says(results):
+    beta, crowded = (
+        as_on_page(results, "a share of its own", "mixed", rival)["own share without anchors"]
+        for rival in ("self-tuned without anchors", "many cells without anchors")
+    )
+    names = ratio_names("steps", "tokens")
+    sooner = {f"{name}/{cost}" for name in ("TTB50", "BSF25", "BSF50") for cost in ("steps", "tokens")}
+    assert {name for name in names if beta[name].holds} == sooner
+    assert beta["TTB50/tokens"].middle < 1 < beta["BSF50/tokens"].middle
+    assert {name for name in names if crowded[name].holds} == {"TTB100/steps", "TTB100/tokens"}
+    assert crowded["TTB100/tokens"].interval.never == 6
+
+
+def test_prompts_alone_do_what_the_pages_say(results, readme):
+    belief, selection = (
+        " ".join((ROOT / "docs" / name).read_text().split()) for name in ("beliefs.md", "selection.md")
+    )
+    arm = "embeddings alone"
+    metrics = as_on_page(results, "prompts alone", "mixed")[arm]
+    ratios = [
+        f"{kind}/{cost}" for kind in ("TTB50", "TTB75", "TTB100", "BSF100") for cost in ("steps", "tokens")
+    ]
+    assert all(metrics[name].holds for name in ratios)
+    steps, tokens = (cell(metrics[f"TTB100/{cost}"]).strip("*") for cost in ("steps", "tokens"))
+    best = cell(metrics["best score"], 3)
+    assert f"takes {tokens} of random's tokens and ends at {best.split()[0]}." in " ".join(readme.split())
+    said = f"takes {steps} of random's steps and {tokens} of its tokens, and its best score is {best}"
+    assert (
+        f"{said} with an ETR of {metrics['ETR'].interval.mean:.2f}, all better".replace("0.", ".") in belief
+    )
+    assert f"with {tokens.split()[0]} of its tokens in eight".replace("0.", ".") in selection
+    beta, default = (
+        as_on_page(results, "prompts alone", "mixed", rival)[arm]
+        for rival in ("self-tuned without anchors", "bots self-tuned")
+    )
+    names = ratio_names("steps", "tokens")
+    assert {name for name in names if beta[name].holds} == {"TTB50/steps", "TTB100/tokens"}
+    assert beta["TTB50/steps"].interval.mean < 1 < beta["TTB100/tokens"].middle
+    assert all(default[name].holds for name in names if name.endswith("tokens"))
+    assert f"half-way it takes {cell(default['TTB50/tokens']).strip('*')} of that one's" in belief
