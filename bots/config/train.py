@@ -27,6 +27,7 @@ from bots.config.tree import (
     parse_config,
     read_tree,
 )
+from bots.pool import TaskPool
 
 __all__ = [
     "DynamicConfig",
@@ -237,6 +238,10 @@ class TrainConfig(Section):
     grading: GradingConfig = GradingConfig()
     learner: LearnerConfig = LearnerConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    def on(self, pool: TaskPool) -> TrainConfig:
+        """The same with selection.belief `auto` replaced by the one that it stands for on this pool."""
+        return self.model_copy(update={"selection": self.selection.on(pool)})
 
     @model_validator(mode="after")
     def _possible_together(self) -> TrainConfig:

@@ -15,8 +15,9 @@ from bots.config.yaml_text import read_yaml_file
 from bots.support.files import named
 
 CONFIG = "config.yaml"
-POOL = "pool.arrow"
 """The job's configuration. It is written first and identifies the folder."""
+POOL = "pool.arrow"
+"""The training pool of a run."""
 
 
 def check_writable(folder: Path, setting: str) -> None:

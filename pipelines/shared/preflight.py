@@ -94,7 +94,7 @@ def load_inputs(config: TrainConfig) -> RunInputs:
         raise ConfigError(
             f"selection.tasks is {config.selection.tasks}{times}, but the pool has only {len(pool)} tasks"
         )
-    config = config.model_copy(update={"selection": config.selection.on(pool)})
+    config = config.on(pool)
     check_selection(pool, "selection", **config.selection.settings(config.rollout.samples, config.run.seed))
     ends = engine_ends(model, tokenizer)
     train = encode(pool, tokenizer, config.pool.template, longest, ends)

@@ -11,6 +11,7 @@ import pyarrow.ipc as ipc
 
 from bots.config.train import TrainConfig, load_config
 from bots.pool import TaskPool
+from bots.settings import AUTO
 from bots.support.files import replace_text
 from pipelines.shared.job_folder import CONFIG, POOL
 from pipelines.shared.summary import read_metrics
@@ -26,12 +27,10 @@ def is_of(config: TrainConfig) -> bool:
     if not known.exists():
         return False
     own = load_config(known).model_copy(update={"run": config.run})
-    return own == config or (pool.exists() and own == with_belief(config, read_pool(pool)))
-
-
-def with_belief(config: TrainConfig, pool: TaskPool) -> TrainConfig:
-    """The configuration with the belief that `auto` stands for on this pool, as a run writes it down."""
-    return config.model_copy(update={"selection": config.selection.on(pool)})
+    if own == config:
+        return True
+    # A run writes down the belief that `auto` stands for.
+    return config.selection.belief == AUTO and pool.exists() and own == config.on(read_pool(pool))
 
 
 def read_pool(path: Path) -> TaskPool:

@@ -17,7 +17,7 @@ from pipelines.cli import main
 from pipelines.shared.shipped import with_paths
 from pipelines.sweeps.config import load_sweep
 
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 ELSEWHERE = {"cluster", "report", "study"}
 HUB = "guru"

@@ -6,9 +6,7 @@ from pipelines.studies.comparison import compare_arms
 from pipelines.studies.config import load_study
 from pipelines.studies.markdown import cell
 
-ROOT = Path(__file__).parents[1]
-
-
+ROOT = Path(__file__).parents[2]
 STUDY = load_study(ROOT / "configs" / "study.yaml", [])
 
 

@@ -7,18 +7,7 @@ from pipelines.studies.comparison import compare_arms, ratio_names
 from pipelines.studies.config import load_study
 from pipelines.studies.markdown import cell
 from pipelines.studies.results import StudyResults
-from tests.study_pages import ROOT, STUDY, as_on_page, check_table, row_of
-
-
-@pytest.fixture(scope="module")
-def results():
-    return StudyResults(ROOT / STUDY.results)
-
-
-@pytest.fixture
-def readme():
-    return (ROOT / "README.md").read_text()
-
+from tests.docs.study_pages import ROOT, STUDY, as_on_page, check_table, row_of
 
 OTHERS = ["mopps", "dots", "offline"]
 

@@ -1,21 +1,8 @@
 """The figures of the pages on beliefs are the study's."""
 
-import pytest
-
 from pipelines.studies.comparison import ratio_names
 from pipelines.studies.markdown import cell
-from pipelines.studies.results import StudyResults
-from tests.study_pages import ROOT, STUDY, as_on_page
-
-
-@pytest.fixture(scope="module")
-def results():
-    return StudyResults(ROOT / STUDY.results)
-
-
-@pytest.fixture
-def readme():
-    return (ROOT / "README.md").read_text()
+from tests.docs.study_pages import ROOT, as_on_page
 
 
 def test_batches_from_many_cells_do_what_the_pages_say(results, readme):
