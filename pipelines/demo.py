@@ -16,6 +16,7 @@ from bots.support.files import replace_text
 from pipelines.report.comparison import RunCurves, compare, table
 from pipelines.report.comparison_plot import draw
 from pipelines.shared.command import run_job
+from pipelines.shared.job_folder import METRICS
 from pipelines.shared.shipped import shipped
 from pipelines.train import train
 
@@ -57,7 +58,7 @@ def demo(overrides: list[str], console: Console) -> None:
     replace_text(folder / "summary.json", json.dumps(costs, indent=2) + "\n")
     console.print(table(costs, RUN, BASELINE))
     console.print("One seed is one draw; a claim needs several.", highlight=False)
-    for path in (picture, folder / "summary.json", *(folder / s / "metrics.jsonl" for s in (RUN, BASELINE))):
+    for path in (picture, folder / "summary.json", *(folder / s / METRICS for s in (RUN, BASELINE))):
         console.print(f"  {path}", highlight=False, soft_wrap=True)
     console.print(f"{(time.time() - started) / 60:.1f} minutes in total", highlight=False)
 

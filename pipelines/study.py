@@ -1,7 +1,8 @@
 """The study: paired runs of the train job over many seeds, and a page with their results. Resumable.
 
-`bots study configs/study.yaml` runs what is missing, one run at a time, and writes the page after each. Several
-processes, also on machines that share the results' folder, divide the runs among them.
+`bots study configs/study.yaml` runs what is missing, one run at a time. The page follows, as often as that takes little
+of the time, and when it ends. Several processes, also on machines that share the results' folder, divide the runs among
+them.
 """
 
 from __future__ import annotations
@@ -32,6 +33,10 @@ from pipelines.studies.page import write_page
 from pipelines.studies.results import StudyResults
 from pipelines.train import train
 
+PAGE_SHARE = 0.03
+"""Share of the time, at most, in which the page is written between runs: with many runs, writing it takes as long as
+a tenth of one."""
+
 
 def run_study(
     study: StudyConfig,
@@ -51,7 +56,7 @@ def run_study(
     its seconds to those of earlier sittings. A run whose configuration differs from the study's is repeated.
     Each finished run is on disk before the next one starts; an interrupted run starts over next time.
     """
-    started = time.monotonic()
+    started = page_due = time.monotonic()
     for folder, setting in ((study.results, "results"), (study.folder, "folder"), (page.parent, "--page")):
         check_writable(folder, setting)
     console.print(f"{len(missing_runs(study, only, retime))} runs left", highlight=False)
@@ -64,8 +69,10 @@ def run_study(
             pool, arm, seed = key
             console.rule(f"{pool}, {arm}, seed {seed}")
             _run(study, key, console, timed)
-        with FileLock(study.results / "page.lock"):
-            write_page(study, name, page)
+        if (began := time.monotonic()) >= page_due:
+            with FileLock(study.results / "page.lock"):
+                write_page(study, name, page)
+            page_due = time.monotonic() + (time.monotonic() - began) / PAGE_SHARE
         console.print(f"{len(missing_runs(study, only, retime))} runs left", highlight=False)
 
 

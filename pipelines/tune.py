@@ -28,6 +28,7 @@ from rich.console import Console
 
 from bots.config.train import TrainConfig
 from pipelines.shared.command import run_job
+from pipelines.shared.job_folder import CONFIG
 from pipelines.shared.lock import folder_lock
 from pipelines.shared.ray_session import ray_session
 from pipelines.shared.summary import summarise
@@ -112,7 +113,7 @@ def base_inputs(sweep: Sweep) -> RunInputs | None:
 def close_runs(results: SweepResults, folder: Path) -> None:
     """Write the summary of every run that was stopped or failed before it could write its own."""
     for trial in results.trials:
-        if trial.status != "finished" and (folder / trial.name / "config.yaml").exists():
+        if trial.status != "finished" and (folder / trial.name / CONFIG).exists():
             status = "failed" if trial.status == "failed" else "stopped"
             summarise(folder / trial.name, None, trial.seconds, status, trial.error)
 

@@ -16,6 +16,8 @@ import pyarrow.ipc as ipc
 
 from bots.pool import TaskPool
 from pipelines.report.run import Floats, ReportError, Run, reading
+from pipelines.shared import job_folder
+from pipelines.shared.job_folder import POOL
 
 
 @dataclass(frozen=True)
@@ -49,14 +51,11 @@ class Groups:
 
 def read_pool(run: Run) -> TaskPool | None:
     """The run's training pool without prompts and answers; None if it was not written."""
-    path = run.folder / "pool.arrow"
+    path = run.folder / POOL
     if not path.exists():
         return None
-    with reading(path), pa.memory_map(str(path)) as file:
-        table = ipc.open_file(file).read_all()
-    known = [name for name in ("weak", "strong") if name in table.column_names]
-    anchors = len(known) == 2 and any(table[name].null_count < table.num_rows for name in known)
-    return TaskPool.from_arrow(table, "weak", "strong") if anchors else TaskPool.from_arrow(table)
+    with reading(path):
+        return job_folder.read_pool(run.folder)
 
 
 def read_beliefs(run: Run) -> pa.Table | None:

@@ -17,6 +17,7 @@ import pyarrow as pa
 import yaml
 
 from bots.support.natural_order import natural
+from pipelines.shared.job_folder import CONFIG, METRICS
 
 Floats = npt.NDArray[np.float64]
 State = Literal["finished", "ended early", "still going"]
@@ -121,13 +122,13 @@ def read_run(folder: Path) -> Run:
     with reading(folder):
         if not folder.exists():
             raise ReportError(f"there is no run at {folder}")
-        if not (folder / "config.yaml").is_file():
+        if not (folder / CONFIG).is_file():
             inside = sorted(str(path.parent) for path in folder.glob("*/config.yaml"))
             hint = f"; it contains runs: {' '.join(inside)}" if inside else ""
             raise ReportError(f"{folder} is not a run's folder: it has no config.yaml{hint}")
-    config = _config(folder / "config.yaml")
-    metrics = folder / "metrics.jsonl"
-    written = metrics if metrics.exists() else folder / "config.yaml"
+    config = _config(folder / CONFIG)
+    metrics = folder / METRICS
+    written = metrics if metrics.exists() else folder / CONFIG
     return Run(
         label=str(config["run"]["name"]),
         folder=folder,

@@ -8,16 +8,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryFile
 
+import pyarrow.ipc as ipc
 import yaml
 
 from bots.config.tree import ConfigError
 from bots.config.yaml_text import read_yaml_file
+from bots.pool import TaskPool
 from bots.support.files import named
 
 CONFIG = "config.yaml"
 """The job's configuration. It is written first and identifies the folder."""
 POOL = "pool.arrow"
 """The training pool of a run."""
+METRICS = "metrics.jsonl"
+"""The metrics of a run, one line per step."""
+
+
+def read_pool(folder: Path) -> TaskPool:
+    """A run's pool, without prompts and answers. Raises OSError or ArrowException for a missing or damaged file."""
+    with ipc.open_file(str(folder / POOL)) as file:
+        table = file.read_all()
+    known = [name for name in ("weak", "strong") if name in table.column_names]
+    anchored = len(known) == 2 and any(table[name].null_count < table.num_rows for name in known)
+    return TaskPool.from_arrow(table, *(known if anchored else (None, None)))
 
 
 def check_writable(folder: Path, setting: str) -> None:

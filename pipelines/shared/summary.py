@@ -11,6 +11,7 @@ import pyarrow.ipc as ipc
 
 from bots.support.event_log import EventLog
 from bots.support.files import replace_text
+from pipelines.shared.job_folder import METRICS
 
 
 def read_metrics(folder: Path) -> list[dict[str, Any]]:
@@ -18,7 +19,7 @@ def read_metrics(folder: Path) -> list[dict[str, Any]]:
 
     Damaged lines are skipped, and so is an incomplete last line: it is being written, or its writer was killed.
     """
-    path = folder / "metrics.jsonl"
+    path = folder / METRICS
     if not path.exists():
         raise FileNotFoundError(f"{folder} has no metrics.jsonl: it is not the folder of a run")
     events, _ = EventLog(path).salvage()
@@ -37,7 +38,7 @@ def summarise(
     Fields without a value in any step are null. beliefs: None if they are lost, as for a trial stopped by its sweep.
     status: finished, stopped (on purpose, before the last step) or failed. reason: why it failed.
     """
-    records = read_metrics(folder) if (folder / "metrics.jsonl").exists() else []
+    records = read_metrics(folder) if (folder / METRICS).exists() else []
     steps = [record for record in records if record["step"] > 0]
     scores = [(record["step"], record["score"]) for record in records if "score" in record]
     best = max(scores, key=lambda pair: pair[1], default=(None, None))

@@ -18,6 +18,7 @@ from bots.config.train import TrainConfig, load_config
 from bots.config.tree import ConfigError
 from bots.metrics import Curve
 from bots.simulation.fit import FittedTasks, RewardHistory
+from pipelines.shared.job_folder import CONFIG, POOL
 from pipelines.shared.summary import read_metrics
 
 BANDS = 10
@@ -43,10 +44,10 @@ def read_runs(folders: Sequence[Path]) -> tuple[FittedTasks, list[RealRun]]:
     """
     runs, pools = [], []
     for folder in folders:
-        if not (folder / "config.yaml").exists() or not (folder / "pool.arrow").exists():
+        if not (folder / CONFIG).exists() or not (folder / POOL).exists():
             raise ConfigError(f"{folder} is not the folder of a train job")
         with _reading(folder):
-            with ipc.open_file(str(folder / "pool.arrow")) as file:
+            with ipc.open_file(str(folder / POOL)) as file:
                 pools.append(file.read_all())
             runs.append(_read(folder, pools[-1]["id"].to_pylist()))
         if pools[-1]["id"].to_pylist() != pools[0]["id"].to_pylist():
@@ -102,7 +103,7 @@ def _samples(weak: npt.NDArray[np.float64], strong: npt.NDArray[np.float64]) -> 
 
 
 def _read(folder: Path, ids: Sequence[str]) -> RealRun:
-    config = load_config(folder / "config.yaml")
+    config = load_config(folder / CONFIG)
     files = sorted((folder / "rollouts").glob("*.parquet"))
     if not files:
         raise ConfigError(f"{folder} kept no rollouts (run.keep_rollouts); the fit needs them")

@@ -7,13 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-import pyarrow.ipc as ipc
-
 from bots.config.train import TrainConfig, load_config
-from bots.pool import TaskPool
 from bots.settings import AUTO
 from bots.support.files import replace_text
-from pipelines.shared.job_folder import CONFIG, POOL
+from pipelines.shared.job_folder import CONFIG, METRICS, POOL, read_pool
 from pipelines.shared.summary import read_metrics
 from pipelines.training.saved import committed
 
@@ -30,14 +27,7 @@ def is_of(config: TrainConfig) -> bool:
     if own == config:
         return True
     # A run writes down the belief that `auto` stands for.
-    return config.selection.belief == AUTO and pool.exists() and own == config.on(read_pool(pool))
-
-
-def read_pool(path: Path) -> TaskPool:
-    """A run's pool."""
-    with ipc.open_file(str(path)) as file:
-        measured = {"weak", "strong"} <= set(file.schema.names)
-        return TaskPool.from_arrow(file.read_all(), *(("weak", "strong") if measured else (None, None)))
+    return config.selection.belief == AUTO and pool.exists() and own == config.on(read_pool(config.run.path))
 
 
 def has_ended(config: TrainConfig) -> bool:
@@ -70,7 +60,7 @@ def go_back(config: TrainConfig) -> int:
     step = kept_step(path) if is_of(config) else 0
     if step:
         kept = [record for record in records_of(path) if record["step"] <= step]
-        replace_text(path / "metrics.jsonl", "".join(json.dumps(record) + "\n" for record in kept))
+        replace_text(path / METRICS, "".join(json.dumps(record) + "\n" for record in kept))
     return step
 
 
@@ -85,4 +75,4 @@ def _steps(path: Path) -> int:
 
 def records_of(path: Path) -> list[dict[str, Any]]:
     """A run's records so far."""
-    return read_metrics(path) if (path / "metrics.jsonl").exists() else []
+    return read_metrics(path) if (path / METRICS).exists() else []

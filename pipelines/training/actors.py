@@ -19,6 +19,7 @@ from actors.posterior import PosteriorActor, write_pool
 from actors.rollout import RolloutActor
 from actors.trackers import tracker_variables
 from actors.weights.broker import WeightBroker
+from pipelines.shared.job_folder import POOL
 from pipelines.shared.resources import EngineBundles
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def start_actors(
     """
     config, run = inputs.config, inputs.config.run
     here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-    pool = folder / "pool.arrow"
+    pool = folder / POOL
     write_pool(inputs.train.pool, pool)
     engines = [
         _engine(inputs, i, engine_bundles.strategy(i) if engine_bundles else "DEFAULT")

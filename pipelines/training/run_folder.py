@@ -14,13 +14,12 @@ from bots.config.train import TrainConfig, load_config
 from bots.config.tree import ConfigError, dump_config
 from bots.pool import CONTENT, TaskPool
 from bots.support.files import replace_text
-from pipelines.shared.job_folder import CONFIG, POOL, kind_of
+from pipelines.shared.job_folder import CONFIG, METRICS, POOL, kind_of
 from pipelines.shared.lock import unwritable_folder
 from pipelines.shared.preflight import RunInputs
 from pipelines.shared.summary import read_metrics
 from pipelines.training.saved import committed, leftovers, restore_from
 
-METRICS = "metrics.jsonl"
 POOLS = "pools.json"
 """Number of tasks and fingerprint of each pool of a run, by the pool's configuration key."""
 
