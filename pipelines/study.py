@@ -177,7 +177,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "overrides", nargs="*", metavar="section.key=value", help="overrides a key of the file"
     )
-    parser.add_argument("--page", type=Path, default=Path("docs/study.md"), help="the page to write")
+    parser.add_argument(
+        "--results",
+        type=Path,
+        metavar="FOLDER",
+        help="keep results and runs in this folder, not the file's: to repeat a study that has been run",
+    )
+    parser.add_argument("--page", type=Path, help="the page to write; by default beside the results' folder")
     parser.add_argument("--part", action="append", default=[], help="run only this part; may be repeated")
     parser.add_argument("--arm", action="append", default=[], help="run only this arm; may be repeated")
     parser.add_argument("--minutes", type=float, help="start no new run after this many minutes")
@@ -194,23 +200,24 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_intermixed_args(arguments)
 
     def job(console: Console) -> None:
-        study = load_study(options.config, options.overrides)
+        study = load_study(options.config, options.overrides, options.results)
+        page = options.page or study.results.with_name(f"{study.results.name}.md")
         only = Only(tuple(options.part), tuple(options.arm))
         study.check(only)
         if not options.page_only:
             run_study(
                 study,
                 console,
-                options.page,
+                page,
                 options.config,
                 options.minutes,
                 not options.untimed,
                 only,
                 options.retime,
             )
-        write_page(study, options.config, options.page)
+        write_page(study, options.config, page)
         left = len(missing_runs(study))
-        console.print(f"{left} runs left; see {options.page}", highlight=False, soft_wrap=True)
+        console.print(f"{left} runs left; see {page}", highlight=False, soft_wrap=True)
 
     return run_job("study", job)
 

@@ -157,9 +157,14 @@ class StudyConfig(Section):
         return config
 
 
-def load_study(path: str | Path, overrides: list[str]) -> StudyConfig:
-    """Read a study and check every run's configuration. Raises ConfigError before anything runs."""
+def load_study(path: str | Path, overrides: list[str], results: Path | None = None) -> StudyConfig:
+    """Read a study and check every run's configuration. Raises ConfigError before anything runs.
+
+    results: folder of its results and runs, in place of the file's.
+    """
     tree = read_tree(path, overrides)
+    if results is not None:
+        tree |= {"results": str(results), "folder": str(results / "runs")}
     if isinstance(tree.get("base"), str):
         tree["base"] = str(Path(path).parent / tree["base"])
     study = parse_config(StudyConfig, tree, str(path))

@@ -224,6 +224,16 @@ def test_runs_made_again_for_their_seconds_keep_them(tmp_path, capsys):
     assert "not allowed with argument --retime" in capsys.readouterr().err
 
 
+def test_a_study_is_made_again_in_another_folder(tmp_path, capsys):
+    again = tmp_path / "again" / "mine"
+    assert study.main([str(study_file(tmp_path)), "--results", str(again), "--minutes", "0"]) == 0
+    assert "4 runs left" in capsys.readouterr().out
+    assert (tmp_path / "again" / "mine.md").exists(), "the page is beside the results"
+    assert not (tmp_path / "results").exists()
+    config = load_study(tmp_path / "study.yaml", [], again)
+    assert config.run(("mixed", "bots", 1)).run.path.is_relative_to(again)
+
+
 def test_an_empty_study_has_a_page_too(tmp_path):
     config = load_study(study_file(tmp_path), [])
     write_page(config, "study.yaml", tmp_path / "study.md")
