@@ -1,5 +1,9 @@
 """The figures of the pages on beliefs are the study's."""
 
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
 from pipelines.studies.comparison import ratio_names
 from pipelines.studies.markdown import cell
 from tests.docs.study_pages import ROOT, as_on_page
@@ -38,10 +42,26 @@ def test_batches_from_many_cells_do_what_the_pages_say(results, readme):
     assert [name for name in names if with_anchors[name].holds] == ["TTB100/tokens"]
     with_them = as_on_page(results, "many cells", "mixed", "state space")["many cells"]
     assert not any(with_them[name].holds for name in names)
-    assert as_on_page(results, "many cells", "mixed", "bots self-tuned")["many cells"]["BSF100/tokens"].holds
+    against = as_on_page(results, "many cells", "mixed", "bots self-tuned")["many cells"]
+    assert against["BSF100/tokens"].holds
+    assert not against["BSF100/steps"].holds
     tokens, best = compared[crowded]["TTB100/tokens"], compared[crowded]["best score"].interval.mean
     said = f"takes {cell(tokens).strip('*')} and ends at {best:.3f}"
     assert said in " ".join(readme.split())
+
+
+def test_the_real_language_model_s_first_steps_are_as_the_page_says():
+    page = " ".join((ROOT / "docs" / "beliefs.md").read_text().split())
+    steps = pq.read_table(ROOT / "docs" / "study_smollm2" / "steps.parquet")
+    first = steps.filter(pc.is_in(steps["step"], pa.array(range(1, 11)))).group_by(["arm", "seed"])
+    found = {
+        (row["arm"], row["seed"]): row["etr_mean"] for row in first.aggregate([("etr", "mean")]).to_pylist()
+    }
+    by_arm = {arm: [found[arm, seed] for seed in range(3)] for arm in ("state space", "default", "random")}
+    one, two, three = (f"{value:.2f}".lstrip("0") for value in by_arm["state space"])
+    assert f"{one}, {two} and {three} of the state-space belief's tasks have mixed rewards" in page
+    ends = [f"{end(by_arm[arm]):.2f}".lstrip("0") for arm in ("default", "random") for end in (min, max)]
+    assert "{} to {} of the Beta update's and {} to {} of random's".format(*ends) in page
 
 
 def test_a_share_of_its_own_comes_to_what_the_page_says(results):
