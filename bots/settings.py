@@ -73,6 +73,10 @@ def resolve(
     given. belief: "auto" counts as beta here; see `belief_for`.
     Raises ValueError that names the setting, for a value out of range or ruled out by the preset.
     """
+    if not isinstance(belief, str):
+        raise ValueError(  # noqa: TRY004
+            f'belief is {belief!r}; it must be "auto", "beta", "state_space" or "module:Class"'
+        )
     for name in (
         "selector_options",
         "evidence_options",

@@ -35,7 +35,7 @@ from pipelines.training.actors import ActorHandles, start_actors, start_more_eng
 from pipelines.training.export import fetch_weights, write_model
 from pipelines.training.loop import LoopInputs, train_loop
 from pipelines.training.progress import Progress
-from pipelines.training.run_folder import check_folder, check_pools, create_folder, record_pools
+from pipelines.training.run_folder import as_recorded, check_folder, check_pools, create_folder, record_pools
 from pipelines.training.shutdown import one_line, shut_down
 
 
@@ -63,7 +63,7 @@ def train(
     """
     console = console or Console()
     resume = resume or resume_from is not None
-    inputs = load_inputs(config)
+    inputs = load_inputs(as_recorded(config) if resume else config)
     config = inputs.config
     inputs.warn(console)
     warning = check_folder(config, resume=resume, overwrite=overwrite, resume_from=resume_from)

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, ModelWrapValidatorHandler, model_validator
+from pydantic import (
+    Field,
+    ModelWrapValidatorHandler,
+    SerializationInfo,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from bots.config.tree import (
+    AS_FILE,
     Count,
     Positive,
     Section,
@@ -110,6 +118,14 @@ class SelectionConfig(Section):
         filled.__pydantic_fields_set__ = set(given)
         return filled
 
+    @model_serializer(mode="wrap")
+    def _leave_out_filled_in(self, dump: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
+        """In a file, keys of belief beta would count as given, and belief `auto` would be beta."""
+        dumped = dump(self)
+        if info.context == AS_FILE and self.belief == AUTO:
+            return {name: value for name, value in dumped.items() if name not in self._filled_in()}
+        return dumped
+
     @model_validator(mode="after")
     def _possible_together(self) -> SelectionConfig:
         resolve(rollouts=1, seed=0, history=HISTORY, threads=None, **self._of_bots())
@@ -118,16 +134,22 @@ class SelectionConfig(Section):
     def settings(self, rollouts: int, seed: int) -> dict[str, Any]:
         """The keyword arguments of `bots.BOTS`."""
         settings = {**self._of_bots(), "prior": self.prior, "rollouts": rollouts, "seed": seed}
-        filled_in = OF_BETA - self.model_fields_set if self.belief == AUTO else ()
+        filled_in = self._filled_in() if self.belief == AUTO else ()
         return {name: value for name, value in settings.items() if name not in filled_in}
+
+    def _filled_in(self) -> set[str]:
+        """Keys of belief beta that were not given."""
+        return OF_BETA - self.model_fields_set
 
     def on(self, pool: TaskPool) -> SelectionConfig:
         """The same with belief `auto` replaced by the one that it stands for on this pool."""
         if self.belief != AUTO:
             return self
-        return SelectionConfig(
-            **self.model_dump(exclude_unset=True) | belief_for(pool, **self.settings(1, 0))
-        )
+        return self.having(**belief_for(pool, **self.settings(1, 0)))
+
+    def having(self, **others: Any) -> SelectionConfig:
+        """The same with other values of some keys, and what they fill in. Raises ValueError."""
+        return SelectionConfig(**self.model_dump(exclude_unset=True) | others)
 
     def _of_bots(self) -> dict[str, Any]:
         return self.model_dump(exclude={"tasks", "prior", "dynamic"})

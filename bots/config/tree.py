@@ -22,6 +22,8 @@ from bots.config.faults import faults
 from bots.config.yaml_text import DuplicateKeyError, read_yaml, read_yaml_file
 from bots.support import registry
 
+AS_FILE = {"as_file": True}
+"""Serialization context of what is read back, where a key that was filled in may mean something else than one given."""
 LONGEST_NAME = 200
 """Bytes of a folder's name: file systems take 255, and locks and temporary files beside it have longer names."""
 
@@ -180,7 +182,12 @@ def parse_config(kind: type[C], tree: dict[str, Any], source: str) -> C:
 
 def dump_config(config: Section) -> str:
     """The resolved configuration as YAML that `load_config` reads back."""
-    return yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+    return yaml.safe_dump(tree_of(config), sort_keys=False, allow_unicode=True)
+
+
+def tree_of(config: Section) -> dict[str, Any]:
+    """The resolved configuration as a tree that `parse_config` reads back."""
+    return config.model_dump(mode="json", context=AS_FILE)
 
 
 def read_value(override: str) -> tuple[str, Any]:

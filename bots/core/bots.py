@@ -100,6 +100,7 @@ class BOTS:
         for name in ("self", "pool", "prior"):
             del given[name]
         if belief == AUTO:
+            resolve(**given)  # so that errors name what was given
             given |= belief_for(pool, **given)
         self._build(pool, resolve(**given), Prior(pool, prior))
 

@@ -75,20 +75,26 @@ def write_page(study: StudyConfig, config: str, page: Path) -> None:
     if stale:
         text += STALE.format(count=f"{stale} run{'s' * (stale > 1)}", config=config)
     text += overview(study, results, page.parent)
-    told: dict[str, list[set[str]]] = {}
+    told: dict[str, list[tuple[set[str], set[str], int]]] = {}
     for part in study.parts:
         for pool in part.pools:
             comparison = compare_arms(results, pool, part.arms, study.baseline, part.seeds)
             arms = set(comparison.metrics)
-            # A part that has just started may have nothing beyond an earlier part's table.
-            if len(arms) > 1 and not any(arms <= earlier for earlier in told.get(pool, [])):
-                told.setdefault(pool, []).append(arms)
+            here = arms, arms & set(part.rivals), part.seeds
+            # A part that has just started may have nothing beyond an earlier part's tables.
+            if len(arms) > 1 and not any(_within(here, earlier) for earlier in told.get(pool, [])):
+                told.setdefault(pool, []).append(here)
                 text += _section(study, part, comparison, results, page.parent)
                 for rival in part.rivals:
                     others = [arm for arm in part.arms if arm != study.baseline]
                     text += _against(rival, compare_arms(results, pool, others, rival, part.seeds), part)
     page.parent.mkdir(parents=True, exist_ok=True)
     replace_text(page, text)
+
+
+def _within(here: tuple[set[str], set[str], int], earlier: tuple[set[str], set[str], int]) -> bool:
+    """Whether an earlier part has all that this one has: arms, rivals and number of seeds."""
+    return here[0] <= earlier[0] and here[1] <= earlier[1] and here[2] <= earlier[2]
 
 
 def _commits(names: set[str]) -> str:

@@ -15,6 +15,7 @@ import yaml
 from ray.tune import ExperimentAnalysis, ResultGrid
 from rich.table import Table
 
+from bots.config.tree import tree_of
 from bots.metrics import Interval, paired_difference
 from bots.support.files import replace_text, replacing
 from pipelines.sweeps.config import Sweep
@@ -133,7 +134,7 @@ class SweepResults:
             raise ValueError("no trial finished; trials.parquet says why")
         config = self.sweep.config
         name = f"{config.sweep.name}_best"
-        tree = self.sweep.job({**ranked[0].point, "run.name": name}).model_dump(mode="json")
+        tree = tree_of(self.sweep.job({**ranked[0].point, "run.name": name}))
         if config.target == "train":  # trials of train jobs have their own folder
             tree = lay(tree, {"run.folder": "runs"})
         where = ", ".join(f"{key} = {value}" for key, value in ranked[0].point.items())

@@ -13,6 +13,7 @@ from bots.belief.snapshot import first_difference
 from bots.config.train import TrainConfig, load_config
 from bots.config.tree import ConfigError, dump_config
 from bots.pool import CONTENT, TaskPool
+from bots.settings import AUTO
 from bots.support.files import replace_text
 from pipelines.shared.job_folder import CONFIG, METRICS, POOL, kind_of
 from pipelines.shared.lock import unwritable_folder
@@ -54,6 +55,19 @@ def check_folder(
         if kind_of(folder) != "train":
             raise ConfigError(f"{folder} is not a run's folder; it is not overwritten")
     return None
+
+
+def as_recorded(config: TrainConfig) -> TrainConfig:
+    """The same where a run is resumed: belief `auto` is the one that the run has, whatever the pool has now."""
+    known = config.run.path / CONFIG
+    if config.selection.belief != AUTO or not known.exists() or kind_of(config.run.path) != "train":
+        return config
+    before = load_config(known).selection
+    try:
+        recorded = config.selection.having(belief=before.belief, belief_options=before.belief_options)
+    except ValueError:
+        return config  # with a key that rules it out, which `check_folder` names
+    return config.model_copy(update={"selection": recorded})
 
 
 def create_folder(

@@ -153,6 +153,7 @@ class Cells:
             "loadings": np.empty((0, 0)) if self._plain() else self.loadings,
             "first": len(self.pivots) if self.dense else self._projector.shape[1],
             "reach": self.reach,
+            "spread": self.spread,
         }
 
     def _plain(self) -> bool:
@@ -161,6 +162,8 @@ class Cells:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore it."""
         self.dense, self.pivots, self.reach = state["dense"], state["pivots"], state["reach"]
+        # Of the prior at first, which a growing pool may change; an older snapshot lacks it.
+        self.spread = state.get("spread", self.spread)
         loadings = state["loadings"] if state["loadings"].size else np.eye(len(self.pivots))
         first = int(state["first"])
         self.loadings = loadings[:first]

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from bots.belief.prior import Prior
 from bots.belief.state_space.embeddings import COMPONENTS, Embedding
-from bots.belief.state_space.logits import digamma
+from bots.belief.state_space.logits import prior_logit
 from bots.pool import TaskPool, is_embedding, is_text, plain_type
 from bots.support.arrays import Float64
 
@@ -56,6 +56,7 @@ class Codebook:
         self.features = tuple(name for name in features if name not in vectors)
         self._embeddings = [Embedding(pool, name, components) for name in vectors]
         self._categories: list[list[str | None]] = [[] for _ in self.columns]
+        self._is_ordered = [False] * len(self.columns)
         self._edges: list[list[float] | None] = [None] * len(self.columns)
         self._cells: dict[tuple[int, ...], int] = {}
         self._strata: dict[tuple[int, ...], int] = {}
@@ -80,7 +81,7 @@ class Codebook:
         return float(bins["centre"]), float(bins["scale"])
 
     def _numbers(self, pool: TaskPool, prior: Prior) -> dict[str, Float64]:
-        """Every feature as float64 (K,) on its own scale, NaN where unknown."""
+        """Every feature of this pool as float64 (K,) on its own scale, NaN where unknown."""
         numbers = {name: _numeric(pool, name) for name in self.features}
         if self.anchors and pool.has_anchors:
             for name, rate in (("weak", pool.weak), ("strong", pool.strong)):
@@ -88,8 +89,13 @@ class Codebook:
                 numbers[f"anchor {name}"] = np.log((p + MARGIN) / (1 - p + MARGIN))
         if prior.kind == 2:
             alpha, beta = prior.task_alpha.astype(np.float64), prior.task_beta.astype(np.float64)
-            numbers["prior"] = digamma(alpha) - digamma(beta)
+            numbers["prior"] = prior_logit(alpha, beta)
         return numbers
+
+    def _known_numbers(self, pool: TaskPool, prior: Prior) -> list[Float64]:
+        """The features that there were at first, of another pool: it may lack or have new reference pass rates."""
+        numbers = self._numbers(pool, prior)
+        return [numbers.get(name, np.full(len(pool), np.nan)) for name in self.feature_names]
 
     def _encode(
         self, pool: TaskPool, numbers: list[Float64], points: list[Codes], most: int | None
@@ -137,6 +143,7 @@ class Codebook:
         else:
             column, kind = _typed(pool, name)
             if pa.types.is_integer(kind) and place > 0:
+                self._is_ordered[place] = True
                 values, codes = self._ordered(place, column)
             else:
                 encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
@@ -156,7 +163,7 @@ class Codebook:
     def _ordered(self, place: int, column: pa.ChunkedArray) -> tuple[list[Any], Codes]:
         """Values of an ordered column, as text of a number, and codes; in bins where there are many."""
         missing = column.is_null().to_numpy()
-        numbers = column.cast(pa.float64()).fill_null(0.0).to_numpy()
+        numbers = column.cast(pa.float64(), safe=False).fill_null(0.0).to_numpy()
         given = numbers[~missing]
         first_time = self._edges[place] is None and not self._categories[place]
         if first_time and len(np.unique(given)) > ORDINAL_BINS:
@@ -177,7 +184,7 @@ class Codebook:
         self.domain = self.cells[self.cell, 0]
         self.position = np.full(self.cells.shape, np.nan)
         for place, categories in enumerate(self._categories):
-            if self._is_ordered(place):
+            if self._is_ordered[place]:
                 where = np.array([np.nan if value is None else float(value) for value in categories])
                 self.position[:, place] = where[self.cells[:, place]]
         means = [np.append(b["means"], 0.0) for b in self._bins]
@@ -192,12 +199,6 @@ class Codebook:
         for place, mean in enumerate(means):
             self.values[:, place] = mean[bins[:, place]]
             self.unknown[:, place] = bins[:, place] == len(mean) - 1
-
-    def _is_ordered(self, place: int) -> bool:
-        if place == 0:
-            return False
-        values = [value for value in self._categories[place] if value is not None]
-        return bool(values) and all(_is_number(value) for value in values)
 
     def domain_code(self, name: str) -> int:
         """Code of a domain in column 0."""
@@ -217,12 +218,16 @@ class Codebook:
             np.concatenate([keys[:, first + place], embedding.codes(pool, len(keys))])
             for place, embedding in enumerate(self._embeddings)
         ]
-        self.stratum = self._encode(pool, list(self._numbers(pool, prior).values()), points, None)
+        self.stratum = self._encode(pool, self._known_numbers(pool, prior), points, None)
         self._refresh()
 
     def state_dict(self) -> dict[str, Any]:
-        """Values, bins and numbers, as JSON values."""
+        """Columns, values, bins and numbers, as JSON values."""
         return {
+            "columns": list(self.columns),
+            "features": list(self.features),
+            "feature_names": list(self.feature_names),
+            "ordered": self._is_ordered,
             "categories": self._categories,
             "edges": self._edges,
             "bins": self._bins,
@@ -232,28 +237,29 @@ class Codebook:
         }
 
     def load_state_dict(self, pool: TaskPool, prior: Prior, state: dict[str, Any]) -> None:
-        """Restore the numbers, which depend on how the pool grew."""
+        """Restore the columns, which a pool may have got later, and the numbers, which depend on how it grew."""
+        self.columns = tuple(state.get("columns", self.columns))
+        self.features = tuple(state.get("features", self.features))
+        self.feature_names = tuple(state.get("feature_names", self.feature_names))
         self._categories, self._edges, self._bins = state["categories"], state["edges"], state["bins"]
+        # An older snapshot doesn't say; it took text that looks like numbers for ordered.
+        self._is_ordered = list(state.get("ordered", map(_are_numbers, self._categories)))
+        self._is_ordered[0] = False
         self._cells = {tuple(cell): number for number, cell in enumerate(state["cells"].tolist())}
         self._strata = {tuple(stratum): number for number, stratum in enumerate(state["strata"].tolist())}
         self._embeddings = [Embedding.of(one) for one in state.get("embeddings", [])]
-        # With embeddings, strata come with the columns: the nearest point may hang on rounding.
-        if not self._embeddings:
-            self.stratum = self._encode(pool, list(self._numbers(pool, prior).values()), [], None)
+        # Strata come with the columns: the pool may have other features now, and the nearest point may hang on
+        # rounding. Older snapshots have them with embeddings only.
+        if "columns" not in state and not self._embeddings:
+            self.stratum = self._encode(pool, self._known_numbers(pool, prior), [], None)
         self._refresh()
 
-    @property
-    def has_embeddings(self) -> bool:
-        """Whether a feature is an embedding."""
-        return bool(self._embeddings)
 
-
-def _is_number(value: str) -> bool:
+def _are_numbers(values: Sequence[str | None]) -> bool:
     try:
-        float(value)
+        return bool([float(value) for value in values if value is not None])
     except ValueError:
         return False
-    return True
 
 
 def _typed(pool: TaskPool, name: str) -> tuple[pa.ChunkedArray, pa.DataType]:
@@ -281,7 +287,7 @@ def _numeric(pool: TaskPool, name: str) -> Float64:
         raise ValueError(
             f"feature {name!r} has type {column.type}; it must hold numbers, or lists of floats of one length"
         )
-    numbers: Float64 = column.cast(pa.float64()).fill_null(float("nan")).to_numpy()
+    numbers: Float64 = column.cast(pa.float64(), safe=False).fill_null(float("nan")).to_numpy()
     return np.where(np.isfinite(numbers), numbers, np.nan)
 
 

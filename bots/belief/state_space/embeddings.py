@@ -28,6 +28,10 @@ ROUNDS = 12
 """Of k-means."""
 
 
+class NoVectorsError(ValueError):
+    """A column of embeddings that says nothing of any task."""
+
+
 class Embedding:
     """A projection and a set of points, computed once from the pool and kept while it grows.
 
@@ -47,17 +51,20 @@ class Embedding:
     def __init__(self, pool: TaskPool, name: str, components: int, points: int = POINTS) -> None:
         self.name = name
         self.length = _length(pool, name)
-        sample = _spread(len(pool), SAMPLE)
-        known = _directions(_vectors(pool, name, self.length, sample))
-        known = known[~np.isnan(known[:, 0])]
+        given = pool.table[name].is_valid().to_numpy().nonzero()[0]
+        sample = given[_spread(len(given), SAMPLE)]
+        known = self._known(pool, sample)
+        if len(known) == 0 and len(sample) < len(given):
+            blocks = (given[low : low + BLOCK] for low in range(0, len(given), BLOCK))
+            known = np.concatenate([self._known(pool, block) for block in blocks])[:SAMPLE]
         if len(known) == 0:
-            raise ValueError(
-                f"feature {name!r} has no vector in any of {len(sample)} tasks: they are null, zero or not finite"
+            raise NoVectorsError(
+                f"feature {name!r} has no vector in any of {len(pool)} tasks: they are null, zero or not finite"
             )
         self.centre = known.mean(axis=0)
         self.projection = _principal(known - self.centre, components)
         sampled = (known - self.centre) @ self.projection
-        chosen = np.concatenate([z for _, z in self._projected(pool, _spread(len(pool), points))])
+        chosen = np.concatenate([z for _, z in self._projected(pool, given[_spread(len(given), points)])])
         chosen = np.unique(chosen[~np.isnan(chosen[:, 0])], axis=0)
         if len(chosen) == 0:  # the few points have no vector, others have
             chosen = np.unique(sampled, axis=0)[:points]
@@ -66,6 +73,11 @@ class Embedding:
         self.cells = cells[used]
         self.points = chosen[np.argsort(cell, kind="stable")]
         self.starts = np.concatenate([[0], np.cumsum(np.bincount(cell))])
+
+    def _known(self, pool: TaskPool, rows: Rows) -> Float64:
+        """Directions of those of the rows that have one, float64 (R, length)."""
+        directions = _directions(_vectors(pool, self.name, self.length, rows))
+        return directions[~np.isnan(directions[:, 0])]
 
     @property
     def missing(self) -> int:

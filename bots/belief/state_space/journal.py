@@ -59,13 +59,20 @@ class ReplayJournal:
         return sorted(step for step in self.batches if step >= moment)
 
     def thin(self) -> None:
-        """Drop moments that are close to others, and what no evidence can come before any more."""
+        """Drop moments that are close to others, and what no evidence can come before any more.
+
+        Of three in a row the middle one is dropped if the oldest is at most twice as old as the newest, whatever
+        numbers the steps have. As time passes that stays true.
+        """
         oldest = max(0, self.clock - self.window + 1)
         base = self.start_of(oldest)
-        for moment in [m for m in self.moments if m != base]:
-            age = self.clock - moment
-            if moment < base or (moment >= 0 and age > 1 and moment % 2 ** (age.bit_length() - 1)):
-                del self.moments[moment]
+        *others, newest = sorted(m for m in self.moments if m >= base)
+        kept = [newest]
+        for place in range(len(others) - 1, -1, -1):
+            too_close = place and self.clock + 1 - others[place - 1] <= 2 * (self.clock + 1 - kept[-1])
+            if not too_close:
+                kept.append(others[place])
+        self.moments = {moment: self.moments[moment] for moment in sorted(kept)}
         for step in [s for s in self.batches if s < base]:
             del self.batches[step], self.before[step]
 

@@ -12,6 +12,8 @@ from bots.support.compile import compiled
 _POINTS, _WEIGHTS = np.polynomial.hermite_e.hermegauss(24)
 POINTS: Float64 = _POINTS
 WEIGHTS: Float64 = _WEIGHTS / _WEIGHTS.sum()
+LARGEST = 30.0
+"""A prior of a greater logit counts as this one; σ(30) is 1 to 13 digits."""
 LEAST = 1e-9
 """Means are kept this far from 0 and 1, so that no Beta parameter vanishes."""
 
@@ -51,6 +53,12 @@ def matching_beta(mean: Float64, variance: Float64) -> tuple[Float64, Float64]:
     mass = mean * (1 - mean) / np.maximum(variance, 1e-300) - 1
     mass = np.clip(mass, 1e-3, 1e9)
     return mean * mass, (1 - mean) * mass
+
+
+def prior_logit(alpha: Float64, beta: Float64) -> Float64:
+    """E logit θ of θ ~ Beta(α, β), within ±`LARGEST`."""
+    mean: Float64 = np.clip(digamma(alpha) - digamma(beta), -LARGEST, LARGEST)
+    return mean
 
 
 def digamma(x: Float64) -> Float64:

@@ -11,6 +11,7 @@ from bots.belief.base import BeliefModel
 from bots.belief.prior import Prior
 from bots.belief.state_space import kernels
 from bots.belief.state_space.codebook import Codebook
+from bots.belief.state_space.embeddings import NoVectorsError
 from bots.belief.state_space.journal import ReplayJournal
 from bots.belief.state_space.logits import logit_normal, matching_beta
 from bots.belief.state_space.options import Options
@@ -51,8 +52,14 @@ class StateSpace(BeliefModel):
         features = self.options.features
         if features is None:
             features = [EMBEDDING] if pool.has_embeddings else []
-        named = columns, features, self.options.anchors, self.options.components
-        self.book = Codebook(pool, prior, *named)
+        rest = self.options.anchors, self.options.components
+        try:
+            self.book = Codebook(pool, prior, columns, features, *rest)
+        except NoVectorsError:
+            if self.options.features is not None:
+                raise
+            # Nobody named the column, and it says nothing.
+            self.book = Codebook(pool, prior, columns, [], *rest)
         self.states = States(self.book, prior, self.options)
         self.tasks = Tasks(
             self.book.stratum, len(self.book.cell), self.options.residual, self.options.widening
@@ -194,9 +201,8 @@ class StateSpace(BeliefModel):
             "own_variance": tasks.own_variance,
             "trained": tasks.trained,
             "order": tasks.order,
+            "stratum": self.book.stratum,
         }
-        if self.book.has_embeddings:
-            own["stratum"] = self.book.stratum
         return super().columns() | own
 
     def state_dict(self) -> dict[str, Any]:

@@ -27,6 +27,8 @@ PICKED = 2
 """Bit in `blocked` of a row that a selection has already taken."""
 PASSES = 16
 """Strata are gone through in so many passes, each through every 16th."""
+AGES = 4096
+"""Steps since a task's latest observation up to which what remains of it is in a table."""
 SLACK = 1e-9
 """Loss by which a bound may be wrong for rounding."""
 
@@ -133,8 +135,8 @@ def best(
         if inside[s]:
             sharpest = max(sharpest, shrink(extra[s] + residual))
             sharpest_asked = max(sharpest_asked, shrink(extra[s]))
-    # keep and fade to the power of every age there is.
-    ages = max(clock + 2, 2)
+    # keep and fade to the power of every age that is frequent.
+    ages = min(max(clock + 2, 2), AGES)
     kept, faded = np.ones(ages), np.ones(ages)
     for age in range(1, ages):
         kept[age], faded[age] = kept[age - 1] * keep, faded[age - 1] * fade
@@ -170,9 +172,10 @@ def best(
                     if blocked[k]:
                         continue
                     age = max(clock - last_step[k], 0)
-                    remains = kept[age]
+                    remains = kept[age] if age < ages else keep**age
                     variance = remains * remains * own_variance[k] + (1.0 - remains * remains) * residual
-                    mean, signal, item, kind = remains * own[k], trained[k] * faded[age], int(k), 1
+                    left = faded[age] if age < ages else fade**age
+                    mean, signal, item, kind = remains * own[k], trained[k] * left, int(k), 1
                 kappa, near = shrink(variance + extra[s]), 0
                 for d in range(draws):
                     score[d] = kappa * (logit[d] + mean + of_trained[d] * signal)

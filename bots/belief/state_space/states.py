@@ -11,7 +11,7 @@ from bots.belief.state_space.cells import Cells
 from bots.belief.state_space.codebook import Codebook
 from bots.belief.state_space.filter import Conditioned, add_noise, condition, shifts
 from bots.belief.state_space.kernels import add_traits
-from bots.belief.state_space.logits import digamma, trigamma
+from bots.belief.state_space.logits import prior_logit, trigamma
 from bots.belief.state_space.options import Options
 from bots.belief.state_space.tasks import Residuals
 from bots.support.arrays import Float64, Rows
@@ -34,12 +34,14 @@ MOST_DOMAINS = 8
 """Domains up to which each feature has a coefficient of each domain's own beside the shared one."""
 SHOCK_GROUPS = 4
 """Groups that a shift must be common to before it counts as a shock."""
+LARGEST_SPREAD = 100.0
+"""A prior of nearly no mass gives cells at most so many times the variance of the uniform one."""
 LARGEST_SHOCK = 25.0
 """Most variance that one shock adds."""
 
 
 class Moment(dict[str, Float64]):
-    """mean, root, deviation, variance of one moment."""
+    """mean, root, deviation, variance of one moment, and the number of shocks until then."""
 
 
 class Drawn(NamedTuple):
@@ -115,13 +117,18 @@ class States:
     def snapshot(self) -> Moment:
         """The present moment."""
         return Moment(
-            mean=self.mean, root=self.root, deviation=self.cells.deviation, variance=self.cells.variance
+            mean=self.mean,
+            root=self.root,
+            deviation=self.cells.deviation,
+            variance=self.cells.variance,
+            shocks=np.array(float(self.shocks)),
         )
 
     def go_back(self, moment: Moment) -> None:
         """Return to a moment."""
         self.mean, self.root = moment["mean"], moment["root"]
         self.cells.deviation, self.cells.variance = moment["deviation"], moment["variance"]
+        self.shocks = int(moment.get("shocks", self.shocks))  # an older snapshot's moments lack it
 
     def design(self, strata: Rows, trained: Float64) -> Float64:
         """Rows of H, float64 (N, d): what the states add to the logit of tasks of these strata."""
@@ -312,10 +319,11 @@ class States:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything."""
-        layout = {"flagged": self._flagged, "domains": self._domains, "shocks": self.shocks}
+        layout = {"flagged": self._flagged, "domains": self._domains}
         return {
             **self.snapshot(),
             **layout,
+            "shocks": self.shocks,
             "noise": self._coefficient_noise,
             "cells": self.cells.state_dict(),
         }
@@ -340,5 +348,5 @@ def _prior_logits(prior: Prior, spread: float) -> tuple[float, Float64]:
         tables = (prior.task_alpha.astype(np.float64), prior.task_beta.astype(np.float64))
     uncertain = float(np.mean(trigamma(tables[0]) + trigamma(tables[1])))
     uniform = 2 * float(trigamma(np.ones(1))[0])
-    base = digamma(prior.table_alpha) - digamma(prior.table_beta)
-    return spread * uncertain / uniform, base
+    most = LARGEST_SPREAD * max(spread, 1.0)
+    return min(spread * uncertain / uniform, most), prior_logit(prior.table_alpha, prior.table_beta)

@@ -103,6 +103,57 @@ def test_late_evidence_leaves_the_same_bits():
     assert len(late._parts.beliefs.journal.moments) < 20, "moments are thinned"
 
 
+@pytest.mark.parametrize("apart", [1, 2, 7])
+def test_moments_are_thinned_whatever_numbers_the_steps_have(apart):
+    """And evidence that is late is put where it belongs by going back at most twice as far."""
+    bots, rng = state_space(make_pool(), history=400), np.random.default_rng(3)
+    journal = bots._parts.beliefs.journal
+    for step in range(3, 3 + 100 * apart, apart):
+        bots.observe(rng.choice(600, 8, replace=False), answers(rng, np.full(8, 0.5)), step=step)
+    kept = sorted(journal.moments)
+    assert len(kept) <= 2 * np.log2(100 * apart) + 2
+    for step in journal.batches:
+        start = max(moment for moment in kept if moment <= step)
+        assert journal.clock + 1 - start <= max(2 * (journal.clock + 1 - step), apart + 1)
+
+
+def test_evidence_of_odd_steps_is_forgotten_too():
+    bots, rng = state_space(make_pool(), history=16), np.random.default_rng(4)
+    for step in range(1, 200, 2):
+        bots.observe(rng.choice(600, 8, replace=False), answers(rng, np.full(8, 0.5)), step=step)
+    assert len(bots._parts.beliefs.journal.batches) <= 16
+
+
+@pytest.mark.parametrize("parts", [1, 4])
+def test_a_shock_counts_once_however_its_evidence_comes(parts):
+    bots, rng = state_space(make_pool()), np.random.default_rng(0)
+    for step in range(12):
+        rows = np.sort(rng.choice(600, 32, replace=False))
+        rewards = answers(rng, np.full(32, 0.9 if step < 8 else 0.05))
+        for part in np.array_split(np.arange(32), parts):
+            bots.observe(rows[part], rewards[part], step=step)
+    assert bots.metrics()["belief/shocks"] == 1
+    late = np.setdiff1d(np.arange(600), rows)[:1]
+    bots.observe(late, [[0.0] * 8], step=10)
+    assert bots.metrics()["belief/shocks"] == 1
+
+
+def test_the_number_of_a_step_costs_nothing():
+    """Ages beyond the table of frequent ones are the same powers; a step may be a count of tokens."""
+    pool, rng = make_pool(), np.random.default_rng(5)
+    near, far = state_space(pool, cooldown=0), state_space(pool, cooldown=0)
+    rows, rewards = np.arange(64), answers(rng, rng.random(64))
+    for bots, step in ((near, 10), (far, 1_000_000_010)):
+        bots.observe(rows, rewards, step=step - 10)
+        bots.observe([80], [[1.0] * 8], step=step)
+    assert (near.select(32) == far.select(32)).all()
+    old, rng = state_space(pool, cooldown=0), np.random.default_rng(6)
+    old.observe(rows, rewards, step=0)
+    old.observe([80], [[1.0] * 8], step=6000)
+    chosen = old.select(32)
+    assert len(np.unique(chosen)) == 32
+
+
 def test_a_window_forgets_moments_and_still_takes_what_it_may():
     bots, rng = state_space(make_pool(), history=8), np.random.default_rng(2)
     for step in range(60):

@@ -111,3 +111,48 @@ def test_a_snapshot_keeps_the_belief_it_was_made_with(tmp_path):
         loaded = BOTS.load(tmp_path / belief, pool)
         assert loaded.settings["belief"] == belief
         assert (loaded.predict_mean(np.arange(60)) == bots.predict_mean(np.arange(60))).all()
+
+
+def test_names_that_look_like_numbers_have_no_order():
+    """Only integers are levels: cluster labels as text would else have false neighbors."""
+    found = []
+    for names in ("012345", "abcdef"):
+        bots = state_space({"topic": list(names) * 20}, belief_options={"columns": ["topic"]})
+        for step in range(6):
+            bots.observe(np.arange(0, 60, 6), np.ones((10, 8)), step=step)
+        found.append(bots.predict_mean(np.arange(6)))
+    assert (found[0] == found[1]).all()
+    assert np.ptp(found[0][1:]) < 1e-9, "no other topic is nearer to the first"
+
+
+@pytest.mark.parametrize("role", ["columns", "features"])
+def test_integers_of_any_size_are_taken(role):
+    numbers = pa.array([2**62 + i for i in range(100)], pa.int64())
+    bots = state_space({"length": numbers}, belief_options={role: ["length"]})
+    assert len(bots.select(8)) == 8
+
+
+@pytest.mark.parametrize("prior", [(1e9, 1e-9), (1e-300, 1.0), (1e-30, 1e-30)])
+def test_priors_of_hardly_any_mass_leave_numbers_to_select_by(prior):
+    for given in (prior, tuple(np.full(60, max(one, 1e-30)) for one in prior)):
+        bots = state_space({"level": np.arange(60) % 3}, prior=given)
+        bots.observe(bots.select(16), np.ones((16, 8)))
+        assert np.isfinite(bots.predict_mean(np.arange(60))).all()
+        assert len(np.unique(bots.select(16))) == 16
+
+
+def test_embeddings_that_say_nothing_are_left_out_where_nobody_named_them():
+    table = {"level": np.arange(60) % 3, "embedding": pa.array([[0.0, 0.0]] * 60)}
+    bots = BOTS(TaskPool.from_arrow(pa.table(table)), belief="auto")
+    assert bots.settings["belief"] == "state_space"
+    assert len(bots.select(8)) == 8
+    with pytest.raises(ValueError, match="feature 'embedding' has no vector in any of 60 tasks"):
+        state_space(table, belief_options={"features": ["embedding"]})
+
+
+def test_what_is_no_belief_is_named_as_it_was_given():
+    pool = TaskPool.from_arrow(pa.table({"level": np.arange(60) % 3}))
+    with pytest.raises(ValueError, match=r'belief is None; it must be "auto", "beta"'):
+        BOTS(pool, belief=None)
+    with pytest.raises(ValueError, match="but belief 'auto' takes none"):
+        BOTS(pool, belief="auto", belief_options={"crowding": 1})

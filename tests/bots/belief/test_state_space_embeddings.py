@@ -234,3 +234,14 @@ def test_embeddings_take_at_most_forty_bytes_a_task_beside_their_points(monkeypa
         if isinstance(value, np.ndarray) and len(value) == 5000
     ]
     assert sum(array.nbytes for array in {id(array): array for array in by_task}.values()) <= 40 * 5000
+
+
+def test_few_vectors_in_a_large_pool_are_found(monkeypatch):
+    """Also where those that are looked at first are zero."""
+    monkeypatch.setattr("bots.belief.state_space.embeddings.SAMPLE", 4)
+    vectors = np.zeros((1000, 3))
+    vectors[500:502] = np.eye(3)[:2]
+    bots = BOTS(
+        TaskPool.from_arrow(pa.table({"embedding": pa.array(vectors.tolist())})), belief="state_space"
+    )
+    assert bots.metrics()["belief/strata"] == 3, "two points, and those without a vector"
