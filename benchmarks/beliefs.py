@@ -75,7 +75,9 @@ def speed(sizes: list[int], steps: int) -> None:
             }
         )
         pool = TaskPool.from_arrow(table, weak="weak", strong="strong")
-        beliefs = {name: BOTS(pool, rollouts=ROLLOUTS, **BELIEFS[name]) for name in ("beta", "state_space")}
+        crowding = BELIEFS["state_space"] | {"belief_options": {"crowding": 0.25}}
+        timed = {name: BELIEFS[name] for name in ("beta", "state_space")} | {"crowding": crowding}
+        beliefs = {name: BOTS(pool, rollouts=ROLLOUTS, **settings) for name, settings in timed.items()}
         seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in beliefs}
         for _ in range(steps):
             for name, bots in beliefs.items():
@@ -90,14 +92,17 @@ def speed(sizes: list[int], steps: int) -> None:
         for name, values in taken.items():
             select, observe = np.median(values, axis=0)
             print(f"{tasks:>10,} {name:12} select {select:8.2f} ms  observe {observe:8.2f} ms", flush=True)
-        ratio = taken["state_space"].sum(axis=1) / taken["beta"].sum(axis=1)
-        low, middle, high = np.quantile(ratio, [0.25, 0.5, 0.75])
+        quartiles = {}
+        for name in ("state_space", "crowding"):
+            ratio = taken[name].sum(axis=1) / taken["beta"].sum(axis=1)
+            quartiles[name] = "{1:.2f} [{0:.2f}, {2:.2f}]".format(*np.quantile(ratio, [0.25, 0.5, 0.75]))
         model = beliefs["state_space"]._parts.beliefs
         held = sum(column.nbytes for column in model.columns().values())
-        extra = model.tasks.stratum.nbytes + model.tasks.place.nbytes + model.blocked.nbytes
+        extra = model.tasks.place.nbytes + model.blocked.nbytes
         size = (held + extra) / tasks
         print(
-            f"{tasks:>10,} state_space / beta {middle:.2f} [{low:.2f}, {high:.2f}]; {size:.0f} bytes a task"
+            f"{tasks:>10,} over beta: state_space {quartiles['state_space']}, crowding {quartiles['crowding']}; "
+            f"{size:.0f} bytes a task"
         )
 
 

@@ -216,8 +216,9 @@ class BOTS:
         rows: (B,) row numbers, in any order; groups of the same task are merged.
         rewards: (B, n) in [0, 1], or B one-dimensional groups of different sizes.
         step: number of the wave the tasks were selected in, ≥ 0. With it, late, repeated and out-of-order calls
-            are exact (see Posterior): a (wave, task) pair counts once, the first time. None: the oldest wave
-            that selected all these rows and still awaits them, else one after the latest observed.
+            are exact (see Posterior): a (wave, task) pair counts once, the first time; only `dispersion` of `table`
+            is averaged in order of arrival. None: the oldest wave that selected all these rows and still awaits
+            them, else one after the latest observed.
         Raises ValueError, naming row and id, for rewards that are not finite or outside [0, 1], wrong shapes,
         unknown rows, and a step that lies more than `history` behind.
         """

@@ -68,6 +68,31 @@ def page_of(study, tmp_path):
     return (tmp_path / "study.md").read_text()
 
 
+def test_a_part_with_more_seeds_or_rivals_than_an_earlier_one_has_its_tables(study_file, tmp_path):
+    common = {"pools": ["mixed"], "arms": ["random", "bots"]}
+    parts = [
+        {"name": "first look", "seeds": 1, **common},
+        {"name": "does it pay", "seeds": 2, **common},
+        {"name": "the same again", "seeds": 1, **common},
+        {"name": "rivals", "seeds": 1, "rivals": ["bots"], **common, "arms": ["random", "bots", "greedy"]},
+        {
+            "name": "another rival",
+            "seeds": 1,
+            "rivals": ["greedy"],
+            **common,
+            "arms": ["random", "bots", "greedy"],
+        },
+    ]
+    arms = {"random": ["selection.selector=random"], "bots": [], "greedy": ["selection.selector=greedy"]}
+    study = study_file(parts=parts, arms=arms)
+    for key in study.plan():
+        add(study, key, tmp_path, [0.1, 0.2, 0.3])
+    text = page_of(study, tmp_path)
+    shown = [line for line in text.splitlines() if line.startswith("## ") and "glance" not in line]
+    assert shown == [f"## {name}: mixed" for name in ("First look", "Does it pay", "Rivals", "Another rival")]
+    assert text.count("The same runs against `greedy`") == 1
+
+
 def test_runs_of_an_earlier_configuration_are_left_out_and_said_to_be(study_file, tmp_path):
     study = study_file()
     for seed in (0, 1):

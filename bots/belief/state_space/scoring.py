@@ -26,7 +26,7 @@ from bots.support.random_numbers import State, mix, stream, uniform
 PICKED = 2
 """Bit in `blocked` of a row that a selection has already taken."""
 PASSES = 16
-"""Strata are gone through in so many passes, each through every 16th."""
+"""Passes through the tasks, each of every 16th stratum, and of every 16th observed task of the large ones."""
 AGES = 4096
 """Steps since a task's latest observation up to which what remains of it is in a table."""
 SLACK = 1e-9
@@ -126,7 +126,7 @@ def best(
     others take push at most n of these out.
 
     Time: O(D·(S + observed tasks)), nearly all of it one comparison each with the range of κη that can still be among
-    the best; each task's columns are read once.
+    the best; each task's columns are read once. Space: O(D·S).
     """
     draws, last, features = len(need), len(of_traits) - 1, traits.shape[1]
     ceiling = 0.0 if by_mean else max(p_star, 1.0 - p_star) ** 2
@@ -145,24 +145,32 @@ def best(
     cells = len(of_cell)
     scores, before = np.empty(values.shape[1]), np.empty(cells, np.int64)
     members, least = np.zeros((draws, cells), np.int64), np.full((draws, cells), -inf)
-    logit, score = np.empty(draws), np.empty(draws)
+    score = np.empty(draws)
     sizes[:] = 0
-    # Strata far apart come one after the other, so that the ranges are soon narrow.
+    logits = np.empty((len(asked), draws))
+    for s in range(len(asked)):
+        c, own_domain = cell[s], min(domain[s], last)
+        for d in range(draws):
+            logits[s, d] = of_cell[c, d]
+        for f in range(features):
+            trait = traits[s, f]
+            for d in range(draws):
+                logits[s, d] += trait * of_traits[own_domain, f, d]
+        for d in range(draws):
+            logits[s, d] = expected[s] + share[c] * logits[s, d]
+    # Strata far apart come one after the other, and a large one comes in parts, so that the ranges are soon narrow, and
+    # with crowding so is what each cell still adds.
+    large = np.flatnonzero(asked >= PASSES)
     for first in range(PASSES):
-        for s in range(first, len(asked), PASSES):
-            if not inside[s] or (free[s] <= 0 and asked[s] == 0):
+        small = (len(asked) - first + PASSES - 1) // PASSES
+        for j in range(small + len(large)):
+            s = first + PASSES * j if j < small else large[j - small]
+            if not inside[s] or (free[s] <= 0 and asked[s] == 0) or (j < small and asked[s] >= PASSES):
                 continue
-            c, own_domain = cell[s], min(domain[s], last)
-            for d in range(draws):
-                logit[d] = of_cell[c, d]
-            for f in range(features):
-                trait = traits[s, f]
-                for d in range(draws):
-                    logit[d] += trait * of_traits[own_domain, f, d]
-            for d in range(draws):
-                logit[d] = expected[s] + share[c] * logit[d]
+            c, logit = cell[s], logits[s]
+            begin, stride = (starts[s] - 1, 1) if j < small else (starts[s] - 1 + first, PASSES)
             # The stratum's free tasks first, as one entry, then each observed one.
-            for i in range(starts[s] - 1, starts[s] + asked[s]):
+            for i in range(begin, starts[s] + asked[s], stride):
                 mean, signal, item, variance, kind = 0.0, 0.0, -1 - s, residual, 0
                 if i < starts[s]:
                     if free[s] <= 0:
