@@ -77,7 +77,8 @@ class Embedding:
     def _known(self, pool: TaskPool, rows: Rows) -> Float64:
         """Directions of those of the rows that have one, float64 (R, length)."""
         directions = _directions(_vectors(pool, self.name, self.length, rows))
-        return directions[~np.isnan(directions[:, 0])]
+        known: Float64 = directions[~np.isnan(directions[:, 0])]
+        return known
 
     @property
     def missing(self) -> int:
