@@ -43,7 +43,7 @@ from bots.metrics import paired_difference
 
 BATCH, ROLLOUTS, WARM_UP = 256, 16, 3
 BELIEFS: dict[str, dict[str, Any]] = {
-    "beta": {},
+    "beta": {"belief": "beta"},
     "state_space": {"belief": "state_space"},
     "state_space, gain": {"belief": "state_space", "belief_options": {"gain": True}},
 }
@@ -208,7 +208,7 @@ def train_in_cells(seed: int, shape: tuple[int, int, float], settings: dict[str,
     skill = np.where(rng.random(cells) < 0.3, easy, hard) - 0.5 * (np.arange(cells) % levels)
     own = rng.normal(0, 0.7, tasks)
     table = pa.table({"domain": [f"d{d}" for d in domain], "level": pa.array(level, pa.int32())})
-    bots = BOTS(TaskPool.from_arrow(table), rollouts=8, seed=seed, **(settings or {}))
+    bots = BOTS(TaskPool.from_arrow(table), rollouts=8, seed=seed, **(settings or BELIEFS["beta"]))
     effective = []
     is_open, asked, rates = np.zeros((60, cells), bool), np.zeros((60, cells), bool), np.zeros((60, cells))
     for step in range(60):

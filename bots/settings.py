@@ -20,7 +20,9 @@ policy ends lower (docs/study.md, "a wider circle")."""
 AUTO, BETA, STATE_SPACE = "auto", "beta", "state_space"
 """Beliefs: the one that suits the pool, the paper's update, and the filter (docs/beliefs.md)."""
 MANY_CELLS = {"crowding": 0.25}
-"""Options of the filter where `auto` takes it, as measured in real training (docs/study.md, "many cells")."""
+"""Options of the filter where `auto` takes it for a pool with levels, as measured in real training (docs/study.md,
+"many cells" and "beliefs by domain"). Without levels a cell is a domain; it was measured without options ("prompts
+alone")."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +175,7 @@ def belief_for(
     as_is = as_is and evidence == "default" and adaptor == "default"
     given = any(others.get(f"{name}_options") for name in ("selector", "evidence", "adaptor", "belief"))
     if as_is and not given and not pool.anchored and (pool.has_levels or pool.has_embeddings):
-        return {"belief": STATE_SPACE, "belief_options": dict(MANY_CELLS)}
+        return {"belief": STATE_SPACE, "belief_options": dict(MANY_CELLS) if pool.has_levels else {}}
     return {"belief": BETA}
 
 

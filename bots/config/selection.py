@@ -73,11 +73,11 @@ class SelectionConfig(Section):
     selector bots where neither `lam` nor `rho` is set, else none."""
     adaptor_options: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the adaptor's class."""
-    belief: str = BETA
+    belief: str = AUTO
     """What is believed of a task's pass rate: beta, the paper's update with λ, ρ and evidence; state_space, a filter
-    that follows how training moves cells of tasks, with options instead; or `module:Class`. auto: state_space with
-    `crowding: 0.25` where no reference pass rates are known, and levels or embeddings are; else, and where a key
-    of beta or another selector is set, beta."""
+    that follows how training moves cells of tasks, with options instead; or `module:Class`. auto: state_space where no
+    reference pass rates are known, and levels (with `crowding: 0.25`) or embeddings are; else, and where a key of beta
+    or another selector is set, beta."""
     belief_options: dict[str, Any] = Field(default_factory=dict)
     """Arguments of the belief's class, for example `features: [length]`; auto and beta take none."""
     allocation: Annotated[str, plug_in("allocation")] = "even"
@@ -107,7 +107,7 @@ class SelectionConfig(Section):
         if not all(isinstance(given.get(name, ""), str) for name in ("selector", "forgetting", "belief")):
             return validate(given)  # which says what is wrong
         preset = preset_of(given.get("selector", "bots"), given.get("forgetting", "default"))
-        if given.get("belief", BETA) not in (AUTO, BETA):
+        if given.get("belief", AUTO) not in (AUTO, BETA):
             preset = Preset(lam=0.0, rho=0.0, evidence="none")
         own = {name: getattr(preset, name) for name in ("lam", "rho", "evidence", "forgetting")}
         if given.get("adaptor", "default") == "default":

@@ -24,7 +24,7 @@ from bots.pool import TaskPool, check_rows
 from bots.selection import SelectionRequest
 from bots.selection.base import checked_rows
 from bots.selection.domain_shares import Shares
-from bots.settings import AUTO, BETA, HISTORY, Settings, belief_for, resolve, share, target
+from bots.settings import AUTO, HISTORY, Settings, belief_for, resolve, share, target
 from bots.support.arrays import Float64, Rows, distinct, read_only
 from bots.support.checks import whole
 
@@ -47,9 +47,9 @@ class BOTS:
     forgetting: "step", or "observation" (see Posterior); "default": the selector's default, step for most.
     adaptor: tunes λ, ρ and, on request, p*. None: they stay fixed; "default": predictive for selector `bots` where
         neither λ nor ρ is given, else None.
-    belief: "beta", the paper's update; "state_space" (docs/beliefs.md); "module:Class"; "auto": state_space with
-        `crowding` 0.25 where no reference pass rates are known, and levels or embeddings are, unless another selector
-        or a setting of the Beta update is given; else beta.
+    belief: "beta", the paper's update; "state_space" (docs/beliefs.md); "module:Class"; "auto": state_space where no
+        reference pass rates are known, and levels (with `crowding` 0.25) or embeddings are, unless another selector or
+        a setting of the Beta update is given; else beta.
     *_options: keyword arguments of the plug-ins' classes.
     domain_shares: share of every batch for each domain, e.g. {"math": 3, "code": 1}; "weights" takes them from
         the pool's column `weight`; None: no quotas.
@@ -87,7 +87,7 @@ class BOTS:
         adaptor_options: Mapping[str, Any] | None = None,
         allocation: str = EVEN,
         allocation_options: Mapping[str, Any] | None = None,
-        belief: str = BETA,
+        belief: str = AUTO,
         belief_options: Mapping[str, Any] | None = None,
         domain_shares: Shares = None,
         cooldown: int | None = None,

@@ -13,7 +13,7 @@ from bots.belief.snapshot import first_difference
 from bots.config.train import TrainConfig, load_config
 from bots.config.tree import ConfigError, dump_config
 from bots.pool import CONTENT, TaskPool
-from bots.settings import AUTO
+from bots.settings import AUTO, BETA
 from bots.support.files import replace_text
 from pipelines.shared.job_folder import CONFIG, METRICS, POOL, kind_of
 from pipelines.shared.lock import unwritable_folder
@@ -234,7 +234,10 @@ MAY_CHANGE = {
 
 def _check_same_experiment(known: Path, config: TrainConfig) -> None:
     """Raise ConfigError if a key outside MAY_CHANGE differs from the run's own configuration."""
-    before, now = load_config(known).model_dump(), config.model_dump()
+    started = load_config(known)
+    if started.selection.belief == AUTO != config.selection.belief:  # written before there was more than one belief
+        started = started.model_copy(update={"selection": started.selection.having(belief=BETA)})
+    before, now = started.model_dump(), config.model_dump()
     for section in before:
         # Another belief brings another λ, ρ and evidence, which would be a misleading thing to name.
         for key, value in sorted(before[section].items(), key=lambda item: item[0] != "belief"):

@@ -1,4 +1,4 @@
-"""Belief `auto`: the state-space belief where nobody has measured the pool and its columns tell tasks apart."""
+"""The default belief, `auto`: the state-space one where nobody measured the pool and its columns tell tasks apart."""
 
 import numpy as np
 import pyarrow as pa
@@ -36,10 +36,12 @@ POOLS = [
 @pytest.mark.parametrize(("tasks", "belief"), [p[1:] for p in POOLS], ids=[p[0] for p in POOLS])
 @pytest.mark.filterwarnings("ignore:the pool has neither anchors nor levels")
 def test_the_pool_decides(tasks, belief):
-    settings = BOTS(tasks, belief="auto").settings
+    settings = BOTS(tasks).settings
+    assert settings == BOTS(tasks, belief="auto").settings
     assert settings["belief"] == belief
-    assert settings["belief_options"] == (MANY_CELLS if belief == "state_space" else {})
-    assert SelectionConfig(belief="auto").on(tasks).belief == belief
+    spread = belief == "state_space" and tasks.has_levels
+    assert settings["belief_options"] == (MANY_CELLS if spread else {})
+    assert SelectionConfig().on(tasks).belief == belief
 
 
 @pytest.mark.parametrize(
@@ -81,7 +83,7 @@ def test_options_need_a_belief_by_name():
     with pytest.raises(ValueError, match="belief 'auto' takes none: leave them out, or name another belief"):
         parse_config(SelectionConfig, {"belief": "auto", "belief_options": {"crowding": 1}}, "selection")
     with pytest.raises(ValueError, match="belief 'beta' takes none"):
-        BOTS(pool(level=LEVELS), belief_options={"crowding": 1})
+        BOTS(pool(level=LEVELS), belief="beta", belief_options={"crowding": 1})
 
 
 def test_a_snapshot_keeps_its_belief(tmp_path):

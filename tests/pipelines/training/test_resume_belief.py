@@ -18,3 +18,18 @@ def test_a_resume_under_another_belief_is_refused(tmp_path):
     other = load_config("configs/lab.yaml", [f"run.folder={tmp_path}", "selection.belief=state_space"])
     with pytest.raises(ConfigError, match=r"selection\..*a\s+resumed run must keep it"):
         check_folder(other, resume=True, overwrite=False)
+
+
+def test_a_run_from_before_there_were_beliefs_goes_on_with_the_beta_update(tmp_path):
+    folder = tmp_path / "lab"
+    folder.mkdir()
+    settings = [f"run.folder={tmp_path}", "pool.sources.0.anchors=null"]
+    began = load_config("configs/lab.yaml", settings).model_dump(mode="json")
+    del began["selection"]["belief"], began["selection"]["belief_options"]
+    (folder / "config.yaml").write_text(yaml.safe_dump(began))
+    check_folder(
+        load_config("configs/lab.yaml", [*settings, "selection.belief=beta"]), resume=True, overwrite=False
+    )
+    other = load_config("configs/lab.yaml", [*settings, "selection.belief=state_space"])
+    with pytest.raises(ConfigError, match=r"started with selection.belief = 'beta', now it is 'state_space'"):
+        check_folder(other, resume=True, overwrite=False)
