@@ -240,8 +240,13 @@ def test_without_reference_models_selection_pays_as_the_pages_say(results, readm
     assert both["BSF100/steps"].holds
     assert both["BSF100/steps"].interval.mean > 1, "it ends higher"
     assert f"measured {both['ETR'].interval.mean:.2f}".replace("0.", ".") in page
-    tokens = cell(learnt[tuned]["TTB100/tokens"]).strip("*")
-    assert f"the default then takes {tokens} of random's tokens" in " ".join(readme.split())
+    tokens = [learnt[tuned]["TTB100/tokens"]]
+    tokens += [
+        as_on_page(results, "beliefs by domain", domain)[tuned]["TTB100/tokens"]
+        for domain in ("math", "code")
+    ]
+    mixed, math, code = (cell(each).strip("*") for each in tokens)
+    assert f"takes {mixed}, {math} and {code}." in " ".join(readme.split())
 
 
 def test_the_rivals_come_to_what_the_pages_say(results, readme):

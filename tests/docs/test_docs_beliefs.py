@@ -3,6 +3,7 @@
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+import pytest
 
 from pipelines.studies.comparison import ratio_names
 from pipelines.studies.markdown import cell
@@ -46,7 +47,7 @@ def test_batches_from_many_cells_do_what_the_pages_say(results, readme):
     assert against["BSF100/tokens"].holds
     assert not against["BSF100/steps"].holds
     tokens, best = compared[crowded]["TTB100/tokens"], compared[crowded]["best score"].interval.mean
-    said = f"takes {cell(tokens).strip('*')} and ends at {best:.3f}"
+    said = f"takes {cell(tokens).strip('*')} of random's tokens and ends at {best:.3f}, nearly what the default does"
     assert said in " ".join(readme.split())
 
 
@@ -75,6 +76,51 @@ def test_a_share_of_its_own_comes_to_what_the_page_says(results):
     assert beta["TTB50/tokens"].middle < 1 < beta["BSF50/tokens"].middle
     assert {name for name in names if crowded[name].holds} == {"TTB100/steps", "TTB100/tokens"}
     assert crowded["TTB100/tokens"].interval.never == 6
+
+
+@pytest.mark.parametrize("domain", ["math", "logic", "code"])
+def test_pools_of_one_family_come_to_what_the_pages_say(domain, results, readme):
+    page = (ROOT / "docs" / "beliefs.md").read_text()
+    compared = as_on_page(results, "beliefs by domain", domain)
+    column = ["math", "logic", "code"].index(domain) + 1
+    names = {
+        "random selection": "random",
+        "Beta, self-tuned, no reference models": "self-tuned without anchors",
+        "state space, `crowding` ¼, no reference models": "many cells without anchors",
+        "Beta, the default with reference models": "bots self-tuned",
+    }
+    for name, arm in names.items():
+        (row,) = (line.split(" | ") for line in page.splitlines() if line.startswith(f"| {name} | "))
+        tokens = "1" if arm == "random" else cell(compared[arm]["TTB100/tokens"]).strip("*")
+        best = f"{compared[arm]['best score'].interval.mean:.3f}"
+        shown = f"{tokens}, {best}".replace("0.", ".")
+        assert row[column].removesuffix(" |") == shown, (name, shown)
+        if arm != "random":
+            better = [compared[arm][f"{figure}/tokens"].holds for figure in ("TTB100", "BSF100")]
+            assert better == [domain != "logic"] * 2, arm
+    beta = as_on_page(results, "beliefs by domain", domain, "self-tuned without anchors")
+    other = beta["many cells without anchors"]
+    differs = {name for name in ratio_names("steps", "tokens") if other[name].holds}
+    assert differs == ({"BSF25/steps", "BSF25/tokens"} if domain == "logic" else set())
+    if domain != "logic":
+        tokens = cell(compared["many cells without anchors"]["TTB100/tokens"]).strip("*")
+        assert f"on {domain} {tokens}" in " ".join(readme.split())
+
+
+def test_logic_s_plateau_is_left_in_as_many_seeds_as_the_page_says(results):
+    page = " ".join((ROOT / "docs" / "beliefs.md").read_text().split())
+    best, last = {}, {}
+    for arm in ("many cells without anchors", "self-tuned without anchors"):
+        scores = [results.run(("logic", arm, seed)).against["steps"].scores for seed in range(8)]
+        best[arm] = sorted(float(max(each)) for each in scores)[-3:]
+        assert [sum(max(each) > 0.62 for each in scores), len(best[arm])] == [3, 3]
+        last[arm] = [float(each[-1]) for each in scores if max(each) > 0.62]
+    ends = [f"{end(best['many cells without anchors']):.3f}".lstrip("0") for end in (min, max)]
+    assert "to {} to {}, by learning".format(*ends) in page
+    assert all(float(ends[0]) <= each <= float(ends[1]) for each in best["self-tuned without anchors"])
+    held = [f"{end(last['many cells without anchors']):.3f}".lstrip("0") for end in (min, max)]
+    assert "three still have {} to {}".format(*held) in page
+    assert sum(each > 0.6 for each in last["self-tuned without anchors"]) == 1
 
 
 def test_prompts_alone_do_what_the_pages_say(results, readme):
