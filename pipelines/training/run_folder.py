@@ -235,7 +235,9 @@ MAY_CHANGE = {
 def _check_same_experiment(known: Path, config: TrainConfig) -> None:
     """Raise ConfigError if a key outside MAY_CHANGE differs from the run's own configuration."""
     started = load_config(known)
-    if started.selection.belief == AUTO != config.selection.belief:  # written before there was more than one belief
+    if (
+        started.selection.belief == AUTO != config.selection.belief
+    ):  # written before there was more than one belief
         started = started.model_copy(update={"selection": started.selection.having(belief=BETA)})
     before, now = started.model_dump(), config.model_dump()
     for section in before:
