@@ -61,10 +61,11 @@ def make_run(
             *overrides,
         ],
     )
+    pool = read_pool(config.pool)
+    config = config.on(pool)
     path = config.run.path
     path.mkdir(parents=True)
     (path / "config.yaml").write_text(dump_config(config))
-    pool = read_pool(config.pool)
     write_pool(pool, path / "pool.arrow")
     # The actors' own classes in this process: they need no cluster to write files.
     journal = Journal.__ray_metadata__.modified_class(str(path))

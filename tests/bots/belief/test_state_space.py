@@ -322,7 +322,7 @@ REFUSED = [
     ({"belief": "state_space", "adaptor": "predictive"}, "adaptor is 'predictive', a setting"),
     ({"belief": "state_space", "forgetting": "observation"}, "forgetting is 'observation', a setting"),
     ({"belief": "state_space", "selector": "mopps"}, "selector 'mopps' is defined by λ and ρ"),
-    ({"belief_options": {"draws": 4}}, "belief 'beta' takes none"),
+    ({"belief": "beta", "belief_options": {"draws": 4}}, "belief 'beta' takes none"),
     ({"belief": "state_space", "belief_options": {"drawz": 4}}, "has no option drawz"),
     ({"belief": "state_space", "belief_options": {"draws": 0}}, "draws is 0"),
     ({"belief": "state_space", "belief_options": {"temper": float("nan")}}, "temper is nan"),
