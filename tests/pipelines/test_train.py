@@ -17,6 +17,7 @@ from bots.config.tree import parse_config
 from bots.lab.checkpoints import checkpoint_path
 from pipelines.report.sections import build
 from pipelines.report.settings import group, read_runs
+from pipelines.shared.job_folder import read_pool
 from pipelines.shared.preflight import load_inputs
 from pipelines.shared.summary import read_metrics
 from pipelines.train import train
@@ -58,7 +59,8 @@ def test_a_run_leaves_everything_that_it_promises(finished_run):
     assert summary == json.loads((folder / "summary.json").read_text())
     assert summary["steps"] == 3
     assert summary["tokens"] == sum(record["tokens"] for record in steps)
-    assert parse_config(TrainConfig, yaml.safe_load((folder / "config.yaml").read_text()), "") == config
+    recorded = parse_config(TrainConfig, yaml.safe_load((folder / "config.yaml").read_text()), "")
+    assert recorded == config.on(read_pool(folder)), "with the belief by its name"
     assert sorted(p.name for p in (folder / "checkpoints").glob("step_*")) == ["step_000002", "step_000003"]
     board = EventAccumulator(str(folder / "tensorboard")).Reload()
     shown = {event.step: event.value for event in board.Scalars("score")}
