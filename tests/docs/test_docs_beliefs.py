@@ -87,6 +87,7 @@ def test_pools_of_one_family_come_to_what_the_pages_say(domain, results, readme)
         "random selection": "random",
         "Beta, self-tuned, no reference models": "self-tuned without anchors",
         "state space, `crowding` ¼, no reference models": "many cells without anchors",
+        "state space, `crowding` ¼, with reference models": "many cells",
         "Beta, the default with reference models": "bots self-tuned",
     }
     for name, arm in names.items():
@@ -98,6 +99,8 @@ def test_pools_of_one_family_come_to_what_the_pages_say(domain, results, readme)
         if arm != "random":
             better = [compared[arm][f"{figure}/tokens"].holds for figure in ("TTB100", "BSF100")]
             assert better == [domain != "logic"] * 2, arm
+    against = as_on_page(results, "beliefs by domain", domain, "bots self-tuned")["many cells"]
+    assert [against[f"TTB100/{cost}"].holds for cost in ("steps", "tokens")] == [domain == "math"] * 2
     beta = as_on_page(results, "beliefs by domain", domain, "self-tuned without anchors")
     other = beta["many cells without anchors"]
     differs = {name for name in ratio_names("steps", "tokens") if other[name].holds}
