@@ -62,12 +62,20 @@ def as_recorded(config: TrainConfig) -> TrainConfig:
     known = config.run.path / CONFIG
     if config.selection.belief != AUTO or not known.exists() or kind_of(config.run.path) != "train":
         return config
-    before = load_config(known).selection
+    before = _began_with(known).selection
     try:
         recorded = config.selection.having(belief=before.belief, belief_options=before.belief_options)
     except ValueError:
         return config  # with a key that rules it out, which `check_folder` names
     return config.model_copy(update={"selection": recorded})
+
+
+def _began_with(known: Path) -> TrainConfig:
+    """A run's own configuration; one from before there was more than one belief had the Beta update."""
+    config = load_config(known)
+    if config.selection.belief != AUTO:
+        return config
+    return config.model_copy(update={"selection": config.selection.having(belief=BETA)})
 
 
 def create_folder(
@@ -234,12 +242,7 @@ MAY_CHANGE = {
 
 def _check_same_experiment(known: Path, config: TrainConfig) -> None:
     """Raise ConfigError if a key outside MAY_CHANGE differs from the run's own configuration."""
-    started = load_config(known)
-    if (
-        started.selection.belief == AUTO != config.selection.belief
-    ):  # written before there was more than one belief
-        started = started.model_copy(update={"selection": started.selection.having(belief=BETA)})
-    before, now = started.model_dump(), config.model_dump()
+    before, now = _began_with(known).model_dump(), as_recorded(config).model_dump()
     for section in before:
         # Another belief brings another λ, ρ and evidence, which would be a misleading thing to name.
         for key, value in sorted(before[section].items(), key=lambda item: item[0] != "belief"):

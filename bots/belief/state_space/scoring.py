@@ -147,8 +147,10 @@ def best(
     members, least = np.zeros((draws, cells), np.int64), np.full((draws, cells), -inf)
     score = np.empty(draws)
     sizes[:] = 0
-    logits = np.empty((len(asked), draws))
+    logits, eligible = np.empty((len(asked), draws)), inside & ((free > 0) | (asked > 0))
     for s in range(len(asked)):
+        if not eligible[s]:
+            continue
         c, own_domain = cell[s], min(domain[s], last)
         for d in range(draws):
             logits[s, d] = of_cell[c, d]
@@ -165,7 +167,7 @@ def best(
         small = (len(asked) - first + PASSES - 1) // PASSES
         for j in range(small + len(large)):
             s = first + PASSES * j if j < small else large[j - small]
-            if not inside[s] or (free[s] <= 0 and asked[s] == 0) or (j < small and asked[s] >= PASSES):
+            if not eligible[s] or (j < small and asked[s] >= PASSES):
                 continue
             c, logit = cell[s], logits[s]
             begin, stride = (starts[s] - 1, 1) if j < small else (starts[s] - 1 + first, PASSES)

@@ -319,11 +319,10 @@ class States:
 
     def state_dict(self) -> dict[str, Any]:
         """Everything."""
-        layout = {"flagged": self._flagged, "domains": self._domains}
         return {
             **self.snapshot(),
-            **layout,
-            "shocks": self.shocks,
+            "flagged": self._flagged,
+            "domains": self._domains,
             "noise": self._coefficient_noise,
             "cells": self.cells.state_dict(),
         }
@@ -331,13 +330,13 @@ class States:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Restore it."""
         self._flagged = np.array(state["flagged"], bool)
-        self._domains, self.shocks = int(state["domains"]), int(state["shocks"])
+        self._domains = int(state["domains"])
         plain, embedded = len(self.book.feature_names) + int(self._flagged.sum()), self.book.embedded.shape[1]
         self._features = plain + embedded
         self._own = plain + (embedded if embedded * self._domains <= MOST_OF_EMBEDDINGS else 0)
         self._coefficient_noise = state["noise"]
         self.cells.load_state_dict(state["cells"])
-        self.go_back(Moment({name: state[name] for name in ("mean", "root", "deviation", "variance")}))
+        self.go_back(Moment({name: state[name] for name in self.snapshot()}))
         self._prepare()
 
 

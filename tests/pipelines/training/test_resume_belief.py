@@ -7,7 +7,7 @@ import yaml
 
 from bots.config.train import load_config
 from bots.config.tree import ConfigError
-from pipelines.training.run_folder import check_folder
+from pipelines.training.run_folder import as_recorded, check_folder
 
 
 def test_a_resume_under_another_belief_is_refused(tmp_path):
@@ -30,6 +30,9 @@ def test_a_run_from_before_there_were_beliefs_goes_on_with_the_beta_update(tmp_p
     check_folder(
         load_config("configs/lab.yaml", [*settings, "selection.belief=beta"]), resume=True, overwrite=False
     )
+    unchanged = as_recorded(load_config("configs/lab.yaml", settings))
+    assert unchanged.selection.belief == "beta", "although the default has another one for a pool with levels"
+    check_folder(unchanged, resume=True, overwrite=False)
     other = load_config("configs/lab.yaml", [*settings, "selection.belief=state_space"])
     with pytest.raises(ConfigError, match=r"started with selection.belief = 'beta', now it is 'state_space'"):
         check_folder(other, resume=True, overwrite=False)
