@@ -1,12 +1,15 @@
 """Runs that no restart can fix end once, with the reason."""
 
+import asyncio
 import json
 
 import pytest
+import ray
 
 from actors.grader import Grader
 from actors.grader_pool import NoGraderError
-from benchmarks.fake_engine import FakeEngineActor, Law
+from actors.weights.format import checksum_of
+from benchmarks.fake_engine import FakeEngine, Law
 from pipelines.train import train
 from pipelines.training import actors
 
@@ -34,13 +37,22 @@ def test_a_run_without_a_finite_loss_ends_once_and_says_why(small_job, cluster):
     assert summary["reason"].startswith("FloatingPointError: ")
 
 
+class RealWeights(FakeEngine):
+    """Knows the checksum of real weights: with any other it is lost, and the third loss restarts the learner group."""
+
+    async def load(self, buckets, version):
+        self.version, self.checksum = version, checksum_of(await asyncio.gather(*buckets))
+        return self.name, self.checksum, 0.0
+
+
 def test_a_run_without_a_grader_ends_once_and_says_why(small_job, cluster, monkeypatch):
     def unmakeable(inputs, number, strategy):
         return f"grader-{number}", Grader.options(num_cpus=0).remote(1, graders=["magic"])
 
     def fake_engine(inputs, number, strategy):
         """No completion is ever graded, so a real one would prove no more."""
-        return f"rollout-{number}", FakeEngineActor.remote(f"rollout-{number}", Law())
+        engine = ray.remote(num_cpus=0)(RealWeights)
+        return f"rollout-{number}", engine.remote(f"rollout-{number}", Law())
 
     monkeypatch.setattr(actors, "_grader", unmakeable)
     monkeypatch.setattr(actors, "_engine", fake_engine)
@@ -49,6 +61,7 @@ def test_a_run_without_a_grader_ends_once_and_says_why(small_job, cluster, monke
         train(config)
     events = [json.loads(line) for line in (config.run.path / "ledger.jsonl").read_text().splitlines()]
     assert [event["event"] for event in events].count("rewound") == 1, "the start, and no other"
+    assert {event["actor"] for event in events if event["event"] == "lost"} == {"grader-0"}
     summary = json.loads((config.run.path / "summary.json").read_text())
     assert (summary["status"], summary["steps"]) == ("failed", 0)
     assert summary["reason"].startswith("NoGraderError: the only grader is gone for good")
