@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -15,6 +16,8 @@ UNITS = {"steps": "steps", "tokens": "generated tokens", "seconds": "training se
 COSTS = tuple(UNITS)
 TTB, BSF = (0.5, 0.75, 1.0), (0.25, 0.5, 1.0)
 LEVEL = 0.05
+LAST_SCORE = "last score"
+"""The score of the last evaluation: what training leaves behind, where the best score may be a moment's."""
 LAST = "last/"
 """Prefix of the last scores by domain."""
 EVALUATION = "evaluation/"
@@ -78,12 +81,14 @@ class Comparison:
         return max(self.seeds.get(arm, 0) for arm in arms)
 
 
-def compare_arms(results: StudyResults, pool: str, arms: list[str], baseline: str, seeds: int) -> Comparison:
+def compare_arms(
+    results: StudyResults, pool: str, arms: list[str], baseline: str, seeds: Iterable[int]
+) -> Comparison:
     """Compare the finished runs; a run without a baseline run of the same seed is ignored."""
     pairs = {arm: both for arm in arms if (both := paired(results, pool, arm, baseline, seeds))}
     metrics = {arm: _metrics(both) for arm, both in pairs.items()}
     tested = [arm for arm in metrics if arm != baseline]
-    for name in ratio_names():
+    for name in [*ratio_names(), LAST_SCORE]:
         corrected = holm([metrics[arm][name].p for arm in tested])
         for arm, p in zip(tested, corrected, strict=True):
             metrics[arm][name] = replace(metrics[arm][name], p=p)
@@ -91,10 +96,10 @@ def compare_arms(results: StudyResults, pool: str, arms: list[str], baseline: st
 
 
 def paired(
-    results: StudyResults, pool: str, arm: str, baseline: str, seeds: int
+    results: StudyResults, pool: str, arm: str, baseline: str, seeds: Iterable[int]
 ) -> list[tuple[StudyRun, StudyRun]]:
     """Pairs of an arm's run and the baseline's run of the same seed, if both exist."""
-    found = ((results.run((pool, arm, s)), results.run((pool, baseline, s))) for s in range(seeds))
+    found = ((results.run((pool, arm, s)), results.run((pool, baseline, s))) for s in seeds)
     return [(run, base) for run, base in found if run is not None and base is not None]
 
 
@@ -125,6 +130,8 @@ def _metrics(pairs: list[tuple[StudyRun, StudyRun]]) -> dict[str, Metric]:
         ("best score", [run.against["steps"].scores.max() for run, _ in pairs]),
     ):
         metrics[name] = _mean(values)
+    last = np.array([[each.against["steps"].scores[-1] for each in pair] for pair in pairs])
+    metrics[LAST_SCORE] = replace(_mean(last[:, 0]), p=signed_rank_test(last[:, 0], last[:, 1]))
     for prefix, recorded in (
         (LAST, [run.last for run, _ in pairs]),
         (EVALUATION, [run.evaluation for run, _ in pairs]),
@@ -134,8 +141,8 @@ def _metrics(pairs: list[tuple[StudyRun, StudyRun]]) -> dict[str, Metric]:
     return metrics
 
 
-def _mean(values: list[float]) -> Metric:
-    return Metric(np.array(values), mean_interval(values) if values else NOTHING)
+def _mean(values: Sequence[float] | np.ndarray) -> Metric:
+    return Metric(np.array(values), mean_interval(values) if len(values) else NOTHING)
 
 
 def _metric(ratios: np.ndarray, geometric: bool = False) -> Metric:

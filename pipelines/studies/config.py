@@ -53,13 +53,20 @@ class Part(Section):
     arms: list[str] = Field(min_length=1)
     """Names of arms."""
     seeds: Annotated[Count, AfterValidator(_testable)]
-    """Seeds 0 … seeds - 1; at most as many as the signed-rank test supports."""
+    """Number of seeds; at most as many as the signed-rank test supports."""
+    first_seed: Annotated[int, Field(ge=0)] = 0
+    """The first of them. A part that repeats what another has found starts where that one's seeds end."""
     overview: bool = False
     """Whether its arms are in the overview at the top of the page."""
     rivals: list[str] = Field(default_factory=list)
     """Arms of the part that the others are also compared with, besides the baseline."""
     paper: dict[str, dict[str, dict[PaperMetric, float | str]]] = Field(default_factory=dict)
     """The paper's values by pool, arm and metric, shown beside ours."""
+
+    @property
+    def all_seeds(self) -> range:
+        """Its seeds."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
 
 class StudyConfig(Section):
@@ -108,7 +115,7 @@ class StudyConfig(Section):
         for part in self.parts:
             if only.parts and part.name not in only.parts:
                 continue
-            for seed in range(part.seeds):
+            for seed in part.all_seeds:
                 for pool in part.pools:
                     for arm in part.arms:
                         if (key := (pool, arm, seed)) not in seen and (not only.arms or arm in only.arms):

@@ -33,7 +33,7 @@ def draw_part(results: StudyResults, comparison: Comparison, part: Part, baselin
     # A baseline without another arm shows nothing.
     shown = [cost for cost in COSTS if comparison.has_rivals_on(cost, baseline)]
     for number, arm in enumerate(comparison.seeds):
-        pairs = paired(results, comparison.pool, arm, baseline, part.seeds)
+        pairs = paired(results, comparison.pool, arm, baseline, part.all_seeds)
         colour = matplotlib.colormaps["tab10"](number % 10)
         for axis, cost in zip(axes, COSTS, strict=False):
             by_share = cost == "seconds"

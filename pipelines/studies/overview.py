@@ -46,7 +46,7 @@ def overview(study: StudyConfig, results: StudyResults, beside: Path) -> str:
 def _compared(study: StudyConfig, results: StudyResults, pool: str) -> Comparison:
     """All arms on a pool. An arm of several parts is shown as in the first; its tests are corrected as there."""
     parts = [
-        compare_arms(results, pool, part.arms, study.baseline, part.seeds)
+        compare_arms(results, pool, part.arms, study.baseline, part.all_seeds)
         for part in study.parts
         if part.overview and pool in part.pools
     ]

@@ -8,7 +8,16 @@ from pathlib import Path
 from bots.support.files import replace_text
 from bots.support.natural_order import natural
 from pipelines.studies.claims import claims, least_seeds
-from pipelines.studies.comparison import COSTS, EVALUATION, LAST, UNITS, Comparison, compare_arms, ratio_names
+from pipelines.studies.comparison import (
+    COSTS,
+    EVALUATION,
+    LAST,
+    LAST_SCORE,
+    UNITS,
+    Comparison,
+    compare_arms,
+    ratio_names,
+)
 from pipelines.studies.config import PaperMetric, Part, StudyConfig, slug
 from pipelines.studies.curves_plot import draw_part
 from pipelines.studies.markdown import cell, head, image, line
@@ -75,25 +84,25 @@ def write_page(study: StudyConfig, config: str, page: Path) -> None:
     if stale:
         text += STALE.format(count=f"{stale} run{'s' * (stale > 1)}", config=config)
     text += overview(study, results, page.parent)
-    told: dict[str, list[tuple[set[str], set[str], int]]] = {}
+    told: dict[str, list[tuple[set[str], set[str], set[int]]]] = {}
     for part in study.parts:
         for pool in part.pools:
-            comparison = compare_arms(results, pool, part.arms, study.baseline, part.seeds)
+            comparison = compare_arms(results, pool, part.arms, study.baseline, part.all_seeds)
             arms = set(comparison.metrics)
-            here = arms, arms & set(part.rivals), part.seeds
+            here = arms, arms & set(part.rivals), set(part.all_seeds)
             # A part that has just started may have nothing beyond an earlier part's tables.
             if len(arms) > 1 and not any(_within(here, earlier) for earlier in told.get(pool, [])):
                 told.setdefault(pool, []).append(here)
                 text += _section(study, part, comparison, results, page.parent)
                 for rival in part.rivals:
                     others = [arm for arm in part.arms if arm != study.baseline]
-                    text += _against(rival, compare_arms(results, pool, others, rival, part.seeds), part)
+                    text += _against(rival, compare_arms(results, pool, others, rival, part.all_seeds), part)
     page.parent.mkdir(parents=True, exist_ok=True)
     replace_text(page, text)
 
 
-def _within(here: tuple[set[str], set[str], int], earlier: tuple[set[str], set[str], int]) -> bool:
-    """Whether an earlier part has all that this one has: arms, rivals and number of seeds."""
+def _within(here: tuple[set[str], set[str], set[int]], earlier: tuple[set[str], set[str], set[int]]) -> bool:
+    """Whether an earlier part has all that this one has: arms, rivals and seeds."""
     return here[0] <= earlier[0] and here[1] <= earlier[1] and here[2] <= earlier[2]
 
 
@@ -115,7 +124,7 @@ def _section(
     lines.append(image("learning curves", picture, beside))
     lines += [f"Against `{study.baseline}`:\n", *_verdicts(comparison, study.baseline, part)]
     lines.append("\nResults:\n")
-    lines += _reached(comparison, ["best score", "ETR", "Brier", "coverage"])
+    lines += _reached(comparison, ["best score", LAST_SCORE, "ETR", "Brier", "coverage"])
     for cost in COSTS:
         lines.append(f"\nOn {UNITS[cost]}:\n")
         if not comparison.has_rivals_on(cost, study.baseline):

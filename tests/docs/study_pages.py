@@ -15,7 +15,7 @@ def as_on_page(results, part, pool, rival="random"):
     (part,) = (each for each in STUDY.parts if each.name == part)
     assert rival in [STUDY.baseline, *part.rivals], "the page has no such table"
     arms = [arm for arm in part.arms if rival == STUDY.baseline or arm != STUDY.baseline]
-    compared = compare_arms(results, pool, arms, rival, part.seeds)
+    compared = compare_arms(results, pool, arms, rival, part.all_seeds)
     assert set(compared.seeds.values()) == {part.seeds}, compared.seeds
     return compared.metrics
 

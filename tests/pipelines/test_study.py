@@ -195,7 +195,7 @@ def test_a_study_goes_on_where_it_stopped(tmp_path, finished_run, capsys, monkey
     config = load_study(tmp_path / "study.yaml", ["parts.0.seeds=1"])
     assert study.missing_runs(config, retime=True) == [("mixed", "bots", 0)], "that one is not timed"
 
-    compared = compare_arms(before, "mixed", ["random", "bots"], "random", 2)
+    compared = compare_arms(before, "mixed", ["random", "bots"], "random", range(2))
     expected = time_to_best(bots.against["tokens"], random.against["tokens"])
     found = compared.metrics["bots"]["TTB100/tokens"].values
     np.testing.assert_array_equal(found, [expected] if not np.isnan(expected) else [])

@@ -45,7 +45,7 @@ def taken(results, rows):
 @pytest.mark.parametrize("apart", [{"machine": "1 CPU core"}, {"sitting": "tuesday"}])
 def test_seconds_of_two_machines_or_sittings_are_not_compared(results, apart):
     taken(results, [row | (apart if row["arm"] == "bots" else {}) for row in results.steps.to_pylist()])
-    metrics = compare_arms(results, "mixed", list(RISE), "random", SEEDS).metrics
+    metrics = compare_arms(results, "mixed", list(RISE), "random", range(SEEDS)).metrics
     for name in ("TTB100", "BSF50"):
         assert len(metrics["bots"][f"{name}/steps"].values) == SEEDS
         assert len(metrics["bots"][f"{name}/tokens"].values) == SEEDS
@@ -99,7 +99,7 @@ def test_joins_the_parts_of_a_pool_each_arm_tested_among_those_of_its_first_part
 
 
 def test_marks_stand_where_the_tables_have_them_and_at_the_edge_without_one(results):
-    compared = compare_arms(results, "mixed", list(RISE), "random", SEEDS)
+    compared = compare_arms(results, "mixed", list(RISE), "random", range(SEEDS))
     low, high = _bounds({"mixed": compared})
     assert (low, high) == (pytest.approx(0.5 / 1.25), 1.25)
     axis = Figure().subplots()
@@ -116,7 +116,7 @@ def test_a_mark_of_fewer_seeds_than_its_panel_says_of_how_many(results):
     kept = {"random": SEEDS, "bots": 1, "offline": 2}
     rows = [row for row in results.steps.to_pylist() if row["seed"] < kept[row["arm"]]]
     results.steps = pa.Table.from_pylist(rows, schema=STEPS)
-    compared = compare_arms(results, "mixed", list(RISE), "random", SEEDS)
+    compared = compare_arms(results, "mixed", list(RISE), "random", range(SEEDS))
     for arms, said in ((RISE, ["1 seed"] * 3 + ["never 2, 2 seeds"] * 3), (["bots"], [])):
         axis = Figure().subplots()
         _draw_panel(axis, compared, list(arms), 0.4, 1.25)
@@ -127,7 +127,7 @@ def test_the_interval_of_two_seeds_does_not_set_the_scale(results):
     rows = results.steps.to_pylist()
     late = [row | {"score": row["score"] - 0.03 * (row["step"] == 1)} for row in rows if row["seed"] == 1]
     results.steps = pa.Table.from_pylist([row for row in rows if row["seed"] == 0] + late, schema=STEPS)
-    compared = compare_arms(results, "mixed", ["random", "bots"], "random", SEEDS)
+    compared = compare_arms(results, "mixed", ["random", "bots"], "random", range(SEEDS))
     interval = compared.metrics["bots"]["TTB100/steps"].interval
     assert interval.high > 50
     assert _bounds({"mixed": compared})[1] < 2

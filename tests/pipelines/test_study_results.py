@@ -26,7 +26,7 @@ RANDOM, BOTS = ("mixed", "random", 0), ("mixed", "bots", 0)
 def study_file(tmp_path):
     """Write a study of two arms on the lab, with changes."""
 
-    def write(seeds=2, **changes):
+    def write(seeds=2, first_seed=0, **changes):
         shutil.copy("configs/lab.yaml", tmp_path)
         tree = {
             "base": "lab.yaml",
@@ -34,7 +34,15 @@ def study_file(tmp_path):
             "baseline": "random",
             "pools": {"mixed": []},
             "arms": {"random": ["selection.selector=random"], "bots": []},
-            "parts": [{"name": "all", "pools": ["mixed"], "arms": ["random", "bots"], "seeds": seeds}],
+            "parts": [
+                {
+                    "name": "all",
+                    "pools": ["mixed"],
+                    "arms": ["random", "bots"],
+                    "seeds": seeds,
+                    "first_seed": first_seed,
+                }
+            ],
         } | changes
         path = tmp_path / "study.yaml"
         path.write_text(yaml.safe_dump(tree))
@@ -149,7 +157,7 @@ def test_a_kill_between_the_tables_leaves_a_run_to_be_made(full_at, study_file, 
 
 def seconds_of(study):
     """The ratio of the arms' seconds to random's best score, by seed, where it exists."""
-    compared = compare_arms(StudyResults(study.results), "mixed", ["random", "bots"], "random", 2)
+    compared = compare_arms(StudyResults(study.results), "mixed", ["random", "bots"], "random", range(2))
     return compared.metrics["bots"]["TTB100/seconds"].values.tolist()
 
 
@@ -209,7 +217,8 @@ class Known:
 
 
 def bsf(scores, name):
-    compared = compare_arms(Known(scores), "mixed", ["random", "bots"], "random", len(scores["bots"]))
+    seeds = range(len(scores["bots"]))
+    compared = compare_arms(Known(scores), "mixed", ["random", "bots"], "random", seeds)
     return compared.metrics["bots"][f"{name}/steps"]
 
 
@@ -229,6 +238,32 @@ def test_a_run_at_0_is_below_its_baseline():
     figure = bsf(scores, "BSF100")
     assert figure.values.tolist() == [0.0] * 6
     assert figure.holds
+
+
+def test_a_gain_that_does_not_hold_is_in_the_best_score_and_not_in_the_last():
+    held, lost = [0.2, 0.4, 0.4], [0.2, 0.4, 0.2]
+    scores = {"random": [[0.2, 0.3, 0.3]] * 7, "holds": [held] * 7, "loses": [lost] * 7}
+    metrics = compare_arms(Known(scores), "mixed", list(scores), "random", range(7)).metrics
+    for arm, last in (("holds", 0.4), ("loses", 0.2)):
+        assert metrics[arm]["best score"].interval.mean == pytest.approx(0.4)
+        assert metrics[arm]["last score"].interval.mean == pytest.approx(last)
+        assert metrics[arm]["last score"].p == pytest.approx(2 * 2 / 2**7), "Holm, two arms"
+    assert cell(metrics["holds"]["last score"]) == "**0.40 [0.40, 0.40]**"
+    assert cell(metrics["random"]["last score"]) == "0.30 [0.30, 0.30]"
+
+
+def test_a_part_may_start_at_another_seed(study_file, tmp_path):
+    study = study_file(seeds=2, first_seed=8)
+    assert list(study.plan()) == [("mixed", arm, seed) for seed in (8, 9) for arm in ("random", "bots")]
+    for seed, gain in ((0, 0.9), (8, 0.5), (9, 0.7)):
+        add(study, ("mixed", "random", seed), tmp_path, [0.1, 0.2])
+        add(study, ("mixed", "bots", seed), tmp_path, [0.1, gain])
+    (part,) = study.parts
+    compared = compare_arms(StudyResults(study.results), "mixed", part.arms, "random", part.all_seeds)
+    assert compared.metrics["bots"]["last score"].values.tolist() == [0.5, 0.7], (
+        "not seed 0, which is there too"
+    )
+    assert "| bots | 2 | 0.600 |" in page_of(study, tmp_path)
 
 
 def test_more_seeds_than_the_test_takes_are_refused(study_file):
