@@ -59,7 +59,7 @@ def run_study(
     started = page_due = time.monotonic()
     for folder, setting in ((study.results, "results"), (study.folder, "folder"), (page.parent, "--page")):
         check_writable(folder, setting)
-    console.print(f"{len(missing_runs(study, only, retime))} runs left", highlight=False)
+    console.print(_left(missing_runs(study, only, retime)), highlight=False)
     for key in study.plan(only):
         if minutes is not None and time.monotonic() - started > 60 * minutes:
             return
@@ -73,7 +73,11 @@ def run_study(
             with FileLock(study.results / "page.lock"):
                 write_page(study, name, page)
             page_due = time.monotonic() + (time.monotonic() - began) / PAGE_SHARE
-        console.print(f"{len(missing_runs(study, only, retime))} runs left", highlight=False)
+        console.print(_left(missing_runs(study, only, retime)), highlight=False)
+
+
+def _left(missing: list[Key]) -> str:
+    return f"{len(missing)} run{'s' * (len(missing) != 1)} left"
 
 
 def missing_runs(study: StudyConfig, only: Only = ALL, retime: bool = False) -> list[Key]:
@@ -216,8 +220,7 @@ def main(arguments: list[str] | None = None) -> int:
                 options.retime,
             )
         write_page(study, options.config, page)
-        left = len(missing_runs(study))
-        console.print(f"{left} runs left; see {page}", highlight=False, soft_wrap=True)
+        console.print(f"{_left(missing_runs(study))}; see {page}", highlight=False, soft_wrap=True)
 
     return run_job("study", job)
 

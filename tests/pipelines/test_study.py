@@ -182,7 +182,7 @@ def test_a_study_goes_on_where_it_stopped(tmp_path, finished_run, capsys, monkey
     assert "Last score by domain" in text
 
     assert study.main([*one_seed, "--retime", "--arm", "random"]) == 0
-    assert "1 runs left" in capsys.readouterr().out
+    assert "1 run left" in capsys.readouterr().out
     again = StudyResults(tmp_path / "results")
     besides = [name for name in before.steps.column_names if "seconds" not in name]
     order = [("arm", "ascending"), ("step", "ascending")]

@@ -55,8 +55,7 @@ class Embedding:
         sample = given[_spread(len(given), SAMPLE)]
         known = self._known(pool, sample)
         if len(known) == 0 and len(sample) < len(given):
-            blocks = (given[low : low + BLOCK] for low in range(0, len(given), BLOCK))
-            known = np.concatenate([self._known(pool, block) for block in blocks])[:SAMPLE]
+            known = np.concatenate([self._known(pool, block) for block in _blocks(given)])[:SAMPLE]
         if len(known) == 0:
             raise NoVectorsError(
                 f"feature {name!r} has no vector in any of {len(pool)} tasks: they are null, zero or not finite"
@@ -116,8 +115,7 @@ class Embedding:
 
     def _projected(self, pool: TaskPool, rows: Rows) -> Iterator[tuple[Rows, Float64]]:
         """Blocks of the rows, and the components of each, float64 (R, E); NaN without a vector."""
-        for low in range(0, len(rows), BLOCK):
-            block = rows[low : low + BLOCK]
+        for block in _blocks(rows):
             units = _directions(_vectors(pool, self.name, self.length, block))
             yield block, (units - self.centre) @ self.projection
 
@@ -139,6 +137,12 @@ class Embedding:
             state = {key: value for key, value in state.items() if key != "centres"} | own
         vars(self).update(state)
         return self
+
+
+def _blocks(rows: Rows) -> Iterator[Rows]:
+    """The rows, `BLOCK` at a time."""
+    for low in range(0, len(rows), BLOCK):
+        yield rows[low : low + BLOCK]
 
 
 def _spread(size: int, number: int) -> Rows:
