@@ -15,11 +15,14 @@ class Speed(Allocation):
 
     Source: SPEED-RL (Zhang et al. 2025, arXiv 2506.09016, algorithm 1; public code github.com/Zanette-Labs/speed-rl):
     N_init completions of each task, N_cont more of those with 0 < pass rate < 1, and training on all N_init + N_cont
-    of these. The paper's runs have N_init = 8 and N = 24; n is N here, and `screening` N_init.
+    of these. n is N_init + N_cont here, and `screening` N_init: 8 of 24 in the public script for the smaller model, 4
+    of 24 in that for the larger one.
 
     A group that fails has no gradient. The paper takes it out of the batch and screens other tasks; that is
-    `selection.dynamic`. It also screens the next batch's tasks in the same request as it completes this one's; here the
-    engines get each round as it comes. A wave costs between `screening` and n completions per task.
+    `selection.dynamic`. It also screens the next batch's tasks in the same request as it completes this one's, keeps
+    complete groups beyond a batch for later ones, and screens four times a batch at once; here the engines get each
+    round as it comes, and `selection.dynamic` leaves out what is beyond a batch. A wave costs between `screening` and n
+    completions per task.
 
     screening: completions of the first round; None: a third of n, rounded up, at least `least`.
     """

@@ -25,7 +25,8 @@ class UntilSignal(Allocation):
     A wave's cost depends on the results of its rounds: between `size` and `size`·`rounds` completions per task. With
     costs, every task still gets `size` at first.
 
-    size: completions per round; None: n/2, rounded up, at least `least`. rounds: maximum number; the paper uses 4.
+    size: completions per round; None: n/2, rounded up, at least `least`. The public code has rounds of 2n (8 for n =
+    4), to train on n of them; here all are trained on. rounds: maximum number; the paper uses 4.
     """
 
     staged = True

@@ -15,7 +15,7 @@ from bots.support.arrays import Rows
 
 
 class CurES(Selector):
-    """Draws tasks without replacement, with probabilities ∝ exp(√(p̄(1-p̄))/τ), p̄ = α/(α+β).
+    """Draws tasks with probabilities ∝ exp(√(p̄(1-p̄))/τ), p̄ = α/(α+β); within a batch none twice.
 
     Source: CurES (Zeng et al. 2025, arXiv 2510.01037): the distribution of prompts that maximises the gain of a
     gradient step with an entropy bonus τ, from the public code (github.com/ZexuSun/CurES, `EpicSampler`). The beliefs
@@ -23,14 +23,15 @@ class CurES(Selector):
     `cures`.
 
     In the public code a task's τ grows with its successes, 100·(1 + successes), which makes the draw nearly uniform;
-    the sampler's own parameter, 0.1, is not used there. Here τ is that 0.1 for every task. The paper first rolls
-    every task out four times (`N_min`); here a task starts at the prior.
+    the sampler's own parameter, 0.1 unless a script sets it, is not used there. Here τ is that 0.1 for every task. The
+    public scripts measure the pass rates anew every ten steps, with four rollouts of each task of the next part of the
+    data; here a task starts at the prior, and its own groups are what is known of it.
 
-    temperature: τ. replacement: whether a task may be drawn again before the others were; if not, the draw starts over
-    once fewer than a batch are left, as in the public code.
+    temperature: τ. replacement: whether a task may be drawn again before the others were, as in the public scripts; if
+    not, the draw starts over once fewer than a batch are left, as by the default of the public class.
     """
 
-    def __init__(self, pool: TaskPool, temperature: float = 0.1, replacement: bool = False) -> None:
+    def __init__(self, pool: TaskPool, temperature: float = 0.1, replacement: bool = True) -> None:
         super().__init__(pool)
         if not isinstance(replacement, bool):
             raise ValueError(f"replacement is {replacement!r}; it must be true or false")  # noqa: TRY004

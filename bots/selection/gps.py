@@ -23,7 +23,7 @@ class GPS(Selector):
     the greedy rule for max-sum diversification. Written from a summary of the paper: w is ours, and so is D, the mean
     cosine distance (1 - cos)/2 of the embeddings to the tasks already taken, plus that to the previous wave's batch.
     The name `gps` also sets evidence `latent` with λ = ρ = 1, a linear stand-in for the paper's network, so that p̄ is
-    its newest prediction.
+    its newest prediction, and for the tasks of the last batch what their own rollouts say.
 
     The greedy rule runs over the `candidates`·B tasks of greatest utility. Tasks without an embedding have D = 0.
 

@@ -19,9 +19,10 @@ class MoPPS(Selector):
 
         α ← λ'α + (1-λ')α₀ + s,   β ← λ'β + (1-λ')β₀ + (n-s)         for the tasks of the batch
 
-    λ' is MoPPS's retention, 1 - `lam` here, and 0.5 in its public scripts. p* is 0.5 (γ* there).
+    λ' is MoPPS's retention, 1 - `lam` here. The public scripts for Countdown and geometry have 0.5, as here, and draw 8
+    candidates for each task of the batch; those for math forget nothing and draw 16. p* is 0.5 (γ* there).
 
-    candidates: how many tasks are drawn, as a multiple of the batch (16 as in InSight's comparison, arXiv 2603.01907,
+    candidates: how many tasks are drawn, as a multiple of the batch (16 also in InSight's comparison, arXiv 2603.01907,
     appendix D.2); None: all.
     """
 

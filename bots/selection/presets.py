@@ -43,7 +43,7 @@ NAMED = {
     "gps": Preset(lam=1.0, rho=1.0, evidence="latent", fixed=("lam", "rho")),
     "insight": OWN_ROLLOUTS,
     "cures": OWN_ROLLOUTS,
-    "vade": OWN_ROLLOUTS,
+    "vade": Preset(lam=0.8, rho=0.0, evidence="none", fixed=("rho", "evidence"), forgetting="observation"),
 }
 """Methods whose beliefs differ from the default, by the selector's name."""
 
@@ -52,16 +52,17 @@ def preset_of(selector: str, forgetting: str = "default") -> Preset:
     """The preset of a method.
 
     forgetting: "step" or "observation", or "default": the method's own. With forgetting by observation (MoPPS's
-    retention) there is no implicit evidence, and λ, one minus the retention, is 0.5 unless given (as in MoPPS's public
-    code, github.com/thu-rllab/MoPPS).
+    retention) there is no implicit evidence, and λ, one minus the retention, is 0.5 unless given (as in most of MoPPS's
+    public scripts, github.com/thu-rllab/MoPPS). A method that forgets by observation forgets nothing by step, unless λ
+    is given.
     """
     named = NAMED.get(selector)
-    if named is not None and "forgetting" in named.fixed:
+    if named is not None and ("forgetting" in named.fixed or forgetting in ("default", named.forgetting)):
         return named
     if forgetting == "observation":
         return Preset(lam=0.5, rho=0.0, evidence="none", fixed=("rho", "evidence"), forgetting="observation")
     if named is not None:
-        return named
+        return OWN_ROLLOUTS
     # Only where it was measured: over eight seeds of real training it reached half of random's best gain sooner than
     # λ = ρ = .1 did, and ended no lower (docs/study.md, "does it pay").
     return Preset(adaptor="predictive" if selector == "bots" else None)

@@ -26,7 +26,7 @@ def test_built_in(name, check):
 VARIANTS = [
     *((name, {"candidates": None}) for name in ("insight", "mopps_retention", "dps")),
     ("adarft", {"difficulty": "level"}),
-    ("cures", {"replacement": True}),
+    ("cures", {"replacement": False}),
     ("gps", {"diversity": 0.0}),
 ]
 

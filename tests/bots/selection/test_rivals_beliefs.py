@@ -122,12 +122,38 @@ def test_vade_orders_by_the_information_gain(belief):
     if belief == "beta":
         bots = BOTS(plain_pool(6), selector="vade", prior=(1e7 * theta, 1e7 * (1 - theta)))
         assert bots.select(6).tolist() == [2, 1, 3, 4, 0, 5]
-        assert (bots.settings["lam"], bots.settings["rho"], bots.settings["evidence"]) == (0, 0, "none")
+        assert (bots.settings["lam"], bots.settings["rho"], bots.settings["evidence"]) == (0.8, 0, "none")
     else:
         bots = BOTS(plain_pool(60), selector="vade", belief="state_space", seed=1)
         for step in range(12):
             bots.observe(np.arange(60), [group(8, 24)] * 30 + [group(24, 24)] * 30, step=step)
         assert (bots.select(20, step=12) < 30).mean() > 0.9
+
+
+def test_vade_forgets_selected_tasks_as_in_its_figure():
+    """Counts 2.7 and 5.3 become 4.54 and 5.06 after four of eight, and 0.1 and 8.4 become 1.02 and 8.68 after one."""
+    bots = BOTS(plain_pool(3), selector="vade")
+    bots.observe([0, 1, 2], [[0.9] * 3 + [0] * 5, [0.1] + [0] * 7, [0.1] + [0] * 7], step=0)
+    bots.observe([0, 1], [group(4, 8), group(1, 8)], step=1)
+    counts = np.array([bots.alpha, bots.beta]) - 1
+    assert counts[:, 0] == pytest.approx([4.54, 5.06])
+    assert counts[:, 1] == pytest.approx([0.2 * 0.1 + 1, 0.2 * 7.9 + 7])
+    assert counts[:, 2] == pytest.approx([0.1, 7.9]), "not selected"
+
+
+@pytest.mark.parametrize(
+    ("given", "lam", "forgetting"),
+    [({}, 0.8, "observation"), ({"lam": 0.5}, 0.5, "observation"), ({"forgetting": "observation"}, 0.8, "observation"),
+     ({"forgetting": "step"}, 0.0, "step"), ({"forgetting": "step", "lam": 0.1}, 0.1, "step")],
+)  # fmt: skip
+def test_vade_may_forget_otherwise(given, lam, forgetting):
+    settings = BOTS(plain_pool(3), selector="vade", **given).settings
+    assert (settings["lam"], settings["forgetting"], settings["evidence"]) == (lam, forgetting, "none")
+
+
+def test_vade_has_no_implicit_evidence():
+    with pytest.raises(ValueError, match=r"selector 'vade' is defined by rho=0.0, but 0.1 was given"):
+        BOTS(plain_pool(3), selector="vade", rho=0.1)
 
 
 # --- CurES
@@ -136,13 +162,13 @@ def test_vade_orders_by_the_information_gain(belief):
 def test_cures_draws_in_proportion_to_the_softmax_of_the_deviations():
     """√(.5·.5)/.1 = 5 and √(.1·.9)/.1 = 3: the first is drawn e²/(1 + e²) = .881 of the time."""
     prior = np.array([5e6, 1e6]), np.array([5e6, 9e6])
-    bots = BOTS(plain_pool(2), selector="cures", selector_options={"replacement": True}, prior=prior)
+    bots = BOTS(plain_pool(2), selector="cures", prior=prior)
     drawn = [bots.select(1, step=step)[0] for step in range(3000)]
     assert np.mean(np.array(drawn) == 0) == pytest.approx(0.881, abs=0.024)  # four standard deviations
 
 
-def test_cures_draws_every_task_before_one_twice():
-    bots = BOTS(plain_pool(10), selector="cures")
+def test_cures_without_replacement_draws_every_task_before_one_twice():
+    bots = BOTS(plain_pool(10), selector="cures", selector_options={"replacement": False})
     for _ in range(3):
         rows = np.concatenate([bots.select(3) for _ in range(3)])
         assert len(set(rows.tolist())) == 9
