@@ -34,6 +34,7 @@ learner) configured by `{base}`, and paired by seed with `{baseline}`.
   1 is faster. Geometric mean over seeds; with "never k", k runs did not reach it, and the value is the median. In a
   table against another arm that arm is the baseline, and the gain is its own.
 - BSF(x): the best score within x % of the budget, divided by the baseline's; above 1 is better.
+- Best score: of all evaluations, and so of the luckiest; last score: of the last one, which is what training leaves.
 - ETR: share of all tasks generated, also of those that a filter then leaves out, whose completions differ in reward.
   Brier: Brier score of the selected tasks' predicted pass rates; the tasks are each arm's own.
   Coverage: share of the pool's tasks that were selected at least once.
