@@ -126,6 +126,39 @@ def test_logic_s_plateau_is_left_in_as_many_seeds_as_the_page_says(results):
     assert sum(each > 0.6 for each in last["self-tuned without anchors"]) == 1
 
 
+def test_logic_on_sixteen_seeds_comes_to_what_the_pages_say(results, readme):
+    page = (ROOT / "docs" / "beliefs.md").read_text()
+    compared = as_on_page(results, "all sixteen seeds", "logic")
+    own = "own share without anchors"
+    rows = {
+        "random": "random",
+        "state space, `crowding` ¼": "many cells without anchors",
+        "state space, `crowding` 1, `own_share` ½": own,
+    }
+    for name, arm in rows.items():
+        best, last = compared[arm]["best score"], compared[arm]["last score"]
+        above = f"{sum(best.values > 0.62)} of {len(best.values)}"
+        figures = [cell(each, 3).strip("*").replace("0.", ".") for each in (best, last)]
+        assert f"| {' | '.join([name, above, *figures])} |\n" in page, (name, above, figures)
+        if arm != "random":
+            assert compared[arm]["BSF100/steps"].holds
+            assert last.holds
+    fresh = as_on_page(results, "fresh seeds", "logic")
+    lasts = {arm: f"{fresh[arm]['last score'].interval.mean:.3f}".lstrip("0") for arm in rows.values()}
+    text = " ".join(page.split())
+    assert "confirmed ({1} and {2}, random {0})".format(*lasts.values()) in text
+    assert not any(fresh[arm]["last score"].holds for arm in rows.values())
+    lowest = sorted(fresh[own]["last score"].values)[:2]
+    assert f"to {lowest[1]:.3f} and {lowest[0]:.3f}.".replace("0.", ".") in text
+    more = fresh[own]["BSF100/steps"]
+    assert more.holds
+    assert f"by {100 * (more.interval.mean - 1):.1f} %, beyond chance" in text
+    random, shared = (f"{compared[arm]['best score'].interval.mean:.3f}" for arm in ("random", own))
+    assert f"leave random's plateau (best score {shared}, random {random}, beyond chance)" in " ".join(
+        readme.split()
+    )
+
+
 def test_prompts_alone_do_what_the_pages_say(results, readme):
     belief, selection = (
         " ".join((ROOT / "docs" / name).read_text().split()) for name in ("beliefs.md", "selection.md")
