@@ -52,9 +52,9 @@ def preset_of(selector: str, forgetting: str = "default") -> Preset:
     """The preset of a method.
 
     forgetting: "step" or "observation", or "default": the method's own. With forgetting by observation (MoPPS's
-    retention) there is no implicit evidence, and λ, one minus the retention, is 0.5 unless given (as in most of MoPPS's
-    public scripts, github.com/thu-rllab/MoPPS). A method that forgets by observation forgets nothing by step, unless λ
-    is given.
+    retention) there is no implicit evidence, and λ, one minus the retention, is 0.5 unless given (as in MoPPS's public
+    scripts for Countdown and geometry, github.com/thu-rllab/MoPPS). A method that forgets by observation forgets
+    nothing by step, unless λ is given.
     """
     named = NAMED.get(selector)
     if named is not None and ("forgetting" in named.fixed or forgetting in ("default", named.forgetting)):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -82,7 +82,7 @@ class Comparison:
 
 
 def compare_arms(
-    results: StudyResults, pool: str, arms: list[str], baseline: str, seeds: Iterable[int]
+    results: StudyResults, pool: str, arms: list[str], baseline: str, seeds: Sequence[int]
 ) -> Comparison:
     """Compare the finished runs; a run without a baseline run of the same seed is ignored."""
     pairs = {arm: both for arm in arms if (both := paired(results, pool, arm, baseline, seeds))}
@@ -96,7 +96,7 @@ def compare_arms(
 
 
 def paired(
-    results: StudyResults, pool: str, arm: str, baseline: str, seeds: Iterable[int]
+    results: StudyResults, pool: str, arm: str, baseline: str, seeds: Sequence[int]
 ) -> list[tuple[StudyRun, StudyRun]]:
     """Pairs of an arm's run and the baseline's run of the same seed, if both exist."""
     found = ((results.run((pool, arm, s)), results.run((pool, baseline, s))) for s in seeds)

@@ -131,7 +131,7 @@ def test_vade_orders_by_the_information_gain(belief):
 
 
 def test_vade_forgets_selected_tasks_as_in_its_figure():
-    """Counts 2.7 and 5.3 become 4.54 and 5.06 after four of eight, and 0.1 and 8.4 become 1.02 and 8.68 after one."""
+    """Counts of 2.7 and 5.3 become 4.54 and 5.06 after four of eight, as there."""
     bots = BOTS(plain_pool(3), selector="vade")
     bots.observe([0, 1, 2], [[0.9] * 3 + [0] * 5, [0.1] + [0] * 7, [0.1] + [0] * 7], step=0)
     bots.observe([0, 1], [group(4, 8), group(1, 8)], step=1)
