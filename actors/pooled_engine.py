@@ -139,7 +139,13 @@ def why_lost(error: BaseException, timeout_s: float) -> str:
 
 
 def patience(config: RolloutConfig, engines: Sequence[PooledEngine]) -> float:
-    """Seconds without any engine before the run ends; longer while an engine that was slow to start retries."""
-    starts = [engine.slow_starts for engine in engines if engine.starting or engine.slow_starts]
-    least = max(config.timeout_s, config.starting_s[0])
-    return least * (2 ** (max(starts) + 1) if starts else 1)
+    """Seconds without any engine before the run ends; longer while an engine that was slow to start retries.
+
+    That engine may use up each of its start limits, and `timeout_s` for each new process.
+    """
+    slow = [engine.slow_starts for engine in engines if engine.starting or engine.slow_starts]
+    start_limit = config.starting_s[0]
+    if not slow:
+        return max(config.timeout_s, start_limit)
+    starts = max(slow) + 1
+    return start_limit * (2**starts - 1) + config.timeout_s * starts

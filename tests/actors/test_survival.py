@@ -12,7 +12,9 @@ import ray
 from actors.fatal import FatalError
 from actors.grader import Grader
 from actors.grader_pool import NoGraderError
+from actors.pooled_engine import PooledEngine, patience
 from benchmarks.fake_engine import FakeEngine
+from bots.config.train import RolloutConfig
 from bots.graders.waiting import Result
 from bots.rollouts.ledger import audit
 from tests.actors.fakes import SAMPLES, STALENESS, TASKS, Crew
@@ -246,10 +248,10 @@ class Sluggish(FakeEngine):
 
 def test_an_engine_that_only_needs_longer_gets_to_work(cluster, tmp_path):
     graders = [Grader.options(num_cpus=0).remote(1, graders=["exact"])]
-    crew = Crew(tmp_path, graders, engines=1, engine=Sluggish, timeout_s=6.0)
+    crew = Crew(tmp_path, graders, engines=1, engine=Sluggish, timeout_s=60.0, start_timeout_s=6.0)
     crew.restore()
     crew.publish(0)
-    ray.get(crew.coordinator.next_batch.remote(1), timeout=120)
+    ray.get(crew.coordinator.next_batch.remote(1), timeout=240)
     crew.dismiss()
     events = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
     lost = [event["reason"] for event in events if event["event"] == "lost"]
@@ -257,3 +259,18 @@ def test_an_engine_that_only_needs_longer_gets_to_work(cluster, tmp_path):
     assert lost
     for times, reason in enumerate(lost, start=1):
         assert f"it may take {6 * 2**times} s next time" in reason
+
+
+def test_the_run_waits_for_as_long_as_the_start_limits_of_an_engine_that_needs_longer():
+    def wait(timeout_s, start_timeout_s, **record):
+        settings = RolloutConfig(timeout_s=timeout_s, start_timeout_s=start_timeout_s)
+        engines = [PooledEngine("rollout-0", None, 0, **record), PooledEngine("rollout-1", None, 1)]
+        return patience(settings, engines)
+
+    assert wait(6.0, None) == 6.0
+    assert wait(6.0, 60.0) == 60.0
+    # A process (6 s), and its start (60 s).
+    assert wait(6.0, 60.0, starting=True) == 6 + 60
+    # Two starts failed and the third may take four times as long, each in a new process.
+    assert wait(6.0, 60.0, slow_starts=2) == 3 * 6 + (60 + 120 + 240)
+    assert wait(60.0, 6.0, slow_starts=1) == 2 * 60 + (6 + 12)
