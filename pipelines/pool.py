@@ -157,8 +157,12 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="bots pool", description=__doc__.splitlines()[0])
     parser.add_argument("config", help="a train job's YAML file, or one with a pool alone (and model.path)")
     parser.add_argument("overrides", nargs="*", metavar="section.key=value", help="laid over the file")
-    parser.add_argument("--sample", type=int, help="grade so many reference answers of each pool; 0: none")
-    parser.add_argument("--page", type=Path, help="where to write the HTML page")
+    parser.add_argument(
+        "--sample", type=int, help="grade so many reference answers of each pool; 0: none; default: all"
+    )
+    parser.add_argument(
+        "--page", type=Path, help="the HTML page; default: runs/NAME.pool.html, for a pool alone pool.html"
+    )
     options = parser.parse_intermixed_args(arguments)
 
     def job(console: Console) -> None:

@@ -31,6 +31,7 @@ from pipelines.shared.lock import folder_lock
 from pipelines.shared.placement import Places, places
 from pipelines.shared.preflight import RunInputs, load_inputs
 from pipelines.shared.ray_session import ray_session, uses_local_ray, wait_for_previous_run
+from pipelines.shared.shipped import shipped
 from pipelines.training.actors import ActorHandles, start_actors, start_more_engines
 from pipelines.training.export import fetch_weights, write_model
 from pipelines.training.loop import LoopInputs, train_loop
@@ -211,7 +212,9 @@ def _fit(inputs: RunInputs, handles: ActorHandles, folder: Path, console: Consol
 def main(arguments: list[str] | None = None) -> int:
     """The command line of the job."""
     parser = argparse.ArgumentParser(prog="bots train", description=__doc__.splitlines()[0])
-    parser.add_argument("config", help="a YAML file from configs/, or your own")
+    parser.add_argument(
+        "config", help="a YAML file, or a name from the package: " + ", ".join(shipped("train"))
+    )
     parser.add_argument(
         "overrides", nargs="*", metavar="section.key=value", help="overrides a key of the file"
     )

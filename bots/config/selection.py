@@ -55,9 +55,11 @@ class SelectionConfig(Section):
     p_star: Annotated[float, Field(gt=0, lt=1)] = 0.5
     """p*: the success probability that selection aims at."""
     lam: Share = 0.1
-    """λ, forgetting: 0 never forgets, 1 keeps only the prior and the newest evidence."""
+    """λ, forgetting: 0 never forgets, 1 keeps only the prior and the newest evidence. Left out, it starts at 0.1 and
+    tunes itself for selector bots; a value, also 0.1, fixes it, and `belief: auto` is then beta."""
     rho: Share = 0.1
-    """ρ: share of the evidence that is implicit; 0 explicit only, 1 implicit only."""
+    """ρ, weight of implicit evidence: a task outside the batch gets ρ·n counts at the pass rate inferred for it. Left
+    out or set: as for `lam`."""
     evidence: str = "auto"
     """Implicit evidence: a name listed in `bots.support.registry`, or `module:Class`. auto:
     interpolation for tasks whose reference pass rates are known; for others the means of their domain and level, if

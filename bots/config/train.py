@@ -1,4 +1,4 @@
-"""The one configuration tree of a train job: seven sections, every key typed, explained and checked.
+"""The one configuration tree of a train job: eight sections, every key typed, explained and checked.
 
 A job is a YAML file plus dotted overrides (`selection.lam=0.2`). Unknown keys, impossible values and
 impossible combinations are refused here, before Ray starts, with the key's path, the value and what is

@@ -35,7 +35,7 @@ class BOTS:
     pool: the tasks.
     p_star: p*, target success probability, in (0, 1).
     lam: λ, forgetting, in [0, 1]; None: the selector's default, 0.1 for most.
-    rho: ρ, share of implicit evidence, in [0, 1]; None: the selector's default, 0.1 for most. With selector `bots`,
+    rho: ρ, weight of implicit evidence, in [0, 1]; None: the selector's default, 0.1 for most. With selector `bots`,
         λ and ρ tune themselves if both are None.
     rollouts: n, rollouts per task, or their mean where `allocation` varies them. Else used only for the bound of the
         evidence mass, n/λ: tasks outside a batch get implicit counts for the batch's mean number of rollouts.

@@ -81,25 +81,37 @@ class TaskPool:
             )
         self._numbered = "id" not in table.column_names
         self.table = _with_ids(table)
-        self.weak = _anchor(self.table, weak)
-        self.strong = _anchor(self.table, strong)
+        self.weak = _anchor(self.table, "weak", weak)
+        self.strong = _anchor(self.table, "strong", strong)
         self.weak_column, self.strong_column = weak, strong
 
     @classmethod
-    def from_arrow(cls, table: pa.Table, weak: str | None = None, strong: str | None = None) -> TaskPool:
-        """Use a table that is already in memory; columns are not copied."""
-        return cls(table, weak, strong)
+    def from_arrow(
+        cls, table: pa.Table, weak: str | None = None, strong: str | None = None, *, level: str | None = None
+    ) -> TaskPool:
+        """Use a table that is already in memory; columns are not copied.
+
+        level: name of the column that holds the tasks' levels; None: `level`, where there is one.
+        """
+        return cls(_with_level(table, level), weak, strong)
 
     @classmethod
-    def from_parquet(cls, path: str | Path, weak: str | None = None, strong: str | None = None) -> TaskPool:
-        """Read one parquet file or a folder of them."""
+    def from_parquet(
+        cls,
+        path: str | Path,
+        weak: str | None = None,
+        strong: str | None = None,
+        *,
+        level: str | None = None,
+    ) -> TaskPool:
+        """Read one parquet file or a folder of them; level: as of `from_arrow`."""
         if not Path(path).exists():
             raise PoolError(f"no such pool: {path}")
         try:
             table = pq.read_table(path)
         except (pa.ArrowException, OSError) as error:
             raise PoolError(f"{path} cannot be read as parquet: {error}") from error
-        return cls(table, weak, strong)
+        return cls.from_arrow(table, weak, strong, level=level)
 
     @classmethod
     def from_dataset(
@@ -107,16 +119,15 @@ class TaskPool:
     ) -> TaskPool:
         """The rows of a Hugging Face `Dataset`, in its order; see `bots.support.datasets.table_of`.
 
-        level: name of the column that holds the tasks' levels; None: `level`, where there is one.
-        Raises PoolError for an IterableDataset, a DatasetDict and columns that are not there.
+        level: as of `from_arrow`. Raises PoolError for an IterableDataset, a DatasetDict and missing columns.
         """
         from bots.support.datasets import table_of
 
         try:
-            table = table_of(dataset, weak=weak, strong=strong, level=level)
-        except (TypeError, LookupError) as error:
-            raise PoolError(str(error.args[0])) from None
-        return cls(table, weak, strong)
+            table = table_of(dataset)
+        except TypeError as error:
+            raise PoolError(str(error)) from None
+        return cls.from_arrow(table, weak, strong, level=level)
 
     def __len__(self) -> int:
         return int(self.table.num_rows)
@@ -318,12 +329,27 @@ def _with_ids(table: pa.Table) -> pa.Table:
     return table
 
 
-def _anchor(table: pa.Table, name: str | None) -> npt.NDArray[np.float32]:
+def _with_level(table: pa.Table, name: str | None) -> pa.Table:
+    """The table with this column as `level`, in place of one that had this name."""
+    if name is None:
+        return table
+    _require_column(table, "level", name)
+    kept = table.drop_columns(["level"]) if name != "level" and "level" in table.column_names else table
+    return kept.rename_columns(["level" if other == name else other for other in kept.column_names])
+
+
+def _require_column(table: pa.Table, meaning: str, name: str) -> None:
+    if name not in table.column_names:
+        raise PoolError(
+            f"the pool has no column {name!r} ({meaning}); it has {', '.join(table.column_names)}"
+        )
+
+
+def _anchor(table: pa.Table, meaning: str, name: str | None) -> npt.NDArray[np.float32]:
     """float32 (K,) of one anchor column, NaN where unknown."""
     if name is None:
         return np.full(table.num_rows, np.nan, np.float32)
-    if name not in table.column_names:
-        raise PoolError(f"the pool has no anchor column {name!r}; it has {', '.join(table.column_names)}")
+    _require_column(table, meaning, name)
     column = table[name]
     if not (pa.types.is_floating(column.type) or pa.types.is_integer(column.type)):
         raise PoolError(f"anchor column {name!r} has type {column.type}; it must hold numbers in [0, 1]")

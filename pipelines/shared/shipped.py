@@ -5,24 +5,25 @@ from __future__ import annotations
 from importlib.resources import files
 from pathlib import Path
 
-FOLDERS = {
-    "train": "configs",
-    "anchors": "configs",
-    "pool": "configs",
-    "embed": "configs",
-    "simulate": "configs",
-    "study": "configs",
-    "tune": "tune_configs",
-}
-"""Jobs that take a configuration, and the folder of `pipelines` that holds theirs."""
+OTHERS = {"anchors": "*_anchors.yaml", "simulate": "sim_*.yaml", "study": "study*.yaml"}
+"""How the files in `configs` are called that are not a train job's, by the job that they are for."""
+TRAIN = ("train", "pool", "embed")
+"""Jobs that take a train job's configuration."""
 
 
 def shipped(job: str) -> dict[str, Path]:
     """The configurations for a job, by their names without `.yaml`."""
-    if job not in FOLDERS:
-        return {}
-    folder = Path(str(files("pipelines"))) / FOLDERS[job]
-    return {path.stem: path for path in sorted(folder.glob("*.yaml"))}
+    root = Path(str(files("pipelines")))
+    found: list[Path] = []
+    if job == "tune":
+        found = list((root / "tune_configs").glob("*.yaml"))
+    elif job in OTHERS:
+        found = list((root / "configs").glob(OTHERS[job]))
+    elif job in TRAIN:
+        found = [
+            path for path in (root / "configs").glob("*.yaml") if not any(map(path.match, OTHERS.values()))
+        ]
+    return {path.stem: path for path in sorted(found)}
 
 
 def with_paths(job: str, arguments: list[str]) -> list[str]:

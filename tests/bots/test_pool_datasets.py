@@ -2,6 +2,7 @@
 
 import datasets
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
 from bots import BOTS, PoolError, TaskPool
@@ -34,6 +35,20 @@ def test_a_column_may_be_the_level_under_another_name():
     assert pool.table["level"].to_pylist() == dataset["difficulty"][:]
     both = TaskPool.from_dataset(lab_dataset().add_column("hardness", list(range(40))), level="hardness")
     assert both.table["level"].to_pylist() == list(range(40))
+
+
+def test_so_it_may_in_a_table_and_in_a_file(tmp_path):
+    table = lab_table(40, seed=3, anchors=True)
+    renamed = table.rename_columns(["difficulty" if name == "level" else name for name in table.column_names])
+    pq.write_table(renamed, tmp_path / "pool.parquet")
+    for pool in (
+        TaskPool.from_arrow(renamed, level="difficulty"),
+        TaskPool.from_parquet(tmp_path / "pool.parquet", level="difficulty"),
+        TaskPool.from_arrow(table, level="level"),
+    ):
+        assert pool.fingerprint == TaskPool.from_arrow(table).fingerprint
+    with pytest.raises(PoolError, match=r"no column 'difficulty' \(level\); it has id"):
+        TaskPool.from_arrow(table, level="difficulty")
 
 
 def test_what_is_no_data_set_of_numbered_rows_is_refused():

@@ -43,12 +43,14 @@ def test_the_readme_has_the_figures_of_the_real_language_model(readme):
     check_table(compared.metrics, readme)
     text = " ".join(readme.split())
     higher = {arm: metrics["BSF100/steps"] for arm, metrics in compared.metrics.items() if arm != "random"}
-    state_space, default = (cell(higher[arm]) for arm in ("state space", "default"))
-    assert f"here it ends {state_space} times as high as random, the default {default} times" in text
+    state_space, beta = (cell(higher[arm]) for arm in ("state space", "bots self-tuned"))
+    assert f"here it ends {state_space} times as high as random, the Beta update {beta} times" in text
     assert all(value > 1 for each in higher.values() for value in each.values), "in each of the three seeds"
-    best = [compared.metrics[arm]["best score"].values for arm in ("default", "random")]
+    best = [compared.metrics[arm]["best score"].values for arm in ("bots self-tuned", "random")]
     lead = np.subtract(*best)
-    assert f"in one seed the default by {min(lead):.3f} only".replace("0.", ".") in text
+    assert (
+        f"in one seed the Beta update (`bots self-tuned`) by {min(lead):.3f} only".replace("0.", ".") in text
+    )
 
 
 def test_the_readme_has_the_domains_figures(results, readme):

@@ -19,7 +19,7 @@ def test_batches_from_many_cells_do_what_the_pages_say(results, readme):
         ("Beta, the default", "yes"): "bots self-tuned",
         ("state space", "yes"): "state space",
         ("state space, `crowding` ¼", "yes"): "many cells",
-        ("Beta, the default", "no"): "self-tuned without anchors",
+        ("Beta, self-tuned", "no"): "self-tuned without anchors",
         ("state space", "no"): "state space without anchors",
         ("state space, `crowding` ¼", "no"): "many cells without anchors",
         ("state space, `crowding` 1, `own_share` ½", "no"): own,
@@ -58,10 +58,14 @@ def test_the_real_language_model_s_first_steps_are_as_the_page_says():
     found = {
         (row["arm"], row["seed"]): row["etr_mean"] for row in first.aggregate([("etr", "mean")]).to_pylist()
     }
-    by_arm = {arm: [found[arm, seed] for seed in range(3)] for arm in ("state space", "default", "random")}
+    by_arm = {
+        arm: [found[arm, seed] for seed in range(3)] for arm in ("state space", "bots self-tuned", "random")
+    }
     one, two, three = (f"{value:.2f}".lstrip("0") for value in by_arm["state space"])
     assert f"{one}, {two} and {three} of the state-space belief's tasks have mixed rewards" in page
-    ends = [f"{end(by_arm[arm]):.2f}".lstrip("0") for arm in ("default", "random") for end in (min, max)]
+    ends = [
+        f"{end(by_arm[arm]):.2f}".lstrip("0") for arm in ("bots self-tuned", "random") for end in (min, max)
+    ]
     assert "{} to {} of the Beta update's and {} to {} of random's".format(*ends) in page
 
 

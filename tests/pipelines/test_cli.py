@@ -19,7 +19,12 @@ def test_the_version_is_the_packages(capsys):
 
 
 def test_shipped_configurations_have_names():
-    assert {"lab", "guru_math_1.5b", "study"} <= set(shipped("train"))
+    assert {"lab", "guru_math_1.5b", "smollm2"} <= set(shipped("train"))
+    assert shipped("train") == shipped("pool") == shipped("embed")
+    assert set(shipped("study")) == {"study", "study_smollm2"}
+    assert set(shipped("anchors")) == {"lab_anchors"}
+    assert "sim_lab" in shipped("simulate")
+    assert not {"study", "lab_anchors", "sim_lab"} & set(shipped("train"))
     assert {"sim_grid", "lab_asha"} <= set(shipped("tune"))
     lab = str(shipped("train")["lab"])
     assert with_paths("train", ["lab", "run.name=x"]) == [lab, "run.name=x"]
