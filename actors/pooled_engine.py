@@ -148,4 +148,4 @@ def patience(config: RolloutConfig, engines: Sequence[PooledEngine]) -> float:
     if not slow:
         return max(config.timeout_s, start_limit)
     starts = max(slow) + 1
-    return start_limit * (2**starts - 1) + config.timeout_s * starts
+    return start_limit * (2.0**starts - 1) + config.timeout_s * starts

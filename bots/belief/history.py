@@ -84,11 +84,13 @@ class History:
         return max([self.clock, *self.waves]) + 1
 
     def selectable(self, step: Any) -> int:
-        """The wave a selection belongs to: `step`, or the next if it is None. Raises ValueError for one too old."""
+        """The wave a selection belongs to: `step`, or the next if it is None. Raises ValueError for one too old,
+        or too large.
+        """
         wave = self.next_wave() if step is None else whole("step", step, 0)
         if wave < self.oldest:
             raise ValueError(f"step {wave} is behind the oldest step still kept, {self.oldest}")
-        return wave
+        return _storable(wave)
 
     def observable(self, step: Any, rows: Rows) -> int:
         """The wave an observation of these rows belongs to: `step`, or `wave_of` if it is None.
@@ -101,9 +103,7 @@ class History:
                 f"evidence of step {wave} comes too late: the oldest step still taken is {self.oldest} "
                 f"(history={self.window})"
             )
-        if wave > np.iinfo(np.int32).max:
-            raise ValueError(f"step is {wave}; at most {np.iinfo(np.int32).max} is possible")
-        return wave
+        return _storable(wave)
 
     def wave_of(self, rows: Rows) -> int:
         """The wave of an observation that does not name one.
@@ -151,3 +151,10 @@ class History:
         """Restore what `state_dict` gave."""
         self.clock = state["clock"]
         self.waves = {int(s): WaveHistory(**record) for s, record in state["steps"].items()}
+
+
+def _storable(wave: int) -> int:
+    """The wave, if the column `last_step` can hold it."""
+    if wave > np.iinfo(np.int32).max:
+        raise ValueError(f"step is {wave}; at most {np.iinfo(np.int32).max} is possible")
+    return wave

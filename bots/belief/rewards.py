@@ -25,8 +25,16 @@ def merge_rewards(
     checked = check_rows(pool, rows)
     if checked.size == 0:
         raise ValueError("rows is empty; an observation needs at least one task")
+    if not hasattr(rewards, "__len__"):
+        raise ValueError(
+            f"rewards is a {type(rewards).__name__}; it must have one group for each of {len(checked)} rows"
+        )
     if len(rewards) != len(checked):
         raise ValueError(f"rewards has {len(rewards)} groups for {len(checked)} rows")
+    if isinstance(rewards, np.ma.MaskedArray) and rewards.mask.any():
+        raise ValueError(
+            "rewards has masked values; give each row the rewards that it has, as groups of different sizes"
+        )
     if (
         isinstance(rewards, np.ndarray)
         and rewards.ndim == 2
@@ -62,7 +70,10 @@ def merge_rewards(
 
 def _group(pool: TaskPool, row: int, group: npt.ArrayLike) -> Float64:
     try:
-        values = np.asarray(group, np.float64)
+        given = np.asarray(group)
+        if given.dtype.kind not in "fiubO" or any(isinstance(each, str | bytes) for each in given.flat):
+            raise TypeError(f"they are of type {given.dtype}")
+        values = np.asarray(given, np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"rewards of row {row} (id {pool.ids([row])[0]}) are not numbers: {error}"

@@ -97,6 +97,8 @@ def read_snapshot(path: str | Path, pool: TaskPool) -> Snapshot:
     if KEY not in (table.schema.metadata or {}):
         raise SnapshotError(f"{path} is an Arrow file, but not a snapshot of beliefs")
     header = _unpack(json.loads(table.schema.metadata[KEY]))
+    if missing := {"version", "tasks", "fingerprint", "prior", "state"} - header.keys():
+        raise SnapshotError(f"{path} is damaged: its header lacks {', '.join(sorted(missing))}")
     if header["version"] > VERSION:
         raise SnapshotError(
             f"{path} has schema version {header['version']}, newer than {VERSION}, the newest this program reads; "

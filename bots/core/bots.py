@@ -135,7 +135,9 @@ class BOTS:
 
     @property
     def alpha(self) -> Float64:
-        """α, float64 (K,): a read-only view that reflects every update until the pool grows."""
+        """α, float64 (K,), read-only: a view that reflects every update until the pool grows. Of another belief than
+        beta a copy, of the Beta with the belief's mean and variance.
+        """
         return read_only(self._parts.beliefs.alpha)
 
     @property

@@ -61,7 +61,8 @@ class TaskPool:
     answer    string              the reference answer, for the grader
     domain    string              e.g. math, code, logic; "default" if absent
     grader    string              which grader scores the completions
-    level     integer or string   tasks of one domain and level are about equally hard; null where unknown
+    level     integer or string   tasks of one domain and level are about equally hard; null where unknown. Floats are
+                                  taken as integers if all are whole, as pandas has integers with nulls
     ========  ==================  =====================================================
 
     Only the number of rows matters to selection; `require` checks the columns that training needs.
@@ -80,7 +81,7 @@ class TaskPool:
                 f"weak and strong anchors must be given together; got weak={weak!r}, strong={strong!r}"
             )
         self._numbered = "id" not in table.column_names
-        self.table = _with_ids(table)
+        self.table = _with_whole_levels(_with_ids(table))
         self.weak = _anchor(self.table, "weak", weak)
         self.strong = _anchor(self.table, "strong", strong)
         self.weak_column, self.strong_column = weak, strong
@@ -336,6 +337,18 @@ def _with_level(table: pa.Table, name: str | None) -> pa.Table:
     _require_column(table, "level", name)
     kept = table.drop_columns(["level"]) if name != "level" and "level" in table.column_names else table
     return kept.rename_columns(["level" if other == name else other for other in kept.column_names])
+
+
+def _with_whole_levels(table: pa.Table) -> pa.Table:
+    """The table with a column `level` of whole floats as integers, NaN as null; ids of a pool know no difference."""
+    if "level" not in table.column_names or not pa.types.is_floating(table["level"].type):
+        return table
+    levels = pc.if_else(pc.is_nan(table["level"]), None, table["level"])
+    try:
+        whole = levels.cast(pa.int64())
+    except pa.ArrowInvalid:
+        return table
+    return table.set_column(table.column_names.index("level"), "level", whole)
 
 
 def _require_column(table: pa.Table, meaning: str, name: str) -> None:

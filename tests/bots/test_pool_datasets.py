@@ -2,6 +2,7 @@
 
 import datasets
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -83,3 +84,13 @@ def test_a_conversational_data_set_selects():
     bots = BOTS(TaskPool.from_dataset(datasets.Dataset.from_list(rows)), rollouts=2)
     selected = bots.select(4)
     assert bots.observe(selected, np.zeros((4, 2))) == 4
+
+
+def test_whole_levels_are_integers_also_where_pandas_made_them_floats():
+    ids = ["a", "b", "c", "d"]
+    whole = TaskPool.from_arrow(pa.table({"id": ids, "level": pa.array([1, 2, None, 2])}))
+    floats = TaskPool.from_arrow(pa.table({"id": ids, "level": pa.array([1.0, 2.0, float("nan"), 2.0])}))
+    assert floats.table["level"].equals(whole.table["level"])
+    assert floats.fingerprint == whole.fingerprint
+    assert BOTS(floats, rollouts=4)._settings.belief == "state_space"
+    assert not TaskPool.from_arrow(pa.table({"level": [1.5, 2.0]})).has_levels

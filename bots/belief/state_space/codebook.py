@@ -20,8 +20,12 @@ Codes = npt.NDArray[np.int64]
 ORDINAL_BINS = 64
 """Most distinct values of an ordered column; more are put into bins of equally many tasks."""
 FEATURE_BINS = 24
-"""Bins of a numeric feature; fewer if there would be more than `MAX_STRATA` strata."""
+"""Bins of a numeric feature; fewer, at least two, if there would be more than `MAX_STRATA` strata."""
 MAX_STRATA = 65_536
+MOST_STRATA = 4 * MAX_STRATA
+"""Strata that are accepted where all features have two bins."""
+LARGEST_NUMBER = 1e100
+"""Larger numbers of a feature count as this one: their squares can be added up."""
 MAX_CELLS = 65_536
 MARGIN = 0.03
 """A pass rate p of a reference model has the feature log((p + MARGIN) / (1 - p + MARGIN))."""
@@ -68,10 +72,18 @@ class Codebook:
             self._bins = [_bins(values, most) for values in numbers.values()]
             self._cells, self._strata = {}, {}
             codes = [embedding.codes(pool, 0) for embedding in self._embeddings]
-            self.stratum = self._encode(pool, list(numbers.values()), codes, MAX_STRATA if most > 2 else None)
+            self.stratum = self._encode(
+                pool, list(numbers.values()), codes, MAX_STRATA if most > 2 else MOST_STRATA
+            )
             if len(self.stratum) == len(pool):
                 break
-            most //= 2
+            if most == 2 and all(embedding.missing == 1 for embedding in self._embeddings):
+                raise ValueError(
+                    f"features {', '.join(map(repr, self.feature_names))} and columns {list(self.columns)} make more "
+                    f"than {MOST_STRATA} strata even with two bins each; name fewer in belief_options, or put the "
+                    "numbers into one column of lists, which is taken as an embedding"
+                )
+            most = max(2, most // 2)
             self._embeddings = [embedding.coarser(pool) for embedding in self._embeddings]
         self._refresh()
 
@@ -142,8 +154,14 @@ class Codebook:
             codes = pool.domain_codes.astype(np.int64)
         else:
             column, kind = _typed(pool, name)
-            if pa.types.is_integer(kind) and place > 0:
-                self._is_ordered[place] = True
+            ordered = bool(pa.types.is_integer(kind)) and place > 0
+            if self._categories[place] and ordered != self._is_ordered[place]:
+                before = "integers" if self._is_ordered[place] else "text or booleans"
+                raise ValueError(
+                    f"column {name!r} has type {kind}, and held {before} before; give it that type again"
+                )
+            self._is_ordered[place] = ordered
+            if ordered:
                 values, codes = self._ordered(place, column)
             else:
                 encoded = column.cast(pa.string()).combine_chunks().dictionary_encode()
@@ -152,7 +170,10 @@ class Codebook:
                     encoded.indices.fill_null(len(values) - 1).to_numpy(zero_copy_only=False).astype(np.int64)
                 )
         if len(values) > MAX_CELLS:
-            raise ValueError(f"column {name!r} has {len(values)} values; at most {MAX_CELLS} are possible")
+            raise ValueError(
+                f"column {name!r} has {len(values)} values; at most {MAX_CELLS} are possible. Make it an integer, "
+                "which is put into bins, name coarser columns in belief_options, or take belief='beta'"
+            )
         known = {value: code for code, value in enumerate(self._categories[place])}
         for value in values:
             if value not in known:
@@ -288,7 +309,7 @@ def _numeric(pool: TaskPool, name: str) -> Float64:
             f"feature {name!r} has type {column.type}; it must hold numbers, or lists of floats of one length"
         )
     numbers: Float64 = column.cast(pa.float64(), safe=False).fill_null(float("nan")).to_numpy()
-    return np.where(np.isfinite(numbers), numbers, np.nan)
+    return np.where(np.isfinite(numbers), np.clip(numbers, -LARGEST_NUMBER, LARGEST_NUMBER), np.nan)
 
 
 def _bins(values: Float64, most: int) -> dict[str, Any]:

@@ -163,10 +163,11 @@ def _length(pool: TaskPool, name: str) -> int:
             row = int(np.argmax(all_lengths != length))
             raise ValueError(
                 f"feature {name!r} has {all_lengths[row]} numbers in row {row} (id {pool.ids([row])[0]}), and {length} "
-                "in rows before it; all vectors need the same length"
+                "in rows before it; all vectors need the same length, or belief_options={'features': []} leaves out "
+                "the column"
             )
     if length == 0:
-        raise ValueError(f"feature {name!r} has vectors of no numbers")
+        raise NoVectorsError(f"feature {name!r} has vectors of no numbers")
     return length
 
 

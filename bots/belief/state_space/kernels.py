@@ -48,6 +48,14 @@ def mark_asked(rows: Rows, stratum: Int32, starts: Rows, order: Int32, place: In
 
 
 @compiled
+def latest(starts: Rows, asked: Rows, order: Int32, last_step: Int32, cell: Rows, out: Rows) -> None:
+    """Raise `out`, int64 (C,), to the latest step at which a task of each cell was observed."""
+    for s in range(len(asked)):
+        for i in range(starts[s], starts[s] + asked[s]):
+            out[cell[s]] = max(out[cell[s]], last_step[order[i]])
+
+
+@compiled
 def add_traits(logit: Float64, traits: Float64, coefficients: Float64, domain: Rows) -> None:
     """Add traits(s)·coefficients(domain(s)) to each stratum's logit; the last row is for domains without their own."""
     last = len(coefficients) - 1

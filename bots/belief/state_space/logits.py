@@ -14,6 +14,8 @@ POINTS: Float64 = _POINTS
 WEIGHTS: Float64 = _WEIGHTS / _WEIGHTS.sum()
 LARGEST = 30.0
 """A prior of a greater logit counts as this one; σ(30) is 1 to 13 digits."""
+SMALLEST = 1e-100
+"""Smaller pseudo-counts count as this one, whose square can be divided by."""
 LEAST = 1e-9
 """Means are kept this far from 0 and 1, so that no Beta parameter vanishes."""
 
@@ -63,7 +65,7 @@ def prior_logit(alpha: Float64, beta: Float64) -> Float64:
 
 def digamma(x: Float64) -> Float64:
     """ψ(x) for x > 0: recurrence up to 8, then the asymptotic series (Abramowitz and Stegun 6.3.18)."""
-    x, shift = np.array(x, np.float64), np.zeros(np.shape(x))
+    x, shift = np.maximum(x, SMALLEST, dtype=np.float64), np.zeros(np.shape(x))
     for _ in range(8):
         small = x < 8
         shift -= np.where(small, 1 / x, 0)
@@ -76,7 +78,7 @@ def digamma(x: Float64) -> Float64:
 
 def trigamma(x: Float64) -> Float64:
     """ψ'(x) for x > 0, likewise (6.4.12)."""
-    x, shift = np.array(x, np.float64), np.zeros(np.shape(x))
+    x, shift = np.maximum(x, SMALLEST, dtype=np.float64), np.zeros(np.shape(x))
     for _ in range(8):
         small = x < 8
         shift += np.where(small, 1 / (x * x), 0)

@@ -79,7 +79,8 @@ class Options:
                 )
         for name in ("columns", "features"):
             value = getattr(self, name)
-            if isinstance(value, str) or not (value is None or all(isinstance(v, str) for v in value)):
+            listed = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+            if value is not None and not listed:
                 raise ValueError(f"belief_options.{name} is {value!r}; it must be a list of column names")
         if any(len(set(names or ())) < len(names or ()) for names in (self.columns, self.features)):
             raise ValueError("belief_options names a column twice")

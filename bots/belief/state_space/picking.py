@@ -15,6 +15,8 @@ from bots.support.arrays import Float64, Rows
 if TYPE_CHECKING:
     from bots.belief.base import Belief
 
+PATIENCE = 32
+"""Steps that a cell may be left alone before each further one counts as a group that could have been asked of it."""
 HORIZON = 2.0
 """Logits over which a cell's further gain is reckoned where tasks are selected for the pool's gain."""
 NEAR_CELLS = 2048
@@ -30,7 +32,10 @@ class Picker:
 
     Of a cell's variance V a draw has what one more group of the cell would remove, V²/(V + v + 4/n), where v is a
     residual's variance and 4/n that of a group's logit at p = ½. It is a draw of what could be believed after the
-    selection. What would still be unknown is averaged over, as residuals are.
+    selection. What would still be unknown is averaged over, as residuals are. So an unknown cell counts less than a
+    known one of its mean, as it should where learning is worth little more than what is known already; but of a cell
+    that has been left alone for w > `PATIENCE` steps the draw has what w - `PATIENCE` groups would remove. Else known
+    cells that teach enough to fill every batch would keep all others from ever being asked.
 
     Tasks of a cell teach much the same. With `crowding` c and `own_share` s a task counts s + (1-s)/(1 + c·m) of its
     value if m tasks of its cell are in the batch: cells of nearly equal value share the batch, and one whose value is
@@ -70,7 +75,10 @@ class Picker:
         options, variance = self.states.options, self.states.cell_variance()
         if options.temper is not None:
             return np.full(len(variance), np.sqrt(options.temper)), np.zeros(len(variance))
-        share = variance / (variance + options.residual + 4 / self.rollouts)
+        tasks, belief = self.tasks, self.belief
+        alone = self.clock - tasks.latest(self.states.book.cell, len(variance), belief.last_step)
+        groups = np.maximum(1, alone - PATIENCE)
+        share = variance / (variance + (options.residual + 4 / self.rollouts) / groups)
         return np.sqrt(share), (1 - share) * variance
 
     def by_means(self, batch: int, p_star: float, rng: np.random.Generator) -> Rows:

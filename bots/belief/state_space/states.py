@@ -36,6 +36,8 @@ SHOCK_GROUPS = 4
 """Groups that a shift must be common to before it counts as a shock."""
 LARGEST_SPREAD = 100.0
 """A prior of nearly no mass gives cells at most so many times the variance of the uniform one."""
+EXTREME = 6.0
+"""Logit, in either direction, beyond which what is trained elsewhere moves a cell less and less."""
 LARGEST_SHOCK = 25.0
 """Most variance that one shock adds."""
 
@@ -282,6 +284,7 @@ class States:
         movement[:, 1] = cells.near(active) @ at[active]
         movement[:, 2] = np.bincount(domains, at)[domains]
         movement[:, 3] = at.sum()
+        movement *= self._room(movement)[:, None]
         onto = cells.onto_states(movement)
         if cells.dense:
             onto[:, 0] = at[: cells.size]
@@ -301,6 +304,17 @@ class States:
             cells.variance[loose] += uncertain * at[loose] ** 2 + self.options.signal_noise * at[loose]
         self.mean, self.root = mean, root
         self.pass_time(1, noise)
+
+    def _room(self, movement: Float64) -> Float64:
+        """Factor of how far training elsewhere moves each cell, float64 (C,): below 1 where it leads beyond `EXTREME`.
+
+        Rewards hardly tell such pass rates apart. Where nobody asks, a small error of a drift would add up, step after
+        step, to a certainty that a later draw never doubts.
+        """
+        logit = self.base + self.cells.loadings @ self.mean[: self.cells.size] + self.cells.deviation
+        outward = np.sign(movement @ self.mean[self.drift : self.drift + 4]) * logit
+        room: Float64 = np.exp(np.minimum(EXTREME - outward, 0.0))
+        return room
 
     def pass_time(self, steps: int, noise: Float64 | None = None) -> None:
         """What `steps` steps make uncertain, whatever was trained, and `noise` (d,) more."""

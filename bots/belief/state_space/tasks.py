@@ -95,6 +95,12 @@ class Tasks:
         rows: Rows = self.order[offsets + np.arange(int(length.sum()))].astype(np.int64)
         return rows
 
+    def latest(self, cell: Rows, cells: int, last_step: npt.NDArray[np.int32]) -> Rows:
+        """Step at which each cell was last observed, int64 (C,); -1: never. cell: of each stratum, int64 (S,)."""
+        steps = np.full(cells, -1, np.int64)
+        kernels.latest(self.starts, self.asked, self.order, last_step, cell, steps)
+        return steps
+
     def free(self, blocked: Rows) -> Rows:
         """Tasks of each stratum that were never observed and are not among the blocked: int64 (S,)."""
         strata = self.stratum[blocked]

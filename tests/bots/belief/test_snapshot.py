@@ -116,6 +116,11 @@ def test_foreign_newer_missing_and_unrelated(tmp_path):
         writer.write_table(newer)
     with pytest.raises(SnapshotError, match="newer"):
         BOTS.load(path, pool)
+    damaged = table.replace_schema_metadata({KEY: json.dumps({"version": 1})})
+    with pa.ipc.new_file(path, damaged.schema) as writer:
+        writer.write_table(damaged)
+    with pytest.raises(SnapshotError, match="damaged: its header lacks fingerprint, prior, state, tasks"):
+        BOTS.load(path, pool)
     with pa.ipc.new_file(path, pool.table.schema) as writer:
         writer.write_table(pool.table)
     with pytest.raises(SnapshotError, match="not a snapshot"):

@@ -8,35 +8,14 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from benchmarks.beliefs import longest_waits, train_in_cells
 from bots import BOTS, TaskPool
 from bots.belief.state_space.filter import add_noise, condition
-from bots.belief.state_space.picking import Picker
 from bots.config.train import SelectionConfig
+from tests.bots.belief.state_space_pools import answers, make_pool, state_space
 
 
 def sigmoid(x):
     return 1 / (1 + np.exp(-x))
-
-
-def make_pool(tasks=600, domains=3, levels=4, seed=0, **columns):
-    rng = np.random.default_rng(seed)
-    table = {
-        "domain": [f"d{d}" for d in rng.integers(0, domains, tasks)],
-        "level": rng.integers(1, levels + 1, tasks),
-        **columns,
-    }
-    return TaskPool.from_arrow(
-        pa.table(table), **{name: name for name in ("weak", "strong") if name in columns}
-    )
-
-
-def state_space(pool, **settings):
-    return BOTS(pool, rollouts=8, belief="state_space", **settings)
-
-
-def answers(rng, rates, n=8):
-    return (rng.random((len(rates), n)) < np.asarray(rates)[:, None]).astype(float)
 
 
 def test_one_group_is_conditioned_on_as_quadrature_says():
@@ -201,56 +180,6 @@ def test_wrong_anchors_do_no_harm(kind):
     assert errors[1] < 1.08 * errors[0]
     if kind == "reversed":
         assert errors[1] < 0.9 * errors[0], "a feature of the wrong sign is as good as one of the right"
-
-
-def test_uncertain_where_it_knows_little():
-    """Never asked cells keep their variance; what was seen of a task long ago counts for less."""
-    pool, rng = make_pool(), np.random.default_rng(6)
-    bots = state_space(pool)
-    inside = np.flatnonzero(pool.domain_codes == 0)
-    outside = np.flatnonzero(pool.domain_codes == 1)
-    start = bots.predict_deviation(outside).mean()
-    for step in range(30):
-        bots.observe(
-            inside[rng.choice(len(inside), 16, replace=False)], answers(rng, np.full(16, 0.5)), step=step
-        )
-    assert bots.predict_deviation(outside).mean() > 0.85 * start
-    assert bots.predict_deviation(inside).mean() < 0.75 * start
-    model = bots._parts.beliefs
-    fresh, old = (model.tasks.residuals(inside[:50], model.last_step, clock).variance for clock in (30, 500))
-    seen = model.last_step[inside[:50]] >= 0
-    assert (old[seen] > fresh[seen]).all()
-    assert (old <= 1).all()
-
-
-def test_no_cell_that_would_teach_is_left_alone():
-    """In a world of cells that open as others are mastered: the longest wait of an open cell, over three seeds."""
-    settings = {"belief": "state_space"}
-    runs = [train_in_cells(seed, (4, 6, 0.25), settings) for seed in range(3)]
-    waits = np.concatenate([longest_waits(run) for run in runs])
-    assert np.quantile(waits, 0.9) <= 6
-    assert waits.max() <= 20
-
-
-def test_exploration_follows_from_what_a_group_would_teach():
-    """No constant: where nothing is left to learn draws agree, and where much is they differ."""
-    pool, rng = make_pool(2000, domains=4, levels=4), np.random.default_rng(11)
-    bots = state_space(pool)
-    cell = pool.domain_codes * 4 + pool.table["level"].to_numpy() - 1
-    well = np.flatnonzero(cell == 3)
-    for step in range(60):
-        rows = rng.choice(well, 24, replace=False)
-        bots.observe(rows, answers(rng, np.full(24, 0.3)), step=step)
-    model = bots._parts.beliefs
-    strata = model.tasks.stratum
-    picker = Picker(model, model.states, model.tasks, 60, -1, 8.0)
-    share, left = picker._learnable()
-    variance, cells = model.states.cell_variance(), model.book.cell
-    assert share[cells[strata[well[0]]]] ** 2 < 0.15
-    assert share[cells[strata[np.flatnonzero(cell == 14)[0]]]] ** 2 > 0.6
-    assert np.allclose(share**2 * variance + left, variance), "what is not drawn is averaged over"
-    more = Picker(model, model.states, model.tasks, 60, -1, 64.0)._learnable()[0]
-    assert (more > share).all(), "larger groups teach more"
 
 
 @pytest.mark.parametrize("cells", [300, 3000])

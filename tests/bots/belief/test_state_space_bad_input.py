@@ -7,6 +7,7 @@ import pyarrow as pa
 import pytest
 
 from bots import BOTS, TaskPool
+from bots.belief.state_space import codebook
 
 
 def state_space(table, **settings):
@@ -132,7 +133,47 @@ def test_integers_of_any_size_are_taken(role):
     assert len(bots.select(8)) == 8
 
 
-@pytest.mark.parametrize("prior", [(1e9, 1e-9), (1e-300, 1.0), (1e-30, 1e-30)])
+def test_numbers_too_large_to_be_squared_are_features():
+    numbers = np.array([1.7e308, -1.7e308, 1.0, 2.0] * 15)
+    bots = state_space({"x": numbers}, belief_options={"features": ["x"]})
+    bots.observe(bots.select(8), np.ones((8, 8)))
+    assert np.isfinite(bots.predict_mean(np.arange(60))).all()
+    assert bots.metrics()["belief/strata"] >= 3
+
+
+def test_many_numeric_features_keep_two_bins_each_or_are_refused(monkeypatch):
+    numbers = np.random.default_rng(0).random((3000, 11))
+    table = {f"x{i}": numbers[:, i] for i in range(11)}
+    monkeypatch.setattr(codebook, "MAX_STRATA", 1024)
+    monkeypatch.setattr(codebook, "MOST_STRATA", 4096)
+    book = state_space(table, belief_options={"features": list(table)})._parts.beliefs.book
+    assert [len(bins["means"]) for bins in book._bins] == [2] * 11
+    assert np.corrcoef(book.values[book.stratum][:, 10], numbers[:, 10])[0, 1] > 0.8
+    monkeypatch.setattr(codebook, "MOST_STRATA", 1024)
+    with pytest.raises(
+        ValueError, match=r"'x0', 'x1'.* more than 1024 strata even with two bins.* embedding"
+    ):
+        state_space(table, belief_options={"features": list(table)})
+
+
+@pytest.mark.parametrize("named", [{"level"}, 5, iter(["level"]), np.array(["level", "topic"]), "level"])
+def test_columns_are_a_list_of_names(named):
+    with pytest.raises(ValueError, match="it must be a list of column names"):
+        state_space({"level": np.arange(60) % 3}, belief_options={"columns": named})
+
+
+def test_what_a_default_pool_cannot_have_comes_with_a_way_out():
+    many = {"level": [f"l{i}" for i in range(70_000)]}
+    with pytest.raises(ValueError, match=r"70001 values.*an integer.*belief='beta'"):
+        BOTS(TaskPool.from_arrow(pa.table(many)))
+    ragged = {"embedding": pa.array([[1.0, 2.0], [1.0]] * 30)}
+    with pytest.raises(ValueError, match=r"1 numbers in row 1.*'features': \[\].*leaves out"):
+        BOTS(TaskPool.from_arrow(pa.table(ragged)))
+    empty = {"level": np.arange(60) % 3, "embedding": pa.array([[]] * 60, pa.list_(pa.float32()))}
+    assert len(BOTS(TaskPool.from_arrow(pa.table(empty))).select(8)) == 8
+
+
+@pytest.mark.parametrize("prior", [(1e9, 1e-9), (1e-300, 1.0), (1e-30, 1e-30), (5e-324, 5e-324)])
 def test_priors_of_hardly_any_mass_leave_numbers_to_select_by(prior):
     for given in (prior, tuple(np.full(60, max(one, 1e-30)) for one in prior)):
         bots = state_space({"level": np.arange(60) % 3}, prior=given)

@@ -5,6 +5,7 @@ import pyarrow as pa
 import pytest
 
 from bots import BOTS, TaskPool
+from tests.bots.belief.state_space_pools import answers, state_space
 
 IDS = [str(i) for i in range(80)]
 
@@ -12,14 +13,6 @@ IDS = [str(i) for i in range(80)]
 def pool_of(size, anchors=False, **columns):
     table = pa.table({"id": IDS[:size], **{name: column[:size] for name, column in columns.items()}})
     return TaskPool.from_arrow(table, *(("weak", "strong") if anchors else (None, None)))
-
-
-def state_space(pool, **settings):
-    return BOTS(pool, rollouts=8, belief="state_space", **settings)
-
-
-def answers(rng, rates, n=8):
-    return (rng.random((len(rates), n)) < np.asarray(rates)[:, None]).astype(float)
 
 
 def go_on_alike(one, other, steps=4):
@@ -84,3 +77,22 @@ def test_a_prior_by_task_that_grew_is_not_what_was_believed_at_first(topics, tmp
     for one in (bots, loaded):
         one.grow(pool(720), prior=(np.full(20, 2.0),) * 2)
     go_on_alike(bots, loaded)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ([1, 2], ["1", "2"], r"column 'length' has type string, and held integers before"),
+        (["1", "2"], [1, 2], r"column 'length' has type int64, and held text or booleans before"),
+        ([1, 2], [True, False], r"column 'length' has type bool, and held integers before"),
+    ],
+)
+def test_a_column_of_another_type_is_refused_and_nothing_is_lost(before, after, message):
+    bots = state_space(pool_of(40, length=before * 40), belief_options={"columns": ["length"]})
+    bots.observe(np.arange(8), answers(np.random.default_rng(2), np.full(8, 0.3)))
+    mean = bots.predict_mean(np.arange(40))
+    with pytest.raises(ValueError, match=message):
+        bots.grow(pool_of(60, length=after * 40))
+    assert (bots.predict_mean(np.arange(40)) == mean).all()
+    bots.grow(pool_of(60, length=before * 40))
+    assert (bots.predict_mean(np.arange(40)) == mean).all()

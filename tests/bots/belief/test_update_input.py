@@ -55,6 +55,12 @@ ONES = np.ones((2, 4))
         ([0, 1], [[1.0], ["good"]], ["row 1", "task-1", "not numbers"]),
         ([0, 1], np.ones((2, 2, 2)), ["row 0", "(2, 2)"]),
         ([0, 1], np.ones((2, 0)), ["row 0"]),
+        ([0, 1], [[1.0, 1.0], ["1", "0"]], ["row 1", "task-1", "not numbers"]),
+        ([0, 1], np.array([[1.0, 0.0], [1.0, 1j]]), ["row 0", "not numbers", "complex"]),
+        ([0, 1], np.ones((2, 2), "datetime64[s]"), ["row 0", "not numbers"]),
+        ([0, 1], np.ma.masked_equal([[1.0, 0.0], [1.0, 0.5]], 0.5), ["masked", "groups of different sizes"]),
+        ([0, 1], None, ["rewards is a NoneType", "2 rows"]),
+        ([0, 1], 1.0, ["rewards is a float"]),
         ([], [], ["empty"]),
     ],
 )
@@ -78,6 +84,7 @@ def test_bad_observations(pool, rows, rewards, words):
         ((5, None, [0, 1]), ["5", "2 excluded"]),
         ((2, None, [9]), ["exclude[0] is 9"]),
         ((2, -3), ["step is -3"]),
+        ((2, 10**12), ["step is 1000000000000", "2147483647"]),
     ],
 )
 def test_bad_selections(pool, arguments, words):
