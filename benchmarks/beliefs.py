@@ -2,7 +2,7 @@
 
     python -m benchmarks.beliefs speed [--tasks 92000 1000000 10000000] [--steps 12]
     python -m benchmarks.beliefs replay --recordings FOLDER [--embeddings FILE]
-    python -m benchmarks.beliefs cells [--seeds 8] [--first 0] [--shapes 7,4,.25 3,12,.15]
+    python -m benchmarks.beliefs cells [--seeds 8] [--first 0] [--shapes 7,4,.25 3,12,.15] [--temper .25 1]
     python -m benchmarks.beliefs embeddings [--seeds 8]
     python -m benchmarks.beliefs figure --out FILE.png
 
@@ -14,7 +14,8 @@ replay: predictions one step ahead, against the groups that a real run then samp
 that `bots embed` wrote also from embeddings beside levels, from embeddings and domains, and from domains alone.
 
 cells: many cells (domain x level), no reference models, and a policy that quickly learns the selected tasks. `share` is
-a belief's gain over random selection, divided by the gain of knowing every cell's mean.
+a belief's gain over random selection, divided by the gain of knowing every cell's mean. --temper: with these factors of
+the variance that is drawn, too.
 
 embeddings: 40 steps of 16 x 8 on 4,000 tasks of two domains, whose embeddings say much, something of each domain's own,
 or nothing about how hard they are; with the embedding as a feature and without.
@@ -234,9 +235,11 @@ def train_in_cells(seed: int, shape: tuple[int, int, float], settings: dict[str,
     return CellRun(float(np.mean(effective)), final, is_open, asked, rates)
 
 
-def cells(shapes: list[tuple[int, int, float]], seeds: range) -> None:
+def cells(shapes: list[tuple[int, int, float]], seeds: range, tempers: list[float]) -> None:
     """Final pass rates against random selection and the oracle's, paired by seed."""
     arms: dict[str, dict[str, Any] | None] = {"random": {"selector": "random"}, "oracle": None, **BELIEFS}
+    for temper in tempers:
+        arms[f"temper {temper:g}"] = {"belief": "state_space", "belief_options": {"temper": temper}}
     for shape in shapes:
         runs = {
             name: [train_in_cells(seed, shape, settings) for seed in seeds] for name, settings in arms.items()
@@ -353,6 +356,7 @@ def main() -> None:
     world.add_argument("--seeds", type=int, default=8)
     world.add_argument("--first", type=int, default=0)
     world.add_argument("--shapes", type=_shape, nargs="+", default=SHAPES)
+    world.add_argument("--temper", type=float, nargs="+", default=[])
     of.add_parser("embeddings").add_argument("--seeds", type=int, default=8)
     of.add_parser("figure").add_argument("--out", type=Path, required=True)
     options = parser.parse_args()
@@ -365,7 +369,7 @@ def main() -> None:
     elif options.what == "figure":
         figure(options.out)
     else:
-        cells(options.shapes, range(options.first, options.first + options.seeds))
+        cells(options.shapes, range(options.first, options.first + options.seeds), options.temper)
 
 
 if __name__ == "__main__":

@@ -5,9 +5,11 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
 
-from pipelines.studies.comparison import ratio_names
+from pipelines.studies.comparison import LAST_SCORE, ratio_names
 from pipelines.studies.markdown import cell
 from tests.docs.study_pages import ROOT, as_on_page
+
+IN_ONE_FAMILY = "a share of its own in one family"
 
 
 def test_batches_from_many_cells_do_what_the_pages_say(results, readme):
@@ -94,6 +96,9 @@ def test_pools_of_one_family_come_to_what_the_pages_say(domain, results, readme)
         "state space, `crowding` ¼, with reference models": "many cells",
         "Beta, the default with reference models": "bots self-tuned",
     }
+    own = "state space, `crowding` 1, `own_share` ½, no reference models"
+    names[own] = "own share without anchors"
+    compared = {**compared, names[own]: as_on_page(results, IN_ONE_FAMILY, domain)[names[own]]}
     for name, arm in names.items():
         (row,) = (line.split(" | ") for line in page.splitlines() if line.startswith(f"| {name} | "))
         tokens = "1" if arm == "random" else cell(compared[arm]["TTB100/tokens"]).strip("*")
@@ -109,6 +114,12 @@ def test_pools_of_one_family_come_to_what_the_pages_say(domain, results, readme)
     other = beta["many cells without anchors"]
     differs = {name for name in ratio_names("steps", "tokens") if other[name].holds}
     assert differs == ({"BSF25/steps", "BSF25/tokens"} if domain == "logic" else set())
+    crowded = as_on_page(results, IN_ONE_FAMILY, domain, "many cells without anchors")[names[own]]
+    differs = {name for name in [*ratio_names("steps", "tokens"), LAST_SCORE] if crowded[name].holds}
+    assert differs == {"math": {"TTB100/tokens"}, "logic": set(), "code": {LAST_SCORE}}[domain]
+    if domain == "code":
+        last = [compared[arm][LAST_SCORE].interval.mean for arm in (names[own], "many cells without anchors")]
+        assert "(last score {:.3f}, {:.3f})".format(*last).replace("0.", ".") in page
     if domain != "logic":
         tokens = cell(compared["many cells without anchors"]["TTB100/tokens"]).strip("*")
         assert f"on {domain} {tokens}" in " ".join(readme.split())
