@@ -17,7 +17,7 @@ COPY requirements/gpu.txt requirements/gpu.txt
 RUN python3 -m venv /opt/uv \
     && /opt/uv/bin/pip install --no-cache-dir uv==0.13.8 \
     && uv venv --python 3.11 "$VIRTUAL_ENV" \
-    && uv pip install --no-cache -r requirements/gpu.txt
+    && uv pip install --no-cache --no-deps -r requirements/gpu.txt
 COPY . .
 RUN uv pip install --no-cache --no-deps .
 

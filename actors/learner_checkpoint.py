@@ -125,7 +125,7 @@ def load(engine: deepspeed.DeepSpeedEngine, folder: Path) -> dict[str, Any]:
     """Restore what a snapshot wrote and return its `state`; all ranks call it together.
 
     If the number of ranks differs, the shards are first merged into DeepSpeed's universal format, once per node, in a
-    temporary folder that takes three times the size of the parameters in float32.
+    temporary folder that takes up to 24 bytes per parameter: DeepSpeed keeps the parts until all are merged.
     Raises FileNotFoundError for a folder without learner state, and ValueError if it has another ZeRO stage.
     """
     note_file = folder / _NOTE

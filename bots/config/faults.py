@@ -26,12 +26,18 @@ def faults(kind: type[BaseModel], tree: Any, error: ValidationError) -> list[str
 
 def _lines(kind: type[BaseModel], tree: Any, error: Any) -> Iterator[str]:
     path = _path(tree, error)
-    key = ".".join(path) or "(whole)"
+    key = ".".join(path)
     given = error["input"]
     if error["type"] == "extra_forbidden":
         yield f"{key}: no such key{_instead(kind, path)}"
+    elif error["type"] == "missing" and path and path[-1].isdecimal():
+        yield f"{key}: is missing; {'.'.join(path[:-1])} has more values"
     elif error["type"] == "missing":
         yield f"{key}: is required and has no default"
+    elif error["type"] in ("model_type", "dict_type", "model_attributes_type"):
+        yield f"{key}: must be a section; `{{}}` has its defaults (it is {_shown(given)})"
+    elif error["type"] in ("tuple_type", "list_type"):
+        yield f"{key}: must be a list, such as [{given}] (it is {_shown(given)})"
     elif error["type"] == "string_type" and isinstance(given, int | float | date):
         yield f"{key}: must be text; put it in quotes (it is {given})"
     elif error["type"] == "union_tag_not_found":
@@ -41,7 +47,8 @@ def _lines(kind: type[BaseModel], tree: Any, error: Any) -> Iterator[str]:
         # What is wrong between the keys of a section is said in the message, with their values.
         own_words = error["type"] == "value_error" and isinstance(given, dict | list)
         value = "" if own_words else f" (it is {_shown(given)})"
-        yield f"{key}: {message[0].lower()}{message[1:]}{value}"
+        said = f"{message[0].lower()}{message[1:]}{value}"
+        yield f"{key}: {said}" if key else said
 
 
 def _shown(value: Any) -> str:

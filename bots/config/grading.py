@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
@@ -83,8 +83,8 @@ class GradingConfig(Section):
     engines and ranks on its node do not slow it down."""
     timeout_s: Positive = 40.0
     """Longest time for one grade; code needs longer than all its tests together."""
-    memory_gib: Positive = 2.0
-    """Largest memory of one grade, GiB."""
+    memory_gib: Annotated[float, Field(ge=0.0625, allow_inf_nan=False)] = 2.0
+    """Largest memory of one grade, GiB. Programs in the sandbox have 1 GiB each, whatever this says."""
     unsafe_code_without_sandbox: bool = False
     """Run model-written programs without a sandbox where none is installed. They can then do anything."""
     judge: JudgeConfig | None = None

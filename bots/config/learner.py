@@ -50,7 +50,7 @@ class LearnerConfig(Section):
     """The DeepSpeed group that learns."""
 
     ranks: Count = 1
-    """Workers of the group."""
+    """Learner ranks: processes that train together."""
     zero_stage: Literal[0, 1, 2, 3] = 0
     """ZeRO: 0 replicates all; 1 shards the optimizer; 2 also the gradients; 3 also the parameters."""
     loss: Annotated[str, plug_in("loss")] = "grpo"

@@ -71,7 +71,7 @@ class RolloutConfig(Section):
     max_num_seqs: Count = 256
     """Completions that one engine generates at a time."""
     dtype: Literal["float32", "bfloat16", "float16", "auto"] = "auto"
-    """Precision of the engine."""
+    """Precision of the engine; auto: the model's. Take the learner's (`model.dtype`), or the two drift apart."""
     cpus: Amount = 1.0
     """CPUs that one engine asks of Ray (0.5 lets it share a core with a learner rank)."""
     gpus: Amount = 0.0
@@ -87,9 +87,11 @@ class RolloutConfig(Section):
     enforce_eager: bool = True
     """No compilation or CUDA graphs. False gains speed on a GPU after a longer start."""
     seeded: bool = True
-    """Seed every request from (run seed, step, task): completions do not depend on batching or placement."""
+    """Seed every request from (run seed, step, task). On a CPU in float32 completions then do not depend on batching or
+    placement."""
     timeout_s: Positive = 600.0
-    """An engine that stands still for so long is restarted; a run without any engine for so long ends."""
+    """An engine that stands still for so long is restarted; a run without any engine for so long (or `start_timeout_s`,
+    if that is longer) ends."""
     start_timeout_s: Positive | None = None
     """An engine that takes longer to start is restarted, and may take twice as long the next time; None: `timeout_s`.
     Loading a large model from a shared folder, compilation and CUDA graphs take minutes."""
@@ -206,13 +208,13 @@ class RunConfig(Section):
     wait_for_nodes_s: Annotated[float, Field(ge=0)] = 0.0
     """How long an autoscaler may take to bring the nodes that the plan needs; 0 refuses at once."""
     nodes_join_by_hand: bool = False
-    """Wait as long where nothing can bring nodes either: someone adds them by `ray start --address`."""
+    """Wait `wait_for_nodes_s` without an autoscaler, too, because you add the nodes by `ray start --address`."""
     checkpoints_kept: Count = 2
     """How many checkpoints stay on disk; the newest is always one of them."""
     export: bool = True
     """Write the trained policy to `model/` at the end, for transformers and vLLM to load (LoRA merged)."""
     keep_best: bool = False
-    """Which: those with the best evaluation score so far, instead of the newest."""
+    """Keep the checkpoints with the best evaluation score, and the newest, instead of the newest ones."""
 
     @field_validator("folder", mode="before")
     @classmethod

@@ -39,6 +39,16 @@ class Stats:
     busy_seconds: float = 0.0
 
 
+def check_time_limit(time_limit: float, graders: Sequence[str], code: CodeOptions | None = None) -> None:
+    """Raise ValueError if one of the graders runs programs, and could take longer than a grade may."""
+    code = code or CodeOptions()
+    if _uses_code(graders) and time_limit <= code.total_seconds + code.limits.wall_seconds:
+        raise ValueError(
+            f"grading time limit: {time_limit:g} s; code takes up to {code.total_seconds:g} s of tests and "
+            f"{code.limits.wall_seconds:g} s for the last, and the limit must be longer than both together"
+        )
+
+
 def _uses_code(graders: Sequence[str]) -> bool:
     parts = [part for name in graders for _, part in composite.parse(name) or [(1.0, name)]]
     return bool({"code", "cruxeval"} & set(parts))
@@ -78,11 +88,7 @@ class Workers:
         if memory_limit < 1 << 24:
             raise ValueError(f"grading memory limit: {memory_limit} bytes; at least {1 << 24} are needed")
         code = code or CodeOptions()
-        if _uses_code(graders) and time_limit <= code.total_seconds + code.limits.wall_seconds:
-            raise ValueError(
-                f"grading time limit: {time_limit} s; code takes up to {code.total_seconds} s of tests and "
-                f"{code.limits.wall_seconds} s for the last, and the limit must be longer than both together"
-            )
+        check_time_limit(time_limit, graders, code)
         self.time_limit = time_limit
         setup = Setup(tuple(graders), memory_limit, code, judge_by)
         judge.configure(judge_by)

@@ -101,6 +101,10 @@ class Collector:
                 f"`bad_rows: 0.01` for this source"
             )
 
+    def _longest(self) -> str:
+        longest = self._config.max_prompt_tokens
+        return "" if longest is None else f"; the pool's max_prompt_tokens is {longest}"
+
     def finish(self) -> TaskPool:
         """The pool, with one line about each source in the log.
 
@@ -118,7 +122,9 @@ class Collector:
                 )
             if report.kept == 0:
                 raise SourceError(
-                    f"no row is left of {report}" if report.rows else f"{report.name} has no rows"
+                    f"no row is left of {report}{self._longest()}"
+                    if report.rows
+                    else f"{report.name} has no rows"
                 )
             try:
                 whole = pa.concat_tables(pieces, promote_options="permissive")

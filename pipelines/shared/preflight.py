@@ -19,6 +19,7 @@ from bots.config.train import SelectionConfig, TrainConfig
 from bots.config.tree import ConfigError
 from bots.evidence import FROM_ANCHORS
 from bots.graders.waiting import waits
+from bots.graders.workers import check_time_limit
 from bots.learning.losses import make_loss
 from bots.learning.policy import check_attention, check_policy
 from bots.pool import PoolError, TaskPool
@@ -87,7 +88,7 @@ def load_inputs(config: TrainConfig) -> RunInputs:
     longest = config.rollout.max_model_len - config.rollout.max_tokens
     pool = build_pool(config.pool, tokenizer)
     pool.require("prompt", "answer", "grader")
-    _check_judge(config, pool)
+    _check_graders(config, pool)
     waves = config.rollout.max_staleness + 1
     if config.selection.tasks * waves > len(pool):
         times = f" x (rollout.max_staleness + 1) = {config.selection.tasks * waves}" if waves > 1 else ""
@@ -109,7 +110,7 @@ def load_inputs(config: TrainConfig) -> RunInputs:
         return RunInputs(config, model, train, None, warnings, memory)
     held_out = build_pool(config.evaluation.pool, tokenizer)
     held_out.require("prompt", "answer", "grader")
-    _check_judge(config, held_out)
+    _check_graders(config, held_out)
     shared = np.intersect1d(pool.ids(), held_out.ids())
     if len(shared):
         raise PoolError(
@@ -120,8 +121,13 @@ def load_inputs(config: TrainConfig) -> RunInputs:
     return RunInputs(config, model, train, evaluation, warnings, memory)
 
 
-def _check_judge(config: TrainConfig, pool: TaskPool) -> None:
-    asking = [name for name in pool.table["grader"].unique().to_pylist() if waits(name)]
+def _check_graders(config: TrainConfig, pool: TaskPool) -> None:
+    names = pool.table["grader"].unique().to_pylist()
+    try:
+        check_time_limit(config.grading.timeout_s, names)
+    except ValueError as error:
+        raise ConfigError(f"grading.timeout_s: {error}") from None
+    asking = [name for name in names if waits(name)]
     if asking and config.grading.judge is None:
         raise ConfigError(
             f"grading.judge is not set, but tasks have the grader {asking[0]!r}, which asks a language model: set "

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.ipc as ipc
@@ -224,30 +227,44 @@ def _is_finished(summary: Path) -> bool:
         return True
 
 
-MAY_CHANGE = {
-    "run": {
-        "steps", "checkpoint_every", "checkpoints_kept", "wait_for_nodes_s", "nodes_join_by_hand", "folder",
-        "keep_rollouts", "trackers", "gpu_memory_gib", "export",
-    },
-    "rollout": {
-        "engines", "min_engines", "max_staleness", "keep_kv_cache", "max_num_seqs", "cpus", "threads",
-        "kv_cache_gib", "gpu_memory_utilization", "timeout_s", "start_timeout_s", "resources",
-    },
-    "grading": {"actors", "workers", "timeout_s", "memory_gib"},
-    "learner": {"ranks", "cpus", "threads", "max_failures", "timeout_s", "collective_timeout_s", "resources"},
-}  # fmt: skip
-"""Keys that a resumed run may change: how long and where it runs. Anything else makes it another experiment.
-(`run.keep_best` is not among them: Ray Train does not reorder the existing checkpoints.)"""
+MAY_CHANGE = (
+    "run.steps", "run.checkpoint_every", "run.checkpoints_kept", "run.wait_for_nodes_s", "run.nodes_join_by_hand",
+    "run.folder", "run.keep_rollouts", "run.trackers", "run.gpu_memory_gib", "run.export",
+    "pool.sources.*.path", "evaluation.pool.sources.*.path",
+    "rollout.engines", "rollout.min_engines", "rollout.max_staleness", "rollout.keep_kv_cache", "rollout.max_num_seqs",
+    "rollout.cpus", "rollout.threads", "rollout.kv_cache_gib", "rollout.gpu_memory_utilization", "rollout.timeout_s",
+    "rollout.start_timeout_s", "rollout.resources", "rollout.enforce_eager",
+    "grading.actors", "grading.workers", "grading.cpus", "grading.timeout_s", "grading.memory_gib", "grading.judge.url",
+    "learner.ranks", "learner.cpus", "learner.threads", "learner.max_failures", "learner.timeout_s",
+    "learner.collective_timeout_s", "learner.resources", "learner.tokens_per_micro_batch",
+    "learner.gradient_checkpointing", "learner.packing", "learner.weight_sync", "learner.weight_sync_options",
+    "learner.lr", "learner.grad_clip", "learner.importance_cap", "learner.kl_coefficient", "learner.max_skipped_steps",
+)  # fmt: skip
+"""Keys that a resumed run may change: how long and where it runs, what memory it takes, where its data lie, and what a
+loss that is not finite asks for. Anything else makes it another experiment. (`run.keep_best` is not among them: Ray
+Train does not reorder the existing checkpoints.)"""
 
 
 def _check_same_experiment(known: Path, config: TrainConfig) -> None:
     """Raise ConfigError if a key outside MAY_CHANGE differs from the run's own configuration."""
     before, now = _began_with(known).model_dump(), as_recorded(config).model_dump()
-    for section in before:
-        # Another belief brings another λ, ρ and evidence, which would be a misleading thing to name.
-        for key, value in sorted(before[section].items(), key=lambda item: item[0] != "belief"):
-            if now[section][key] != value and key not in MAY_CHANGE.get(section, ()):
-                raise ConfigError(
-                    f"the run was started with {section}.{key} = {value!r}, now it is {now[section][key]!r}; a "
-                    f"resumed run must keep it ({known} has its settings)"
-                )
+    # Another belief brings another λ, ρ and evidence, which would be a misleading thing to name.
+    found = sorted(_differences("", before, now), key=lambda change: change[0] != "selection.belief")
+    for key, old, new in found:
+        if not any(fnmatchcase(key, pattern) or key.startswith(f"{pattern}.") for pattern in MAY_CHANGE):
+            raise ConfigError(
+                f"the run was started with {key} = {old!r}, now it is {new!r}; a "
+                f"resumed run must keep it ({known} has its settings)"
+            )
+
+
+def _differences(key: str, before: Any, now: Any) -> Iterator[tuple[str, Any, Any]]:
+    """Dotted keys of two configurations whose values differ, with both values."""
+    if isinstance(before, dict) and isinstance(now, dict) and before.keys() == now.keys():
+        for name in before:
+            yield from _differences(f"{key}.{name}" if key else name, before[name], now[name])
+    elif isinstance(before, tuple) and isinstance(now, tuple) and len(before) == len(now):
+        for place, (old, new) in enumerate(zip(before, now, strict=True)):
+            yield from _differences(f"{key}.{place}", old, new)
+    elif before != now:
+        yield key, before, now

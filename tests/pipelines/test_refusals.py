@@ -122,6 +122,15 @@ def test_a_pool_that_cannot_be_trained_on(small_job, tmp_path, changes, said):
         load_inputs(small_job(parquet(tmp_path, **changes), "selection.tasks=2"))
 
 
+def test_limits_that_no_program_and_no_prompt_fit_into_are_named(small_job, tmp_path):
+    tests = '{"inputs": ["1"], "outputs": ["1"]}'
+    programs = parquet(tmp_path, grader=["code", "code"], answer=[tests, tests])
+    with pytest.raises(ConfigError, match=r"grading\.timeout_s: .* 10 s; code takes up to 20 s of tests"):
+        load_inputs(small_job(programs, "selection.tasks=2", "grading.timeout_s=10"))
+    with pytest.raises(ValueError, match=r"no row is left of .*; the pool's max_prompt_tokens is 1"):
+        load_inputs(small_job(parquet(tmp_path), "selection.tasks=2", "pool.max_prompt_tokens=1"))
+
+
 def test_a_tokenizer_of_another_model(small_job, tmp_path):
     model = tmp_path / "model"
     shutil.copytree(checkpoint_path("base"), model)

@@ -27,6 +27,24 @@ def test_true_and_false_are_no_numbers(override):
 
 
 @pytest.mark.parametrize(
+    ("override", "said"),
+    [
+        ("learner.betas=[0.9]", r"learner\.betas\.1: is missing; learner\.betas has more values"),
+        (
+            "selection.dynamic=true",
+            r"selection\.dynamic: must be a section; `\{\}` has its defaults \(it is True\)",
+        ),
+        ("learner.lora=true", r"learner\.lora: must be a section"),
+        ("run.trackers=wandb", r"run\.trackers: must be a list, such as \[wandb\]"),
+        ("grading.memory_gib=0.001", r"grading\.memory_gib: .*greater than or equal to 0\.0625"),
+    ],
+)
+def test_a_value_of_another_kind_is_answered_with_one_that_fits(override, said):
+    with pytest.raises(ConfigError, match=said):
+        load_config(LAB, [override])
+
+
+@pytest.mark.parametrize(
     ("name", "said"),
     [
         ("''", "is empty"), ("'  '", "is empty"), ("..", "is a path"), (".", "is a path"), ("/abs", "is a path"),

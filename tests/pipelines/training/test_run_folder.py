@@ -60,6 +60,12 @@ def test_an_existing_run_is_neither_overwritten_nor_resumed_unasked(small_job):
     assert create_folder(small_job("run.steps=9"), resume=True, overwrite=False) == folder
     elsewhere = small_job("rollout.engines=4", "rollout.max_staleness=1", "learner.ranks=1")
     assert create_folder(elsewhere, resume=True, overwrite=False) == folder
+    gentler = small_job("learner.lr=1e-7", "learner.tokens_per_micro_batch=512", "rollout.resources={a: 1}")
+    assert create_folder(gentler, resume=True, overwrite=False) == folder
+    with pytest.raises(
+        ConfigError, match=r"pool.sources.0.size = \d+, now it is 77; a resumed run must keep it"
+    ):
+        create_folder(small_job("pool.sources.0.size=77"), resume=True, overwrite=False)
     assert create_folder(config, resume=False, overwrite=True) == folder
 
 
