@@ -113,15 +113,20 @@ def rank(
     scores[:size] = values[:size]
     if crowding == 0.0:
         return
-    heapify(scores, values, keys, items, size)
+    order = np.argsort(values[:size])
+    for at in range(1, size):  # equal values by key
+        place = at
+        while place > 0:
+            i, j = order[place - 1], order[place]
+            if values[i] < values[j] or keys[i] < keys[j]:
+                break
+            order[place - 1], order[place] = j, i
+            place -= 1
     better[:] = 0
-    for end in range(size - 1, -1, -1):
-        c = cell_of(items[0], stratum, cell)
-        score = values[0] * discount(better[c], crowding, own)
-        better[c] += tasks_of(items[0], free)
-        swap(scores, values, keys, items, 0, end)
-        sink(scores, values, keys, items, 0, end)
-        scores[end] = score
+    for i in order:
+        c = cell_of(items[i], stratum, cell)
+        scores[i] = values[i] * discount(better[c], crowding, own)
+        better[c] += tasks_of(items[i], free)
 
 
 @compiled

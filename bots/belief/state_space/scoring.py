@@ -73,6 +73,33 @@ def reach(most: float, kappa: float, p_star: float, by_mean: bool) -> tuple[floa
 
 
 @compiled
+def narrow(
+    low: Float64,
+    high: Float64,
+    d: int,
+    most: float,
+    members: int,
+    least: float,
+    crowding: float,
+    own_share: float,
+    ceiling: float,
+    sharpest: tuple[float, float],
+    p_star: float,
+    by_mean: bool,
+) -> None:
+    """Set the range of κη, (2, D) by kind, outside which no task of a cell can still be among the best of draw d.
+
+    With crowding a further task must be better than a member of its cell that is kept, or good enough after them all.
+    A range stays true when better tasks come in: tasks of its cell that were kept then are still before a worse one.
+    """
+    bound = most
+    if crowding > 0.0:
+        bound = max(least, most / discount(members, crowding, own_share))
+    for kind in range(2):
+        low[kind, d], high[kind, d] = reach(bound + ceiling + SLACK, sharpest[kind], p_star, by_mean)
+
+
+@compiled
 def best(
     inside: npt.NDArray[np.bool_],
     free: Rows,
@@ -126,7 +153,7 @@ def best(
     others take push at most n of these out.
 
     Time: O(D·(S + observed tasks)), nearly all of it one comparison each with the range of κη that can still be among
-    the best; each task's columns are read once. Space: O(D·S).
+    the best, with crowding by cell; each task's columns are read once. Space: O(D·(S + C)).
     """
     draws, last, features = len(need), len(of_traits) - 1, traits.shape[1]
     ceiling = 0.0 if by_mean else max(p_star, 1.0 - p_star) ** 2
@@ -140,9 +167,13 @@ def best(
     kept, faded = np.ones(ages), np.ones(ages)
     for age in range(1, ages):
         kept[age], faded[age] = kept[age - 1] * keep, faded[age - 1] * fade
-    low, high = np.full((2, draws), -inf), np.full((2, draws), inf)
-    limit, most = np.full(draws, 16), np.full(draws, inf)
+    sharp = sharpest, sharpest_asked
     cells = len(of_cell)
+    # By cell where they differ, by kind (strata, observed tasks), by draw; and the cut that each is of.
+    rows = cells if crowding > 0.0 else 1
+    low, high = np.full((rows, 2, draws), -inf), np.full((rows, 2, draws), inf)
+    cuts, ranged = np.zeros(draws, np.int64), np.zeros((rows, draws), np.int64)
+    limit, most = np.full(draws, 16), np.full(draws, inf)
     scores, before = np.empty(values.shape[1]), np.empty(cells, np.int64)
     members, least = np.zeros((draws, cells), np.int64), np.full((draws, cells), -inf)
     score = np.empty(draws)
@@ -170,6 +201,13 @@ def best(
             if not eligible[s] or (j < small and asked[s] >= PASSES):
                 continue
             c, logit = cell[s], logits[s]
+            row = c if crowding > 0.0 else 0
+            lows, highs = low[row], high[row]
+            for d in range(draws if crowding > 0.0 else 0):
+                if ranged[row, d] < cuts[d]:
+                    crowd = members[d, c], least[d, c], crowding, own_share
+                    narrow(lows, highs, d, most[d], *crowd, ceiling, sharp, p_star, by_mean)
+                    ranged[row, d] = cuts[d]
             begin, stride = (starts[s] - 1, 1) if j < small else (starts[s] - 1 + first, PASSES)
             # The stratum's free tasks first, as one entry, then each observed one.
             for i in range(begin, starts[s] + asked[s], stride):
@@ -189,11 +227,11 @@ def best(
                 kappa, near = shrink(variance + extra[s]), 0
                 for d in range(draws):
                     score[d] = kappa * (logit[d] + mean + of_trained[d] * signal)
-                    near += (score[d] >= low[kind, d]) & (score[d] <= high[kind, d])
+                    near += (score[d] >= lows[kind, d]) & (score[d] <= highs[kind, d])
                 if near == 0:
                     continue
                 for d in range(draws):
-                    if score[d] < low[kind, d] or score[d] > high[kind, d]:
+                    if score[d] < lows[kind, d] or score[d] > highs[kind, d]:
                         continue
                     value = loss(score[d], kappa, p_star, by_mean)
                     if not by_mean:
@@ -231,10 +269,11 @@ def best(
                                     cell,
                                     *kept_of,
                                 )
-                            bound = most[d] + ceiling + SLACK
-                            low[0, d], high[0, d] = reach(bound, sharpest, p_star, by_mean)
-                            low[1, d], high[1, d] = reach(bound, sharpest_asked, p_star, by_mean)
-                        limit[d] = min(2 * sizes[d] + 16, values.shape[1])
+                            crowd = members[d, c], least[d, c], crowding, own_share
+                            narrow(lows, highs, d, most[d], *crowd, ceiling, sharp, p_star, by_mean)
+                            cuts[d] += 1
+                            ranged[row, d] = cuts[d]
+                        limit[d] = min(3 * sizes[d] + 32, values.shape[1])
 
 
 @compiled
