@@ -276,6 +276,32 @@ def test_the_rivals_come_to_what_the_pages_say(results, readme):
     assert ends == {"mopps with retention": True, "dps": False, "insight": False}
 
 
+def test_more_rivals_come_to_what_the_pages_say(results, readme):
+    page = (ROOT / "docs" / "selection.md").read_text()
+    compared = as_on_page(results, "more rivals", "mixed")
+    check_table(compared, readme)
+    for arm, metrics in compared.items():
+        row = [*row_of(arm, metrics), cell(metrics["coverage"])]
+        assert f"| {' | '.join(row)} |\n" in page, row
+    default, filtered = (
+        as_on_page(results, "more rivals", "mixed", rival) for rival in ("bots self-tuned", "dynamic filter")
+    )
+    for arm in ("vade", "cures"):
+        assert all(default[arm][name].holds for name in ratio_names("steps", "tokens"))
+        assert not compared[arm]["BSF100/steps"].holds
+    text = " ".join(page.split())
+    for share, said in (("TTB75", "on the way ({} and {};"), ("TTB50", "half-way {} and {})")):
+        refilling = [default[arm][f"{share}/tokens"] for arm in ("greso", "speed")]
+        assert all(each.holds for each in refilling)
+        assert said.format(*(f"{each.middle:.2f}" for each in refilling)) in text
+    for arm in ("greso", "speed"):
+        assert not any(default[arm][f"{name}/steps"].holds for name in ("TTB50", "TTB75", "BSF100"))
+        assert filtered[arm]["TTB75/tokens"].holds
+    saved = [f"{filtered[arm]['TTB75/tokens'].middle:.2f}".lstrip("0") for arm in ("greso", "speed")]
+    assert "they take {} and {} of its".format(*saved) in text
+    assert f"it takes {compared['greso']['TTB100/tokens'].middle:.2f} of random's tokens" in text
+
+
 def test_self_tuned_is_half_way_sooner_and_ends_no_lower_as_the_readme_says(results):
     tuned = as_on_page(results, "does it pay", "mixed", rival="bots")["bots self-tuned"]
     assert tuned["TTB50/tokens"].holds
