@@ -31,15 +31,12 @@ def merge_rewards(
         )
     if len(rewards) != len(checked):
         raise ValueError(f"rewards has {len(rewards)} groups for {len(checked)} rows")
-    if isinstance(rewards, np.ma.MaskedArray) and rewards.mask.any():
-        raise ValueError(
-            "rewards has masked values; give each row the rewards that it has, as groups of different sizes"
-        )
     if (
         isinstance(rewards, np.ndarray)
         and rewards.ndim == 2
         and rewards.dtype.kind in "fiub"
         and rewards.size
+        and not np.ma.is_masked(rewards)
     ):
         owner = np.repeat(checked, rewards.shape[1])
         values = rewards.astype(np.float64).ravel()
@@ -71,8 +68,11 @@ def merge_rewards(
 def _group(pool: TaskPool, row: int, group: npt.ArrayLike) -> Float64:
     try:
         given = np.asarray(group)
-        if given.dtype.kind not in "fiubO" or any(isinstance(each, str | bytes) for each in given.flat):
+        is_text = given.dtype == object and any(isinstance(each, str | bytes) for each in given.flat)
+        if given.dtype.kind not in "fiubO" or is_text:
             raise TypeError(f"they are of type {given.dtype}")
+        if np.ma.is_masked(group):
+            raise TypeError("some are masked; give the row those that it has")
         values = np.asarray(given, np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(

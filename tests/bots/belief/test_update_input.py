@@ -58,7 +58,7 @@ ONES = np.ones((2, 4))
         ([0, 1], [[1.0, 1.0], ["1", "0"]], ["row 1", "task-1", "not numbers"]),
         ([0, 1], np.array([[1.0, 0.0], [1.0, 1j]]), ["row 0", "not numbers", "complex"]),
         ([0, 1], np.ones((2, 2), "datetime64[s]"), ["row 0", "not numbers"]),
-        ([0, 1], np.ma.masked_equal([[1.0, 0.0], [1.0, 0.5]], 0.5), ["masked", "groups of different sizes"]),
+        ([0, 1], np.ma.masked_equal([[1.0, 0.0], [1.0, 0.5]], 0.5), ["row 1", "some are masked"]),
         ([0, 1], None, ["rewards is a NoneType", "2 rows"]),
         ([0, 1], 1.0, ["rewards is a float"]),
         ([], [], ["empty"]),
