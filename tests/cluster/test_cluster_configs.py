@@ -30,10 +30,14 @@ def test_every_engine_and_rank_has_a_place_on_a_machine_of_its_role(path):
     assert config.learner.resources == {"learner": 1}
     all_engines = load_config(path, [f"rollout.min_engines={config.rollout.engines}"])
     resources.check(resources.plan(all_engines), largest())
-    for demand, role in zip(resources.plan(config), ("rollout", "learner"), strict=True):
+    engines, ranks, *graders = resources.plan(config)
+    left = 0.0
+    for demand, role in ((engines, "rollout"), (ranks, "learner")):
         machine, places = MACHINES[role]["resources"], MACHINES[role]["resources"][role]
         assert demand.cpus * places <= machine["CPU"], f"a {role} machine has CPUs for all its places"
         assert demand.gpus * places == machine["GPU"]
+        left = max(left, machine["CPU"] - demand.cpus * places)
+    assert sum(demand.count * demand.cpus for demand in graders) <= left, "and one of them has room for all graders"
 
 
 def test_a_role_that_the_cluster_does_not_offer_is_refused_by_name():
