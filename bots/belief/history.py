@@ -84,8 +84,9 @@ class History:
         return max([self.clock, *self.waves]) + 1
 
     def selectable(self, step: Any) -> int:
-        """The wave a selection belongs to: `step`, or the next if it is None. Raises ValueError for one too old,
-        or too large.
+        """The wave a selection belongs to: `step`, or the next if it is None.
+
+        Raises ValueError for one too old, or too large for the column `last_step`.
         """
         wave = self.next_wave() if step is None else whole("step", step, 0)
         if wave < self.oldest:

@@ -37,7 +37,9 @@ def test_every_engine_and_rank_has_a_place_on_a_machine_of_its_role(path):
         assert demand.cpus * places <= machine["CPU"], f"a {role} machine has CPUs for all its places"
         assert demand.gpus * places == machine["GPU"]
         left = max(left, machine["CPU"] - demand.cpus * places)
-    assert sum(demand.count * demand.cpus for demand in graders) <= left, "and one of them has room for all graders"
+    assert sum(demand.count * demand.cpus for demand in graders) <= left, (
+        "and one of them has room for all graders"
+    )
 
 
 def test_a_role_that_the_cluster_does_not_offer_is_refused_by_name():

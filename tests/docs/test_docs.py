@@ -251,13 +251,19 @@ def test_without_reference_models_selection_pays_as_the_pages_say(results, readm
     assert f"takes {mixed}, {math} and {code}." in " ".join(readme.split())
 
 
-def test_the_rivals_come_to_what_the_pages_say(results, readme):
-    page = (ROOT / "docs" / "selection.md").read_text()
-    compared = as_on_page(results, "rivals", "mixed")
+def rivals_on_pages(results, part, readme, page):
+    """A part's comparison with random selection, whose table the README has, and the selection page with coverage."""
+    compared = as_on_page(results, part, "mixed")
     check_table(compared, readme)
     for arm, metrics in compared.items():
         row = [*row_of(arm, metrics), cell(metrics["coverage"])]
         assert f"| {' | '.join(row)} |\n" in page, row
+    return compared
+
+
+def test_the_rivals_come_to_what_the_pages_say(results, readme):
+    page = (ROOT / "docs" / "selection.md").read_text()
+    compared = rivals_on_pages(results, "rivals", readme, page)
     against = as_on_page(results, "rivals", "mixed", rival="bots self-tuned")
     others = ["mopps with retention", "dps", "insight"]
     for arm in [*others, "adarft"]:
@@ -278,11 +284,7 @@ def test_the_rivals_come_to_what_the_pages_say(results, readme):
 
 def test_more_rivals_come_to_what_the_pages_say(results, readme):
     page = (ROOT / "docs" / "selection.md").read_text()
-    compared = as_on_page(results, "more rivals", "mixed")
-    check_table(compared, readme)
-    for arm, metrics in compared.items():
-        row = [*row_of(arm, metrics), cell(metrics["coverage"])]
-        assert f"| {' | '.join(row)} |\n" in page, row
+    compared = rivals_on_pages(results, "more rivals", readme, page)
     default, filtered = (
         as_on_page(results, "more rivals", "mixed", rival) for rival in ("bots self-tuned", "dynamic filter")
     )

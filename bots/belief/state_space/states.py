@@ -147,14 +147,18 @@ class States:
 
     def logits(self, states: Float64, deviation: Float64) -> Float64:
         """Logit of each stratum, without a task's own, for given states and deviations of cells: float64 (S,)."""
-        size, width = self.cells.size, self._features
-        if self.cells.dense and len(self.cells.loadings) == size:
-            cells = self.base + states[:size] + deviation
-        else:
-            cells = self.base + self.cells.loadings @ states[:size] + deviation
-        logit: Float64 = cells[self.book.cell]
-        if width:
+        logit: Float64 = self._cell_logits(states, deviation)[self.book.cell]
+        if self._features:
             add_traits(logit, self.traits, self._by_domain(states), self.book.domain)
+        return logit
+
+    def _cell_logits(self, states: Float64, deviation: Float64) -> Float64:
+        """Logit of each cell, without features: float64 (C,)."""
+        size = self.cells.size
+        if self.cells.dense and len(self.cells.loadings) == size:
+            logit: Float64 = self.base + states[:size] + deviation
+        else:
+            logit = self.base + self.cells.loadings @ states[:size] + deviation
         return logit
 
     def draw(self, rng: np.random.Generator, draws: int) -> Drawn:
@@ -311,7 +315,7 @@ class States:
         Rewards hardly tell such pass rates apart. Where nobody asks, a small error of a drift would add up, step after
         step, to a certainty that a later draw never doubts.
         """
-        logit = self.base + self.cells.loadings @ self.mean[: self.cells.size] + self.cells.deviation
+        logit = self._cell_logits(self.mean, self.cells.deviation)
         outward = np.sign(movement @ self.mean[self.drift : self.drift + 4]) * logit
         room: Float64 = np.exp(np.minimum(EXTREME - outward, 0.0))
         return room
