@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ray
-from ray.exceptions import RayActorError
+from ray.exceptions import GetTimeoutError, RayActorError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from actors.coordinator import Coordinator
@@ -25,6 +26,8 @@ from pipelines.shared.resources import EngineBundles
 if TYPE_CHECKING:
     # For annotations only: a learner rank unpickles ActorHandles and need not import the preflight checks.
     from pipelines.shared.preflight import RunInputs
+
+_END_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -108,11 +111,27 @@ def start_more_engines(inputs: RunInputs, handles: ActorHandles) -> None:
 
 
 def kill_actors(handles: ActorHandles) -> None:
-    """Kill all actors now instead of when the last handle goes out of scope."""
+    """Kill all actors now instead of when the last handle goes out of scope.
+
+    First the coordinator: as long as it lives, it records an actor that is killed as lost, and starts it again.
+    """
     partners = handles.partners
     workers = [actor for _, actor in (*partners.engines, *partners.graders, *handles.more_engines)]
-    for actor in [handles.coordinator, *workers, handles.posterior, handles.broker, handles.journal]:
+    ray.kill(handles.coordinator)
+    _wait_for_end(handles.coordinator)
+    for actor in [*workers, handles.posterior, handles.broker, handles.journal]:
         ray.kill(actor)
+
+
+def _wait_for_end(actor: Any) -> None:
+    """Wait until a killed actor's process has ended, but no longer than `_END_SECONDS`: `ray.kill` does not wait."""
+    until = time.monotonic() + _END_SECONDS
+    while time.monotonic() < until:
+        try:
+            ray.get(actor.pid.remote(), timeout=_END_SECONDS)
+        except (RayActorError, GetTimeoutError):
+            return
+        time.sleep(0.02)
 
 
 def _named(actor_class: Any, run: str, name: str, **options: Any) -> Any:

@@ -2,6 +2,8 @@
 
 import json
 import logging
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -9,7 +11,7 @@ import ray
 from rich.console import Console
 
 from pipelines import train
-from pipelines.training import shutdown
+from pipelines.training import actors, shutdown
 from pipelines.training.shutdown import shut_down
 
 
@@ -30,22 +32,31 @@ class Actor:
 @pytest.fixture
 def handles(cluster):
     """Actor handles of a run; the journal takes long to close, and all actors are alive."""
-    actors = {name: Actor.remote() for name in ("coordinator", "posterior", "broker", "journal", "engine")}
-    ray.get([actor.pid.remote() for actor in actors.values()])
-    engine = ("rollout-0", actors.pop("engine"))
+    named = {name: Actor.remote() for name in ("coordinator", "posterior", "broker", "journal", "engine")}
+    ray.get([actor.pid.remote() for actor in named.values()])
+    engine = ("rollout-0", named.pop("engine"))
     yield SimpleNamespace(
-        **actors, partners=SimpleNamespace(engines=[engine], graders=[]), more_engines=[], engine=engine[1]
+        **named, partners=SimpleNamespace(engines=[engine], graders=[]), more_engines=[], engine=engine[1]
     )
-    for actor in (*actors.values(), engine[1]):
+    for actor in (*named.values(), engine[1]):
         ray.kill(actor)
 
 
-def ended(actor):
+def answers(actor):
     try:
-        ray.get(actor.pid.remote(), timeout=30)
+        return ray.get(actor.pid.remote(), timeout=30) == 1
     except ray.exceptions.RayActorError:
-        return True
-    return False
+        return False
+
+
+def ended(actor, seconds=30):
+    """Whether it ends within this time: `ray.kill` does not wait for it."""
+    until = time.monotonic() + seconds
+    while answers(actor):
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.02)
+    return True
 
 
 def test_what_fails_at_the_end_is_said_and_the_rest_is_done(handles, tmp_path, monkeypatch, caplog):
@@ -59,6 +70,25 @@ def test_what_fails_at_the_end_is_said_and_the_rest_is_done(handles, tmp_path, m
     assert "the final beliefs are not written" in caplog.text
     assert ended(handles.coordinator)
     assert ended(handles.engine)
+
+
+def test_an_engine_is_killed_when_the_coordinator_is_gone_and_cannot_record_it_as_lost(handles, monkeypatch):
+    """`ray.kill` returns before the process ends; on a busy machine the engine's then ended first."""
+    kill, alive = ray.kill, {}
+
+    def slow_kill(actor, **options):
+        if actor is handles.coordinator:
+            threading.Timer(1.0, kill, [actor]).start()
+            return
+        alive[actor] = answers(handles.coordinator)
+        kill(actor, **options)
+
+    monkeypatch.setattr(actors.ray, "kill", slow_kill)
+    actors.kill_actors(handles)
+    monkeypatch.undo()
+    assert alive == {
+        actor: False for actor in (handles.engine, handles.posterior, handles.broker, handles.journal)
+    }
 
 
 def test_the_error_of_a_run_is_not_hidden_by_how_it_ends(handles, tmp_path, monkeypatch):
