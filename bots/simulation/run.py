@@ -81,6 +81,11 @@ class Trace:
     rollouts: npt.NDArray[np.int64]
     completions: Float64
 
+    def on_completions(self) -> Curve:
+        """The learning curve against the completions generated until then, which a filter or an allocation varies."""
+        generated = np.concatenate([[0.0], np.cumsum(self.completions)])
+        return Curve(generated[self.curve.at.astype(np.int64)], self.curve.scores)
+
     def calibration(self, start: int = 0) -> Calibration:
         """Of the one-step-ahead predictions from step `start` on."""
         return calibration(self.predicted[start:].ravel(), self.observed[start:].ravel())

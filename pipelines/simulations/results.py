@@ -25,6 +25,7 @@ COLUMNS = {
     "best_score": "best score",
     "ttb50": "TTB 50%",
     "ttb100": "TTB 100%",
+    "ttb100_completions": "TTB compl.",
     "bsf25": "BSF 25%",
     "bsf100": "BSF 100%",
     "log_loss": "log loss",
@@ -44,7 +45,7 @@ class Results:
         """One row per arm and seed with its metrics; a TTB that was never reached is infinite."""
         random = self.traces["random"]
         rows = [
-            {"arm": arm, "seed": seed, **comparison_metrics(trace, baseline.curve)}
+            {"arm": arm, "seed": seed, **comparison_metrics(trace, baseline)}
             for arm, traces in self.traces.items()
             for seed, trace, baseline in zip(self.seeds, traces, random, strict=True)
         ]

@@ -22,7 +22,7 @@ from bots.config.tree import (
 from pipelines.simulations.config import SimulationConfig
 from pipelines.sweeps.space import Range, check, lay, points, value_at
 
-PAIRED_METRICS = ("gain", "ttb50", "ttb100", "bsf25", "bsf100", "etr", "signal")
+PAIRED_METRICS = ("gain", "ttb50", "ttb100", "ttb100_completions", "bsf25", "bsf100", "etr", "signal")
 """Metrics of a simulation that hardly depend on which seeds have run so far."""
 SIMULATED_METRICS = (*PAIRED_METRICS, "mean_score", "best_score", "score")
 TRAINED_METRICS = ("best_score", "mean_score", "score", "etr")
@@ -54,8 +54,8 @@ class SearchConfig(Section):
     size of the population."""
     metric: str = "mean_score"
     """What is maximised. Simulation: gain (mean_score minus random's on the same seeds), bsf25, bsf100, etr, signal,
-    mean_score, best_score, score; ttb50 and ttb100 are minimised. Training: best_score, mean_score (of the learning
-    curve), score or etr."""
+    mean_score, best_score, score; ttb50, ttb100 and ttb100_completions (over completions, not steps) are minimised.
+    Training: best_score, mean_score (of the learning curve), score or etr."""
     concurrent: Count | None = None
     """Concurrent trials; none: as many as the cluster has resources for."""
     cpus: Annotated[float, Field(gt=0)] = 1.0

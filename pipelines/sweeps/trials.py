@@ -18,8 +18,7 @@ from actors.environment import driver_environment
 from actors.loading import loading
 from bots.config.train import TrainConfig
 from bots.config.tree import parse_config
-from bots.metrics import Curve
-from bots.simulation import simulate
+from bots.simulation import Trace, simulate
 from bots.simulation.comparison import comparison_metrics
 from pipelines.shared.ray_session import wait_for_previous_run
 from pipelines.shared.resources import EngineBundles, engines
@@ -43,6 +42,7 @@ REPORTED = (
     "gain",
     "ttb50",
     "ttb100",
+    "ttb100_completions",
     "bsf25",
     "bsf100",
 )
@@ -56,10 +56,10 @@ def bundles(config: TrainConfig) -> list[dict[str, float]]:
     return [asked.bundle] * asked.count if asked.bundle else []
 
 
-def baselines(config: SimulationConfig) -> list[Curve]:
-    """The learning curves of random selection on the configuration's seeds."""
+def baselines(config: SimulationConfig) -> list[Trace]:
+    """Random selection's runs on the configuration's seeds."""
     simulation = config.simulation(config.selection_of(BASELINE))
-    return [simulate(simulation, seed).curve for seed in config.seeds]
+    return [simulate(simulation, seed) for seed in config.seeds]
 
 
 def simulate_trial(
@@ -67,21 +67,21 @@ def simulate_trial(
     tree: dict[str, Any],
     metric: str,
     each_seed: bool,
-    random: Sequence[Curve] | None = None,
+    random: Sequence[Trace] | None = None,
 ) -> None:
     """Simulate a point of the space, seed by seed, and report the means over the seeds.
 
     each_seed: report after each seed, so that a scheduler can stop the trial; this takes longer than a short run.
-    random: the baselines' curves; None if the space varies more than the selection, and so the baselines too.
+    random: the baselines' runs; None if the space varies more than the selection, and so the baselines too.
     """
     config = parse_config(SimulationConfig, lay(tree, point), "the trial")
-    curves = baselines(config) if random is None else random
+    baseline = baselines(config) if random is None else random
     simulation = config.simulation(config.selection)
     found: list[dict[str, float]] = []
     scores = []
-    for seed, baseline in zip(config.seeds, curves, strict=True):
+    for seed, theirs in zip(config.seeds, baseline, strict=True):
         trace = simulate(simulation, seed)
-        found.append(comparison_metrics(trace, baseline))
+        found.append(comparison_metrics(trace, theirs))
         scores.append(trace.curve.scores)
         if not each_seed and len(found) < len(config.seeds):
             continue

@@ -65,7 +65,7 @@ def test_a_grid_gives_all_points_the_best_configuration_and_pictures(cluster, tm
         config = sweep.job(point)
         simulation = config.simulation(config.selection)
         means = [simulate(simulation, seed).curve.scores.mean() for seed in config.seeds]
-        gains = np.subtract(means, [curve.scores.mean() for curve in random])
+        gains = np.subtract(means, [trace.curve.scores.mean() for trace in random])
         assert row["per_seed"] == pytest.approx(gains, abs=1e-12)
         assert row["gain"] == pytest.approx(gains.mean())
         assert row["mean_score"] == pytest.approx(np.mean(means))

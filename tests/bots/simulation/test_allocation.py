@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from bots.simulation import Simulation, World, WorldSpec, simulate
+from bots.simulation.comparison import comparison_metrics
 
 SMALL = {
     "world": WorldSpec(tasks=200, held_out=20),
@@ -65,6 +66,13 @@ def test_dynamic_sampling_replaces_groups_without_signal(delay):
     assert (trace.completions >= 24 * 8).all()
     assert trace.completions.max() <= 4 * 24 * 8
     assert abs(trace.etr.mean() - plain.etr.mean()) < 0.1  # of all groups that were drawn
+    assert (
+        np.diff(trace.on_completions().at).tolist() == trace.completions.reshape(2, 15).sum(axis=1).tolist()
+    )
+    metrics = comparison_metrics(trace, plain)
+    steps = trace.curve.first_reaching(plain.curve.scores.max())
+    spent = trace.completions[: int(steps)].sum()
+    assert metrics["ttb100_completions"] == spent / (steps / metrics["ttb100"] * 16 * 8) > metrics["ttb100"]
     assert trace.curve.scores[-1] > plain.curve.scores[-1] + 0.02
     with pytest.raises(ValueError, match="9 requests of 24 tasks are more than the pool's 200"):
         Simulation(**SMALL, dynamic={"rounds": 9})
