@@ -303,6 +303,35 @@ def test_more_rivals_come_to_what_the_pages_say(results, readme):
     assert "they take {} and {} of its".format(*saved) in text
 
 
+def test_rivals_by_embeddings_come_to_what_the_pages_say(results, readme):
+    page = (ROOT / "docs" / "selection.md").read_text()
+    part = "rivals by embeddings"
+    compared = rivals_on_pages(results, part, readme, page)
+    default, ours = (
+        as_on_page(results, part, "mixed", rival) for rival in ("bots self-tuned", "embeddings alone")
+    )
+    assert all(
+        default[arm][name].holds
+        for arm in ("dots similarity", "gps")
+        for name in ratio_names("steps", "tokens")
+    )
+    similar = compared["dots similarity"]
+    assert similar["TTB100/tokens"].holds
+    assert similar["last score"].holds
+    assert f"with {similar['TTB100/tokens'].middle:.2f}".replace("0.", ".") in " ".join(page.split())
+    assert all(
+        ours["dots similarity"][name].holds for name in ("TTB75/tokens", "BSF100/tokens", "BSF100/steps")
+    )
+    assert not ours["dots similarity"]["TTB75/steps"].holds
+    ends = [
+        compared["gps"][name].holds for name in ("BSF25/steps", "BSF25/tokens", "BSF100/steps", "last score")
+    ]
+    assert ends == [True, True, False, False]
+    assert f"from {compared['gps']['coverage'].interval.mean:.2f} of".replace("0.", ".") in " ".join(
+        page.split()
+    )
+
+
 def test_self_tuned_is_half_way_sooner_and_ends_no_lower_as_the_readme_says(results):
     tuned = as_on_page(results, "does it pay", "mixed", rival="bots")["bots self-tuned"]
     assert tuned["TTB50/tokens"].holds
