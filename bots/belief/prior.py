@@ -18,11 +18,19 @@ class AnchorPrior:
     """A prior centered on the reference pass rates: α0 = 1 + c·p, β0 = 1 + c·(1-p).
 
     p is w + capability·(s - w) of the weak and the strong anchor; a task with a missing anchor gets (1, 1).
-    strength: c ≥ 0, the prior's weight in rollouts. capability: in [0, 1].
+    strength: c ≥ 0, the prior's weight in rollouts. capability: in [0, 1]. Raises ValueError for other values.
     """
 
     strength: float = 2.0
     capability: float = 0.5
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.strength < np.inf:
+            raise ValueError(
+                f"strength of the anchor prior is {self.strength}; it must be a finite number ≥ 0"
+            )
+        if not 0 <= self.capability <= 1:
+            raise ValueError(f"capability of the anchor prior is {self.capability}; it must be in [0, 1]")
 
 
 PriorSpec = (
@@ -144,10 +152,6 @@ def _by_domain(pool: TaskPool, spec: Mapping[str, tuple[float, float]]) -> tuple
 def _from_anchors(pool: TaskPool, spec: AnchorPrior) -> tuple[Float32, Float32]:
     if not pool.has_anchors:
         raise ValueError("an anchor prior needs a pool with anchors; name its weak and strong columns")
-    if not 0 <= spec.strength < np.inf:
-        raise ValueError(f"strength of the anchor prior is {spec.strength}; it must be a finite number ≥ 0")
-    if not 0 <= spec.capability <= 1:
-        raise ValueError(f"capability of the anchor prior is {spec.capability}; it must be in [0, 1]")
     p = pool.weak + np.float32(spec.capability) * (pool.strong - pool.weak)
     strength = np.float32(spec.strength)
     return 1 + np.nan_to_num(strength * p), 1 + np.nan_to_num(strength * (1 - p))

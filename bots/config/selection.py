@@ -13,6 +13,7 @@ from pydantic import (
     model_validator,
 )
 
+from bots.belief.prior import AnchorPrior
 from bots.config.tree import (
     AS_FILE,
     Count,
@@ -68,8 +69,9 @@ class SelectionConfig(Section):
     """Arguments of the evidence plug-in, for example `gamma: 0.9`."""
     forgetting: Literal["step", "observation"] = "step"
     """Whether λ counts at every step, as in the paper, or at a task's own observations (MoPPS's retention)."""
-    prior: tuple[Positive, Positive] | Literal["anchors"] = (1.0, 1.0)
-    """α0, β0: pseudo-counts of the prior; `anchors` takes them from the reference pass rates."""
+    prior: tuple[Positive, Positive] | Literal["anchors"] | AnchorPrior = (1.0, 1.0)
+    """α0, β0: pseudo-counts of the prior; `anchors` takes them from the reference pass rates, and so does
+    `{strength: 8}`, which says how many rollouts these count for (`bots.AnchorPrior`; `anchors`: 2)."""
     adaptor: str | None = None
     """Self-tuning of λ, ρ and on request p*: predictive, or `module:Class`; none keeps them. Left out: predictive for
     selector bots where neither `lam` nor `rho` is set, else none."""

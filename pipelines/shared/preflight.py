@@ -191,7 +191,7 @@ def _anchor_warnings(config: TrainConfig, pool: TaskPool) -> Iterator[str]:
     uses_beliefs = selection.selector not in ("random", "offline")
     uses = [f"evidence {selection.evidence}"] * (selection.evidence in FROM_ANCHORS and selection.rho > 0)
     uses += ["selector offline"] * (selection.selector == "offline")
-    uses += ["prior anchors"] * (selection.prior == "anchors")
+    uses += ["prior anchors"] * (not isinstance(selection.prior, tuple))
     if uses:
         yield f"{lacking}, and {' and '.join(uses)} cannot use those tasks; `bots anchors` measures them"
     elif selection.belief == STATE_SPACE and uses_beliefs and (pool.has_levels or pool.has_embeddings):

@@ -127,7 +127,6 @@ def test_evidence_that_is_too_late(pool):
         ({"prior": ([1, 1], [1, 1])}, r"shape \(2,\)"),
         ({"prior": ([1, 1, 1, -1, 1, 1], [1] * 6)}, "row 3 .id task-3"),
         ({"prior": {"math": (1, 1)}}, "code"),
-        ({"prior": AnchorPrior(strength=-1)}, "strength"),
         ({"selector": "best"}, "unknown selector 'best'"),
         ({"evidence": "oracle"}, "unknown evidence 'oracle'"),
         ({"selector": "mopps", "lam": 0.1}, "lam=0.0"),
@@ -215,6 +214,12 @@ def test_the_five_lines(tmp_path, pool):
     assert np.isfinite(bots.alpha).all()
     with pytest.raises(ValueError, match="read-only"):
         bots.alpha[0] = 1
+
+
+@pytest.mark.parametrize(("name", "value"), [("strength", -1), ("strength", np.inf), ("capability", 1.1)])
+def test_an_anchor_prior_of_impossible_values_is_refused(name, value):
+    with pytest.raises(ValueError, match=f"{name} of the anchor prior is {value}"):
+        AnchorPrior(**{name: value})
 
 
 def test_anchor_prior_leans_to_the_anchors(pool):

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from bots import AnchorPrior
 from bots.config.train import TrainConfig, load_config
 from bots.config.tree import ConfigError, dump_config, parse_config
 
@@ -107,6 +108,16 @@ def test_a_method_brings_its_own_settings_and_shows_them():
     assert (mopps.lam, mopps.rho, mopps.evidence) == (0.0, 0.0, "none")
     with pytest.raises(ConfigError, match=r"mopps.*lam=0.0, but 0.3"):
         load_config(LAB, ["selection.selector=mopps", "selection.lam=0.3"])
+
+
+def test_a_prior_from_the_reference_pass_rates_says_what_they_weigh():
+    selection = load_config(LAB, ["selection.prior={strength: 8}"]).selection
+    assert selection.settings(8, 0)["prior"] == AnchorPrior(8.0, 0.5)
+    assert selection.having(cooldown=3).prior == AnchorPrior(8.0, 0.5)
+    assert selection.model_dump(mode="json")["prior"] == {"strength": 8.0, "capability": 0.5}
+    for given, said in (("{strength: -1}", "strength of the anchor prior is -1"), ("{weight: 8}", "weight")):
+        with pytest.raises(ConfigError, match=said):
+            load_config(LAB, [f"selection.prior={given}"])
 
 
 def test_every_fault_is_reported_at_once():
