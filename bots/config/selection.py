@@ -34,7 +34,7 @@ class DynamicConfig(Section):
     """Dynamic sampling (DAPO, arXiv 2503.14476): groups without signal are left out of a batch and made up for."""
 
     oversample: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.5
-    """First request, as a multiple of `selection.tasks`."""
+    """First request, as a multiple of `selection.tasks`. 1 costs least behind a selector that foresees signal."""
     least_deviation: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """A group is trained on if its rewards' standard deviation is greater."""
     rounds: Count = 4

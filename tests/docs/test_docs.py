@@ -198,6 +198,46 @@ def test_the_selection_page_has_what_selection_and_filter_add_to_each_other(resu
     assert "in five of eight seeds it never gets there" in " ".join(page.split())
 
 
+def test_the_pages_have_what_a_leaner_filter_and_a_prior_add(results, readme):
+    page = (ROOT / "docs" / "selection.md").read_text()
+    text = " ".join(page.split())
+    alone, filtered, lean, prior, both = (
+        "bots self-tuned", "self-tuned and filter", "self-tuned and lean filter", "self-tuned with prior",
+        "prior and lean filter",
+    )  # fmt: skip
+    leaner, informed = "a leaner filter", "a prior from the reference models"
+    compared = as_on_page(results, leaner, "mixed") | as_on_page(results, informed, "mixed")
+    for arm in (lean, prior, both):
+        metrics = compared[arm]
+        row = [arm, *(cell(metrics[f"TTB100/{cost}"]) for cost in ("steps", "tokens"))]
+        row += [cell(metrics["best score"], 3), f"{tokens_over_random(results, arm, seeds=8):.2f}"]
+        assert f"\n| {' | '.join(row)} |\n" in page, row
+    against = as_on_page(results, leaner, "mixed", rival=alone)[lean]
+    assert against["BSF100/steps"].holds
+    assert against["BSF100/steps"].middle > 1
+    assert against["TTB50/tokens"].holds
+    steps, tokens, half = (cell(against[f"{name}"]).strip("*").replace("0.", ".") for name in (
+        "TTB100/steps", "TTB100/tokens", "TTB50/tokens"
+    ))  # fmt: skip
+    assert f"in {steps} of its steps and as many tokens ({tokens}); only half-way" in text
+    assert f"it takes more tokens, {half.split()[0]} of them" in text
+    assert not as_on_page(results, leaner, "mixed", rival=filtered)[lean]["BSF100/steps"].holds
+    against = as_on_page(results, informed, "mixed", rival=alone)[both]
+    for name in ("TTB50/steps", "TTB50/tokens", "BSF100/steps", "last score"):
+        assert against[name].holds, name
+    half = [cell(against[name]).strip("*") for name in ("TTB50/steps", "TTB50/tokens")]
+    assert (
+        "takes {} of its steps and {} of its tokens".format(*(each.replace("0.", ".") for each in half))
+        in text
+    )
+    assert f"best score in {half[1]} of its tokens and end higher" in " ".join(readme.split())
+    informed_only = as_on_page(results, informed, "mixed", rival=alone)[prior]
+    assert all(informed_only[name].holds for name in ("BSF25/steps", "BSF25/tokens"))
+    assert not any(informed_only[name].holds for name in ("TTB75/tokens", "BSF100/steps", "last score"))
+    assert f"it takes {cell(informed_only['TTB75/tokens']).replace('0.', '.')} of its tokens" in text
+    check_table({arm: compared[arm] for arm in (prior, both)}, readme)
+
+
 @pytest.mark.parametrize("domain", ["math", "logic", "code"])
 def test_the_selection_page_has_what_the_dynamic_filter_comes_to_by_domain(domain, results, readme):
     page = (ROOT / "docs" / "selection.md").read_text()
