@@ -16,9 +16,18 @@ def test_batches_from_many_cells_do_what_the_pages_say(results, readme):
     page = (ROOT / "docs" / "beliefs.md").read_text()
     compared = as_on_page(results, "many cells", "mixed")
     own = "own share without anchors"
-    compared = {**compared, own: as_on_page(results, "a share of its own", "mixed")[own]}
+    prior = "self-tuned with prior"
+    compared = {
+        **compared,
+        own: as_on_page(results, "a share of its own", "mixed")[own],
+        prior: as_on_page(results, "a prior from the reference models", "mixed")[prior],
+    }
     rows = {
         ("Beta, the default", "yes"): "bots self-tuned",
+        (
+            "Beta, [with a prior from the reference models](selection.md#a-prior-from-the-reference-models)",
+            "yes",
+        ): prior,
         ("state space", "yes"): "state space",
         ("state space, `crowding` ¼", "yes"): "many cells",
         ("Beta, self-tuned", "no"): "self-tuned without anchors",
