@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pipelines.shared.preflight import RunInputs
 
 _END_SECONDS = 10.0
+"""How long the end of a run waits for the coordinator's process; it takes milliseconds unless the machine is busy."""
 
 
 @dataclass(frozen=True)
