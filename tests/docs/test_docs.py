@@ -238,6 +238,22 @@ def test_the_pages_have_what_a_leaner_filter_and_a_prior_add(results, readme):
     check_table({arm: compared[arm] for arm in (prior, both)}, readme)
 
 
+def test_a_prior_in_one_family_comes_to_what_the_page_says(results):
+    text = " ".join((ROOT / "docs" / "selection.md").read_text().split())
+    part, arms = "a prior by domain", ("self-tuned with prior", "bots self-tuned")
+    for domain in ("math", "code"):
+        compared = as_on_page(results, part, domain)
+        assert all(compared[arm]["TTB100/tokens"].holds for arm in arms)
+        tokens = [cell(compared[arm]["TTB100/tokens"]).strip("*").replace("0.", ".") for arm in arms]
+        scores = [f"{compared[arm]['best score'].interval.mean:.3f}".lstrip("0") for arm in arms]
+        said = "on {} {} of random's tokens where the default takes {}, and ends at {} where that ends at {}"
+        assert said.format(domain, *tokens, *scores) in text
+        against = as_on_page(results, part, domain, rival="bots self-tuned")["self-tuned with prior"]
+        assert [
+            name for name in ("TTB50", "TTB75", "BSF25", "BSF100") if against[f"{name}/tokens"].holds
+        ] == []
+
+
 @pytest.mark.parametrize("domain", ["math", "logic", "code"])
 def test_the_selection_page_has_what_the_dynamic_filter_comes_to_by_domain(domain, results, readme):
     page = (ROOT / "docs" / "selection.md").read_text()
