@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+import numpy as np
+
 from pipelines.studies.comparison import compare_arms
 from pipelines.studies.config import load_study
 from pipelines.studies.markdown import cell
@@ -31,3 +33,14 @@ def check_table(compared, readme):
     for arm, metrics in compared.items():
         row = row_of(arm, metrics)
         assert f"| {' | '.join(row)} |\n" in readme, row
+
+
+def tokens_over_random(results, arm, pool="mixed", seeds=8):
+    """Mean over seeds of all tokens that an arm generates, over those of random selection, as a table has it."""
+    if arm == "random":
+        return "1"
+    spent = [
+        [results.run((pool, each, seed)).against["tokens"].at[-1] for seed in range(seeds)]
+        for each in (arm, "random")
+    ]
+    return f"{np.mean(np.divide(*spent)):.2f}"

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from pipelines.studies.comparison import compare_arms, ratio_names
+from pipelines.studies.comparison import compare_arms
 from pipelines.studies.config import load_study
 from pipelines.studies.markdown import cell
 from pipelines.studies.results import StudyResults
-from tests.docs.study_pages import ROOT, STUDY, as_on_page, check_table, row_of
+from tests.docs.study_pages import ROOT, STUDY, as_on_page, check_table, tokens_over_random
 
 OTHERS = ["mopps", "dots", "offline"]
 
@@ -129,15 +129,6 @@ def test_the_tuning_page_has_the_figures_of_the_ablation_of_lambda(results):
     assert best["bots"] > best["lam .2"] > best["lam .5"] > best["lam 1"], "it fades"
 
 
-def tokens_over_random(results, arm, seeds, pool="mixed"):
-    """Mean over seeds of all tokens that an arm generates, over those of random selection."""
-    spent = [
-        [results.run((pool, each, seed)).against["tokens"].at[-1] for seed in range(seeds)]
-        for each in (arm, "random")
-    ]
-    return np.mean(np.divide(*spent))
-
-
 def test_the_tuning_page_has_the_figures_of_the_ablation_of_p_star(results):
     page = (ROOT / "docs" / "tuning.md").read_text()
     arms = {f"p* .{tenth}": f"0.{tenth}" for tenth in (3, 4, 6, 7)} | {"bots": "0.5", "random": "random"}
@@ -147,8 +138,8 @@ def test_the_tuning_page_has_the_figures_of_the_ablation_of_p_star(results):
         metrics = compared[arm]
         best[arm] = metrics["best score"].interval.mean
         row = [named, cell(metrics["best score"], 3), f"{metrics['ETR'].interval.mean:.2f}"]
-        tokens = f"{tokens_over_random(results, arm, seeds=4):.2f}"
-        row += ["1", "1"] if arm == "random" else [cell(metrics["TTB100/tokens"]), tokens]
+        cost = "1" if arm == "random" else cell(metrics["TTB100/tokens"])
+        row += [cost, tokens_over_random(results, arm, seeds=4)]
         assert f"\n| {' | '.join(row)} |\n" in page, row
     assert best["p* .3"] < min(best["p* .4"], best["p* .7"]) < max(best["bots"], best["p* .6"])
 
@@ -159,124 +150,6 @@ def test_both_end_above_the_others_as_the_readme_says(ours, results):
     for arm in OTHERS:
         assert all(others[arm][f"BSF100/{cost}"].holds for cost in ("steps", "tokens"))
         assert others[arm]["BSF100/steps"].interval.mean < 1
-
-
-def test_the_dynamic_filter_costs_tokens_and_nothing_else_as_the_readme_says(results, readme):
-    dynamic = as_on_page(results, "selectors", "mixed", rival="bots")["dynamic filter"]
-    assert not any(dynamic[f"{figure}/steps"].holds for figure in ("TTB50", "TTB75", "TTB100", "BSF100"))
-    assert dynamic["TTB50/tokens"].holds
-    on_tokens = as_on_page(results, "selectors", "mixed")
-    bots, other = (on_tokens[arm]["TTB100/tokens"].middle for arm in ("bots", "dynamic filter"))
-    assert 3.5 < other / bots < 4.5
-    text = " ".join(readme.split())
-    assert "generates four times its tokens" in text
-    assert f"that {1 - dynamic['ETR'].interval.mean:.2f}".replace("0.", ".") in text
-
-
-def test_the_selection_page_has_what_selection_and_filter_add_to_each_other(results, readme):
-    page = (ROOT / "docs" / "selection.md").read_text()
-    arms = ["random", "bots self-tuned", "dynamic filter", "self-tuned and filter"]
-    alone, filtered, both = arms[1:]
-    compared = as_on_page(results, "selection and filter", "mixed")
-    for arm in arms:
-        metrics = compared[arm]
-        costs = [cell(metrics[f"TTB100/{cost}"]) if arm != "random" else "1" for cost in ("steps", "tokens")]
-        tokens = "1" if arm == "random" else f"{tokens_over_random(results, arm, seeds=8):.2f}"
-        row = [arm, *costs, cell(metrics["best score"], 3), tokens]
-        assert f"\n| {' | '.join(row)} |\n" in page, row
-    assert f"[{compared[both]['best score'].interval.mean:.3f}](docs/selection.md" in readme
-    for other in (alone, filtered):
-        metrics = as_on_page(results, "selection and filter", "mixed", rival=other)[both]
-        assert metrics["TTB75/steps"].holds
-        assert metrics["TTB75/steps"].middle < 1, "fewer steps"
-        assert metrics["BSF100/steps"].holds
-        assert metrics["BSF100/steps"].interval.mean > 1, "it ends higher"
-    against = as_on_page(results, "selection and filter", "mixed", rival=alone)
-    assert not against[filtered]["BSF100/steps"].holds
-    assert against[filtered]["TTB100/steps"].holds
-    assert against[filtered]["TTB100/steps"].interval.never == 5
-    assert "in five of eight seeds it never gets there" in " ".join(page.split())
-
-
-def test_the_pages_have_what_a_leaner_filter_and_a_prior_add(results, readme):
-    page = (ROOT / "docs" / "selection.md").read_text()
-    text = " ".join(page.split())
-    alone, filtered, lean, prior, both = (
-        "bots self-tuned", "self-tuned and filter", "self-tuned and lean filter", "self-tuned with prior",
-        "prior and lean filter",
-    )  # fmt: skip
-    leaner, informed = "a leaner filter", "a prior from the reference models"
-    compared = as_on_page(results, leaner, "mixed") | as_on_page(results, informed, "mixed")
-    for arm in (lean, prior, both):
-        metrics = compared[arm]
-        row = [arm, *(cell(metrics[f"TTB100/{cost}"]) for cost in ("steps", "tokens"))]
-        row += [cell(metrics["best score"], 3), f"{tokens_over_random(results, arm, seeds=8):.2f}"]
-        assert f"\n| {' | '.join(row)} |\n" in page, row
-    against = as_on_page(results, leaner, "mixed", rival=alone)[lean]
-    assert against["BSF100/steps"].holds
-    assert against["BSF100/steps"].middle > 1
-    assert against["TTB50/tokens"].holds
-    steps, tokens, half = (cell(against[f"{name}"]).strip("*").replace("0.", ".") for name in (
-        "TTB100/steps", "TTB100/tokens", "TTB50/tokens"
-    ))  # fmt: skip
-    assert f"in {steps} of its steps and as many tokens ({tokens}); only half-way" in text
-    assert f"it takes more tokens, {half.split()[0]} of them" in text
-    assert not as_on_page(results, leaner, "mixed", rival=filtered)[lean]["BSF100/steps"].holds
-    against = as_on_page(results, informed, "mixed", rival=alone)[both]
-    for name in ("TTB50/steps", "TTB50/tokens", "BSF100/steps", "last score"):
-        assert against[name].holds, name
-    half = [cell(against[name]).strip("*") for name in ("TTB50/steps", "TTB50/tokens")]
-    assert (
-        "takes {} of its steps and {} of its tokens".format(*(each.replace("0.", ".") for each in half))
-        in text
-    )
-    assert f"best score in {half[1]} of its tokens and end higher" in " ".join(readme.split())
-    informed_only = as_on_page(results, informed, "mixed", rival=alone)[prior]
-    assert all(informed_only[name].holds for name in ("BSF25/steps", "BSF25/tokens"))
-    assert not any(informed_only[name].holds for name in ("TTB75/tokens", "BSF100/steps", "last score"))
-    assert f"it takes {cell(informed_only['TTB75/tokens']).replace('0.', '.')} of its tokens" in text
-    check_table({arm: compared[arm] for arm in (prior, both)}, readme)
-
-
-def test_a_prior_in_one_family_comes_to_what_the_page_says(results):
-    text = " ".join((ROOT / "docs" / "selection.md").read_text().split())
-    part, arms = "a prior by domain", ("self-tuned with prior", "bots self-tuned")
-    for domain in ("math", "code"):
-        compared = as_on_page(results, part, domain)
-        assert all(compared[arm]["TTB100/tokens"].holds for arm in arms)
-        tokens = [cell(compared[arm]["TTB100/tokens"]).strip("*").replace("0.", ".") for arm in arms]
-        scores = [f"{compared[arm]['best score'].interval.mean:.3f}".lstrip("0") for arm in arms]
-        said = "on {} {} of random's tokens where the default takes {}, and ends at {} where that ends at {}"
-        assert said.format(domain, *tokens, *scores) in text
-        against = as_on_page(results, part, domain, rival="bots self-tuned")["self-tuned with prior"]
-        assert [
-            name for name in ("TTB50", "TTB75", "BSF25", "BSF100") if against[f"{name}/tokens"].holds
-        ] == []
-
-
-@pytest.mark.parametrize("domain", ["math", "logic", "code"])
-def test_the_selection_page_has_what_the_dynamic_filter_comes_to_by_domain(domain, results, readme):
-    page = (ROOT / "docs" / "selection.md").read_text()
-    tuned, filtered = "bots self-tuned", "dynamic filter"
-    compared = as_on_page(results, "domains", domain)
-    for arm in ("random", tuned, filtered):
-        metrics = compared[arm]
-        costs = [cell(metrics[f"TTB100/{cost}"]) if arm != "random" else "1" for cost in ("steps", "tokens")]
-        tokens = "1" if arm == "random" else f"{tokens_over_random(results, arm, seeds=8, pool=domain):.2f}"
-        row = [domain if arm == "random" else "", arm, *costs, cell(metrics["best score"], 3)]
-        row += [f"{metrics['ETR'].interval.mean:.2f}", tokens]
-        assert f"\n| {' | '.join(row)} |\n" in page, row
-    against = as_on_page(results, "domains", domain, rival=tuned)[filtered]
-    at_equal_steps, at_equal_tokens = (against[f"BSF100/{cost}"] for cost in ("steps", "tokens"))
-    assert at_equal_steps.holds
-    assert at_equal_tokens.holds
-    assert (at_equal_steps.middle > 1) == (domain != "math"), "it ends higher on code and logic"
-    assert at_equal_tokens.middle < 1, "within the same tokens it ends below on all three"
-    text = " ".join(readme.split())
-    assert "in as many tokens it ends lower, as it does on math either way" in text
-    if domain != "math":
-        assert f"{against['TTB100/tokens'].middle:.1f}" == {"code": "4.9", "logic": "3.7"}[domain]
-        assert "takes 4.9 and 3.7 times its tokens to get as high as that" in " ".join(page.split())
 
 
 def test_without_reference_models_selection_pays_as_the_pages_say(results, readme):
@@ -305,87 +178,6 @@ def test_without_reference_models_selection_pays_as_the_pages_say(results, readm
     ]
     mixed, math, code = (cell(each).strip("*") for each in tokens)
     assert f"takes {mixed}, {math} and {code}." in " ".join(readme.split())
-
-
-def rivals_on_pages(results, part, readme, page):
-    """A part's comparison with random selection, whose table the README has, and the selection page with coverage."""
-    compared = as_on_page(results, part, "mixed")
-    check_table(compared, readme)
-    for arm, metrics in compared.items():
-        row = [*row_of(arm, metrics), cell(metrics["coverage"])]
-        assert f"| {' | '.join(row)} |\n" in page, row
-    return compared
-
-
-def test_the_rivals_come_to_what_the_pages_say(results, readme):
-    page = (ROOT / "docs" / "selection.md").read_text()
-    compared = rivals_on_pages(results, "rivals", readme, page)
-    against = as_on_page(results, "rivals", "mixed", rival="bots self-tuned")
-    others = ["mopps with retention", "dps", "insight"]
-    for arm in [*others, "adarft"]:
-        assert against[arm]["BSF100/steps"].holds
-        assert against[arm]["BSF100/steps"].interval.mean < 1
-    assert all(against[arm][name].holds for arm in others for name in ratio_names("steps", "tokens"))
-    half, later = compared["adarft"]["TTB50/tokens"], compared["adarft"]["TTB75/tokens"]
-    said = f"half-way ({half.middle:.2f} of its tokens), at three quarters ({later.middle:.2f})".replace(
-        "0.", "."
-    )
-    assert said in " ".join(page.split())
-    assert all(each.holds for each in (half, later, compared["adarft"]["BSF100/steps"]))
-    assert not any(against["adarft"][f"{name}/steps"].holds for name in ("TTB50", "TTB75"))
-    assert against["adarft"]["TTB75/tokens"].holds, "behind at three quarters of the default's gain"
-    ends = {arm: compared[arm]["BSF100/steps"].holds for arm in others}
-    assert ends == {"mopps with retention": True, "dps": False, "insight": False}
-
-
-def test_more_rivals_come_to_what_the_pages_say(results, readme):
-    page = (ROOT / "docs" / "selection.md").read_text()
-    compared = rivals_on_pages(results, "more rivals", readme, page)
-    default, filtered = (
-        as_on_page(results, "more rivals", "mixed", rival) for rival in ("bots self-tuned", "dynamic filter")
-    )
-    for arm in ("vade", "cures"):
-        assert all(default[arm][name].holds for name in ratio_names("steps", "tokens"))
-        assert not compared[arm]["BSF100/steps"].holds
-    text = " ".join(page.split())
-    for share, said in (("TTB75", "on the way ({} and {};"), ("TTB50", "half-way {} and {})")):
-        refilling = [default[arm][f"{share}/tokens"] for arm in ("greso", "speed")]
-        assert all(each.holds for each in refilling)
-        assert said.format(*(f"{each.middle:.2f}" for each in refilling)) in text
-    for arm in ("greso", "speed"):
-        assert not any(default[arm][f"{name}/steps"].holds for name in ("TTB50", "TTB75", "BSF100"))
-        assert filtered[arm]["TTB75/tokens"].holds
-    saved = [f"{filtered[arm]['TTB75/tokens'].middle:.2f}".lstrip("0") for arm in ("greso", "speed")]
-    assert "they take {} and {} of its".format(*saved) in text
-
-
-def test_rivals_by_embeddings_come_to_what_the_pages_say(results, readme):
-    page = (ROOT / "docs" / "selection.md").read_text()
-    part = "rivals by embeddings"
-    compared = rivals_on_pages(results, part, readme, page)
-    default, ours = (
-        as_on_page(results, part, "mixed", rival) for rival in ("bots self-tuned", "embeddings alone")
-    )
-    assert all(
-        default[arm][name].holds
-        for arm in ("dots similarity", "gps")
-        for name in ratio_names("steps", "tokens")
-    )
-    similar = compared["dots similarity"]
-    assert similar["TTB100/tokens"].holds
-    assert similar["last score"].holds
-    assert f"with {similar['TTB100/tokens'].middle:.2f}".replace("0.", ".") in " ".join(page.split())
-    assert all(
-        ours["dots similarity"][name].holds for name in ("TTB75/tokens", "BSF100/tokens", "BSF100/steps")
-    )
-    assert not ours["dots similarity"]["TTB75/steps"].holds
-    ends = [
-        compared["gps"][name].holds for name in ("BSF25/steps", "BSF25/tokens", "BSF100/steps", "last score")
-    ]
-    assert ends == [True, True, False, False]
-    assert f"from {compared['gps']['coverage'].interval.mean:.2f} of".replace("0.", ".") in " ".join(
-        page.split()
-    )
 
 
 def test_self_tuned_is_half_way_sooner_and_ends_no_lower_as_the_readme_says(results):

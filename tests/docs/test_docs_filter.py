@@ -1,0 +1,117 @@
+"""What the README and the selection page say of the dynamic filter, and of a prior before it, is the study's."""
+
+import pytest
+
+from pipelines.studies.markdown import cell
+from tests.docs.study_pages import ROOT, as_on_page, check_table, row_of, tokens_over_random
+
+
+def test_the_dynamic_filter_costs_tokens_and_nothing_else_as_the_readme_says(results, readme):
+    dynamic = as_on_page(results, "selectors", "mixed", rival="bots")["dynamic filter"]
+    assert not any(dynamic[f"{figure}/steps"].holds for figure in ("TTB50", "TTB75", "TTB100", "BSF100"))
+    assert dynamic["TTB50/tokens"].holds
+    on_tokens = as_on_page(results, "selectors", "mixed")
+    bots, other = (on_tokens[arm]["TTB100/tokens"].middle for arm in ("bots", "dynamic filter"))
+    assert 3.5 < other / bots < 4.5
+    text = " ".join(readme.split())
+    assert "generates four times its tokens" in text
+    assert f"that {1 - dynamic['ETR'].interval.mean:.2f}".replace("0.", ".") in text
+
+
+def test_the_selection_page_has_what_selection_and_filter_add_to_each_other(results, readme):
+    page = (ROOT / "docs" / "selection.md").read_text()
+    arms = ["random", "bots self-tuned", "dynamic filter", "self-tuned and filter"]
+    alone, filtered, both = arms[1:]
+    compared = as_on_page(results, "selection and filter", "mixed")
+    for arm in arms:
+        row = [*row_of(arm, compared[arm])[:-1], tokens_over_random(results, arm)]
+        assert f"\n| {' | '.join(row)} |\n" in page, row
+    assert f"[{compared[both]['best score'].interval.mean:.3f}](docs/selection.md" in readme
+    for other in (alone, filtered):
+        metrics = as_on_page(results, "selection and filter", "mixed", rival=other)[both]
+        assert metrics["TTB75/steps"].holds
+        assert metrics["TTB75/steps"].middle < 1, "fewer steps"
+        assert metrics["BSF100/steps"].holds
+        assert metrics["BSF100/steps"].interval.mean > 1, "it ends higher"
+    against = as_on_page(results, "selection and filter", "mixed", rival=alone)
+    assert not against[filtered]["BSF100/steps"].holds
+    assert against[filtered]["TTB100/steps"].holds
+    assert against[filtered]["TTB100/steps"].interval.never == 5
+    assert "in five of eight seeds it never gets there" in " ".join(page.split())
+
+
+def test_the_pages_have_what_a_leaner_filter_and_a_prior_add(results, readme):
+    page = (ROOT / "docs" / "selection.md").read_text()
+    text = " ".join(page.split())
+    alone, filtered, lean, prior, both = (
+        "bots self-tuned", "self-tuned and filter", "self-tuned and lean filter", "self-tuned with prior",
+        "prior and lean filter",
+    )  # fmt: skip
+    leaner, informed = "a leaner filter", "a prior from the reference models"
+    compared = as_on_page(results, leaner, "mixed") | as_on_page(results, informed, "mixed")
+    for arm in (lean, prior, both):
+        row = [*row_of(arm, compared[arm])[:-1], tokens_over_random(results, arm)]
+        assert f"\n| {' | '.join(row)} |\n" in page, row
+    against = as_on_page(results, leaner, "mixed", rival=alone)[lean]
+    assert against["BSF100/steps"].holds
+    assert against["BSF100/steps"].middle > 1
+    assert against["TTB50/tokens"].holds
+    steps, tokens, half = (
+        cell(against[name]).strip("*").replace("0.", ".")
+        for name in ("TTB100/steps", "TTB100/tokens", "TTB50/tokens")
+    )
+    assert f"in {steps} of its steps and as many tokens ({tokens}); only half-way" in text
+    assert f"it takes more tokens, {half.split()[0]} of them" in text
+    assert not as_on_page(results, leaner, "mixed", rival=filtered)[lean]["BSF100/steps"].holds
+    against = as_on_page(results, informed, "mixed", rival=alone)[both]
+    for name in ("TTB50/steps", "TTB50/tokens", "BSF100/steps", "last score"):
+        assert against[name].holds, name
+    half = [cell(against[name]).strip("*") for name in ("TTB50/steps", "TTB50/tokens")]
+    assert (
+        "takes {} of its steps and {} of its tokens".format(*(each.replace("0.", ".") for each in half))
+        in text
+    )
+    assert f"best score in {half[1]} of its tokens and end higher" in " ".join(readme.split())
+    informed_only = as_on_page(results, informed, "mixed", rival=alone)[prior]
+    assert all(informed_only[name].holds for name in ("BSF25/steps", "BSF25/tokens"))
+    assert not any(informed_only[name].holds for name in ("TTB75/tokens", "BSF100/steps", "last score"))
+    assert f"it takes {cell(informed_only['TTB75/tokens']).replace('0.', '.')} of its tokens" in text
+    check_table({arm: compared[arm] for arm in (prior, both)}, readme)
+
+
+def test_a_prior_in_one_family_comes_to_what_the_page_says(results):
+    text = " ".join((ROOT / "docs" / "selection.md").read_text().split())
+    part, arms = "a prior by domain", ("self-tuned with prior", "bots self-tuned")
+    for domain in ("math", "code"):
+        compared = as_on_page(results, part, domain)
+        assert all(compared[arm]["TTB100/tokens"].holds for arm in arms)
+        tokens = [cell(compared[arm]["TTB100/tokens"]).strip("*").replace("0.", ".") for arm in arms]
+        scores = [f"{compared[arm]['best score'].interval.mean:.3f}".lstrip("0") for arm in arms]
+        said = "on {} {} of random's tokens where the default takes {}, and ends at {} where that ends at {}"
+        assert said.format(domain, *tokens, *scores) in text
+        against = as_on_page(results, part, domain, rival="bots self-tuned")["self-tuned with prior"]
+        assert [
+            name for name in ("TTB50", "TTB75", "BSF25", "BSF100") if against[f"{name}/tokens"].holds
+        ] == []
+
+
+@pytest.mark.parametrize("domain", ["math", "logic", "code"])
+def test_the_selection_page_has_what_the_dynamic_filter_comes_to_by_domain(domain, results, readme):
+    page = (ROOT / "docs" / "selection.md").read_text()
+    tuned, filtered = "bots self-tuned", "dynamic filter"
+    compared = as_on_page(results, "domains", domain)
+    for arm in ("random", tuned, filtered):
+        tokens = tokens_over_random(results, arm, pool=domain)
+        row = [domain if arm == "random" else "", *row_of(arm, compared[arm]), tokens]
+        assert f"\n| {' | '.join(row)} |\n" in page, row
+    against = as_on_page(results, "domains", domain, rival=tuned)[filtered]
+    at_equal_steps, at_equal_tokens = (against[f"BSF100/{cost}"] for cost in ("steps", "tokens"))
+    assert at_equal_steps.holds
+    assert at_equal_tokens.holds
+    assert (at_equal_steps.middle > 1) == (domain != "math"), "it ends higher on code and logic"
+    assert at_equal_tokens.middle < 1, "within the same tokens it ends below on all three"
+    text = " ".join(readme.split())
+    assert "in as many tokens it ends lower, as it does on math either way" in text
+    if domain != "math":
+        assert f"{against['TTB100/tokens'].middle:.1f}" == {"code": "4.9", "logic": "3.7"}[domain]
+        assert "takes 4.9 and 3.7 times its tokens to get as high as that" in " ".join(page.split())

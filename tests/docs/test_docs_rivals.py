@@ -1,0 +1,86 @@
+"""What the README and the selection page say of the rivals is the study's."""
+
+from pipelines.studies.comparison import ratio_names
+from pipelines.studies.markdown import cell
+from tests.docs.study_pages import ROOT, as_on_page, check_table, row_of
+
+
+def rivals_on_pages(results, part, readme, page):
+    """A part's comparison with random selection, whose table the README has, and the selection page with coverage."""
+    compared = as_on_page(results, part, "mixed")
+    check_table(compared, readme)
+    for arm, metrics in compared.items():
+        row = [*row_of(arm, metrics), cell(metrics["coverage"])]
+        assert f"| {' | '.join(row)} |\n" in page, row
+    return compared
+
+
+def test_the_rivals_come_to_what_the_pages_say(results, readme):
+    page = (ROOT / "docs" / "selection.md").read_text()
+    compared = rivals_on_pages(results, "rivals", readme, page)
+    against = as_on_page(results, "rivals", "mixed", rival="bots self-tuned")
+    others = ["mopps with retention", "dps", "insight"]
+    for arm in [*others, "adarft"]:
+        assert against[arm]["BSF100/steps"].holds
+        assert against[arm]["BSF100/steps"].interval.mean < 1
+    assert all(against[arm][name].holds for arm in others for name in ratio_names("steps", "tokens"))
+    half, later = compared["adarft"]["TTB50/tokens"], compared["adarft"]["TTB75/tokens"]
+    said = f"half-way ({half.middle:.2f} of its tokens), at three quarters ({later.middle:.2f})".replace(
+        "0.", "."
+    )
+    assert said in " ".join(page.split())
+    assert all(each.holds for each in (half, later, compared["adarft"]["BSF100/steps"]))
+    assert not any(against["adarft"][f"{name}/steps"].holds for name in ("TTB50", "TTB75"))
+    assert against["adarft"]["TTB75/tokens"].holds, "behind at three quarters of the default's gain"
+    ends = {arm: compared[arm]["BSF100/steps"].holds for arm in others}
+    assert ends == {"mopps with retention": True, "dps": False, "insight": False}
+
+
+def test_more_rivals_come_to_what_the_pages_say(results, readme):
+    page = (ROOT / "docs" / "selection.md").read_text()
+    compared = rivals_on_pages(results, "more rivals", readme, page)
+    default, filtered = (
+        as_on_page(results, "more rivals", "mixed", rival) for rival in ("bots self-tuned", "dynamic filter")
+    )
+    for arm in ("vade", "cures"):
+        assert all(default[arm][name].holds for name in ratio_names("steps", "tokens"))
+        assert not compared[arm]["BSF100/steps"].holds
+    text = " ".join(page.split())
+    for share, said in (("TTB75", "on the way ({} and {};"), ("TTB50", "half-way {} and {})")):
+        refilling = [default[arm][f"{share}/tokens"] for arm in ("greso", "speed")]
+        assert all(each.holds for each in refilling)
+        assert said.format(*(f"{each.middle:.2f}" for each in refilling)) in text
+    for arm in ("greso", "speed"):
+        assert not any(default[arm][f"{name}/steps"].holds for name in ("TTB50", "TTB75", "BSF100"))
+        assert filtered[arm]["TTB75/tokens"].holds
+    saved = [f"{filtered[arm]['TTB75/tokens'].middle:.2f}".lstrip("0") for arm in ("greso", "speed")]
+    assert "they take {} and {} of its".format(*saved) in text
+
+
+def test_rivals_by_embeddings_come_to_what_the_pages_say(results, readme):
+    page = (ROOT / "docs" / "selection.md").read_text()
+    part = "rivals by embeddings"
+    compared = rivals_on_pages(results, part, readme, page)
+    default, ours = (
+        as_on_page(results, part, "mixed", rival) for rival in ("bots self-tuned", "embeddings alone")
+    )
+    assert all(
+        default[arm][name].holds
+        for arm in ("dots similarity", "gps")
+        for name in ratio_names("steps", "tokens")
+    )
+    similar = compared["dots similarity"]
+    assert similar["TTB100/tokens"].holds
+    assert similar["last score"].holds
+    assert f"with {similar['TTB100/tokens'].middle:.2f}".replace("0.", ".") in " ".join(page.split())
+    assert all(
+        ours["dots similarity"][name].holds for name in ("TTB75/tokens", "BSF100/tokens", "BSF100/steps")
+    )
+    assert not ours["dots similarity"]["TTB75/steps"].holds
+    ends = [
+        compared["gps"][name].holds for name in ("BSF25/steps", "BSF25/tokens", "BSF100/steps", "last score")
+    ]
+    assert ends == [True, True, False, False]
+    assert f"from {compared['gps']['coverage'].interval.mean:.2f} of".replace("0.", ".") in " ".join(
+        page.split()
+    )
