@@ -8,6 +8,7 @@ from math import nan
 from numbers import Real
 from typing import Any
 
+from bots.belief.prior import AnchorPrior
 from bots.pool import TaskPool
 from bots.selection.presets import Preset, preset_of
 from bots.support.checks import whole
@@ -23,6 +24,13 @@ MANY_CELLS = {"crowding": 0.25}
 """Options of the filter where `auto` takes it for a pool with levels, as measured in real training (docs/study.md,
 "many cells" and "beliefs by domain"). Without levels a cell is a domain; it was measured without options ("prompts
 alone")."""
+
+
+UNIFORM = (1.0, 1.0)
+"""The paper's prior pseudo-counts."""
+PRIOR_STRENGTH = 8.0
+"""Rollouts that reference pass rates count for in the prior that `auto` takes where they are known: as many as a group has
+in the lab, where it was measured (docs/study.md, "a prior from the reference models")."""
 
 
 @dataclass(frozen=True)
@@ -154,8 +162,31 @@ def resolve(
     )
 
 
-def belief_for(
-    pool: TaskPool,
+def belief_for(pool: TaskPool, **given: Any) -> dict[str, Any]:
+    """What belief "auto" stands for: `belief`, and `belief_options` where it has any; given: arguments of `bots.BOTS`.
+
+    The state-space belief where no task's reference pass rates are known and levels or embeddings tell tasks apart: it
+    learns there what the Beta update would have to be told. Else, with another selector than `bots` and where a setting
+    of the Beta update is given, that update.
+    """
+    if _untouched(**given) and not pool.anchored and (pool.has_levels or pool.has_embeddings):
+        return {"belief": STATE_SPACE, "belief_options": dict(MANY_CELLS) if pool.has_levels else {}}
+    return {"belief": BETA}
+
+
+def prior_for(pool: TaskPool, *, belief: str, **given: Any) -> AnchorPrior | tuple[float, float]:
+    """What prior "auto" stands for; belief: no longer "auto". given: the other arguments of `bots.BOTS`.
+
+    From the reference pass rates where the pool has any and the Beta update is as it comes, for that is what was
+    measured. (1, 1), the paper's, where a setting of the update or another selector is given, so that it is the
+    method of that name; and with other beliefs, which learn for themselves what reference pass rates say.
+    """
+    if belief == BETA and pool.anchored and _untouched(**given):
+        return AnchorPrior(PRIOR_STRENGTH)
+    return UNIFORM
+
+
+def _untouched(
     *,
     selector: str = "bots",
     lam: float | None = None,
@@ -164,19 +195,16 @@ def belief_for(
     adaptor: str | None = "default",
     forgetting: str = "default",
     **others: Any,
-) -> dict[str, Any]:
-    """What belief "auto" stands for: `belief`, and `belief_options` where it has any; arguments as of `bots.BOTS`.
-
-    The state-space belief where no task's reference pass rates are known and levels or embeddings tell tasks apart: it
-    learns there what the Beta update would have to be told. Else, with another selector than `bots` and where a setting
-    of the Beta update is given, that update.
-    """
-    as_is = selector == "bots" and lam is None and rho is None and forgetting in ("default", "step")
-    as_is = as_is and evidence == "default" and adaptor == "default"
-    given = any(others.get(f"{name}_options") for name in ("selector", "evidence", "adaptor", "belief"))
-    if as_is and not given and not pool.anchored and (pool.has_levels or pool.has_embeddings):
-        return {"belief": STATE_SPACE, "belief_options": dict(MANY_CELLS) if pool.has_levels else {}}
-    return {"belief": BETA}
+) -> bool:
+    """Whether selector and Beta update are as they come: then the defaults of the belief depend on the pool."""
+    options = any(others.get(f"{name}_options") for name in ("selector", "evidence", "adaptor", "belief"))
+    return (
+        (selector, evidence, adaptor) == ("bots", "default", "default")
+        and lam is None
+        and rho is None
+        and forgetting in ("default", "step")
+        and not options
+    )
 
 
 def _refuse_of_beta(

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pydantic import BaseModel
 
 from bots.config.train import SelectionConfig, TrainConfig
+from bots.settings import UNIFORM
 
 BLIND = ("random", "offline", "adarft", "greso", "dps")
 """Selectors that do not look at the beliefs."""
@@ -42,11 +43,11 @@ def without_effect(config: TrainConfig) -> list[str]:
 
 
 def _given(section: BaseModel, name: str, *keys: str) -> list[str]:
-    """Those of the keys that were given, and not only as None."""
+    """Those of the keys that were given, and not only as None, or as the prior that all have without one."""
     return [
         f"{name}.{key}"
         for key in keys
-        if key in section.model_fields_set and getattr(section, key) not in (None, {}, ())
+        if key in section.model_fields_set and getattr(section, key) not in (None, {}, (), UNIFORM)
     ]
 
 

@@ -24,7 +24,7 @@ from bots.config.tree import (
 )
 from bots.pool import TaskPool
 from bots.selection.presets import Preset, preset_of
-from bots.settings import AUTO, BETA, HISTORY, belief_for, own_adaptor, resolve
+from bots.settings import AUTO, BETA, HISTORY, belief_for, own_adaptor, prior_for, resolve
 
 OF_BETA = {"lam", "rho", "evidence", "forgetting", "adaptor"}
 """Keys of belief beta, which a selector's preset fills in."""
@@ -69,9 +69,10 @@ class SelectionConfig(Section):
     """Arguments of the evidence plug-in, for example `gamma: 0.9`."""
     forgetting: Literal["step", "observation"] = "step"
     """Whether λ counts at every step, as in the paper, or at a task's own observations (MoPPS's retention)."""
-    prior: tuple[Positive, Positive] | Literal["anchors"] | AnchorPrior = (1.0, 1.0)
-    """α0, β0: pseudo-counts of the prior; `anchors` takes them from the reference pass rates, and so does
-    `{strength: 8}`, which says how many rollouts these count for (`bots.AnchorPrior`; `anchors`: 2)."""
+    prior: tuple[Positive, Positive] | Literal["auto", "anchors"] | AnchorPrior = "auto"
+    """α0, β0: pseudo-counts of the prior; `{strength: 8}` takes them from the reference pass rates and says how many
+    rollouts these count for (`bots.AnchorPrior`; `anchors`: 2). auto: that where reference pass rates are known and
+    belief is beta; [1, 1], the paper's, elsewhere and where another selector or a key of the Beta update is set."""
     adaptor: str | None = None
     """Self-tuning of λ, ρ and on request p*: predictive, or `module:Class`; none keeps them. Left out: predictive for
     selector bots where neither `lam` nor `rho` is set, else none."""
@@ -138,18 +139,25 @@ class SelectionConfig(Section):
     def settings(self, rollouts: int, seed: int) -> dict[str, Any]:
         """The keyword arguments of `bots.BOTS`."""
         settings = {**self._of_bots(), "prior": self.prior, "rollouts": rollouts, "seed": seed}
-        filled_in = self._filled_in() if self.belief == AUTO else ()
-        return {name: value for name, value in settings.items() if name not in filled_in}
+        # What was not given is left to BOTS, which fills in the same: what "auto" stands for depends on what is given.
+        return {name: value for name, value in settings.items() if name not in self._filled_in()}
 
     def _filled_in(self) -> set[str]:
         """Keys of belief beta that were not given."""
         return OF_BETA - self.model_fields_set
 
+    @property
+    def depends_on_pool(self) -> bool:
+        """Whether a key is `auto` that stands for something else on another pool."""
+        return AUTO in (self.belief, self.prior)
+
     def on(self, pool: TaskPool) -> SelectionConfig:
-        """The same with belief `auto` replaced by the one that it stands for on this pool."""
-        if self.belief != AUTO:
-            return self
-        return self.having(**belief_for(pool, **self.settings(1, 0)))
+        """The same with belief and prior `auto` replaced by what they stand for on this pool."""
+        given = self.settings(1, 0)
+        chosen: dict[str, Any] = belief_for(pool, **given) if self.belief == AUTO else {}
+        if self.prior == AUTO:
+            chosen["prior"] = prior_for(pool, **given | chosen)
+        return self.having(**chosen) if chosen else self
 
     def having(self, **others: Any) -> SelectionConfig:
         """The same with other values of some keys, and what they fill in. Raises ValueError."""

@@ -242,7 +242,7 @@ class TrainConfig(Section):
     evaluation: EvaluationConfig = EvaluationConfig()
 
     def on(self, pool: TaskPool) -> TrainConfig:
-        """The same with selection.belief `auto` replaced by the one that it stands for on this pool."""
+        """The same with `auto` in selection replaced by what it stands for on this pool."""
         return self.model_copy(update={"selection": self.selection.on(pool)})
 
     @model_validator(mode="after")

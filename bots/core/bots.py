@@ -24,7 +24,7 @@ from bots.pool import TaskPool, check_rows
 from bots.selection import SelectionRequest
 from bots.selection.base import checked_rows
 from bots.selection.domain_shares import Shares
-from bots.settings import AUTO, HISTORY, Settings, belief_for, resolve, share, target
+from bots.settings import AUTO, HISTORY, Settings, belief_for, prior_for, resolve, share, target
 from bots.support.arrays import Float64, Rows, distinct, read_only
 from bots.support.checks import whole
 
@@ -43,7 +43,9 @@ class BOTS:
     selector, evidence, adaptor, allocation: a name listed in `bots.support.registry`, or "module:Class".
     evidence: None or "none": explicit evidence only; "default": the selector's default, auto for most, which is
         interpolation where anchors are known, else the means of levels.
-    prior: (α0, β0); two arrays of the pool's length; a dict from domain to (α0, β0); "anchors"; AnchorPrior.
+    prior: (α0, β0); two arrays of the pool's length; a dict from domain to (α0, β0); AnchorPrior, from the reference pass
+        rates; "anchors", the same with strength 2; "auto": AnchorPrior(8) where reference pass rates are known and belief
+        is beta, unless another selector or a setting of the Beta update is given; else (1, 1).
     forgetting: "step", or "observation" (see Posterior); "default": the selector's default, step for most.
     adaptor: tunes λ, ρ and, on request, p*. None: they stay fixed; "default": predictive for selector `bots` where
         neither λ nor ρ is given, else None.
@@ -81,7 +83,7 @@ class BOTS:
         selector_options: Mapping[str, Any] | None = None,
         evidence: str | None = "default",
         evidence_options: Mapping[str, Any] | None = None,
-        prior: PriorSpec | str = (1.0, 1.0),
+        prior: PriorSpec | str = AUTO,
         forgetting: str = "default",
         adaptor: str | None = "default",
         adaptor_options: Mapping[str, Any] | None = None,
@@ -102,6 +104,8 @@ class BOTS:
         if belief == AUTO:
             resolve(**given)  # so that errors name what was given
             given |= belief_for(pool, **given)
+        if isinstance(prior, str) and prior == AUTO:
+            prior = prior_for(pool, **given)
         self._build(pool, resolve(**given), Prior(pool, prior))
 
     def _build(self, pool: TaskPool, settings: Settings, prior: Prior) -> None:

@@ -68,7 +68,7 @@ class RunInputs:
 def load_inputs(config: TrainConfig) -> RunInputs:
     """Load and check the model's configuration, its tokenizer and the pools.
 
-    In what is returned, selection.belief is the one that `auto` stands for on this pool.
+    In what is returned, selection.belief and selection.prior are what `auto` stands for on this pool.
     Raises ConfigError or PoolError naming the key, the value and the fix.
     """
     require(config.run.trackers)
@@ -191,7 +191,8 @@ def _anchor_warnings(config: TrainConfig, pool: TaskPool) -> Iterator[str]:
     uses_beliefs = selection.selector not in ("random", "offline")
     uses = [f"evidence {selection.evidence}"] * (selection.evidence in FROM_ANCHORS and selection.rho > 0)
     uses += ["selector offline"] * (selection.selector == "offline")
-    uses += ["prior anchors"] * (not isinstance(selection.prior, tuple))
+    learns = selection.evidence == "auto" and selection.rho > 0  # beside it a uniform prior is no loss
+    uses += ["prior anchors"] * (not isinstance(selection.prior, tuple) and not learns)
     if uses:
         yield f"{lacking}, and {' and '.join(uses)} cannot use those tasks; `bots anchors` measures them"
     elif selection.belief == STATE_SPACE and uses_beliefs and (pool.has_levels or pool.has_embeddings):

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 from bots.config.train import TrainConfig, load_config
-from bots.settings import AUTO
 from bots.support.files import replace_text
 from pipelines.shared.job_folder import CONFIG, METRICS, POOL, read_pool
 from pipelines.shared.summary import read_metrics
@@ -26,8 +25,8 @@ def is_of(config: TrainConfig) -> bool:
     own = load_config(known).model_copy(update={"run": config.run})
     if own == config:
         return True
-    # A run writes down the belief that `auto` stands for.
-    return config.selection.belief == AUTO and pool.exists() and own == config.on(read_pool(config.run.path))
+    # A run writes down what `auto` stands for.
+    return config.selection.depends_on_pool and pool.exists() and own == config.on(read_pool(config.run.path))
 
 
 def has_ended(config: TrainConfig) -> bool:

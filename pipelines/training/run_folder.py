@@ -16,7 +16,7 @@ from bots.belief.snapshot import first_difference
 from bots.config.train import TrainConfig, load_config
 from bots.config.tree import ConfigError, dump_config
 from bots.pool import CONTENT, TaskPool
-from bots.settings import AUTO, BETA
+from bots.settings import AUTO, BETA, UNIFORM
 from bots.support.files import replace_text
 from pipelines.shared.job_folder import CONFIG, METRICS, POOL, kind_of
 from pipelines.shared.lock import unwritable_folder
@@ -61,24 +61,28 @@ def check_folder(
 
 
 def as_recorded(config: TrainConfig) -> TrainConfig:
-    """The same where a run is resumed: belief `auto` is the one that the run has, whatever the pool has now."""
+    """The same where a run is resumed: `auto` is what the run has, whatever the pool has now."""
     known = config.run.path / CONFIG
-    if config.selection.belief != AUTO or not known.exists() or kind_of(config.run.path) != "train":
+    selection = config.selection
+    if not selection.depends_on_pool or not known.exists() or kind_of(config.run.path) != "train":
         return config
     before = _began_with(known).selection
+    keys = ["belief", "belief_options"] * (selection.belief == AUTO) + ["prior"] * (selection.prior == AUTO)
     try:
-        recorded = config.selection.having(belief=before.belief, belief_options=before.belief_options)
+        recorded = selection.having(**{key: getattr(before, key) for key in keys})
     except ValueError:
         return config  # with a key that rules it out, which `check_folder` names
     return config.model_copy(update={"selection": recorded})
 
 
 def _began_with(known: Path) -> TrainConfig:
-    """A run's own configuration; one from before there was more than one belief had the Beta update."""
+    """A run's own configuration; one from before there was more than one belief had the Beta update and its prior."""
     config = load_config(known)
-    if config.selection.belief != AUTO:
+    first = {"belief": BETA, "prior": UNIFORM}
+    lacking = {key: value for key, value in first.items() if getattr(config.selection, key) == AUTO}
+    if not lacking:
         return config
-    return config.model_copy(update={"selection": config.selection.having(belief=BETA)})
+    return config.model_copy(update={"selection": config.selection.having(**lacking)})
 
 
 def create_folder(

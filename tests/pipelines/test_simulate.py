@@ -118,7 +118,7 @@ def test_an_arm_tunes_itself_unless_it_gives_lam_or_rho(shared):
     arms = ["arms.plain={}", "arms.slow={lam: 0.02}", "arms.near={p_star: 0.4}", *shared]
     config = load_simulation("configs/sim_lab.yaml", arms)
     tuned = [arm for arm in ("random", *config.arms) if config.selection_of(arm).adaptor]
-    assert tuned == ["self-tuned", "plain", "near"]
+    assert tuned == ["self-tuned", "default", "plain", "near"]
 
 
 def test_a_ttb_that_was_never_reached_is_counted():

@@ -1,10 +1,11 @@
-"""The default belief, `auto`: the state-space one where nobody measured the pool and its columns tell tasks apart."""
+"""Belief and prior `auto`, the defaults: the state-space belief where nobody measured the pool and its columns tell tasks
+apart; where reference pass rates are known, the Beta update with a prior from them."""
 
 import numpy as np
 import pyarrow as pa
 import pytest
 
-from bots import BOTS, TaskPool
+from bots import BOTS, AnchorPrior, TaskPool
 from bots.config.selection import SelectionConfig
 from bots.config.tree import parse_config
 from bots.settings import MANY_CELLS
@@ -42,6 +43,9 @@ def test_the_pool_decides(tasks, belief):
     spread = belief == "state_space" and tasks.has_levels
     assert settings["belief_options"] == (MANY_CELLS if spread else {})
     assert SelectionConfig().on(tasks).belief == belief
+    measured = tasks.anchored > 0
+    assert settings["prior"] == ({"strength": 8, "capability": 0.5} if measured else [1, 1])
+    assert SelectionConfig().on(tasks).prior == (AnchorPrior(8) if measured else (1, 1))
 
 
 @pytest.mark.parametrize(
@@ -66,6 +70,58 @@ def test_a_setting_of_the_beta_update_means_that_update(given):
     assert config.on(tasks).belief == "beta"
     assert BOTS(tasks, **config.settings(8, 0)).settings == expected
     assert BOTS(tasks, **config.on(tasks).settings(8, 0)).settings == expected
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"lam": 0.1},
+        {"rho": 0.0},
+        {"evidence": "interpolation"},
+        {"evidence_options": {"gamma": 0.5}},
+        {"adaptor": "predictive"},
+        {"forgetting": "observation"},
+        {"selector": "greedy"},
+        {"selector": "mopps"},
+        {"belief": "state_space"},
+        {"prior": (1, 1)},
+    ],
+    ids=str,
+)
+def test_with_a_setting_of_the_update_or_another_method_the_prior_is_the_paper_s(given):
+    tasks = POOLS[-1][1]
+    expected = BOTS(tasks, **given, rollouts=8).settings
+    assert expected["prior"] == [1, 1]
+    config = parse_config(SelectionConfig, given, "selection")
+    assert config.on(tasks).prior == (1, 1)
+    assert BOTS(tasks, **config.settings(8, 0)).settings == expected
+    assert BOTS(tasks, **config.on(tasks).settings(8, 0)).settings == expected
+
+
+@pytest.mark.parametrize("given", [{}, {"belief": "beta"}, {"p_star": 0.4, "cooldown": 3}], ids=str)
+def test_settings_that_are_not_the_update_s_leave_the_prior(given):
+    tasks = POOLS[-1][1]
+    expected = BOTS(tasks, **given, rollouts=8).settings
+    assert expected["prior"]["strength"] == 8
+    config = parse_config(SelectionConfig, given, "selection")
+    for settings in (config.settings(8, 0), config.on(tasks).settings(8, 0)):
+        assert BOTS(tasks, **settings).settings == expected
+
+
+def test_tasks_that_nobody_measured_begin_uniform_beside_measured_ones():
+    half = pa.array([k / SIZE if k % 2 else None for k in range(SIZE)])
+    bots = BOTS(pool(level=LEVELS, weak=half, strong=half), rollouts=8)
+    assert set(bots.alpha[::2]) == set(bots.beta[::2]) == {1.0}
+    assert np.allclose(bots.alpha[1::2], 1 + 8 * np.arange(1, SIZE, 2) / SIZE)
+    assert np.allclose(bots.alpha[1::2] + bots.beta[1::2], 10)
+
+
+def test_a_pool_that_grows_has_the_prior_for_the_new_tasks_too():
+    tasks = POOLS[-1][1]
+    first = TaskPool.from_arrow(tasks.table.slice(0, 40), "weak", "strong")
+    bots = BOTS(first, rollouts=8)
+    bots.grow(tasks)
+    assert np.allclose(bots.alpha, 1 + 8 * np.arange(SIZE) / SIZE)
 
 
 @pytest.mark.parametrize("tasks", [pool(level=LEVELS), pool(level=LEVELS, weak=RATES, strong=RATES)])

@@ -1,9 +1,10 @@
-"""Belief `auto` in a job: it is chosen when the pool is known, and written down by its name."""
+"""Belief and prior `auto` in a job: chosen when the pool is known, and written down as what they are."""
 
 import pyarrow as pa
 import pytest
 
 from actors.posterior import write_pool
+from bots import AnchorPrior
 from bots.config.train import TrainConfig, load_config
 from bots.config.tree import ConfigError, dump_config, parse_config, read_tree
 from bots.pool import TaskPool
@@ -63,3 +64,30 @@ def test_a_resumed_run_keeps_its_belief_though_the_pool_got_levels(small_job):
     changed = small_job("pool.sources.0.anchors=null", "selection.belief=auto", "selection.p_star=0.4")
     with pytest.raises(ConfigError, match=r"started with selection.p_star = 0.5, now it is 0.4"):
         check_folder(as_recorded(changed).on(grown), resume=True, overwrite=False)
+
+
+def test_a_measured_pool_s_prior_is_written_down_and_known_again(small_job):
+    config = small_job()
+    inputs = load_inputs(config)
+    assert inputs.config.selection.prior == AnchorPrior(8)
+    config.run.path.mkdir()
+    write_pool(inputs.train.pool, config.run.path / POOL)
+    (config.run.path / CONFIG).write_text(dump_config(inputs.config))
+    assert load_config(config.run.path / CONFIG).selection.prior == AnchorPrior(8)
+    assert is_of(config)
+    assert not is_of(small_job("selection.prior=[1,1]"))
+    check_folder(inputs.config, resume=True, overwrite=False)
+    with pytest.raises(ConfigError, match=r"started with selection\.prior"):
+        check_folder(load_inputs(small_job("selection.prior=[1,1]")).config, resume=True, overwrite=False)
+
+
+def test_a_run_that_began_with_the_uniform_prior_keeps_it_when_it_is_resumed(small_job):
+    """As every run from before there was `auto`, and one whose tasks were measured meanwhile."""
+    config = small_job()
+    known = load_inputs(config)
+    config.run.path.mkdir()
+    began = known.config.selection.having(prior=(1.0, 1.0))
+    (config.run.path / CONFIG).write_text(dump_config(known.config.model_copy(update={"selection": began})))
+    resumed = as_recorded(config).on(known.train.pool)
+    assert resumed.selection.prior == (1, 1)
+    check_folder(resumed, resume=True, overwrite=False)
