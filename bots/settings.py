@@ -29,8 +29,8 @@ alone")."""
 UNIFORM = (1.0, 1.0)
 """The paper's prior pseudo-counts."""
 PRIOR_STRENGTH = 8.0
-"""Rollouts that reference pass rates count for in the prior that `auto` takes where they are known: as many as a group has
-in the lab, where it was measured (docs/study.md, "a prior from the reference models")."""
+"""Rollouts that reference pass rates count for in the prior that `auto` takes where they are known: as many as a group
+has in the lab, where it was measured (docs/study.md, "a prior from the reference models")."""
 
 
 @dataclass(frozen=True)

@@ -43,9 +43,9 @@ class BOTS:
     selector, evidence, adaptor, allocation: a name listed in `bots.support.registry`, or "module:Class".
     evidence: None or "none": explicit evidence only; "default": the selector's default, auto for most, which is
         interpolation where anchors are known, else the means of levels.
-    prior: (α0, β0); two arrays of the pool's length; a dict from domain to (α0, β0); AnchorPrior, from the reference pass
-        rates; "anchors", the same with strength 2; "auto": AnchorPrior(8) where reference pass rates are known and belief
-        is beta, unless another selector or a setting of the Beta update is given; else (1, 1).
+    prior: (α0, β0); two arrays of the pool's length; a dict from domain to (α0, β0); AnchorPrior, from the reference
+        pass rates; "anchors", the same with strength 2; "auto": AnchorPrior(8) where reference pass rates are known
+        and belief is beta, unless another selector or a setting of the Beta update is given; else (1, 1).
     forgetting: "step", or "observation" (see Posterior); "default": the selector's default, step for most.
     adaptor: tunes λ, ρ and, on request, p*. None: they stay fixed; "default": predictive for selector `bots` where
         neither λ nor ρ is given, else None.

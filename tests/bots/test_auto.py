@@ -1,5 +1,5 @@
-"""Belief and prior `auto`, the defaults: the state-space belief where nobody measured the pool and its columns tell tasks
-apart; where reference pass rates are known, the Beta update with a prior from them."""
+"""Belief and prior `auto`, the defaults: the state-space belief where nobody measured the pool and its columns tell
+tasks apart; where reference pass rates are known, the Beta update with a prior from them."""
 
 import numpy as np
 import pyarrow as pa
