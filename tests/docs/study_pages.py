@@ -10,6 +10,8 @@ from pipelines.studies.markdown import cell
 
 ROOT = Path(__file__).parents[2]
 STUDY = load_study(ROOT / "configs" / "study.yaml", [])
+DEFAULT = "self-tuned with prior"
+"""The arm that is the default where reference models have measured the pool."""
 
 
 def as_on_page(results, part, pool, rival="random"):

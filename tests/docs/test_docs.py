@@ -7,26 +7,28 @@ from pipelines.studies.comparison import compare_arms
 from pipelines.studies.config import load_study
 from pipelines.studies.markdown import cell
 from pipelines.studies.results import StudyResults
-from tests.docs.study_pages import ROOT, STUDY, as_on_page, check_table, tokens_over_random
+from tests.docs.study_pages import DEFAULT, ROOT, STUDY, as_on_page, check_table, tokens_over_random
 
 OTHERS = ["mopps", "dots", "offline"]
 
 
 def test_the_readme_has_the_study_s_figures(results, readme):
     compared = as_on_page(results, "selectors", "mixed")
-    assert set(compared) == {"random", "bots", "bots self-tuned", *OTHERS, "dynamic filter"}
+    assert set(compared) == {"random", "bots", DEFAULT, *OTHERS, "dynamic filter"}
     check_table(compared, readme)
+    first = as_on_page(results, "does it pay", "mixed")
+    check_table(first, readme)
     text = " ".join(readme.split())
-    seconds = {arm: cell(compared[arm]["TTB100/seconds"]) for arm in ("bots self-tuned", "bots")}
+    seconds = {arm: cell(first[arm]["TTB100/seconds"]) for arm in ("bots self-tuned", "bots")}
     assert all(each.startswith("**") for each in seconds.values()), "it holds"
-    default, bots = (each.strip("*") for each in seconds.values())
-    assert f"the default takes {default} of random's, `bots` {bots}; the others ran on other days" in text
+    tuned, bots = (each.strip("*") for each in seconds.values())
+    assert f"`bots self-tuned` takes {tuned} of random's, `bots` {bots}; the others ran on other days" in text
     for arm in set(compared) - {"random", *seconds}:
         assert not len(compared[arm]["TTB100/seconds"].values)
     assert results.repeats(STUDY.plan()) == (40, 16, 27)
     assert f"has all {len(list(STUDY.plan()))} runs" in text
     assert all(results.has(STUDY, key) for key in STUDY.plan())
-    assert "the 16 of random and of the default that were made again for their seconds" in text
+    assert "the 16 of random and of `bots self-tuned` that were made again for their seconds" in text
     first = [results.run(("mixed", "random", seed)).against["steps"].scores[0] for seed in range(8)]
     assert f"All start at {np.mean(first):.2f}." in text
     circle = as_on_page(results, "a wider circle", "mixed")
@@ -54,14 +56,14 @@ def test_the_readme_has_the_figures_of_the_real_language_model(readme):
 
 
 def test_the_readme_has_the_domains_figures(results, readme):
-    arms = ["bots", "bots self-tuned"]
+    arms = ["bots", DEFAULT]
     text = " ".join(readme.split())
     for domain, said in (
         ("math", "the default takes {} of random's tokens on math"),
         ("code", "and {} on code, and ends higher"),
     ):
         compared = as_on_page(results, "domains", domain)
-        tokens = cell(compared["bots self-tuned"]["TTB100/tokens"])
+        tokens = cell(compared[DEFAULT]["TTB100/tokens"])
         assert tokens.startswith("**"), "it holds"
         assert said.format(tokens.strip("*")) in text
         assert all(compared[arm]["BSF100/tokens"].holds for arm in arms), "either ends higher"
@@ -69,11 +71,14 @@ def test_the_readme_has_the_domains_figures(results, readme):
     for arm in arms:
         assert not logic[arm]["TTB100/tokens"].holds
         assert not logic[arm]["BSF100/tokens"].holds
-    most = logic["bots self-tuned"]["TTB75/tokens"]
-    assert most.holds, "it is sooner at three quarters of random's best gain"
-    assert most.middle < 1
+    assert all(logic[DEFAULT][f"BSF25/{cost}"].holds for cost in ("steps", "tokens"))
+    assert logic[DEFAULT]["BSF25/tokens"].middle > 1, "it is ahead in the first quarter"
+    tuned = as_on_page(results, "a prior by domain", "logic")
+    half = [tuned[arm]["TTB50/tokens"] for arm in (DEFAULT, "bots self-tuned")]
+    assert all(each.holds for each in half)
     page = " ".join((ROOT / "docs" / "selection.md").read_text().split())
-    assert f"in {most.middle:.2f} of its tokens".replace("0.", ".") in page
+    said = "half of random's gain in {} of its tokens, {} with the uniform prior"
+    assert said.format(*(f"{each.middle:.2f}".lstrip("0") for each in half)) in page
 
 
 @pytest.mark.parametrize("domain", ["math", "logic", "code"])
@@ -86,7 +91,7 @@ def test_the_others_by_domain_are_no_sooner_and_end_below_the_default_as_the_rea
         "end below the default on math and code."
     ) in text
     compared = as_on_page(results, "domains", domain)
-    below = as_on_page(results, "domains", domain, rival="bots self-tuned")
+    below = as_on_page(results, "domains", domain, rival=DEFAULT)
     for arm in OTHERS:
         for cost in ("steps", "tokens"):
             figure = compared[arm][f"TTB100/{cost}"]
@@ -144,7 +149,7 @@ def test_the_tuning_page_has_the_figures_of_the_ablation_of_p_star(results):
     assert best["p* .3"] < min(best["p* .4"], best["p* .7"]) < max(best["bots"], best["p* .6"])
 
 
-@pytest.mark.parametrize("ours", ["bots", "bots self-tuned"])
+@pytest.mark.parametrize("ours", ["bots", DEFAULT])
 def test_both_end_above_the_others_as_the_readme_says(ours, results):
     others = as_on_page(results, "selectors", "mixed", rival=ours)
     for arm in OTHERS:
@@ -180,11 +185,17 @@ def test_without_reference_models_selection_pays_as_the_pages_say(results, readm
     assert f"takes {mixed}, {math} and {code}." in " ".join(readme.split())
 
 
-def test_self_tuned_is_half_way_sooner_and_ends_no_lower_as_the_readme_says(results):
-    tuned = as_on_page(results, "does it pay", "mixed", rival="bots")["bots self-tuned"]
-    assert tuned["TTB50/tokens"].holds
-    assert tuned["TTB50/tokens"].interval.mean < 1
-    assert tuned["BSF100/tokens"].interval.mean >= 1
+def test_self_tuned_is_half_way_sooner_and_ends_no_lower_as_the_readme_says(results, readme):
+    against = as_on_page(results, "does it pay", "mixed", rival="bots")
+    arms = [against["bots self-tuned"], against[DEFAULT]]
+    for arm in arms:
+        assert arm["TTB50/tokens"].holds
+        assert arm["TTB50/tokens"].interval.mean < 1
+        assert arm["BSF100/tokens"].interval.mean >= 1
+    tuned, default = (cell(arm["TTB50/tokens"]).strip("*") for arm in arms)
+    assert f"in {tuned} of their tokens, with the prior too in {default}, both beyond chance" in " ".join(
+        readme.split()
+    )
 
 
 def test_among_hopeless_tasks_the_fixed_curriculum_falls_as_the_selection_page_says(results):

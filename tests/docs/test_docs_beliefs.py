@@ -7,7 +7,7 @@ import pytest
 
 from pipelines.studies.comparison import LAST_SCORE, ratio_names
 from pipelines.studies.markdown import cell
-from tests.docs.study_pages import ROOT, as_on_page
+from tests.docs.study_pages import DEFAULT, ROOT, as_on_page
 
 IN_ONE_FAMILY = "a share of its own in one family"
 
@@ -16,16 +16,16 @@ def test_batches_from_many_cells_do_what_the_pages_say(results, readme):
     page = (ROOT / "docs" / "beliefs.md").read_text()
     compared = as_on_page(results, "many cells", "mixed")
     own = "own share without anchors"
-    prior = "self-tuned with prior"
+    prior = DEFAULT
     compared = {
         **compared,
         own: as_on_page(results, "a share of its own", "mixed")[own],
         prior: as_on_page(results, "a prior from the reference models", "mixed")[prior],
     }
     rows = {
-        ("Beta, the default", "yes"): "bots self-tuned",
+        ("Beta, uniform prior", "yes"): "bots self-tuned",
         (
-            "Beta, [with a prior from the reference models](selection.md#a-prior-from-the-reference-models)",
+            "Beta, the default: [a prior from the reference models](selection.md#a-prior-from-the-reference-models)",
             "yes",
         ): prior,
         ("state space", "yes"): "state space",
@@ -103,11 +103,16 @@ def test_pools_of_one_family_come_to_what_the_pages_say(domain, results, readme)
         "Beta, self-tuned, no reference models": "self-tuned without anchors",
         "state space, `crowding` ¼, no reference models": "many cells without anchors",
         "state space, `crowding` ¼, with reference models": "many cells",
-        "Beta, the default with reference models": "bots self-tuned",
+        "Beta, uniform prior, with reference models": "bots self-tuned",
+        "Beta, the default with reference models": DEFAULT,
     }
     own = "state space, `crowding` 1, `own_share` ½, no reference models"
     names[own] = "own share without anchors"
-    compared = {**compared, names[own]: as_on_page(results, IN_ONE_FAMILY, domain)[names[own]]}
+    compared = {
+        **compared,
+        names[own]: as_on_page(results, IN_ONE_FAMILY, domain)[names[own]],
+        DEFAULT: as_on_page(results, "a prior by domain", domain)[DEFAULT],
+    }
     for name, arm in names.items():
         (row,) = (line.split(" | ") for line in page.splitlines() if line.startswith(f"| {name} | "))
         tokens = "1" if arm == "random" else cell(compared[arm]["TTB100/tokens"]).strip("*")
