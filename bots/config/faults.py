@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from datetime import date
 from difflib import get_close_matches
 from typing import Any, get_args
@@ -28,7 +29,7 @@ def _lines(kind: type[BaseModel], tree: Any, error: Any) -> Iterator[str]:
     path = _path(tree, error)
     key = ".".join(path)
     given = error["input"]
-    if error["type"] == "extra_forbidden":
+    if error["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
         yield f"{key}: no such key{_instead(kind, path)}"
     elif error["type"] == "missing" and path and path[-1].isdecimal():
         yield f"{key}: is missing; {'.'.join(path[:-1])} has more values"
@@ -94,8 +95,11 @@ def _instead(kind: type[BaseModel], path: list[str]) -> str:
     return f"; there are {', '.join(here)}" if here else ""
 
 
-def _keys(kind: type[BaseModel], where: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
+def _keys(kind: type[Any], where: tuple[str, ...]) -> Iterator[tuple[tuple[str, ...], tuple[str, ...]]]:
     """Each section's path with its keys; the members of a union, such as the kinds of sources, are taken together."""
+    if is_dataclass(kind):
+        yield where, tuple(field.name for field in fields(kind))
+        return
     found: dict[tuple[str, ...], tuple[str, ...]] = {where: tuple(kind.model_fields)}
     for name, field in kind.model_fields.items():
         for section in _sections(field.annotation):
@@ -104,8 +108,8 @@ def _keys(kind: type[BaseModel], where: tuple[str, ...]) -> Iterator[tuple[tuple
     yield from found.items()
 
 
-def _sections(annotation: Any) -> Iterator[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+def _sections(annotation: Any) -> Iterator[type[Any]]:
+    if isinstance(annotation, type) and (issubclass(annotation, BaseModel) or is_dataclass(annotation)):
         yield annotation
     else:
         for part in get_args(annotation):

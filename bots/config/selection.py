@@ -5,10 +5,12 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import (
+    Discriminator,
     Field,
     ModelWrapValidatorHandler,
     SerializationInfo,
     SerializerFunctionWrapHandler,
+    Tag,
     model_serializer,
     model_validator,
 )
@@ -26,6 +28,20 @@ from bots.pool import TaskPool
 from bots.selection.presets import Preset, preset_of
 from bots.settings import AUTO, BETA, HISTORY, belief_for, own_adaptor, prior_for, resolve
 
+
+def _kind_of_prior(value: Any) -> str:
+    """Which member of `PriorValue` a value is meant as, so that an error is about that one alone."""
+    if isinstance(value, str):
+        return "(name)"
+    return "(anchors)" if isinstance(value, dict | AnchorPrior) else "(counts)"
+
+
+PriorValue = Annotated[
+    Annotated[tuple[Positive, Positive], Tag("(counts)")]
+    | Annotated[Literal["auto", "anchors"], Tag("(name)")]
+    | Annotated[AnchorPrior, Tag("(anchors)")],
+    Discriminator(_kind_of_prior),
+]
 OF_BETA = {"lam", "rho", "evidence", "forgetting", "adaptor"}
 """Keys of belief beta, which a selector's preset fills in."""
 
@@ -69,7 +85,7 @@ class SelectionConfig(Section):
     """Arguments of the evidence plug-in, for example `gamma: 0.9`."""
     forgetting: Literal["step", "observation"] = "step"
     """Whether λ counts at every step, as in the paper, or at a task's own observations (MoPPS's retention)."""
-    prior: tuple[Positive, Positive] | Literal["auto", "anchors"] | AnchorPrior = "auto"
+    prior: PriorValue = "auto"
     """α0, β0: pseudo-counts of the prior; `{strength: 8}` takes them from the reference pass rates and says how many
     rollouts these count for (`bots.AnchorPrior`; `anchors`: 2). auto: that where reference pass rates are known and
     belief is beta; [1, 1], the paper's, elsewhere and where another selector or a key of the Beta update is set."""

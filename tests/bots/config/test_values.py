@@ -36,6 +36,17 @@ def test_true_and_false_are_no_numbers(override):
         ),
         ("learner.lora=true", r"learner\.lora: must be a section"),
         ("run.trackers=wandb", r"run\.trackers: must be a list, such as \[wandb\]"),
+        ("selection.prior=foo", r"selection\.prior: input should be 'auto' or 'anchors' \(it is 'foo'\)$"),
+        (
+            "selection.prior={strenght: 8}",
+            r"prior\.strenght: no such key; did you mean selection\.prior\.strength\?",
+        ),
+        ("selection.prior={foo: 8}", r"selection\.prior\.foo: no such key; there are strength, capability$"),
+        (
+            "selection.prior={strength: -1}",
+            r"strength of the anchor prior is -1\.0; it must be a finite number ≥ 0$",
+        ),
+        ("selection.prior=[0,1]", r"selection\.prior\.0: input should be greater than 0 \(it is 0\)$"),
         ("grading.memory_gib=0.001", r"grading\.memory_gib: .*greater than or equal to 0\.0625"),
     ],
 )
