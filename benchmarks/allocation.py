@@ -94,7 +94,8 @@ def run(selector: str, allocation: str, weights: str, seed: int, rate: float = 0
     strong = rng.binomial(16, policy.success(slice(TASKS))) / 16
     policy.weights[:] = 0.0
     pool = TaskPool.from_arrow(pa.table({"weak": weak, "strong": strong}), weak="weak", strong="strong")
-    bots = BOTS(pool, **{"rollouts": ROLLOUTS, "seed": seed, "selector": selector} | ALLOCATIONS[allocation])
+    common = {"rollouts": ROLLOUTS, "seed": seed, "selector": selector, "prior": (1.0, 1.0)}
+    bots = BOTS(pool, **common | ALLOCATIONS[allocation])
     rng = np.random.default_rng((seed, 1))
     held_out = slice(TASKS, TASKS + HELD_OUT)
     spent, etr, largest = 0, [], []

@@ -152,7 +152,9 @@ def train(arm: str, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     )
     if arm == "bots":
         pool = TaskPool.from_dataset(dataset, weak="weak", strong="strong")
-        trainer = BOTSGRPOTrainer(bots=BOTS(pool, rollouts=arguments.samples, seed=seed), **parts)
+        # With the uniform prior, as docs/adapters.md has it.
+        bots = BOTS(pool, rollouts=arguments.samples, seed=seed, prior=(1.0, 1.0))
+        trainer = BOTSGRPOTrainer(bots=bots, **parts)
     else:
         trainer = GRPOTrainer(**parts)
     trainer.train(resume_from_checkpoint=_newest(Path(args.output_dir)))

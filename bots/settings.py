@@ -169,7 +169,7 @@ def belief_for(pool: TaskPool, **given: Any) -> dict[str, Any]:
     learns there what the Beta update would have to be told. Else, with another selector than `bots` and where a setting
     of the Beta update is given, that update.
     """
-    if _untouched(**given) and not pool.anchored and (pool.has_levels or pool.has_embeddings):
+    if untouched(**given) and not pool.anchored and (pool.has_levels or pool.has_embeddings):
         return {"belief": STATE_SPACE, "belief_options": dict(MANY_CELLS) if pool.has_levels else {}}
     return {"belief": BETA}
 
@@ -181,12 +181,12 @@ def prior_for(pool: TaskPool, *, belief: str, **given: Any) -> AnchorPrior | tup
     measured. (1, 1), the paper's, where a setting of the update or another selector is given, so that it is the
     method of that name; and with other beliefs, which learn for themselves what reference pass rates say.
     """
-    if belief == BETA and pool.anchored and _untouched(**given):
+    if belief == BETA and pool.anchored and untouched(**given):
         return AnchorPrior(PRIOR_STRENGTH)
     return UNIFORM
 
 
-def _untouched(
+def untouched(
     *,
     selector: str = "bots",
     lam: float | None = None,

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sized
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -50,8 +51,10 @@ class Prior:
     """
 
     def __init__(self, pool: TaskPool, spec: PriorSpec | str) -> None:
-        if spec == "anchors":
+        if isinstance(spec, str) and spec == "anchors":
             spec = AnchorPrior()
+        elif isinstance(spec, Mapping) and spec and all(isinstance(one, Real) for one in spec.values()):
+            spec = _anchor_prior(spec)
         self.spec: PriorSpec | str = spec
         self.kind = 0
         self.codes = np.empty(0, np.int16)
@@ -66,8 +69,8 @@ class Prior:
             self.table_alpha, self.table_beta = _by_domain(pool, spec)
         elif isinstance(spec, str) or not isinstance(spec, Sized) or len(spec) != 2:
             raise ValueError(
-                f"prior is {spec!r}; it must be (alpha0, beta0), two arrays of the pool's length, "
-                'a dict from domain to (alpha0, beta0), "anchors" or AnchorPrior(...)'
+                f'prior is {spec!r}; it must be "auto", (alpha0, beta0), two arrays of the pool\'s length, '
+                'a dict from domain to (alpha0, beta0), "anchors", AnchorPrior(...) or its fields as a dict'
             )
         elif np.ndim(spec[0]) == 0 and np.ndim(spec[1]) == 0:
             self.table_alpha = np.array([_positive("prior alpha0", spec[0])])
@@ -103,6 +106,11 @@ class Prior:
         if self.kind != 2 or isinstance(self.spec, AnchorPrior):
             if tail is not None:
                 raise ValueError("a prior for the new rows is accepted only if the prior was given by task")
+            if isinstance(self.spec, AnchorPrior) and not pool.has_anchors:
+                raise ValueError(
+                    "the prior comes from reference pass rates, of which the larger pool has no columns; name its weak "
+                    "and strong columns (null for new tasks that nobody measured)"
+                )
             return Prior(pool, self.spec)
         if tail is None:
             raise ValueError("the prior was given by task: give (alpha0, beta0) arrays for the new rows too")
@@ -119,6 +127,16 @@ class Prior:
         if self.kind == 2:
             return "by task"
         return [float(self.table_alpha[0]), float(self.table_beta[0])]
+
+
+def _anchor_prior(given: Mapping[str, Any]) -> AnchorPrior:
+    known = [field.name for field in fields(AnchorPrior)]
+    if unknown := [name for name in given if name not in known]:
+        raise ValueError(
+            f"prior has {unknown[0]}={given[unknown[0]]!r}; the anchor prior has {' and '.join(known)}, and a prior by "
+            "domain has (alpha0, beta0) for each"
+        )
+    return AnchorPrior(**given)
 
 
 def _positive(name: str, value: Any) -> float:

@@ -26,21 +26,24 @@ from bots.config.tree import (
 )
 from bots.pool import TaskPool
 from bots.selection.presets import Preset, preset_of
-from bots.settings import AUTO, BETA, HISTORY, belief_for, own_adaptor, prior_for, resolve
+from bots.settings import AUTO, BETA, HISTORY, belief_for, own_adaptor, prior_for, resolve, untouched
 
 
-def _kind_of_prior(value: Any) -> str:
-    """Which member of `PriorValue` a value is meant as, so that an error is about that one alone."""
-    if isinstance(value, str):
-        return "(name)"
-    return "(anchors)" if isinstance(value, dict | AnchorPrior) else "(counts)"
+def _kind_of_prior(value: Any) -> str | None:
+    """Which member of `PriorValue` a value is meant as, so that an error is about that one alone; None: none."""
+    kinds = {"(name)": str, "(anchors)": dict | AnchorPrior, "(counts)": list | tuple}
+    return next((kind for kind, types in kinds.items() if isinstance(value, types)), None)
 
 
 PriorValue = Annotated[
     Annotated[tuple[Positive, Positive], Tag("(counts)")]
     | Annotated[Literal["auto", "anchors"], Tag("(name)")]
     | Annotated[AnchorPrior, Tag("(anchors)")],
-    Discriminator(_kind_of_prior),
+    Discriminator(
+        _kind_of_prior,
+        custom_error_type="no_prior",
+        custom_error_message="input should be auto, anchors, [α0, β0] or a section such as {strength: 8}",
+    ),
 ]
 OF_BETA = {"lam", "rho", "evidence", "forgetting", "adaptor"}
 """Keys of belief beta, which a selector's preset fills in."""
@@ -73,7 +76,8 @@ class SelectionConfig(Section):
     """p*: the success probability that selection aims at."""
     lam: Share = 0.1
     """λ, forgetting: 0 never forgets, 1 keeps only the prior and the newest evidence. Left out, it starts at 0.1 and
-    tunes itself for selector bots; a value, also 0.1, fixes it, and `belief: auto` is then beta."""
+    tunes itself for selector bots; a value, also 0.1, fixes it, and `belief: auto` is then beta, `prior: auto` is
+    [1, 1]."""
     rho: Share = 0.1
     """ρ, weight of implicit evidence: a task outside the batch gets ρ·n counts at the pass rate inferred for it. Left
     out or set: as for `lam`."""
@@ -141,9 +145,9 @@ class SelectionConfig(Section):
 
     @model_serializer(mode="wrap")
     def _leave_out_filled_in(self, dump: SerializerFunctionWrapHandler, info: SerializationInfo) -> Any:
-        """In a file, keys of belief beta would count as given, and belief `auto` would be beta."""
+        """In a file, keys of belief beta would count as given, and `auto` would stand for something else."""
         dumped = dump(self)
-        if info.context == AS_FILE and self.belief == AUTO:
+        if info.context == AS_FILE and self.depends_on_pool:
             return {name: value for name, value in dumped.items() if name not in self._filled_in()}
         return dumped
 
@@ -166,6 +170,13 @@ class SelectionConfig(Section):
     def depends_on_pool(self) -> bool:
         """Whether a key is `auto` that stands for something else on another pool."""
         return AUTO in (self.belief, self.prior)
+
+    @property
+    def has_measured_prior(self) -> bool:
+        """Whether the prior comes from reference pass rates, where a pool has them."""
+        if self.prior == AUTO:
+            return self.belief in (AUTO, BETA) and untouched(**self.settings(1, 0))
+        return not isinstance(self.prior, tuple)
 
     def on(self, pool: TaskPool) -> SelectionConfig:
         """The same with belief and prior `auto` replaced by what they stand for on this pool."""

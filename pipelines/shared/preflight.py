@@ -191,7 +191,8 @@ def _anchor_warnings(config: TrainConfig, pool: TaskPool) -> Iterator[str]:
     uses_beliefs = selection.selector not in ("random", "offline")
     uses = [f"evidence {selection.evidence}"] * (selection.evidence in FROM_ANCHORS and selection.rho > 0)
     uses += ["selector offline"] * (selection.selector == "offline")
-    learns = selection.evidence == "auto" and selection.rho > 0  # beside it a uniform prior is no loss
+    # From levels the evidence about those tasks is learned, and their uniform prior soon means nothing.
+    learns = selection.evidence == "auto" and selection.rho > 0 and pool.has_levels
     uses += ["prior anchors"] * (not isinstance(selection.prior, tuple) and not learns)
     if uses:
         yield f"{lacking}, and {' and '.join(uses)} cannot use those tasks; `bots anchors` measures them"

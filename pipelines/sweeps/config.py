@@ -189,13 +189,21 @@ class Sweep:
 
     @property
     def note(self) -> str | None:
-        """A note for the results if the base tunes λ and ρ itself and no trial does; else None."""
-        trials = (self.job(point) for point in points(self.config.space))
-        if self.base_job.selection.adaptor is None or any(trial.selection.adaptor for trial in trials):
+        """A note for the results if the base tunes λ and ρ or has a measured prior, and no trial does; else None."""
+        base = self.base_job.selection
+        trials = [self.job(point).selection for point in points(self.config.space)]
+        lost = []
+        if base.adaptor is not None and not any(trial.adaptor for trial in trials):
+            lost.append("tunes λ and ρ during the run (selection.adaptor), the trials keep them fixed")
+        if base.has_measured_prior and not any(trial.has_measured_prior for trial in trials):
+            lost.append(
+                "takes its prior from reference pass rates where there are any, the trials have [1, 1]"
+            )
+        if not lost:
             return None
         return (
-            "the base tunes λ and ρ during the run (selection.adaptor), the trials keep them fixed; "
-            f"compare the best with the base itself: bots {self.config.target} {self.config.base}"
+            f"the base {'; it '.join(lost)}; compare the best with the base itself: bots {self.config.target} "
+            f"{self.config.base}"
         )
 
     @property

@@ -118,7 +118,9 @@ def value_at(tree: Mapping[str, Any], key: str) -> Any:
     """The value at `section.key` in a resolved tree; None if there is none."""
     node: Any = tree
     for name in key.split("."):
-        node = node[int(name)] if isinstance(node, list) else (node or {}).get(name)
+        # Some keys' values may be a word or a section (selection.prior).
+        inside = node.get(name) if isinstance(node, Mapping) else None
+        node = node[int(name)] if isinstance(node, list) else inside
     return node
 
 

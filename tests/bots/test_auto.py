@@ -7,7 +7,7 @@ import pytest
 
 from bots import BOTS, AnchorPrior, TaskPool
 from bots.config.selection import SelectionConfig
-from bots.config.tree import parse_config
+from bots.config.tree import AS_FILE, parse_config
 from bots.settings import MANY_CELLS
 
 SIZE = 60
@@ -114,6 +114,37 @@ def test_tasks_that_nobody_measured_begin_uniform_beside_measured_ones():
     assert set(bots.alpha[::2]) == set(bots.beta[::2]) == {1.0}
     assert np.allclose(bots.alpha[1::2], 1 + 8 * np.arange(1, SIZE, 2) / SIZE)
     assert np.allclose(bots.alpha[1::2] + bots.beta[1::2], 10)
+
+
+def test_a_configuration_that_names_belief_beta_is_read_back_with_its_prior():
+    tasks = POOLS[-1][1]
+    config = SelectionConfig(belief="beta")
+    written = config.model_dump(mode="json", context=AS_FILE)
+    again = parse_config(SelectionConfig, written, "selection")
+    assert again.on(tasks) == config.on(tasks)
+    assert again.on(tasks).prior == AnchorPrior(8)
+
+
+def test_the_resolved_prior_is_accepted_again():
+    """Also as YAML has it, in the settings of an adapter."""
+    tasks = POOLS[-1][1]
+    for prior in ({"strength": 8}, AnchorPrior(8), BOTS(tasks).settings["prior"]):
+        assert BOTS(tasks, prior=prior).settings["prior"] == BOTS(tasks).settings["prior"]
+    with pytest.raises(
+        ValueError, match=r"prior has strenght=8; the anchor prior has strength and capability"
+    ):
+        BOTS(tasks, prior={"strenght": 8})
+
+
+def test_a_pool_that_lost_its_reference_pass_rates_is_refused_and_nothing_is_lost():
+    tasks = POOLS[-1][1]
+    bots = BOTS(tasks, rollouts=8)
+    rows = bots.select(8)
+    bots.observe(rows, np.ones((8, 4)))
+    before = bots.alpha.copy()
+    with pytest.raises(ValueError, match="of which the larger pool has no columns; name its weak and strong"):
+        bots.grow(TaskPool.from_arrow(tasks.table))
+    assert np.array_equal(bots.alpha, before)
 
 
 def test_a_pool_that_grows_has_the_prior_for_the_new_tasks_too():

@@ -1,5 +1,6 @@
 """What the README and the selection page say of the dynamic filter, and of a prior before it, is the study's."""
 
+import numpy as np
 import pytest
 
 from pipelines.studies.comparison import ratio_names
@@ -79,6 +80,16 @@ def test_the_pages_have_what_a_leaner_filter_and_a_prior_add(results, readme):
     assert not any(informed_only[name].holds for name in ("TTB75/tokens", "BSF100/steps", "last score"))
     assert f"it takes {cell(informed_only['TTB75/tokens']).replace('0.', '.')} of its tokens" in text
     check_table({arm: compared[arm] for arm in (prior, both)}, readme)
+
+
+def test_the_selection_page_has_how_soon_a_prior_tells_tasks_apart(results):
+    page = (ROOT / "docs" / "selection.md").read_text()
+    steps = np.array([1, 2, 3, 5, 8, 10, 15, 50])
+    assert f"\n| step | {' | '.join(map(str, steps))} |\n" in page
+    for arm in ("bots self-tuned", DEFAULT):
+        effective = np.mean([results.run(("mixed", arm, seed)).etr[steps - 1] for seed in range(8)], axis=0)
+        row = [arm, *(f"{share:.2f}".lstrip("0") for share in effective)]
+        assert f"\n| {' | '.join(row)} |\n" in page, row
 
 
 def test_a_prior_in_one_family_comes_to_what_the_page_says(results):

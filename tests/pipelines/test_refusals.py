@@ -241,6 +241,18 @@ def test_who_reckons_with_reference_pass_rates_that_are_not_there_is_warned(smal
     assert f"{who} cannot use those tasks; `bots anchors` measures them" in warning
 
 
+def test_where_nothing_is_learned_of_tasks_that_the_prior_does_not_know_they_are_named(small_job, tmp_path):
+    """In a pool without levels an unmeasured task's own rollouts alone decide."""
+    rates = {"weak": [0.2, None], "strong": [0.6, None]}
+    columns = "kind: parquet, columns: {weak: weak, strong: strong}"
+    source = parquet(tmp_path, **rates).replace("kind: parquet", columns)
+    [warning] = load_inputs(small_job(source, "selection.tasks=1")).warnings
+    assert (
+        "1 of the pool's 2 tasks have no reference pass rates, and prior anchors cannot use those tasks"
+        in warning
+    )
+
+
 @pytest.mark.parametrize("selector", ["bots", "dots"])
 def test_who_has_no_reference_pass_rates_is_told_what_there_is_instead(small_job, tmp_path, selector):
     chosen = f"selection.selector={selector}"

@@ -7,6 +7,7 @@ import pyarrow.parquet as pq
 import pytest
 import ray
 
+from bots import AnchorPrior
 from bots.config.tree import ConfigError
 from pipelines.cli import main
 from pipelines.shared.resources import ResourceError
@@ -97,8 +98,8 @@ def test_a_dry_run_prints_the_sweep_the_job_and_the_plan_and_checks_the_job(caps
 def test_it_is_said_where_no_trial_tunes_itself_as_the_base_does(capsys):
     assert main(["tune", GRID, "--dry-run"]) == 0
     said = (
-        "# the base tunes λ and ρ during the run (selection.adaptor), the trials keep them fixed; "
-        "compare the best with"
+        "# the base tunes λ and ρ during the run (selection.adaptor), the trials keep them fixed; it takes its "
+        "prior from reference pass rates where there are any, the trials have [1, 1]; compare the best with"
     )
     assert (
         f"{said} the base itself: bots simulate {Path('configs/sim_lab.yaml').absolute()}"
@@ -109,6 +110,17 @@ def test_it_is_said_where_no_trial_tunes_itself_as_the_base_does(capsys):
     assert load_sweep(LAB, aims).note is None, "so do the trials"
     some = [*aims[:2], "space.selection.selector=[random, bots]"]
     assert load_sweep(LAB, some).note is None, "so does one of the trials"
+    prior = "the base takes its prior from reference pass rates where there are any, the trials have [1, 1]; compare"
+    gamma = [*aims[:2], "space.selection.evidence_options.gamma=[0.5, 0.9]"]
+    assert load_sweep(LAB, gamma).note.startswith(prior), "each trial tunes itself"
+    assert load_sweep(LAB, [*gamma, "base.selection.prior={strength: 8}"]).note is None
+
+
+def test_a_key_inside_a_prior_can_be_swept():
+    """Also where the base has a word in its place."""
+    aims = ["space.selection.lam=null", "space.selection.rho=null", "space.selection.prior.strength=[4, 8]"]
+    sweep = load_sweep(LAB, aims)
+    assert sweep.job({"selection.prior.strength": 4.0}).selection.prior == AnchorPrior(4)
 
 
 def test_concurrency_follows_from_the_resources():

@@ -46,6 +46,8 @@ def test_true_and_false_are_no_numbers(override):
             "selection.prior={strength: -1}",
             r"strength of the anchor prior is -1\.0; it must be a finite number ≥ 0$",
         ),
+        ("selection.prior=8", r"selection\.prior: input should be auto, anchors, \[α0, β0\] or a section"),
+        ("selection.prior=null", r"selection\.prior: input should be auto, anchors,"),
         ("selection.prior=[0,1]", r"selection\.prior\.0: input should be greater than 0 \(it is 0\)$"),
         ("grading.memory_gib=0.001", r"grading\.memory_gib: .*greater than or equal to 0\.0625"),
     ],
