@@ -19,13 +19,14 @@ def test_the_readme_has_the_study_s_figures(results, readme):
     first = as_on_page(results, "does it pay", "mixed")
     check_table(first, readme)
     text = " ".join(readme.split())
-    seconds = {arm: cell(first[arm]["TTB100/seconds"]) for arm in ("bots self-tuned", "bots")}
+    seconds = {arm: cell(first[arm]["TTB100/seconds"]) for arm in (DEFAULT, "bots self-tuned", "bots")}
     assert all(each.startswith("**") for each in seconds.values()), "it holds"
-    tuned, bots = (each.strip("*") for each in seconds.values())
-    assert f"`bots self-tuned` takes {tuned} of random's, `bots` {bots}; the others ran on other days" in text
+    default, tuned, bots = (each.strip("*") for each in seconds.values())
+    said = f"the default takes {default} of random's, `bots self-tuned` {tuned} and `bots` {bots}, each beside runs"
+    assert said in text
     for arm in set(compared) - {"random", *seconds}:
         assert not len(compared[arm]["TTB100/seconds"].values)
-    assert results.repeats(STUDY.plan()) == (40, 16, 27)
+    assert results.repeats(STUDY.plan()) == (48, 16, 27)
     assert f"has all {len(list(STUDY.plan()))} runs" in text
     assert all(results.has(STUDY, key) for key in STUDY.plan())
     assert "the 16 of random and of `bots self-tuned` that were made again for their seconds" in text

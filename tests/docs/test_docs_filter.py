@@ -72,14 +72,46 @@ def test_the_pages_have_what_a_leaner_filter_and_a_prior_add(results, readme):
         "takes {} of its steps and {} of its tokens".format(*(each.replace("0.", ".") for each in half))
         in text
     )
-    assert f"best score of `bots self-tuned` in {half[1]} of its tokens and ends higher" in " ".join(
-        readme.split()
-    )
     informed_only = as_on_page(results, informed, "mixed", rival=alone)[prior]
     assert all(informed_only[name].holds for name in ("BSF25/steps", "BSF25/tokens"))
     assert not any(informed_only[name].holds for name in ("TTB75/tokens", "BSF100/steps", "last score"))
     assert f"it takes {cell(informed_only['TTB75/tokens']).replace('0.', '.')} of its tokens" in text
     check_table({arm: compared[arm] for arm in (prior, both)}, readme)
+
+
+def test_the_pages_have_what_filters_add_to_the_default(results, readme):
+    page = (ROOT / "docs" / "selection.md").read_text()
+    text = " ".join(page.split())
+    lean, one, part = "prior and lean filter", "prior and one request", "one larger request"
+    compared = as_on_page(results, part, "mixed")
+    row = [*row_of(one, compared[one])[:-1], tokens_over_random(results, one)]
+    assert f"\n| {' | '.join(row)} |\n" in page, row
+    against = as_on_page(results, part, "mixed", rival=DEFAULT)
+    for arm in (lean, one):
+        assert against[arm]["BSF100/steps"].holds
+        assert against[arm]["last score"].holds
+    last = {arm: f"{compared[arm]['last score'].interval.mean:.3f}" for arm in (DEFAULT, lean, one)}
+    assert f"beyond chance (last score {last[lean]}, {last[DEFAULT]})" in " ".join(readme.split())
+    assert not any(against[lean][f"{name}/tokens"].holds for name in ("TTB50", "TTB75", "TTB100"))
+    half, more, time = (
+        cell(against[arm][name]).replace("0.", ".")
+        for arm, name in ((lean, "TTB50/tokens"), (one, "TTB50/tokens"), (one, "TTB75/seconds"))
+    )
+    assert f"(last score .{last[lean][2:]}, .{last[DEFAULT][2:]}), half-way in {half} of its tokens" in text
+    assert f"filter (last score .{last[one][2:]}), beyond chance above the prior alone" in text
+    assert more.startswith("**")
+    assert time.startswith("**")
+    more, time = more.strip("*"), time.strip("*")
+    assert f"takes {more} of that one's tokens half-way and {time} of its seconds to three quarters" in text
+    seconds = as_on_page(results, "does it pay", "mixed")
+    prior, uniform = (
+        cell(seconds[arm]["TTB100/seconds"]).strip("*").replace("0.", ".")
+        for arm in (DEFAULT, "bots self-tuned")
+    )
+    assert (
+        f"the prior takes {prior} of random's to random's best score, where the uniform one takes {uniform}"
+        in text
+    )
 
 
 def test_the_selection_page_has_how_soon_a_prior_tells_tasks_apart(results):
