@@ -44,10 +44,8 @@ from bots.metrics import paired_difference
 
 BATCH, ROLLOUTS, WARM_UP = 256, 16, 3
 BELIEFS: dict[str, dict[str, Any]] = {
-    "beta": {
-        "belief": "beta",
-        "prior": (1.0, 1.0),
-    },  # as docs/beliefs.md has it, also where anchors are known
+    # The uniform prior also where anchors are known, as docs/beliefs.md has it.
+    "beta": {"belief": "beta", "prior": (1.0, 1.0)},
     "state_space": {"belief": "state_space"},
     "state_space, gain": {"belief": "state_space", "belief_options": {"gain": True}},
 }

@@ -24,8 +24,6 @@ MANY_CELLS = {"crowding": 0.25}
 """Options of the filter where `auto` takes it for a pool with levels, as measured in real training (docs/study.md,
 "many cells" and "beliefs by domain"). Without levels a cell is a domain; it was measured without options ("prompts
 alone")."""
-
-
 UNIFORM = (1.0, 1.0)
 """The paper's prior pseudo-counts."""
 PRIOR_STRENGTH = 8.0
