@@ -38,6 +38,7 @@ PriorSpec = (
     tuple[float, float]
     | tuple[npt.ArrayLike, npt.ArrayLike]
     | Mapping[str, tuple[float, float]]
+    | Mapping[str, float]  # the fields of an AnchorPrior
     | AnchorPrior
 )
 
@@ -123,7 +124,8 @@ class Prior:
         if isinstance(self.spec, AnchorPrior):
             return {"strength": self.spec.strength, "capability": self.spec.capability}
         if isinstance(self.spec, Mapping):
-            return {name: [float(a), float(b)] for name, (a, b) in self.spec.items()}
+            by_domain: Mapping[str, Any] = self.spec
+            return {name: [float(a), float(b)] for name, (a, b) in by_domain.items()}
         if self.kind == 2:
             return "by task"
         return [float(self.table_alpha[0]), float(self.table_beta[0])]
@@ -159,7 +161,7 @@ def _column(pool: TaskPool, name: str, values: npt.ArrayLike) -> Float32:
     return column
 
 
-def _by_domain(pool: TaskPool, spec: Mapping[str, tuple[float, float]]) -> tuple[Float64, Float64]:
+def _by_domain(pool: TaskPool, spec: Mapping[str, Any]) -> tuple[Float64, Float64]:
     if set(spec) != set(pool.domains):
         raise ValueError(f"prior names the domains {sorted(spec)}; the pool has {sorted(pool.domains)}")
     alpha = [_positive(f"prior alpha0 of domain {name!r}", spec[name][0]) for name in pool.domains]

@@ -91,8 +91,9 @@ class SelectionConfig(Section):
     """Whether λ counts at every step, as in the paper, or at a task's own observations (MoPPS's retention)."""
     prior: PriorValue = "auto"
     """α0, β0: pseudo-counts of the prior; `{strength: 8}` takes them from the reference pass rates and says how many
-    rollouts these count for (`bots.AnchorPrior`; `anchors`: 2). auto: that where reference pass rates are known and
-    belief is beta; [1, 1], the paper's, elsewhere and where another selector or a key of the Beta update is set."""
+    rollouts these count for (`bots.AnchorPrior`; `anchors`: 2). auto: `{strength: 8}` where reference pass rates are
+    known and belief is beta; [1, 1], the paper's, elsewhere and where another selector or a key of the Beta update is
+    set."""
     adaptor: str | None = None
     """Self-tuning of λ, ρ and on request p*: predictive, or `module:Class`; none keeps them. Left out: predictive for
     selector bots where neither `lam` nor `rho` is set, else none."""

@@ -13,6 +13,14 @@ def results():
 
 
 @pytest.fixture(scope="session")
+def selection_page():
+    """The text of the page on selection."""
+    from tests.docs.study_pages import ROOT
+
+    return (ROOT / "docs" / "selection.md").read_text()
+
+
+@pytest.fixture(scope="session")
 def readme():
     """The README's text."""
     from tests.docs.study_pages import ROOT

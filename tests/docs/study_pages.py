@@ -24,6 +24,16 @@ def as_on_page(results, part, pool, rival="random"):
     return compared.metrics
 
 
+def on_one_line(page):
+    """A page without its line breaks, to look for sentences."""
+    return " ".join(page.split())
+
+
+def short(figure):
+    """A figure as the docs' sentences have it: `.84 [.74, .95]` for `**0.84 [0.74, 0.95]**`."""
+    return figure.strip("*").replace("0.", ".")
+
+
 def row_of(arm, metrics):
     """An arm's row of a table, with the costs of random selection as the unit."""
     costs = [cell(metrics[f"TTB100/{cost}"]) if arm != "random" else "1" for cost in ("steps", "tokens")]

@@ -5,7 +5,15 @@ import pytest
 
 from pipelines.studies.comparison import ratio_names
 from pipelines.studies.markdown import cell
-from tests.docs.study_pages import DEFAULT, ROOT, as_on_page, check_table, row_of, tokens_over_random
+from tests.docs.study_pages import (
+    DEFAULT,
+    as_on_page,
+    check_table,
+    on_one_line,
+    row_of,
+    short,
+    tokens_over_random,
+)
 
 
 def test_the_dynamic_filter_costs_tokens_and_nothing_else_as_the_readme_says(results, readme):
@@ -15,19 +23,18 @@ def test_the_dynamic_filter_costs_tokens_and_nothing_else_as_the_readme_says(res
     on_tokens = as_on_page(results, "selectors", "mixed")
     bots, other = (on_tokens[arm]["TTB100/tokens"].middle for arm in ("bots", "dynamic filter"))
     assert 3.5 < other / bots < 4.5
-    text = " ".join(readme.split())
+    text = on_one_line(readme)
     assert "generates four times its tokens" in text
     assert f"that {1 - dynamic['ETR'].interval.mean:.2f}".replace("0.", ".") in text
 
 
-def test_the_selection_page_has_what_selection_and_filter_add_to_each_other(results, readme):
-    page = (ROOT / "docs" / "selection.md").read_text()
+def test_the_selection_page_has_what_selection_and_filter_add_to_each_other(results, readme, selection_page):
     arms = ["random", "bots self-tuned", "dynamic filter", "self-tuned and filter"]
     alone, filtered, both = arms[1:]
     compared = as_on_page(results, "selection and filter", "mixed")
     for arm in arms:
         row = [*row_of(arm, compared[arm])[:-1], tokens_over_random(results, arm)]
-        assert f"\n| {' | '.join(row)} |\n" in page, row
+        assert f"\n| {' | '.join(row)} |\n" in selection_page, row
     assert f"[{compared[both]['best score'].interval.mean:.3f}](docs/selection.md" in readme
     for other in (alone, filtered):
         metrics = as_on_page(results, "selection and filter", "mixed", rival=other)[both]
@@ -39,12 +46,11 @@ def test_the_selection_page_has_what_selection_and_filter_add_to_each_other(resu
     assert not against[filtered]["BSF100/steps"].holds
     assert against[filtered]["TTB100/steps"].holds
     assert against[filtered]["TTB100/steps"].interval.never == 5
-    assert "in five of eight seeds it never gets there" in " ".join(page.split())
+    assert "in five of eight seeds it never gets there" in on_one_line(selection_page)
 
 
-def test_the_pages_have_what_a_leaner_filter_and_a_prior_add(results, readme):
-    page = (ROOT / "docs" / "selection.md").read_text()
-    text = " ".join(page.split())
+def test_the_pages_have_what_a_leaner_filter_and_a_prior_add(results, readme, selection_page):
+    text = on_one_line(selection_page)
     alone, filtered, lean, prior, both = (
         "bots self-tuned", "self-tuned and filter", "self-tuned and lean filter", DEFAULT, "prior and lean filter",
     )  # fmt: skip
@@ -52,14 +58,13 @@ def test_the_pages_have_what_a_leaner_filter_and_a_prior_add(results, readme):
     compared = as_on_page(results, leaner, "mixed") | as_on_page(results, informed, "mixed")
     for arm in (lean, prior, both):
         row = [*row_of(arm, compared[arm])[:-1], tokens_over_random(results, arm)]
-        assert f"\n| {' | '.join(row)} |\n" in page, row
+        assert f"\n| {' | '.join(row)} |\n" in selection_page, row
     against = as_on_page(results, leaner, "mixed", rival=alone)[lean]
     assert against["BSF100/steps"].holds
     assert against["BSF100/steps"].middle > 1
     assert against["TTB50/tokens"].holds
     steps, tokens, half = (
-        cell(against[name]).strip("*").replace("0.", ".")
-        for name in ("TTB100/steps", "TTB100/tokens", "TTB50/tokens")
+        short(cell(against[name])) for name in ("TTB100/steps", "TTB100/tokens", "TTB50/tokens")
     )
     assert f"in {steps} of its steps and as many tokens ({tokens}); only half-way" in text
     assert f"it takes more tokens, {half.split()[0]} of them" in text
@@ -67,70 +72,62 @@ def test_the_pages_have_what_a_leaner_filter_and_a_prior_add(results, readme):
     against = as_on_page(results, informed, "mixed", rival=alone)[both]
     for name in ("TTB50/steps", "TTB50/tokens", "BSF100/steps", "last score"):
         assert against[name].holds, name
-    half = [cell(against[name]).strip("*") for name in ("TTB50/steps", "TTB50/tokens")]
-    assert (
-        "takes {} of its steps and {} of its tokens".format(*(each.replace("0.", ".") for each in half))
-        in text
-    )
+    half = [short(cell(against[name])) for name in ("TTB50/steps", "TTB50/tokens")]
+    assert "takes {} of its steps and {} of its tokens".format(*half) in text
     informed_only = as_on_page(results, informed, "mixed", rival=alone)[prior]
     assert all(informed_only[name].holds for name in ("BSF25/steps", "BSF25/tokens"))
     assert not any(informed_only[name].holds for name in ("TTB75/tokens", "BSF100/steps", "last score"))
-    assert f"it takes {cell(informed_only['TTB75/tokens']).replace('0.', '.')} of its tokens" in text
+    assert f"it takes {short(cell(informed_only['TTB75/tokens']))} of its tokens" in text
+    assert as_on_page(results, "does it pay", "mixed", rival=alone)[prior]["TTB75/tokens"].holds
+    assert "beyond chance in one of two parts of the study" in text
     check_table({arm: compared[arm] for arm in (prior, both)}, readme)
 
 
-def test_the_pages_have_what_filters_add_to_the_default(results, readme):
-    page = (ROOT / "docs" / "selection.md").read_text()
-    text = " ".join(page.split())
+def test_the_pages_have_what_filters_add_to_the_default(results, readme, selection_page):
+    text = on_one_line(selection_page)
     lean, one, part = "prior and lean filter", "prior and one request", "one larger request"
     compared = as_on_page(results, part, "mixed")
     row = [*row_of(one, compared[one])[:-1], tokens_over_random(results, one)]
-    assert f"\n| {' | '.join(row)} |\n" in page, row
+    assert f"\n| {' | '.join(row)} |\n" in selection_page, row
     against = as_on_page(results, part, "mixed", rival=DEFAULT)
     for arm in (lean, one):
         assert against[arm]["BSF100/steps"].holds
         assert against[arm]["last score"].holds
     last = {arm: f"{compared[arm]['last score'].interval.mean:.3f}" for arm in (DEFAULT, lean, one)}
-    assert f"beyond chance (last score {last[lean]}, {last[DEFAULT]})" in " ".join(readme.split())
+    assert f"beyond chance (last score {last[lean]}, {last[DEFAULT]})" in on_one_line(readme)
     assert not any(against[lean][f"{name}/tokens"].holds for name in ("TTB50", "TTB75", "TTB100"))
     half, more, time = (
-        cell(against[arm][name]).replace("0.", ".")
+        short(cell(against[arm][name]))
         for arm, name in ((lean, "TTB50/tokens"), (one, "TTB50/tokens"), (one, "TTB75/seconds"))
     )
     assert f"(last score .{last[lean][2:]}, .{last[DEFAULT][2:]}), half-way in {half} of its tokens" in text
     assert f"filter (last score .{last[one][2:]}), beyond chance above the prior alone" in text
-    assert more.startswith("**")
-    assert time.startswith("**")
-    more, time = more.strip("*"), time.strip("*")
+    assert all(against[one][name].holds for name in ("TTB50/tokens", "TTB75/seconds"))
     assert f"takes {more} of that one's tokens half-way and {time} of its seconds to three quarters" in text
     seconds = as_on_page(results, "does it pay", "mixed")
-    prior, uniform = (
-        cell(seconds[arm]["TTB100/seconds"]).strip("*").replace("0.", ".")
-        for arm in (DEFAULT, "bots self-tuned")
-    )
+    prior, uniform = (short(cell(seconds[arm]["TTB100/seconds"])) for arm in (DEFAULT, "bots self-tuned"))
     assert (
         f"the prior takes {prior} of random's to random's best score, where the uniform one takes {uniform}"
         in text
     )
 
 
-def test_the_selection_page_has_how_soon_a_prior_tells_tasks_apart(results):
-    page = (ROOT / "docs" / "selection.md").read_text()
+def test_the_selection_page_has_how_soon_a_prior_tells_tasks_apart(results, selection_page):
     steps = np.array([1, 2, 3, 5, 8, 10, 15, 50])
-    assert f"\n| step | {' | '.join(map(str, steps))} |\n" in page
+    assert f"\n| step | {' | '.join(map(str, steps))} |\n" in selection_page
     for arm in ("bots self-tuned", DEFAULT):
         effective = np.mean([results.run(("mixed", arm, seed)).etr[steps - 1] for seed in range(8)], axis=0)
         row = [arm, *(f"{share:.2f}".lstrip("0") for share in effective)]
-        assert f"\n| {' | '.join(row)} |\n" in page, row
+        assert f"\n| {' | '.join(row)} |\n" in selection_page, row
 
 
-def test_a_prior_in_one_family_comes_to_what_the_page_says(results):
-    text = " ".join((ROOT / "docs" / "selection.md").read_text().split())
+def test_a_prior_in_one_family_comes_to_what_the_page_says(results, selection_page):
+    text = on_one_line(selection_page)
     part, arms = "a prior by domain", (DEFAULT, "bots self-tuned")
     for domain in ("math", "logic", "code"):
         compared = as_on_page(results, part, domain)
         assert [compared[arm]["TTB100/tokens"].holds for arm in arms] == [domain != "logic"] * 2
-        tokens = [cell(compared[arm]["TTB100/tokens"]).strip("*").replace("0.", ".") for arm in arms]
+        tokens = [short(cell(compared[arm]["TTB100/tokens"])) for arm in arms]
         scores = [f"{compared[arm]['best score'].interval.mean:.3f}".lstrip("0") for arm in arms]
         said = "on {} {} of random's tokens where the uniform prior takes {}, and ends at {} where that ends at {}"
         assert said.format(domain, *tokens, *scores) in text
@@ -139,25 +136,26 @@ def test_a_prior_in_one_family_comes_to_what_the_page_says(results):
 
 
 @pytest.mark.parametrize("domain", ["math", "logic", "code"])
-def test_the_selection_page_has_what_the_dynamic_filter_comes_to_by_domain(domain, results, readme):
-    page = (ROOT / "docs" / "selection.md").read_text()
+def test_the_selection_page_has_what_the_dynamic_filter_comes_to_by_domain(
+    domain, results, readme, selection_page
+):
     filtered = "dynamic filter"
     compared = as_on_page(results, "domains", domain)
     for arm in ("random", DEFAULT, filtered):
         tokens = tokens_over_random(results, arm, pool=domain)
         row = [domain if arm == "random" else "", *row_of(arm, compared[arm]), tokens]
-        assert f"\n| {' | '.join(row)} |\n" in page, row
+        assert f"\n| {' | '.join(row)} |\n" in selection_page, row
     against = as_on_page(results, "domains", domain, rival=DEFAULT)[filtered]
     at_equal_steps, at_equal_tokens = (against[f"BSF100/{cost}"] for cost in ("steps", "tokens"))
     assert at_equal_steps.holds == (domain != "logic")
     assert at_equal_tokens.holds
     assert (at_equal_steps.middle > 1) == (domain != "math"), "it ends higher on code, and perhaps on logic"
     assert at_equal_tokens.middle < 1, "within the same tokens it ends below on all three"
-    text = " ".join(readme.split())
+    text = on_one_line(readme)
     assert "in as many tokens it ends lower, as it does on math either way" in text
     if domain == "logic":
         assert compared[filtered]["BSF100/steps"].holds
         assert compared[filtered]["BSF100/steps"].middle > 1, "it ends above random selection"
     if domain == "code":
         times = f"{against['TTB100/tokens'].middle:.1f}"
-        assert f"takes {times} times its tokens to get as high as that" in " ".join(page.split())
+        assert f"takes {times} times its tokens to get as high as that" in on_one_line(selection_page)

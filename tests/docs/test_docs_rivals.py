@@ -2,7 +2,7 @@
 
 from pipelines.studies.comparison import ratio_names
 from pipelines.studies.markdown import cell
-from tests.docs.study_pages import DEFAULT, ROOT, as_on_page, check_table, row_of
+from tests.docs.study_pages import DEFAULT, as_on_page, check_table, on_one_line, row_of
 
 
 def rivals_on_pages(results, part, readme, page):
@@ -15,9 +15,8 @@ def rivals_on_pages(results, part, readme, page):
     return compared
 
 
-def test_the_rivals_come_to_what_the_pages_say(results, readme):
-    page = (ROOT / "docs" / "selection.md").read_text()
-    compared = rivals_on_pages(results, "rivals", readme, page)
+def test_the_rivals_come_to_what_the_pages_say(results, readme, selection_page):
+    compared = rivals_on_pages(results, "rivals", readme, selection_page)
     against = as_on_page(results, "rivals", "mixed", rival=DEFAULT)
     others = ["mopps with retention", "dps", "insight"]
     for arm in [*others, "adarft"]:
@@ -28,30 +27,29 @@ def test_the_rivals_come_to_what_the_pages_say(results, readme):
     said = f"half-way ({half.middle:.2f} of its tokens), at three quarters ({later.middle:.2f})".replace(
         "0.", "."
     )
-    assert said in " ".join(page.split())
+    assert said in on_one_line(selection_page)
     assert all(each.holds for each in (half, later, compared["adarft"]["BSF100/steps"]))
     half, later = (against["adarft"][f"{name}/tokens"] for name in ("TTB50", "TTB75"))
     assert half.holds
     assert later.holds
     assert later.interval.never == 4
-    assert f"Half-way it takes {half.middle:.2f} of the default's tokens" in " ".join(page.split())
-    assert "in four of eight seeds it never reaches three quarters of the default's gain" in " ".join(
-        page.split()
+    assert f"Half-way it takes {half.middle:.2f} of the default's tokens" in on_one_line(selection_page)
+    assert "in four of eight seeds it never reaches three quarters of the default's gain" in on_one_line(
+        selection_page
     )
     ends = {arm: compared[arm]["BSF100/steps"].holds for arm in others}
     assert ends == {"mopps with retention": True, "dps": False, "insight": False}
 
 
-def test_more_rivals_come_to_what_the_pages_say(results, readme):
-    page = (ROOT / "docs" / "selection.md").read_text()
-    compared = rivals_on_pages(results, "more rivals", readme, page)
+def test_more_rivals_come_to_what_the_pages_say(results, readme, selection_page):
+    compared = rivals_on_pages(results, "more rivals", readme, selection_page)
     default, filtered = (
         as_on_page(results, "more rivals", "mixed", rival) for rival in (DEFAULT, "dynamic filter")
     )
     for arm in ("vade", "cures"):
         assert all(default[arm][name].holds for name in ratio_names("steps", "tokens"))
         assert not compared[arm]["BSF100/steps"].holds
-    text = " ".join(page.split())
+    text = on_one_line(selection_page)
     for share, said in (("TTB75", "on the way ({} and {};"), ("TTB50", "half-way {} and {})")):
         refilling = [default[arm][f"{share}/tokens"] for arm in ("greso", "speed")]
         assert all(each.holds for each in refilling)
@@ -66,10 +64,9 @@ def test_more_rivals_come_to_what_the_pages_say(results, readme):
     assert "they take {} and {} of its".format(*saved) in text
 
 
-def test_rivals_by_embeddings_come_to_what_the_pages_say(results, readme):
-    page = (ROOT / "docs" / "selection.md").read_text()
+def test_rivals_by_embeddings_come_to_what_the_pages_say(results, readme, selection_page):
     part = "rivals by embeddings"
-    compared = rivals_on_pages(results, part, readme, page)
+    compared = rivals_on_pages(results, part, readme, selection_page)
     default, ours = (as_on_page(results, part, "mixed", rival) for rival in (DEFAULT, "embeddings alone"))
     assert all(
         default[arm][name].holds
@@ -79,7 +76,7 @@ def test_rivals_by_embeddings_come_to_what_the_pages_say(results, readme):
     similar = compared["dots similarity"]
     assert similar["TTB100/tokens"].holds
     assert similar["last score"].holds
-    assert f"with {similar['TTB100/tokens'].middle:.2f}".replace("0.", ".") in " ".join(page.split())
+    assert f"with {similar['TTB100/tokens'].middle:.2f}".replace("0.", ".") in on_one_line(selection_page)
     assert all(
         ours["dots similarity"][name].holds for name in ("TTB75/tokens", "BSF100/tokens", "BSF100/steps")
     )
@@ -88,6 +85,6 @@ def test_rivals_by_embeddings_come_to_what_the_pages_say(results, readme):
         compared["gps"][name].holds for name in ("BSF25/steps", "BSF25/tokens", "BSF100/steps", "last score")
     ]
     assert ends == [True, True, False, False]
-    assert f"from {compared['gps']['coverage'].interval.mean:.2f} of".replace("0.", ".") in " ".join(
-        page.split()
+    assert f"from {compared['gps']['coverage'].interval.mean:.2f} of".replace("0.", ".") in on_one_line(
+        selection_page
     )
