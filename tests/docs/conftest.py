@@ -13,16 +13,30 @@ def results():
 
 
 @pytest.fixture(scope="session")
-def selection_page():
-    """The text of the page on selection."""
-    from tests.docs.study_pages import ROOT
-
-    return (ROOT / "docs" / "selection.md").read_text()
+def readme():
+    """The README's text."""
+    return _text("README.md")
 
 
 @pytest.fixture(scope="session")
-def readme():
-    """The README's text."""
+def selection_page():
+    """The text of the page on selection."""
+    return _text("docs/selection.md")
+
+
+@pytest.fixture(scope="session")
+def beliefs_page():
+    """The text of the page on beliefs."""
+    return _text("docs/beliefs.md")
+
+
+@pytest.fixture(scope="session")
+def tuning_page():
+    """The text of the page on tuning."""
+    return _text("docs/tuning.md")
+
+
+def _text(path):
     from tests.docs.study_pages import ROOT
 
-    return (ROOT / "README.md").read_text()
+    return (ROOT / path).read_text()

@@ -3,11 +3,16 @@
 import numpy as np
 import pytest
 
-from pipelines.studies.comparison import compare_arms
-from pipelines.studies.config import load_study
 from pipelines.studies.markdown import cell
-from pipelines.studies.results import StudyResults
-from tests.docs.study_pages import DEFAULT, ROOT, STUDY, as_on_page, check_table, tokens_over_random
+from tests.docs.study_pages import (
+    DEFAULT,
+    STUDY,
+    as_on_page,
+    check_table,
+    on_one_line,
+    short,
+    tokens_over_random,
+)
 
 OTHERS = ["mopps", "dots", "offline"]
 
@@ -18,7 +23,7 @@ def test_the_readme_has_the_study_s_figures(results, readme):
     check_table(compared, readme)
     first = as_on_page(results, "does it pay", "mixed")
     check_table(first, readme)
-    text = " ".join(readme.split())
+    text = on_one_line(readme)
     seconds = {arm: cell(first[arm]["TTB100/seconds"]) for arm in (DEFAULT, "bots self-tuned", "bots")}
     assert all(each.startswith("**") for each in seconds.values()), "it holds"
     default, tuned, bots = (each.strip("*") for each in seconds.values())
@@ -37,28 +42,9 @@ def test_the_readme_has_the_study_s_figures(results, readme):
     assert f"came with a cool-down (best score then {best:.3f})" in text
 
 
-def test_the_readme_has_the_figures_of_the_real_language_model(readme):
-    study = load_study(ROOT / "configs" / "study_smollm2.yaml", [])
-    results = StudyResults(ROOT / study.results)
-    (part,) = study.parts
-    compared = compare_arms(results, "arithmetic", part.arms, study.baseline, part.all_seeds)
-    assert set(compared.seeds.values()) == {part.seeds}
-    check_table(compared.metrics, readme)
-    text = " ".join(readme.split())
-    higher = {arm: metrics["BSF100/steps"] for arm, metrics in compared.metrics.items() if arm != "random"}
-    state_space, beta = (cell(higher[arm]) for arm in ("state space", "bots self-tuned"))
-    assert f"here it ends {state_space} times as high as random, the Beta update {beta} times" in text
-    assert all(value > 1 for each in higher.values() for value in each.values), "in each of the three seeds"
-    best = [compared.metrics[arm]["best score"].values for arm in ("bots self-tuned", "random")]
-    lead = np.subtract(*best)
-    assert (
-        f"in one seed the Beta update (`bots self-tuned`) by {min(lead):.3f} only".replace("0.", ".") in text
-    )
-
-
-def test_the_readme_has_the_domains_figures(results, readme):
+def test_the_readme_has_the_domains_figures(results, readme, selection_page):
     arms = ["bots", DEFAULT]
-    text = " ".join(readme.split())
+    text = on_one_line(readme)
     for domain, said in (
         ("math", "the default takes {} of random's tokens on math"),
         ("code", "and {} on code, and ends higher"),
@@ -77,16 +63,16 @@ def test_the_readme_has_the_domains_figures(results, readme):
     tuned = as_on_page(results, "a prior by domain", "logic")
     half = [tuned[arm]["TTB50/tokens"] for arm in (DEFAULT, "bots self-tuned")]
     assert all(each.holds for each in half)
-    page = " ".join((ROOT / "docs" / "selection.md").read_text().split())
+    page = on_one_line(selection_page)
     said = "half of random's gain in {} of its tokens, {} with the uniform prior"
-    assert said.format(*(f"{each.middle:.2f}".lstrip("0") for each in half)) in page
+    assert said.format(*(short(f"{each.middle:.2f}") for each in half)) in page
 
 
 @pytest.mark.parametrize("domain", ["math", "logic", "code"])
 def test_the_others_by_domain_are_no_sooner_and_end_below_the_default_as_the_readme_says(
     domain, results, readme
 ):
-    text = " ".join(readme.split())
+    text = on_one_line(readme)
     assert (
         "`mopps`, `dots` and `offline` reach random's best score sooner on none of the three beyond chance, and "
         "end below the default on math and code."
@@ -101,23 +87,22 @@ def test_the_others_by_domain_are_no_sooner_and_end_below_the_default_as_the_rea
             assert domain == "logic" or (figure.holds and figure.middle < 1)
 
 
-def test_other_cool_downs_gain_nothing_as_the_page_on_selection_says(results):
-    page = " ".join((ROOT / "docs" / "selection.md").read_text().split())
+def test_other_cool_downs_gain_nothing_as_the_page_on_selection_says(results, selection_page):
+    page = on_one_line(selection_page)
     assert (
         "Neither 0.1 with a cool-down of 15 steps nor self-tuning with one of 40 differed from plain 0.1 in any metric "
         "beyond chance, and the latter fell short of the best score of 0.1 in six of the eight seeds"
     ) in page
-    long, short = "self-tuned, cool-down 40", "bots, cool-down 15"
+    longer, shorter = "self-tuned, cool-down 40", "bots, cool-down 15"
     compared = as_on_page(results, "a wider circle", "mixed", rival="bots")
-    for arm in (long, short):
+    for arm in (longer, shorter):
         for name in ("TTB50", "TTB75", "TTB100", "BSF25", "BSF50", "BSF100"):
             for cost in ("steps", "tokens"):
                 assert not compared[arm][f"{name}/{cost}"].holds, (arm, name, cost)
-    assert compared[long]["TTB100/steps"].interval.never == 6
+    assert compared[longer]["TTB100/steps"].interval.never == 6
 
 
-def test_the_tuning_page_has_the_figures_of_the_ablation_of_lambda(results):
-    page = (ROOT / "docs" / "tuning.md").read_text()
+def test_the_tuning_page_has_the_figures_of_the_ablation_of_lambda(results, tuning_page):
     arms = {"lam 0": "0", "lam .05": "0.05", "bots": "0.1", "lam .2": "0.2", "lam .5": "0.5", "lam 1": "1"}
     compared = as_on_page(results, "ablation of λ", "mixed")
     best = {}
@@ -130,13 +115,12 @@ def test_the_tuning_page_has_the_figures_of_the_ablation_of_lambda(results):
             *([came_up.interval.mean] if len(came_up.values) == 4 else []),
         ]
         row = [named, cell(metrics["best score"], 3), *(f"{share:.2f}" for share in shares)]
-        assert f"\n| {' | '.join(row)} |" in page, row
+        assert f"\n| {' | '.join(row)} |" in tuning_page, row
     assert best["lam 0"] < min(best["bots"], best["lam .05"]), "it ends lower"
     assert best["bots"] > best["lam .2"] > best["lam .5"] > best["lam 1"], "it fades"
 
 
-def test_the_tuning_page_has_the_figures_of_the_ablation_of_p_star(results):
-    page = (ROOT / "docs" / "tuning.md").read_text()
+def test_the_tuning_page_has_the_figures_of_the_ablation_of_p_star(results, tuning_page):
     arms = {f"p* .{tenth}": f"0.{tenth}" for tenth in (3, 4, 6, 7)} | {"bots": "0.5", "random": "random"}
     compared = as_on_page(results, "ablation of p*", "mixed")
     best = {}
@@ -146,7 +130,7 @@ def test_the_tuning_page_has_the_figures_of_the_ablation_of_p_star(results):
         row = [named, cell(metrics["best score"], 3), f"{metrics['ETR'].interval.mean:.2f}"]
         cost = "1" if arm == "random" else cell(metrics["TTB100/tokens"])
         row += [cost, tokens_over_random(results, arm, seeds=4)]
-        assert f"\n| {' | '.join(row)} |\n" in page, row
+        assert f"\n| {' | '.join(row)} |\n" in tuning_page, row
     assert best["p* .3"] < min(best["p* .4"], best["p* .7"]) < max(best["bots"], best["p* .6"])
 
 
@@ -158,8 +142,8 @@ def test_both_end_above_the_others_as_the_readme_says(ours, results):
         assert others[arm]["BSF100/steps"].interval.mean < 1
 
 
-def test_without_reference_models_selection_pays_as_the_pages_say(results, readme):
-    page = " ".join((ROOT / "docs" / "selection.md").read_text().split())
+def test_without_reference_models_selection_pays_as_the_pages_say(results, readme, selection_page):
+    page = on_one_line(selection_page)
     fixed, tuned = "bots without anchors", "self-tuned without anchors"
     learnt = as_on_page(results, "self-tuning without reference models", "mixed")
     share = {}
@@ -168,7 +152,7 @@ def test_without_reference_models_selection_pays_as_the_pages_say(results, readm
             continue
         tokens = metrics["TTB100/tokens"]
         assert tokens.holds
-        share[arm] = f"{tokens.interval.mean:.2f}".lstrip("0")
+        share[arm] = short(f"{tokens.interval.mean:.2f}")
     assert (
         f"with {share[fixed]} of its tokens by domain and level, with {share['bots']} by anchors; tuned, with "
         f"{share[tuned]} and {share['bots self-tuned']}."
@@ -176,14 +160,14 @@ def test_without_reference_models_selection_pays_as_the_pages_say(results, readm
     both = as_on_page(results, "self-tuning without reference models", "mixed", rival=fixed)[tuned]
     assert both["BSF100/steps"].holds
     assert both["BSF100/steps"].interval.mean > 1, "it ends higher"
-    assert f"measured {both['ETR'].interval.mean:.2f}".replace("0.", ".") in page
+    assert short(f"measured {both['ETR'].interval.mean:.2f}") in page
     tokens = [learnt[tuned]["TTB100/tokens"]]
     tokens += [
         as_on_page(results, "beliefs by domain", domain)[tuned]["TTB100/tokens"]
         for domain in ("math", "code")
     ]
     mixed, math, code = (cell(each).strip("*") for each in tokens)
-    assert f"takes {mixed}, {math} and {code}." in " ".join(readme.split())
+    assert f"takes {mixed}, {math} and {code}." in on_one_line(readme)
 
 
 def test_self_tuned_is_half_way_sooner_and_ends_no_lower_as_the_readme_says(results, readme):
@@ -194,13 +178,13 @@ def test_self_tuned_is_half_way_sooner_and_ends_no_lower_as_the_readme_says(resu
         assert arm["TTB50/tokens"].interval.mean < 1
         assert arm["BSF100/tokens"].interval.mean >= 1
     tuned, default = (cell(arm["TTB50/tokens"]).strip("*") for arm in arms)
-    assert f"in {tuned} of their tokens, with the prior too in {default}, both beyond chance" in " ".join(
-        readme.split()
+    assert f"in {tuned} of their tokens, with the prior too in {default}, both beyond chance" in on_one_line(
+        readme
     )
 
 
-def test_among_hopeless_tasks_the_fixed_curriculum_falls_as_the_selection_page_says(results):
-    page = " ".join((ROOT / "docs" / "selection.md").read_text().split())
+def test_among_hopeless_tasks_the_fixed_curriculum_falls_as_the_selection_page_says(results, selection_page):
+    page = on_one_line(selection_page)
 
     def scores(pool, seed, *steps):
         against = results.run((pool, "offline", seed)).against["steps"]
@@ -208,7 +192,7 @@ def test_among_hopeless_tasks_the_fixed_curriculum_falls_as_the_selection_page_s
         return [by_step[step] for step in steps]
 
     def said(score):
-        return f"{score:.2f}".lstrip("0")
+        return short(f"{score:.2f}")
 
     pools = ("math", "logic", "code")
     runs = np.array([[scores(pool, seed, 0, 60, 120, 150) for seed in range(8)] for pool in pools])
@@ -220,5 +204,5 @@ def test_among_hopeless_tasks_the_fixed_curriculum_falls_as_the_selection_page_s
     assert f"it was {said(before.min())} to {said(before.max())} at step 60" in page
     assert f"and {said(low.min())} to {said(low.max())} at step 120" in page
     assert f"the base model has {said(began.min())} to {said(began.max())}." in page
-    first, *others, last = (f"{score:.3f}".lstrip("0") for score in scores("code", 3, 60, 70, 80, 90, 100))
+    first, *others, last = (short(f"{score:.3f}") for score in scores("code", 3, 60, 70, 80, 90, 100))
     assert f"it was {first} at step 60 and {', '.join(others)} and {last} at the next four" in page

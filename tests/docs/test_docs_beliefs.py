@@ -1,19 +1,15 @@
 """The figures of the pages on beliefs are the study's."""
 
-import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 import pytest
 
 from pipelines.studies.comparison import LAST_SCORE, ratio_names
 from pipelines.studies.markdown import cell
-from tests.docs.study_pages import DEFAULT, ROOT, as_on_page
+from tests.docs.study_pages import DEFAULT, as_on_page, on_one_line, short
 
 IN_ONE_FAMILY = "a share of its own in one family"
 
 
-def test_batches_from_many_cells_do_what_the_pages_say(results, readme):
-    page = (ROOT / "docs" / "beliefs.md").read_text()
+def test_batches_from_many_cells_do_what_the_pages_say(results, readme, beliefs_page):
     compared = as_on_page(results, "many cells", "mixed")
     own = "own share without anchors"
     prior = DEFAULT
@@ -42,7 +38,7 @@ def test_batches_from_many_cells_do_what_the_pages_say(results, readme):
         costs = [cell(metrics[f"TTB100/{cost}"]).strip("*") for cost in ("steps", "tokens")]
         figures = [*costs, cell(metrics["best score"], 3), f"{metrics['ETR'].interval.mean:.2f}"]
         row = [belief, anchors, *figures, cell(metrics["Brier"], 3).split(" ")[0]]
-        assert f"| {' | '.join(row)} |\n".replace("0.", ".") in page, row
+        assert short(f"| {' | '.join(row)} |\n") in beliefs_page, row
     crowded = "many cells without anchors"
     uncrowded, beta, with_anchors = (
         as_on_page(results, "many cells", "mixed", rival)[crowded]
@@ -59,25 +55,7 @@ def test_batches_from_many_cells_do_what_the_pages_say(results, readme):
     assert not against["BSF100/steps"].holds
     tokens, best = compared[crowded]["TTB100/tokens"], compared[crowded]["best score"].interval.mean
     said = f"takes {cell(tokens).strip('*')} of random's tokens and ends at {best:.3f}, nearly what the default does"
-    assert said in " ".join(readme.split())
-
-
-def test_the_real_language_model_s_first_steps_are_as_the_page_says():
-    page = " ".join((ROOT / "docs" / "beliefs.md").read_text().split())
-    steps = pq.read_table(ROOT / "docs" / "study_smollm2" / "steps.parquet")
-    first = steps.filter(pc.is_in(steps["step"], pa.array(range(1, 11)))).group_by(["arm", "seed"])
-    found = {
-        (row["arm"], row["seed"]): row["etr_mean"] for row in first.aggregate([("etr", "mean")]).to_pylist()
-    }
-    by_arm = {
-        arm: [found[arm, seed] for seed in range(3)] for arm in ("state space", "bots self-tuned", "random")
-    }
-    one, two, three = (f"{value:.2f}".lstrip("0") for value in by_arm["state space"])
-    assert f"{one}, {two} and {three} of the state-space belief's tasks have mixed rewards" in page
-    ends = [
-        f"{end(by_arm[arm]):.2f}".lstrip("0") for arm in ("bots self-tuned", "random") for end in (min, max)
-    ]
-    assert "{} to {} of the Beta update's and {} to {} of random's".format(*ends) in page
+    assert said in on_one_line(readme)
 
 
 def test_a_share_of_its_own_comes_to_what_the_page_says(results):
@@ -94,8 +72,7 @@ def test_a_share_of_its_own_comes_to_what_the_page_says(results):
 
 
 @pytest.mark.parametrize("domain", ["math", "logic", "code"])
-def test_pools_of_one_family_come_to_what_the_pages_say(domain, results, readme):
-    page = (ROOT / "docs" / "beliefs.md").read_text()
+def test_pools_of_one_family_come_to_what_the_pages_say(domain, results, readme, beliefs_page):
     compared = as_on_page(results, "beliefs by domain", domain)
     column = ["math", "logic", "code"].index(domain) + 1
     names = {
@@ -114,10 +91,10 @@ def test_pools_of_one_family_come_to_what_the_pages_say(domain, results, readme)
         DEFAULT: as_on_page(results, "a prior by domain", domain)[DEFAULT],
     }
     for name, arm in names.items():
-        (row,) = (line.split(" | ") for line in page.splitlines() if line.startswith(f"| {name} | "))
+        (row,) = (line.split(" | ") for line in beliefs_page.splitlines() if line.startswith(f"| {name} | "))
         tokens = "1" if arm == "random" else cell(compared[arm]["TTB100/tokens"]).strip("*")
         best = f"{compared[arm]['best score'].interval.mean:.3f}"
-        shown = f"{tokens}, {best}".replace("0.", ".")
+        shown = short(f"{tokens}, {best}")
         assert row[column].removesuffix(" |") == shown, (name, shown)
         if arm != "random":
             better = [compared[arm][f"{figure}/tokens"].holds for figure in ("TTB100", "BSF100")]
@@ -133,30 +110,29 @@ def test_pools_of_one_family_come_to_what_the_pages_say(domain, results, readme)
     assert differs == {"math": {"TTB100/tokens"}, "logic": set(), "code": {LAST_SCORE}}[domain]
     if domain == "code":
         last = [compared[arm][LAST_SCORE].interval.mean for arm in (names[own], "many cells without anchors")]
-        assert "(last score {:.3f}, {:.3f})".format(*last).replace("0.", ".") in page
+        assert short("(last score {:.3f}, {:.3f})".format(*last)) in beliefs_page
     if domain != "logic":
         tokens = cell(compared["many cells without anchors"]["TTB100/tokens"]).strip("*")
-        assert f"on {domain} {tokens}" in " ".join(readme.split())
+        assert f"on {domain} {tokens}" in on_one_line(readme)
 
 
-def test_logic_s_plateau_is_left_in_as_many_seeds_as_the_page_says(results):
-    page = " ".join((ROOT / "docs" / "beliefs.md").read_text().split())
+def test_logic_s_plateau_is_left_in_as_many_seeds_as_the_page_says(results, beliefs_page):
+    page = on_one_line(beliefs_page)
     best, last = {}, {}
     for arm in ("many cells without anchors", "self-tuned without anchors"):
         scores = [results.run(("logic", arm, seed)).against["steps"].scores for seed in range(8)]
         best[arm] = sorted(float(max(each)) for each in scores)[-3:]
         assert [sum(max(each) > 0.62 for each in scores), len(best[arm])] == [3, 3]
         last[arm] = [float(each[-1]) for each in scores if max(each) > 0.62]
-    ends = [f"{end(best['many cells without anchors']):.3f}".lstrip("0") for end in (min, max)]
+    ends = [short(f"{end(best['many cells without anchors']):.3f}") for end in (min, max)]
     assert "to {} to {}, by learning".format(*ends) in page
     assert all(float(ends[0]) <= each <= float(ends[1]) for each in best["self-tuned without anchors"])
-    held = [f"{end(last['many cells without anchors']):.3f}".lstrip("0") for end in (min, max)]
+    held = [short(f"{end(last['many cells without anchors']):.3f}") for end in (min, max)]
     assert "three still have {} to {}".format(*held) in page
     assert sum(each > 0.6 for each in last["self-tuned without anchors"]) == 1
 
 
-def test_logic_on_sixteen_seeds_comes_to_what_the_pages_say(results, readme):
-    page = (ROOT / "docs" / "beliefs.md").read_text()
+def test_logic_on_sixteen_seeds_comes_to_what_the_pages_say(results, readme, beliefs_page):
     compared = as_on_page(results, "all sixteen seeds", "logic")
     own = "own share without anchors"
     rows = {
@@ -167,31 +143,28 @@ def test_logic_on_sixteen_seeds_comes_to_what_the_pages_say(results, readme):
     for name, arm in rows.items():
         best, last = compared[arm]["best score"], compared[arm]["last score"]
         above = f"{sum(best.values > 0.62)} of {len(best.values)}"
-        figures = [cell(each, 3).strip("*").replace("0.", ".") for each in (best, last)]
-        assert f"| {' | '.join([name, above, *figures])} |\n" in page, (name, above, figures)
+        figures = [short(cell(each, 3)) for each in (best, last)]
+        assert f"| {' | '.join([name, above, *figures])} |\n" in beliefs_page, (name, above, figures)
         if arm != "random":
             assert compared[arm]["BSF100/steps"].holds
             assert last.holds
     fresh = as_on_page(results, "fresh seeds", "logic")
-    lasts = {arm: f"{fresh[arm]['last score'].interval.mean:.3f}".lstrip("0") for arm in rows.values()}
-    text = " ".join(page.split())
+    lasts = {arm: short(f"{fresh[arm]['last score'].interval.mean:.3f}") for arm in rows.values()}
+    text = on_one_line(beliefs_page)
     assert "confirmed ({1} and {2}, random {0})".format(*lasts.values()) in text
     assert not any(fresh[arm]["last score"].holds for arm in rows.values())
     lowest = sorted(fresh[own]["last score"].values)[:2]
-    assert f"to {lowest[1]:.3f} and {lowest[0]:.3f}.".replace("0.", ".") in text
+    assert short(f"to {lowest[1]:.3f} and {lowest[0]:.3f}.") in text
     more = fresh[own]["BSF100/steps"]
     assert more.holds
     assert f"by {100 * (more.interval.mean - 1):.1f} %, beyond chance" in text
     random, shared = (f"{compared[arm]['best score'].interval.mean:.3f}" for arm in ("random", own))
-    assert f"leave random's plateau (best score {shared}, random {random}, beyond chance)" in " ".join(
-        readme.split()
+    assert f"leave random's plateau (best score {shared}, random {random}, beyond chance)" in on_one_line(
+        readme
     )
 
 
-def test_prompts_alone_do_what_the_pages_say(results, readme):
-    belief, selection = (
-        " ".join((ROOT / "docs" / name).read_text().split()) for name in ("beliefs.md", "selection.md")
-    )
+def test_prompts_alone_do_what_the_pages_say(results, readme, beliefs_page, selection_page):
     arm = "embeddings alone"
     metrics = as_on_page(results, "prompts alone", "mixed")[arm]
     ratios = [
@@ -200,12 +173,12 @@ def test_prompts_alone_do_what_the_pages_say(results, readme):
     assert all(metrics[name].holds for name in ratios)
     steps, tokens = (cell(metrics[f"TTB100/{cost}"]).strip("*") for cost in ("steps", "tokens"))
     best = cell(metrics["best score"], 3)
-    assert f"takes {tokens} of random's tokens and ends at {best.split()[0]}." in " ".join(readme.split())
+    assert f"takes {tokens} of random's tokens and ends at {best.split()[0]}." in on_one_line(readme)
     said = f"takes {steps} of random's steps and {tokens} of its tokens, and its best score is {best}"
-    assert (
-        f"{said} with an ETR of {metrics['ETR'].interval.mean:.2f}, all better".replace("0.", ".") in belief
+    assert short(f"{said} with an ETR of {metrics['ETR'].interval.mean:.2f}, all better") in on_one_line(
+        beliefs_page
     )
-    assert f"with {tokens.split()[0]} of its tokens in eight".replace("0.", ".") in selection
+    assert short(f"with {tokens.split()[0]} of its tokens in eight") in on_one_line(selection_page)
     beta, default = (
         as_on_page(results, "prompts alone", "mixed", rival)[arm]
         for rival in ("self-tuned without anchors", "bots self-tuned")
@@ -214,4 +187,6 @@ def test_prompts_alone_do_what_the_pages_say(results, readme):
     assert {name for name in names if beta[name].holds} == {"TTB50/steps", "TTB100/tokens"}
     assert beta["TTB50/steps"].interval.mean < 1 < beta["TTB100/tokens"].middle
     assert all(default[name].holds for name in names if name.endswith("tokens"))
-    assert f"half-way it takes {cell(default['TTB50/tokens']).strip('*')} of that one's" in belief
+    assert f"half-way it takes {cell(default['TTB50/tokens']).strip('*')} of that one's" in on_one_line(
+        beliefs_page
+    )

@@ -25,7 +25,7 @@ def test_the_dynamic_filter_costs_tokens_and_nothing_else_as_the_readme_says(res
     assert 3.5 < other / bots < 4.5
     text = on_one_line(readme)
     assert "generates four times its tokens" in text
-    assert f"that {1 - dynamic['ETR'].interval.mean:.2f}".replace("0.", ".") in text
+    assert short(f"that {1 - dynamic['ETR'].interval.mean:.2f}") in text
 
 
 def test_the_selection_page_has_what_selection_and_filter_add_to_each_other(results, readme, selection_page):
@@ -117,7 +117,7 @@ def test_the_selection_page_has_how_soon_a_prior_tells_tasks_apart(results, sele
     assert f"\n| step | {' | '.join(map(str, steps))} |\n" in selection_page
     for arm in ("bots self-tuned", DEFAULT):
         effective = np.mean([results.run(("mixed", arm, seed)).etr[steps - 1] for seed in range(8)], axis=0)
-        row = [arm, *(f"{share:.2f}".lstrip("0") for share in effective)]
+        row = [arm, *(short(f"{share:.2f}") for share in effective)]
         assert f"\n| {' | '.join(row)} |\n" in selection_page, row
 
 
@@ -128,7 +128,7 @@ def test_a_prior_in_one_family_comes_to_what_the_page_says(results, selection_pa
         compared = as_on_page(results, part, domain)
         assert [compared[arm]["TTB100/tokens"].holds for arm in arms] == [domain != "logic"] * 2
         tokens = [short(cell(compared[arm]["TTB100/tokens"])) for arm in arms]
-        scores = [f"{compared[arm]['best score'].interval.mean:.3f}".lstrip("0") for arm in arms]
+        scores = [short(f"{compared[arm]['best score'].interval.mean:.3f}") for arm in arms]
         said = "on {} {} of random's tokens where the uniform prior takes {}, and ends at {} where that ends at {}"
         assert said.format(domain, *tokens, *scores) in text
         against = as_on_page(results, part, domain, rival="bots self-tuned")[DEFAULT]

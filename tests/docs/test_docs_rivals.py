@@ -2,7 +2,7 @@
 
 from pipelines.studies.comparison import ratio_names
 from pipelines.studies.markdown import cell
-from tests.docs.study_pages import DEFAULT, as_on_page, check_table, on_one_line, row_of
+from tests.docs.study_pages import DEFAULT, as_on_page, check_table, on_one_line, row_of, short
 
 
 def rivals_on_pages(results, part, readme, page):
@@ -60,7 +60,7 @@ def test_more_rivals_come_to_what_the_pages_say(results, readme, selection_page)
         assert filtered[arm]["TTB75/tokens"].holds
     steps = [f"{default[arm]['TTB75/steps'].middle:.2f}" for arm in ("greso", "speed")]
     assert "To three quarters of its gain they take {} and {} of its steps".format(*steps) in text
-    saved = [f"{filtered[arm]['TTB75/tokens'].middle:.2f}".lstrip("0") for arm in ("greso", "speed")]
+    saved = [short(f"{filtered[arm]['TTB75/tokens'].middle:.2f}") for arm in ("greso", "speed")]
     assert "they take {} and {} of its".format(*saved) in text
 
 
@@ -76,7 +76,7 @@ def test_rivals_by_embeddings_come_to_what_the_pages_say(results, readme, select
     similar = compared["dots similarity"]
     assert similar["TTB100/tokens"].holds
     assert similar["last score"].holds
-    assert f"with {similar['TTB100/tokens'].middle:.2f}".replace("0.", ".") in on_one_line(selection_page)
+    assert short(f"with {similar['TTB100/tokens'].middle:.2f}") in on_one_line(selection_page)
     assert all(
         ours["dots similarity"][name].holds for name in ("TTB75/tokens", "BSF100/tokens", "BSF100/steps")
     )
@@ -85,6 +85,4 @@ def test_rivals_by_embeddings_come_to_what_the_pages_say(results, readme, select
         compared["gps"][name].holds for name in ("BSF25/steps", "BSF25/tokens", "BSF100/steps", "last score")
     ]
     assert ends == [True, True, False, False]
-    assert f"from {compared['gps']['coverage'].interval.mean:.2f} of".replace("0.", ".") in on_one_line(
-        selection_page
-    )
+    assert short(f"from {compared['gps']['coverage'].interval.mean:.2f} of") in on_one_line(selection_page)
