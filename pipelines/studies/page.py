@@ -50,7 +50,9 @@ Seconds are compared only between runs of the same seed that one machine made in
 of the same kind differ by more than the effect to be measured.
 """
 AGAIN = """
-Repeated to measure their seconds only: {again}. {same} of these reproduced every step's tokens and every score{rest}.
+Repeated to measure their seconds: {again}. {same} of these reproduced every step's tokens and every score{rest}. All
+other figures are the first runs'; what these had not recorded yet (coverage, the last scores by domain, what the last
+completions look like) is the repeated ones'.
 """
 STALE = """
 Left out: {count} with another configuration than the study's current one; `bots study {config}` repeats them.

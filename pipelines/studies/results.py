@@ -199,17 +199,16 @@ class StudyResults:
         made = self._made(key)
         if not made:
             return None
-        # Steps and tokens are those of the first run; repeated runs only add their seconds.
+        # Scores, steps and tokens are the first run's; repeated runs add their seconds, and what it did not record.
         first = next(iter(made.values()))
         training = first.filter(pc.greater(first["step"], 0))
-        coverage = first["coverage"].drop_null()
         return StudyRun(
             {what: _curve(first, column) for what, column in (("steps", "step"), ("tokens", "tokens"))},
             training["etr"].to_numpy(),
             training["brier"].to_numpy(),
-            coverage[-1].as_py() if len(coverage) else math.nan,
-            dict(_scored(first)["domain_scores"][-1].as_py() or []),
-            dict(_scored(first)["evaluation"][-1].as_py() or []),
+            _last_recorded(made.values(), "coverage", math.nan),
+            dict(_last_recorded(made.values(), "domain_scores", ())),
+            dict(_last_recorded(made.values(), "evaluation", ())),
             {
                 place: _curve(steps, "seconds")
                 for place, steps in made.items()
@@ -230,6 +229,12 @@ class StudyResults:
 
 def _scored(steps: pa.Table) -> pa.Table:
     return steps.filter(pc.is_valid(steps["score"]))
+
+
+def _last_recorded(made: Iterable[pa.Table], column: str, missing: Any) -> Any:
+    """A column's last value in the first run that recorded it."""
+    recorded = (steps[column].drop_null() for steps in made)
+    return next((values[-1].as_py() for values in recorded if len(values)), missing)
 
 
 def _curve(steps: pa.Table, cost: str) -> Curve:

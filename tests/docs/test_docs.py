@@ -181,28 +181,3 @@ def test_self_tuned_is_half_way_sooner_and_ends_no_lower_as_the_readme_says(resu
     assert f"in {tuned} of their tokens, with the prior too in {default}, both beyond chance" in on_one_line(
         readme
     )
-
-
-def test_among_hopeless_tasks_the_fixed_curriculum_falls_as_the_selection_page_says(results, selection_page):
-    page = on_one_line(selection_page)
-
-    def scores(pool, seed, *steps):
-        against = results.run((pool, "offline", seed)).against["steps"]
-        by_step = dict(zip(against.at, against.scores, strict=True))
-        return [by_step[step] for step in steps]
-
-    def said(score):
-        return short(f"{score:.2f}")
-
-    pools = ("math", "logic", "code")
-    runs = np.array([[scores(pool, seed, 0, 60, 120, 150) for seed in range(8)] for pool in pools])
-    began, before, low, ended = np.moveaxis(runs, -1, 0)
-    assert (low < before).all()
-    assert (low < ended).all()
-    assert f"in {(low < began).sum()} of {low.size} runs below where it began" in page
-    began, before, low, _ = runs[pools.index("math")].T
-    assert f"it was {said(before.min())} to {said(before.max())} at step 60" in page
-    assert f"and {said(low.min())} to {said(low.max())} at step 120" in page
-    assert f"the base model has {said(began.min())} to {said(began.max())}." in page
-    first, *others, last = (short(f"{score:.3f}") for score in scores("code", 3, 60, 70, 80, 90, 100))
-    assert f"it was {first} at step 60 and {', '.join(others)} and {last} at the next four" in page

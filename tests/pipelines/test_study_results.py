@@ -172,7 +172,18 @@ def test_seconds_are_compared_only_between_runs_of_one_sitting(study_file, tmp_p
     assert seconds_of(study) == [0.5]
 
 
-def test_a_run_made_again_adds_its_seconds_and_changes_nothing_else(study_file, tmp_path):
+def test_what_a_run_did_not_record_is_taken_from_the_first_repeat_that_did(study_file, tmp_path):
+    study = study_file(seeds=1)
+    add(study, RANDOM, tmp_path, [0.1, 0.2, 0.3])
+    add(study, RANDOM, tmp_path, [0.1, 0.2, 0.9], "tuesday", more={"pass@2": 0.4, "coverage": 0.7})
+    add(study, RANDOM, tmp_path, [0.1, 0.2, 0.8], "friday", more={"pass@2": 0.5, "evaluation_entropy": 0.2})
+    run = StudyResults(study.results).run(RANDOM)
+    assert run.against["steps"].scores.tolist() == [0.1, 0.2, 0.3]
+    assert run.last == {"math": 0.3}, "it had recorded these"
+    assert (run.evaluation, run.coverage) == ({"pass@2": 0.4}, 0.7)
+
+
+def test_a_run_made_again_adds_its_seconds_and_changes_nothing_that_it_recorded(study_file, tmp_path):
     study = study_file(seeds=1)
     add(study, RANDOM, tmp_path, [0.1, 0.2, 0.3])
     add(study, BOTS, tmp_path, [0.1, 0.3, 0.3])
@@ -186,8 +197,8 @@ def test_a_run_made_again_adds_its_seconds_and_changes_nothing_else(study_file, 
     assert list(after.timed) == [("1 CPU core", "monday"), ("1 CPU core", "tuesday")]
     assert after.timed["1 CPU core", "tuesday"].scores[-1] == 0.9
     said = (
-        "\nRepeated to measure their seconds only: 1 run. 0 of these reproduced every step's tokens and every score, "
-        "the others those of the first 2 steps or more.\n"
+        "\nRepeated to measure their seconds: 1 run. 0 of these reproduced every step's tokens and every score, "
+        "the others those of the first 2 steps or more. All\n"
     )
     assert said in (again := page_of(study, tmp_path))
     assert again.partition("##")[2] == text.partition("##")[2], (
