@@ -14,6 +14,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
     ValidationError,
     model_validator,
 )
@@ -80,15 +81,25 @@ def _not_a_truth_value(value: Any) -> Any:
     return value
 
 
-def _without_booleans(schema: Any) -> Any:
-    """pydantic's schema with every number refusing true and false, which it would take for 1 and 0."""
+def _without_booleans(schema: Any, resolve: Callable[[Any], Any]) -> Any:
+    """pydantic's schema with every number refusing true and false, which it would take for 1 and 0.
+
+    resolve: gives the schema that a reference means, as those of dataclasses inside a section.
+    """
     if isinstance(schema, list):
-        return [_without_booleans(part) for part in schema]
+        return [_without_booleans(part, resolve) for part in schema]
     if not isinstance(schema, dict):
         return schema
     if schema.get("type") == "function-before" and schema["function"].get("function") is _not_a_truth_value:
         return schema
-    inner = {key: _without_booleans(part) if key != "metadata" else part for key, part in schema.items()}
+    if schema.get("type") == "definition-ref":
+        meant = resolve(schema)
+        if meant["type"] != "dataclass":
+            return schema  # a section, which has been here itself
+        schema = {key: part for key, part in meant.items() if key != "ref"}
+    inner = {
+        key: _without_booleans(part, resolve) if key != "metadata" else part for key, part in schema.items()
+    }
     numbers = schema.get("type") in ("int", "float") or (
         schema.get("type") == "literal" and all(type(value) is int for value in schema["expected"])
     )
@@ -107,8 +118,8 @@ class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: Callable[[Any], Any]) -> Any:
-        return _without_booleans(handler(source))
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> Any:
+        return _without_booleans(handler(source), handler.resolve_ref_schema)
 
     @model_validator(mode="before")
     @classmethod

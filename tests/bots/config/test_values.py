@@ -18,7 +18,7 @@ LAB = Path(__file__).parents[3] / "configs" / "lab.yaml"
         "learner.lr=true", "run.steps=true", "selection.lam=false", "selection.cooldown=false",
         "selection.prior=[true, 1]", "selection.domain_shares={math: true}", "learner.betas=[0.9, false]",
         "pool.sources.0.size=true", "rollout.resources={a: true}", "selection.dynamic={rounds: true}",
-        "learner.zero_stage=true", "learner.zero_stage=false",
+        "learner.zero_stage=true", "learner.zero_stage=false", "selection.prior={strength: true}",
     ],
 )  # fmt: skip
 def test_true_and_false_are_no_numbers(override):
