@@ -15,7 +15,7 @@ COLUMNS = {
 """The metrics of the table on the policy's last completions, with their digits."""
 
 
-def test_the_last_completions_are_as_the_selection_page_says(results, selection_page):
+def test_the_last_completions_are_as_the_pages_say(results, selection_page, readme):
     parts = {
         "does it pay": ["random", "bots", "bots self-tuned", DEFAULT],
         "a prior from the reference models": ["prior and lean filter"],
@@ -38,6 +38,9 @@ def test_the_last_completions_are_as_the_selection_page_says(results, selection_
     page = on_one_line(selection_page)
     assert "in each of the eight seeds it falls further with every other row" in page
     assert "pass@2 is about .05 above the score in every row" in page
+    random, default = ([metric.interval.mean for metric in rows[arm][:2]] for arm in ("random", DEFAULT))
+    assert f"({default[0]:.2f} and {random[0]:.2f} nats a token, 0.34 before training)" in on_one_line(readme)
+    assert f"(pass@2 {default[1]:.3f}, random {random[1]:.3f})" in on_one_line(readme)
     everywhere = as_on_page(results, "more rivals", "mixed")
     assert all(everywhere[arm]["coverage"].interval.mean > 0.995 for arm in ("greso", "speed"))
     entropy, second = (_before_training(results, name) for name in ("evaluation_entropy", "pass@2"))
