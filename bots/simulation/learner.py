@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import numpy as np
 import numpy.typing as npt
 
 from bots.simulation.world import Items, World, sigmoid
 from bots.support.arrays import Float64, Rows, as_batch
+from bots.support.checks import finite
 
 BINS = 24
 
@@ -64,6 +65,9 @@ class Law:
     """0: binary rewards. c > 0: rewards in [0, 1], distributed as Beta(c·p, c·(1−p))."""
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            if each.name != "transfer" or self.transfer != np.inf:
+                finite(each.name, getattr(self, each.name))
         for name in ("rate", "own", "residual", "reward_concentration", "jump_every", "warmup"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be ≥ 0")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from bots.pool import TaskPool
 from bots.support.arrays import Float64
+from bots.support.checks import finite
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class WorldSpec:
     """Tasks of the evaluation set, from the same distribution and never trained on."""
 
     def __post_init__(self) -> None:
+        for each in fields(self):
+            finite(each.name, getattr(self, each.name))
         for name in ("tasks", "held_out", "anchor_samples"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")

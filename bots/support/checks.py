@@ -2,12 +2,73 @@
 
 from __future__ import annotations
 
-from numbers import Integral
+from collections.abc import Callable, Iterable, Mapping
+from math import isfinite
+from numbers import Integral, Real
 from typing import Any
+
+import numpy as np
 
 
 def whole(name: str, value: Any, least: int) -> int:
     """The value as an int. Raises ValueError for anything but a whole number of at least `least`."""
-    if isinstance(value, bool) or not isinstance(value, Integral) or value < least:
+    if not _is_whole(value) or value < least:
         raise ValueError(f"{name} is {value!r}; it must be a whole number of at least {least}")
     return int(value)
+
+
+def finite(name: str, value: Any) -> None:
+    """Raise ValueError unless a number, or every number of a mapping or sequence, is finite."""
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            finite(f"{name}.{key}", one)
+    elif _is_many(value):
+        for place, one in enumerate(value):
+            finite(f"{name}.{place}", one)
+    elif not _is_finite(value):
+        raise ValueError(f"{name} is {value!r}; it must be a finite number")
+
+
+def of_type(name: str, value: Any, annotation: Any) -> None:
+    """Raise ValueError unless a value is what a parameter's annotation says, as it stands in the source.
+
+    Knows bool, int, float (which must be finite), str, a sequence of floats or of texts, a pair of floats, and None
+    beside them; everything else passes.
+    """
+    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
+    kind, *rest = text.split(" | ")
+    if kind not in _KINDS or rest not in ([], ["None"]) or (rest and value is None):
+        return
+    wanted, fits = _KINDS[kind]
+    if not fits(value):
+        raise ValueError(f"{name} is {value!r}; it must be {wanted}{' or none' if rest else ''}")
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
+
+
+def _is_many(value: Any) -> bool:
+    return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+
+
+_KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {
+    "bool": ("true or false", lambda value: isinstance(value, bool | np.bool_)),
+    "int": ("a whole number", _is_whole),
+    "float": ("a finite number", _is_finite),
+    "str": ("a text", lambda value: isinstance(value, str)),
+    "Sequence[float]": ("finite numbers", lambda value: _is_many(value) and all(map(_is_finite, value))),
+    "Sequence[str]": (
+        "a list of names",
+        lambda value: _is_many(value) and all(isinstance(one, str) for one in value),
+    ),
+    "tuple[float, float]": (
+        "two finite numbers",
+        lambda value: _is_many(value) and len(value) == 2 and all(map(_is_finite, value)),
+    ),
+}
+"""Annotation → what it means in an error, and whether a value is of it."""

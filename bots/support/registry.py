@@ -20,6 +20,8 @@ from importlib import import_module
 from inspect import signature
 from typing import Any, TypeVar
 
+from bots.support.checks import of_type
+
 T = TypeVar("T")
 
 BUILT_IN: dict[str, dict[str, str]] = {
@@ -143,8 +145,13 @@ def make(kind: str, name: str, base: type[T], arguments: tuple[Any, ...], option
 def check_options(
     kind: str, name: str, target: Any, arguments: tuple[Any, ...], options: Mapping[str, Any]
 ) -> None:
-    """Raise ValueError unless `target(*arguments, **options)` is a call that Python accepts."""
+    """Raise ValueError unless `target(*arguments, **options)` is a call that Python and its annotations allow."""
+    parameters = signature(target).parameters
     try:
         signature(target).bind(*arguments, **options)
     except TypeError as error:
-        raise ValueError(f"{kind} {name!r}: {error}") from error
+        takes = ", ".join(list(parameters)[len(arguments) :]) or "none"
+        raise ValueError(f"{kind} {name!r}: {error}; its options: {takes}") from error
+    for option, value in options.items():
+        if option in parameters:
+            of_type(f"{kind} {name!r}: {option}", value, parameters[option].annotation)

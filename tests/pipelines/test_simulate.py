@@ -91,6 +91,8 @@ def test_a_file_in_the_folder_s_place_is_left_alone(small, tmp_path, capsys):
         ("law.transfer=0", "transfer is 0"),
         ("world.missing=2", "missing is 2"),
         ("world.difficulty_sd=true", "world.difficulty_sd: must be a number, not true or false"),
+        ("world.weak={math: .nan}", r"weak\.math is nan; it must be a finite number"),
+        ("law.rate=.inf", "rate is inf; it must be a finite number"),
         ("law.warmup=false", "law.warmup: must be a number, not true or false"),
         ("arms.bots.lambda=1", "lambda: no such key"),
         ("arms.mopps.lam=0.5", "mopps"),

@@ -227,7 +227,7 @@ def test_auto_refuses_the_state_of_another_pool():
         ("neighbours", {"column": "v"}, r"'v' is not finite in row 1 \(id 1\)"),
         ("online", {"columns": ["level"]}, "needs the column 'level'"),
         ("online", {"columns": ["x"]}, "groups are made of strings, integers or booleans"),
-        ("online", {"columns": "domain"}, "must be a list of column names"),
+        ("online", {"columns": "domain"}, "columns is .domain.; it must be a list of names"),
         ("online", {"gamma": 1.0}, "gamma is 1.0"),
     ],
 )
