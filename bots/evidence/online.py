@@ -44,8 +44,8 @@ class Online(Evidence):
         strength: float = 4.0,
     ) -> None:
         super().__init__(pool)
-        if not columns:
-            raise ValueError("columns is empty; name the columns of the cells, such as ['domain']")
+        if isinstance(columns, str) or not columns:
+            raise ValueError(f"columns is {columns!r}; it must be a list of column names, such as ['domain']")
         if not 0 <= gamma < 1:
             raise ValueError(f"gamma is {gamma}; it must be in [0, 1)")
         if not strength > 0:

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from bots.simulation.world import Items, World, sigmoid
 from bots.support.arrays import Float64, Rows, as_batch
-from bots.support.checks import finite
+from bots.support.checks import finite, whole
 
 BINS = 24
 
@@ -66,9 +66,11 @@ class Law:
 
     def __post_init__(self) -> None:
         for each in fields(self):
-            if each.name != "transfer" or self.transfer != np.inf:
+            if each.name != "transfer":  # which may be infinite
                 finite(each.name, getattr(self, each.name))
-        for name in ("rate", "own", "residual", "reward_concentration", "jump_every", "warmup"):
+        for name in ("warmup", "jump_every"):
+            whole(name, getattr(self, name), 0)
+        for name in ("rate", "own", "residual", "reward_concentration"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be ≥ 0")
         for name in ("forgetting", "own_forgetting", "churn"):

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from bots.pool import TaskPool
 from bots.support.arrays import Float64
-from bots.support.checks import finite
+from bots.support.checks import finite, whole
 
 
 @dataclass(frozen=True)
@@ -57,9 +57,13 @@ class WorldSpec:
     def __post_init__(self) -> None:
         for each in fields(self):
             finite(each.name, getattr(self, each.name))
-        for name in ("tasks", "held_out", "anchor_samples"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        for name, least in (("tasks", 1), ("held_out", 1), ("anchor_samples", 1), ("embedding", 0)):
+            whole(name, getattr(self, name), least)
+        for name, meant in (("domains", "its share"), ("levels", "the mean difficulties of its levels")):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ValueError(  # noqa: TRY004
+                    f"{name} is {getattr(self, name)!r}; it must be a mapping from domain to {meant}"
+                )
         if not self.domains or min(self.domains.values()) <= 0:
             raise ValueError(f"domains is {dict(self.domains)}; every share must be > 0")
         for name in ("weak", "strong"):
@@ -70,14 +74,14 @@ class WorldSpec:
             "difficulty_sd",
             "discrimination_sd",
             "anchor_residual",
-            "embedding",
             "embedding_signal",
         ):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; it must be ≥ 0")
-        if self.levels and (set(self.levels) != set(self.domains) or not all(self.levels.values())):
+        sizes = {domain: np.size(means) for domain, means in self.levels.items()}
+        if self.levels and (set(self.levels) != set(self.domains) or not all(sizes.values())):
             raise ValueError(
-                f"levels has { ({d: len(v) for d, v in self.levels.items()}) }; every domain of "
+                f"levels has {sizes}; every domain of "
                 f"{list(self.domains)} needs at least one level, or none of them any"
             )
         if not 0 <= self.missing <= 1:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from numbers import Integral, Real
 from typing import Any
@@ -18,7 +18,7 @@ def whole(name: str, value: Any, least: int) -> int:
 
 
 def finite(name: str, value: Any) -> None:
-    """Raise ValueError unless a number, or every number of a mapping or sequence, is finite."""
+    """Raise ValueError unless a number, or every number in a mapping, a sequence or an array, is finite."""
     if isinstance(value, Mapping):
         for key, one in value.items():
             finite(f"{name}.{key}", one)
@@ -35,13 +35,14 @@ def of_type(name: str, value: Any, annotation: Any) -> None:
     Knows bool, int, float (which must be finite), str, a sequence of floats or of texts, a pair of floats, and None
     beside them; everything else passes.
     """
-    text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", str(annotation))
-    kind, *rest = text.split(" | ")
+    kind, *rest = str(annotation).split(" | ")
     if kind not in _KINDS or rest not in ([], ["None"]) or (rest and value is None):
         return
     wanted, fits = _KINDS[kind]
     if not fits(value):
-        raise ValueError(f"{name} is {value!r}; it must be {wanted}{' or none' if rest else ''}")
+        raise ValueError(
+            f"{name} is {value!r}; it must be {wanted}{' or None (null in YAML)' if rest else ''}"
+        )
 
 
 def _is_whole(value: Any) -> bool:
@@ -49,11 +50,18 @@ def _is_whole(value: Any) -> bool:
 
 
 def _is_finite(value: Any) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and isfinite(value)
+    if not isinstance(value, Real) or isinstance(value, bool):
+        return False
+    try:
+        return isfinite(value)
+    except OverflowError:  # a whole number beyond a float's range
+        return False
 
 
 def _is_many(value: Any) -> bool:
-    return isinstance(value, Iterable) and not isinstance(value, str | bytes | Mapping)
+    if isinstance(value, np.ndarray):
+        return value.ndim > 0
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
 _KINDS: dict[str, tuple[str, Callable[[Any], bool]]] = {

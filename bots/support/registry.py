@@ -145,13 +145,22 @@ def make(kind: str, name: str, base: type[T], arguments: tuple[Any, ...], option
 def check_options(
     kind: str, name: str, target: Any, arguments: tuple[Any, ...], options: Mapping[str, Any]
 ) -> None:
-    """Raise ValueError unless `target(*arguments, **options)` is a call that Python and its annotations allow."""
-    parameters = signature(target).parameters
+    """Raise ValueError unless `target(*arguments, **options)` is a call that Python accepts.
+
+    Options of built-in plug-ins must also be what their annotations say; what a user's own mean is not known here.
+    """
     try:
-        signature(target).bind(*arguments, **options)
+        called = signature(target)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{kind} {name!r}: what it takes can't be read ({error}); wrap it in a function"
+        ) from error
+    try:
+        called.bind(*arguments, **options)
     except TypeError as error:
-        takes = ", ".join(list(parameters)[len(arguments) :]) or "none"
+        takes = ", ".join(list(called.parameters)[len(arguments) :]) or "none"
         raise ValueError(f"{kind} {name!r}: {error}; its options: {takes}") from error
-    for option, value in options.items():
-        if option in parameters:
-            of_type(f"{kind} {name!r}: {option}", value, parameters[option].annotation)
+    if name in BUILT_IN[kind]:
+        for option, value in options.items():
+            if option in called.parameters:
+                of_type(f"{kind} {name!r}: {option}", value, called.parameters[option].annotation)

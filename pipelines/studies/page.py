@@ -50,9 +50,9 @@ Seconds are compared only between runs of the same seed that one machine made in
 of the same kind differ by more than the effect to be measured.
 """
 AGAIN = """
-Repeated to measure their seconds: {again}. {same} of these reproduced every step's tokens and every score{rest}. All
-other figures are the first runs'; what these had not recorded yet (coverage, the last scores by domain, what the last
-completions look like) is the repeated ones'.
+Repeats, to measure seconds: {again}. {same} of these reproduced every step's tokens and every score{rest}. Scores,
+steps and tokens are those of the first run of each seed. Coverage, the last scores by domain and what the last
+completions look like are those of the first repeat that recorded them, where the first run did not.
 """
 STALE = """
 Left out: {count} with another configuration than the study's current one; `bots study {config}` repeats them.

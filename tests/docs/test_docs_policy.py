@@ -3,7 +3,7 @@
 import numpy as np
 
 from pipelines.studies.markdown import cell
-from tests.docs.study_pages import DEFAULT, as_on_page, on_one_line, short
+from tests.docs.study_pages import DEFAULT, STUDY, as_on_page, on_one_line, short
 
 COLUMNS = {
     "evaluation/evaluation_entropy": 3,
@@ -38,6 +38,13 @@ def test_the_last_completions_are_as_the_pages_say(results, selection_page, read
     page = on_one_line(selection_page)
     assert "in each of the eight seeds it falls further with every other row" in page
     assert "pass@2 is about .05 above the score in every row" in page
+    others = [
+        as_on_page(results, part, "mixed")[arm]
+        for part, arm in (("rivals by embeddings", "gps"), ("more rivals", "vade"))
+    ]
+    assert not any(each["last score"].holds for each in others), "they end where random selection ends"
+    ends = [short(f"{each['evaluation/evaluation_entropy'].interval.mean:.3f}") for each in others]
+    assert "`gps` and `vade` come to {} and {} and end".format(*ends) in page
     random, default = ([metric.interval.mean for metric in rows[arm][:2]] for arm in ("random", DEFAULT))
     assert f"({default[0]:.2f} and {random[0]:.2f} nats a token, 0.34 before training)" in on_one_line(readme)
     assert f"(pass@2 {default[1]:.3f}, random {random[1]:.3f})" in on_one_line(readme)
@@ -45,6 +52,24 @@ def test_the_last_completions_are_as_the_pages_say(results, selection_page, read
     assert all(everywhere[arm]["coverage"].interval.mean > 0.995 for arm in ("greso", "speed"))
     entropy, second = (_before_training(results, name) for name in ("evaluation_entropy", "pass@2"))
     assert f"the entropy is {entropy:.3f} nats a token, pass@2 {second:.3f} and the score 0.444:" in page
+
+
+def test_what_ends_above_random_selection_has_less_entropy(results):
+    checked = set()
+    for part in STUDY.parts:
+        if "mixed" not in part.pools or part.seeds < 8:
+            continue
+        compared = as_on_page(results, part.name, "mixed")
+        for arm, metrics in compared.items():
+            entropy = metrics.get("evaluation/evaluation_entropy")
+            above = (
+                metrics["last score"].holds
+                and metrics["last score"].middle > compared["random"]["last score"].middle
+            )
+            if entropy and above:
+                assert entropy.middle < compared["random"]["evaluation/evaluation_entropy"].middle, arm
+                checked.add(arm)
+    assert len(checked) > 10
 
 
 def _before_training(results, name):

@@ -197,8 +197,8 @@ def test_a_run_made_again_adds_its_seconds_and_changes_nothing_that_it_recorded(
     assert list(after.timed) == [("1 CPU core", "monday"), ("1 CPU core", "tuesday")]
     assert after.timed["1 CPU core", "tuesday"].scores[-1] == 0.9
     said = (
-        "\nRepeated to measure their seconds: 1 run. 0 of these reproduced every step's tokens and every score, "
-        "the others those of the first 2 steps or more. All\n"
+        "\nRepeats, to measure seconds: 1 run. 0 of these reproduced every step's tokens and every score, "
+        "the others those of the first 2 steps or more. Scores,\n"
     )
     assert said in (again := page_of(study, tmp_path))
     assert again.partition("##")[2] == text.partition("##")[2], (

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from bots.evidence import Evidence
+from bots.selection import Selector
 from bots.support import registry
-from bots.support.checks import finite
+from bots.support.checks import finite, of_type
 
 ROOT = Path(__file__).parents[3]
 
@@ -40,8 +41,6 @@ def test_weight_syncs_are_where_the_registry_says():
     ],
 )
 def test_a_bad_name_is_refused(name, words):
-    from bots.selection import Selector
-
     with pytest.raises(ValueError, match="selector") as caught:
         registry.load_class("selector", name, Selector)
     for word in words:
@@ -79,11 +78,51 @@ def test_an_unknown_option_is_answered_with_those_that_there_are():
         registry.make("evidence", "interpolation", Evidence, (None,), {"gama": 1})
 
 
+class Unbounded(Selector):
+    """A user's selector, whose annotations are its own affair."""
+
+    def __init__(self, pool: None, limit: float = math.inf, rate: float = None, names: list[str] = ()):  # noqa: RUF013
+        self.limit, self.rate, self.names = limit, rate, list(names)
+
+
+class Unreadable(Selector):
+    """A user's selector of which Python can't say what it takes."""
+
+    __signature__ = "oops"
+
+
+def test_a_user_s_plug_in_checks_its_options_itself(monkeypatch):
+    monkeypatch.setattr(Unbounded, "__abstractmethods__", frozenset())
+    own = f"{__name__}:Unbounded"
+    made = registry.make("selector", own, Selector, (None,), {"limit": math.inf, "names": iter(["a"])})
+    assert (made.limit, made.rate, made.names) == (math.inf, None, ["a"])
+    with pytest.raises(ValueError, match="'limt'; its options: limit, rate, names"):
+        registry.make("selector", own, Selector, (None,), {"limt": 1})
+    with pytest.raises(
+        ValueError, match=r"Unreadable': what it takes can't be read .*; wrap it in a function"
+    ):
+        registry.make("selector", f"{__name__}:Unreadable", Selector, (None,), {})
+
+
+@pytest.mark.parametrize("value", ["x", 1, {1.0, 2.0}, iter([0.1]), np.array(0.1), [0.1, math.nan], 10**400])
+def test_numbers_are_given_as_a_sequence(value):
+    """A generator would be used up by looking at it."""
+    with pytest.raises(ValueError, match=r"lams is .*; it must be finite numbers"):
+        of_type("lams", value, "Sequence[float]")
+    of_type("lams", np.array([0.1, 0.2]), "Sequence[float]")
+    of_type("lams", (0, np.float32(0.5)), "Sequence[float]")
+
+
 def test_numbers_in_mappings_and_lists_are_finite():
     finite("weak", {"math": 1.0, "code": np.float32(2)})
-    finite("levels", {"math": [1, 2.5]})
-    for value, named in ((math.inf, "weak is inf"), ({"math": [1, math.nan]}, r"weak\.math\.1 is nan")):
-        with pytest.raises(ValueError, match=f"{named}; it must be a finite number"):
+    finite("levels", {"math": [1, 2.5], "code": np.array([1.0])})
+    for value, named in (
+        (math.inf, "weak is inf"),
+        (10**400, "weak is 1000"),
+        (np.array(1.0), "weak is array"),
+        ({"math": [1, math.nan]}, r"weak\.math\.1 is nan"),
+    ):
+        with pytest.raises(ValueError, match=f"{named}.*; it must be a finite number"):
             finite("weak", value)
 
 
