@@ -11,16 +11,17 @@ from bots.simulation.run import Trace
 def comparison_metrics(trace: Trace, random: Trace) -> dict[str, float]:
     """The comparison metrics of one run, by name; TTB is inf if the run never got there.
 
-    etr, signal, completions: means over the steps. score: the last, best_score: the best, mean_score: the mean of the
-    learning curve, held out. gain, ttb50, ttb100, bsf25, bsf100: against `random`, the baseline's run, over steps; gain
-    is the difference of the means. ttb100_completions: TTB(1) over the completions generated until then. brier,
-    log_loss, correlation, auc, overconfidence: of the predictions one step ahead.
-    lam, rho, p_star: means over the second half, which an adaptor may have moved.
+    etr, signal, completions: means over the steps. coverage: share of the pool selected at least once. score: the
+    last, best_score: the best, mean_score: the mean of the learning curve, held out. gain, ttb50, ttb100, bsf25,
+    bsf100: against `random`, the baseline's run, over steps; gain is the difference of the means. ttb100_completions:
+    TTB(1) over the completions generated until then. brier, log_loss, correlation, auc, overconfidence: of the
+    predictions one step ahead. lam, rho, p_star: means over the second half, which an adaptor may have moved.
     """
     fit, ours, theirs = trace.calibration(), trace.curve, random.curve
     late = slice(len(trace.etr) // 2, None)
     return {
         "etr": float(trace.etr.mean()),
+        "coverage": float(trace.coverage[-1]),
         "signal": float(trace.signal.mean()),
         "completions": float(trace.completions.mean()),
         "score": float(ours.scores[-1]),

@@ -62,8 +62,9 @@ class Trace:
     """What happened. S steps; arrays are float64.
 
     curve: held-out score at the evaluated steps, the first at 0. etr: (S,) effective task ratio of all groups, with
-    those that dynamic sampling left out. signal: (S,) mean of 4·p(1−p) over their tasks, with the true p: 1 is a
-    perfect batch. completions: (S,) in all groups.
+    those that dynamic sampling left out. coverage: (S,) share of the pool's tasks selected at least once until then.
+    signal: (S,) mean of 4·p(1−p) over their tasks, with the true p: 1 is a perfect batch. completions: (S,) in all
+    groups.
     predicted, observed: (S, B) of the first B groups, the beliefs' means when they were selected, and the pass rates
     found. rollouts: int64 (S, B), their sizes. lam, rho, p_star: (S,) as used. belief_sd: (S,) mean standard deviation
     of the selected tasks' beliefs.
@@ -71,6 +72,7 @@ class Trace:
 
     curve: Curve
     etr: Float64
+    coverage: Float64
     signal: Float64
     predicted: Float64
     observed: Float64
@@ -107,7 +109,8 @@ def simulate(simulation: Simulation, seed: int) -> Trace:
     bots = BOTS(world.pool, rollouts=simulation.rollouts, seed=seed, **simulation.options)
     size = (simulation.steps, simulation.batch)
     predicted, observed, sizes = np.empty(size), np.empty(size), np.empty(size, np.int64)
-    etr, signal, sd, lam, rho, p_star, completions = np.empty((7, simulation.steps))
+    etr, coverage, signal, sd, lam, rho, p_star, completions = np.empty((8, simulation.steps))
+    seen = np.zeros(len(world.pool), np.bool_)
     at, scores = [0], [learner.score()]
     waiting: deque[tuple[int, list[Round]]] = deque()
     for step in range(simulation.steps):
@@ -122,6 +125,8 @@ def simulate(simulation: Simulation, seed: int) -> Trace:
         completions[step] = sum(len(group) for group in groups)
         observed[step] = [group.mean() for group in groups[first]]
         etr[step] = np.mean([group.min() < group.max() for group in groups])
+        seen[np.concatenate([part.rows for part in rounds])] = True
+        coverage[step] = seen.mean()
         _learn(learner, rounds)
         if simulation.delay:
             waiting.append((step, rounds))
@@ -134,7 +139,7 @@ def simulate(simulation: Simulation, seed: int) -> Trace:
             at.append(step + 1)
             scores.append(learner.score())
     curve = Curve(np.array(at, np.float64), np.array(scores))
-    return Trace(curve, etr, signal, predicted, observed, sd, lam, rho, p_star, sizes, completions)
+    return Trace(curve, etr, coverage, signal, predicted, observed, sd, lam, rho, p_star, sizes, completions)
 
 
 @dataclass(frozen=True)

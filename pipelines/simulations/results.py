@@ -20,6 +20,7 @@ from bots.support.files import replace_text, replacing
 
 COLUMNS = {
     "etr": "ETR",
+    "coverage": "coverage",
     "signal": "signal",
     "completions": "completions",
     "best_score": "best score",
@@ -61,6 +62,7 @@ class Results:
             lambda t: {
                 "step": np.arange(1, len(t.etr) + 1, dtype=np.int32),
                 "etr": t.etr,
+                "coverage": t.coverage,
                 "signal": t.signal,
                 "predicted": t.predicted.mean(axis=1),
                 "observed": t.observed.mean(axis=1),
@@ -105,16 +107,22 @@ def summary(table: pa.Table) -> dict[str, dict[str, dict[str, float | int | None
 
 
 def show(table: pa.Table) -> Table:
-    """The table for the terminal: means and half the width of their 95 % intervals."""
+    """The table for the terminal: means and half the width of their 95 % intervals.
+
+    Completions have columns only where they differ between arms.
+    """
     found = summary(table)
+    columns = dict(COLUMNS)
+    if len({values["completions"]["mean"] for values in found.values()}) == 1:
+        del columns["completions"], columns["ttb100_completions"]
     seeds = len(set(table["seed"].to_pylist()))
     over = "one seed is one draw" if seeds == 1 else "mean ± 95 % interval"
     out = Table(title=f"{seeds} seeds, {over}; TTB and BSF against random", title_justify="left", box=None)
     out.add_column("", no_wrap=True)
-    for title in COLUMNS.values():
+    for title in columns.values():
         out.add_column(title, justify="right", no_wrap=True)
     for arm, values in found.items():
-        out.add_row(arm, *(cell(values[name]) for name in COLUMNS))
+        out.add_row(arm, *(cell(values[name]) for name in columns))
     return out
 
 

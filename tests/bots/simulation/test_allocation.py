@@ -69,6 +69,10 @@ def test_dynamic_sampling_replaces_groups_without_signal(delay):
     assert (
         np.diff(trace.on_completions().at).tolist() == trace.completions.reshape(2, 15).sum(axis=1).tolist()
     )
+    assert plain.coverage.tolist() == [min(1, 16 * step / 200) for step in range(1, 31)], (
+        "no task twice in an epoch"
+    )
+    assert (trace.coverage >= plain.coverage).all(), "with those that the filter left out"
     metrics = comparison_metrics(trace, plain)
     steps = trace.curve.first_reaching(plain.curve.scores.max())
     spent = trace.completions[: int(steps)].sum()
