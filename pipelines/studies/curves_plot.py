@@ -23,43 +23,41 @@ from pipelines.studies.results import StudyResults
 
 
 def draw_part(results: StudyResults, comparison: Comparison, part: Part, baseline: str, path: Path) -> None:
-    """Write the PNG: mean score over seeds against each cost, and ETR; bands are 95 % intervals.
+    """Write the PNG: mean score over seeds against each cost with anything to compare, and ETR; bands: 95 % intervals.
 
     Seconds are relative to the baseline's in the same place, because machines differ in speed. The axis ends at twice
     the baseline's budget, so that one costly arm does not squeeze the others.
     """
-    figure, axes = plt.subplots(1, 4, figsize=(17, 4.4), layout="constrained")
-    budgets: dict[str, float] = {}
     # A baseline without another arm shows nothing.
     shown = [cost for cost in COSTS if comparison.has_rivals_on(cost, baseline)]
+    panels = len(shown) + 1
+    figure, grid = plt.subplots(1, panels, figsize=(4.25 * panels, 4.4), layout="constrained", squeeze=False)
+    *axes, last = grid[0]
+    budgets: dict[str, float] = {}
     for number, arm in enumerate(comparison.seeds):
         pairs = paired(results, comparison.pool, arm, baseline, part.all_seeds)
         colour = matplotlib.colormaps["tab10"](number % 10)
-        for axis, cost in zip(axes, COSTS, strict=False):
+        for axis, cost in zip(axes, shown, strict=True):
             by_share = cost == "seconds"
             axis.set(xlabel=f"{UNITS[cost]} (1 = {baseline}'s)" if by_share else UNITS[cost])
-            curves = [both for run, base in pairs if (both := run.beside(base, cost))]
-            if curves and cost in shown:
+            if curves := [both for run, base in pairs if (both := run.beside(base, cost))]:
                 at = np.mean([mine.at / (base.at[-1] if by_share else 1) for mine, base in curves], axis=0)
                 _band(axis, at, np.stack([mine.scores for mine, _ in curves]), colour, arm)
                 if arm == baseline:
                     budgets[cost] = at[-1]
         etr = np.stack([running_mean(run.etr, 10) for run, _ in pairs])
-        _band(axes[3], np.arange(1, etr.shape[1] + 1), etr, colour, arm)
-    for axis, cost in zip(axes, COSTS, strict=False):
-        if cost not in shown:
-            axis.set(xticks=[], yticks=[])
-            axis.text(0.5, 0.5, "nothing to compare", transform=axis.transAxes, ha="center", color="grey")
-            continue
+        _band(last, np.arange(1, etr.shape[1] + 1), etr, colour, arm)
+    for axis, cost in zip(axes, shown, strict=True):
         if cost in budgets:
             axis.set_xlim(right=min(axis.get_xlim()[1], 2 * budgets[cost]))
         axis.xaxis.set_major_locator(MaxNLocator(6))
         if cost != "seconds":
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))
-    axes[0].set(ylabel="held-out score")
-    axes[3].set(xlabel="steps", ylabel="effective task ratio (mean of 10)", ylim=(0, 1))
-    axes[0].legend(frameon=False, fontsize=8)
-    for axis in axes:
+    for axis in axes[:1]:
+        axis.set(ylabel="held-out score")
+    last.set(xlabel="steps", ylabel="effective task ratio (mean of 10)", ylim=(0, 1))
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    for axis in figure.axes:
         axis.spines[["top", "right"]].set_visible(False)
         axis.grid(alpha=0.25)
     figure.suptitle(f"{part.name}, {comparison.pool} tasks; bands are 95 % intervals over seeds")
