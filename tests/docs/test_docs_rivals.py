@@ -1,5 +1,7 @@
 """What the README and the selection page say of the rivals is the study's."""
 
+import pytest
+
 from pipelines.studies.comparison import ratio_names
 from pipelines.studies.markdown import cell
 from tests.docs.study_pages import DEFAULT, as_on_page, check_table, on_one_line, row_of, short
@@ -86,3 +88,43 @@ def test_rivals_by_embeddings_come_to_what_the_pages_say(results, readme, select
     ]
     assert ends == [True, True, False, False]
     assert short(f"from {compared['gps']['coverage'].interval.mean:.2f} of") in on_one_line(selection_page)
+
+
+@pytest.mark.parametrize("domain", ["math", "logic", "code"])
+def test_adarft_by_domain_comes_to_what_the_page_says(domain, results, selection_page):
+    part = "rivals by domain"
+    compared = as_on_page(results, part, domain)
+    column = ["math", "logic", "code"].index(domain) + 1
+    table = selection_page.partition("**On one family of tasks** the strongest")[2].partition(
+        "In none of the 24"
+    )[0]
+    for arm, metrics in compared.items():
+        (row,) = (line.split(" | ") for line in table.splitlines() if line.startswith(f"| {arm} | "))
+        tokens = "1" if arm == "random" else cell(metrics["TTB100/tokens"]).strip("*")
+        shown = f"{tokens}, {metrics['best score'].interval.mean:.3f}"
+        assert row[column].removesuffix(" |") == shown
+    against = as_on_page(results, part, domain, rival=DEFAULT)["adarft"]
+    assert against["TTB100/steps"].interval.never == 8, "in none of the 24 seeds"
+    above, below = compared["adarft"]["BSF100/steps"], against["BSF100/steps"]
+    assert above.holds
+    assert below.holds
+    assert below.middle < 1
+    assert (above.middle > 1) == (domain != "logic")
+    text = on_one_line(selection_page)
+    if domain == "logic":
+        last = [compared[arm]["last score"] for arm in ("adarft", "random")]
+        assert (
+            "it ends below (last score {}, {})".format(*(short(f"{each.middle:.3f}") for each in last))
+            in text
+        )
+        assert last[0].holds
+        ahead = compared["adarft"]["BSF25/steps"]
+        assert ahead.holds
+        assert ahead.middle > 1
+    if domain == "math":
+        etr, coverage = (
+            [short(f"{compared[arm][name].interval.mean:.2f}") for arm in ("adarft", DEFAULT)]
+            for name in ("ETR", "coverage")
+        )
+        assert "share of effective tasks ({}) is nearly the default's ({})".format(*etr) in text
+        assert "{} of the pool is selected at least once, {} by the default".format(*coverage) in text
