@@ -48,6 +48,7 @@ def draw_forest(shown: dict[str, Comparison], arms: list[str], baseline: str, pa
     handles = [
         Line2D([], [], color=_colour(number), marker="o", label=f"on {UNITS[cost]}")
         for number, cost in enumerate(COSTS)
+        if any(comparison.has_rivals_on(cost, baseline) for comparison in shown.values())
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=len(COSTS), frameon=False)
     figure.suptitle(f"Time to {baseline}'s best held-out score, over {baseline}'s; left of 1 is faster")
