@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -102,11 +102,18 @@ class Trace:
         return float(np.sqrt(max(0.0, float(np.mean(error - noise)))) / self.belief_sd.mean())
 
 
-def simulate(simulation: Simulation, seed: int) -> Trace:
-    """Run a simulation. Runs of one seed share world, residuals and anchors whatever the options: pair them by seed."""
+def simulate(
+    simulation: Simulation,
+    seed: int,
+    knowing: Callable[[SimulatedLearner], Mapping[str, Any]] = lambda _: {},
+) -> Trace:
+    """Run a simulation. Runs of one seed share world, residuals and anchors whatever the options: pair them by seed.
+
+    knowing: further options from the learner itself, for a selector that knows what no posterior can.
+    """
     world = World(simulation.world, seed)
     learner = SimulatedLearner(world, simulation.law, seed)
-    bots = BOTS(world.pool, rollouts=simulation.rollouts, seed=seed, **simulation.options)
+    bots = BOTS(world.pool, rollouts=simulation.rollouts, seed=seed, **simulation.options, **knowing(learner))
     size = (simulation.steps, simulation.batch)
     predicted, observed, sizes = np.empty(size), np.empty(size), np.empty(size, np.int64)
     etr, coverage, signal, sd, lam, rho, p_star, completions = np.empty((8, simulation.steps))
