@@ -118,6 +118,13 @@ class Coordinator:
         """Whether the run was asked to stop."""
         return self._stopping
 
+    async def end(self) -> None:
+        """End all its work, before the run's actors are killed: it starts and records nothing more."""
+        if self._started:
+            self.chores.abandon()
+            self.engines.end()
+            self.graders.end()
+
     def fatal(self) -> FatalError | None:
         """The error that must end the run, or None."""
         failure = self.chores.failure if self._started else None
@@ -186,7 +193,7 @@ class Coordinator:
             self._keeping.append(self.journal.keep.remote(step, rollout_table(step, ids, kept)))
         self._ungraded = []
         # The beliefs need the rewards, not the new weights: the next tasks are selected while this batch trains.
-        self._observed = self.chores.begin(self._observe(groups))
+        self._observed = self.chores.begin(self.waves.observe(groups))
         self.chores.begin(self._select(after=self._observed))
         return taught, metrics, waited
 
@@ -250,7 +257,7 @@ class Coordinator:
 
         On return, the ledger's file and the rollouts are on disk: a checkpoint must not be ahead of them.
         """
-        while self.chores.running("_observe", "_select"):
+        while self.chores.running("observe", "_select"):
             await self.chores.news()
         await self.kept()
         self.ledger.sync()
@@ -274,9 +281,6 @@ class Coordinator:
                 await self.waves.select()
                 self._open_gate()
 
-    async def _observe(self, groups: Sequence[Group]) -> dict[str, float]:
-        return await self.waves.observe(groups)
-
     # Generation
 
     def _open_gate(self) -> None:
@@ -292,9 +296,8 @@ class Coordinator:
         )
 
     def _begun(self, key: RequestKey, version: int) -> None:
-        purpose, wave, row = key
-        if purpose == TRAIN:
-            self.ledger.generate((wave, row), version)
+        if key[0] == TRAIN:
+            self.ledger.generate(key[1:], version)
 
     def _completed(self, key: RequestKey, rollouts: list[Rollout]) -> None:
         purpose, wave, row = key
@@ -311,16 +314,14 @@ class Coordinator:
             self._returned(request.key)
 
     def _returned(self, key: RequestKey) -> None:
-        purpose, wave, row = key
-        if purpose == TRAIN:
-            self.ledger.again((wave, row))
+        if key[0] == TRAIN:
+            self.ledger.again(key[1:])
 
     def _give_up(self, key: RequestKey, reason: str) -> None:
-        purpose, wave, row = key
-        if purpose == TRAIN:
-            self._drop((wave, row), reason)
+        if key[0] == TRAIN:
+            self._drop(key[1:], reason)
         else:
-            (task,) = self._pool_of(purpose).pool.ids(np.array([row], np.int64))
+            (task,) = self._pool_of(key[0]).pool.ids(np.array(key[2:], np.int64))
             self.chores.fail(EvaluationError(f"evaluation task {task} gets no completions: {reason}"))
 
     # Grading

@@ -169,6 +169,11 @@ class EnginePool:
             self._start(engine)
         self._restart_watch()
 
+    def end(self) -> None:
+        """Let go of all engines: whatever happens to them is noted no more."""
+        for task in self._tasks.values():
+            task.cancel()
+
     def _restart_watch(self) -> None:
         # Reporting the error ends the watch, and the caller may have restarted it since.
         if "watch" in self._tasks:

@@ -96,6 +96,11 @@ class GraderPool:
             job.done.cancel()
         self._waiting.clear()
 
+    def end(self) -> None:
+        """Let go of all graders: whatever happens to them is noted no more."""
+        for task in self._tasks:
+            task.cancel()
+
     def tell_if_none(self) -> None:
         """Fail if graders were added and none is left; otherwise callers would wait forever for grades."""
         if self._tasks and len(self._gone) == len(self._tasks):

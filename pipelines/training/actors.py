@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +26,8 @@ from pipelines.shared.resources import EngineBundles
 if TYPE_CHECKING:
     # For annotations only: a learner rank unpickles ActorHandles and need not import the preflight checks.
     from pipelines.shared.preflight import RunInputs
+
+log = logging.getLogger(__name__)
 
 _END_SECONDS = 10.0
 """How long the end of a run waits for the coordinator's process; it takes milliseconds unless the machine is busy."""
@@ -114,25 +116,17 @@ def start_more_engines(inputs: RunInputs, handles: ActorHandles) -> None:
 def kill_actors(handles: ActorHandles) -> None:
     """Kill all actors now instead of when the last handle goes out of scope.
 
-    First the coordinator: as long as it lives, it records an actor that is killed as lost, and starts it again.
+    Before that the coordinator ends its work: it would record an actor that is killed as lost, and start it again. To
+    kill it first is not enough: Ray calls an actor dead at once, while its process lives on for up to some seconds.
     """
     partners = handles.partners
     workers = [actor for _, actor in (*partners.engines, *partners.graders, *handles.more_engines)]
-    ray.kill(handles.coordinator)
-    _wait_for_end(handles.coordinator)
-    for actor in [*workers, handles.posterior, handles.broker, handles.journal]:
+    try:
+        ray.get(handles.coordinator.end.remote(), timeout=_END_SECONDS)
+    except (RayActorError, GetTimeoutError) as error:
+        log.warning("the coordinator does not answer at the end, and is killed (%s)", type(error).__name__)
+    for actor in [handles.coordinator, *workers, handles.posterior, handles.broker, handles.journal]:
         ray.kill(actor)
-
-
-def _wait_for_end(actor: Any) -> None:
-    """Wait until a killed actor's process has ended, but no longer than `_END_SECONDS`: `ray.kill` does not wait."""
-    until = time.monotonic() + _END_SECONDS
-    while time.monotonic() < until:
-        try:
-            ray.get(actor.pid.remote(), timeout=_END_SECONDS)
-        except (RayActorError, GetTimeoutError):
-            return
-        time.sleep(0.02)
 
 
 def _named(actor_class: Any, run: str, name: str, **options: Any) -> Any:

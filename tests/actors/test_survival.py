@@ -30,6 +30,26 @@ def crew(cluster, tmp_path):
     made.dismiss()
 
 
+def test_what_dies_after_the_end_of_the_run_is_not_recorded_as_lost(crew, tmp_path):
+    """At the end the driver kills the actors, and the coordinator's process may live on for a while after that."""
+
+    def lost():
+        events = [json.loads(line) for line in (tmp_path / "ledger.jsonl").read_text().splitlines()]
+        return [event["actor"] for event in events if event["event"] == "lost"]
+
+    first, *others = crew.engines
+    crew.first_step()
+    ray.kill(first)
+    until = time.monotonic() + 60.0
+    while not lost() and time.monotonic() < until:
+        time.sleep(0.05)
+    ray.get(crew.coordinator.end.remote())
+    for actor in [*others, *crew.graders]:
+        ray.kill(actor)
+    time.sleep(1.0)
+    assert lost() == ["rollout-0"]
+
+
 @pytest.mark.slow
 def test_fifty_kills_at_random_points_lose_nothing_and_count_nothing_twice(crew, tmp_path):
     rng = np.random.default_rng(11)

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import threading
 import time
 from types import SimpleNamespace
 
@@ -27,6 +26,12 @@ class Actor:
 
     def pid(self):
         return 1
+
+    def end(self):
+        self.has_ended = True
+
+    def ended(self):
+        return getattr(self, "has_ended", False)
 
 
 @pytest.fixture
@@ -72,23 +77,22 @@ def test_what_fails_at_the_end_is_said_and_the_rest_is_done(handles, tmp_path, m
     assert ended(handles.engine)
 
 
-def test_an_engine_is_killed_when_the_coordinator_is_gone_and_cannot_record_it_as_lost(handles, monkeypatch):
-    """`ray.kill` returns before the process ends; on a busy machine the engine's then ended first."""
-    kill, alive = ray.kill, {}
-
-    def slow_kill(actor, **options):
-        if actor is handles.coordinator:
-            threading.Timer(1.0, kill, [actor]).start()
-            return
-        alive[actor] = answers(handles.coordinator)
-        kill(actor, **options)
-
-    monkeypatch.setattr(actors.ray, "kill", slow_kill)
+def test_the_coordinator_has_ended_its_work_before_any_actor_is_killed(handles, monkeypatch):
+    ended_first = []
+    monkeypatch.setattr(
+        actors.ray, "kill", lambda _: ended_first.append(ray.get(handles.coordinator.ended.remote()))
+    )
     actors.kill_actors(handles)
-    monkeypatch.undo()
-    assert alive == {
-        actor: False for actor in (handles.engine, handles.posterior, handles.broker, handles.journal)
-    }
+    assert ended_first == [True] * 5
+
+
+def test_a_coordinator_that_does_not_answer_is_killed_with_the_others(handles, monkeypatch, caplog):
+    monkeypatch.setattr(actors, "_END_SECONDS", 0.5)
+    handles.coordinator.close.remote()  # one call at a time: it is busy
+    actors.kill_actors(handles)
+    assert "the coordinator does not answer at the end, and is killed (GetTimeoutError)" in caplog.text
+    assert ended(handles.coordinator)
+    assert ended(handles.engine)
 
 
 def test_the_error_of_a_run_is_not_hidden_by_how_it_ends(handles, tmp_path, monkeypatch):
