@@ -14,6 +14,9 @@ DEFAULT = "self-tuned with prior"
 """The arm that is the default where reference models have measured the pool."""
 
 
+FAMILIES = ["math", "logic", "code"]
+
+
 def as_on_page(results, part, pool, rival="random"):
     """A table of the study's page: what a page says of chance is corrected for all arms of the part, as there."""
     (part,) = (each for each in STUDY.parts if each.name == part)
@@ -45,6 +48,19 @@ def check_table(compared, readme):
     for arm, metrics in compared.items():
         row = row_of(arm, metrics)
         assert f"| {' | '.join(row)} |\n" in readme, row
+
+
+def check_families(page, names, compared, domain):
+    """A table has a column for every family, and in it an arm's tokens to random's best score, and its best score.
+
+    names: an arm's name in the table, for each arm.
+    """
+    column = FAMILIES.index(domain) + 1
+    for arm, name in names.items():
+        (row,) = (line.split(" | ") for line in page.splitlines() if line.startswith(f"| {name} | "))
+        tokens = "1" if arm == "random" else cell(compared[arm]["TTB100/tokens"]).strip("*")
+        shown = short(f"{tokens}, {compared[arm]['best score'].interval.mean:.3f}")
+        assert row[column].removesuffix(" |") == shown, (name, shown)
 
 
 def tokens_over_random(results, arm, pool="mixed", seeds=8):

@@ -4,7 +4,7 @@ import pytest
 
 from pipelines.studies.comparison import LAST_SCORE, ratio_names
 from pipelines.studies.markdown import cell
-from tests.docs.study_pages import DEFAULT, as_on_page, on_one_line, short
+from tests.docs.study_pages import DEFAULT, FAMILIES, as_on_page, check_families, on_one_line, short
 
 IN_ONE_FAMILY = "a share of its own in one family"
 
@@ -71,45 +71,39 @@ def test_a_share_of_its_own_comes_to_what_the_page_says(results):
     assert crowded["TTB100/tokens"].interval.never == 6
 
 
-@pytest.mark.parametrize("domain", ["math", "logic", "code"])
+@pytest.mark.parametrize("domain", FAMILIES)
 def test_pools_of_one_family_come_to_what_the_pages_say(domain, results, readme, beliefs_page):
     compared = as_on_page(results, "beliefs by domain", domain)
-    column = ["math", "logic", "code"].index(domain) + 1
+    own = "own share without anchors"
     names = {
-        "random selection": "random",
-        "Beta, self-tuned, no reference models": "self-tuned without anchors",
-        "state space, `crowding` ¼, no reference models": "many cells without anchors",
-        "state space, `crowding` ¼, with reference models": "many cells",
-        "Beta, uniform prior, with reference models": "bots self-tuned",
-        "Beta, the default with reference models": DEFAULT,
+        "random": "random selection",
+        "self-tuned without anchors": "Beta, self-tuned, no reference models",
+        "many cells without anchors": "state space, `crowding` ¼, no reference models",
+        "many cells": "state space, `crowding` ¼, with reference models",
+        "bots self-tuned": "Beta, uniform prior, with reference models",
+        DEFAULT: "Beta, the default with reference models",
+        own: "state space, `crowding` 1, `own_share` ½, no reference models",
     }
-    own = "state space, `crowding` 1, `own_share` ½, no reference models"
-    names[own] = "own share without anchors"
     compared = {
         **compared,
-        names[own]: as_on_page(results, IN_ONE_FAMILY, domain)[names[own]],
+        own: as_on_page(results, IN_ONE_FAMILY, domain)[own],
         DEFAULT: as_on_page(results, "a prior by domain", domain)[DEFAULT],
     }
-    for name, arm in names.items():
-        (row,) = (line.split(" | ") for line in beliefs_page.splitlines() if line.startswith(f"| {name} | "))
-        tokens = "1" if arm == "random" else cell(compared[arm]["TTB100/tokens"]).strip("*")
-        best = f"{compared[arm]['best score'].interval.mean:.3f}"
-        shown = short(f"{tokens}, {best}")
-        assert row[column].removesuffix(" |") == shown, (name, shown)
-        if arm != "random":
-            better = [compared[arm][f"{figure}/tokens"].holds for figure in ("TTB100", "BSF100")]
-            assert better == [domain != "logic"] * 2, arm
+    check_families(beliefs_page, names, compared, domain)
+    for arm in names.keys() - {"random"}:
+        better = [compared[arm][f"{figure}/tokens"].holds for figure in ("TTB100", "BSF100")]
+        assert better == [domain != "logic"] * 2, arm
     against = as_on_page(results, "beliefs by domain", domain, "bots self-tuned")["many cells"]
     assert [against[f"TTB100/{cost}"].holds for cost in ("steps", "tokens")] == [domain == "math"] * 2
     beta = as_on_page(results, "beliefs by domain", domain, "self-tuned without anchors")
     other = beta["many cells without anchors"]
     differs = {name for name in ratio_names("steps", "tokens") if other[name].holds}
     assert differs == ({"BSF25/steps", "BSF25/tokens"} if domain == "logic" else set())
-    crowded = as_on_page(results, IN_ONE_FAMILY, domain, "many cells without anchors")[names[own]]
+    crowded = as_on_page(results, IN_ONE_FAMILY, domain, "many cells without anchors")[own]
     differs = {name for name in [*ratio_names("steps", "tokens"), LAST_SCORE] if crowded[name].holds}
     assert differs == {"math": {"TTB100/tokens"}, "logic": set(), "code": {LAST_SCORE}}[domain]
     if domain == "code":
-        last = [compared[arm][LAST_SCORE].interval.mean for arm in (names[own], "many cells without anchors")]
+        last = [compared[arm][LAST_SCORE].interval.mean for arm in (own, "many cells without anchors")]
         assert short("(last score {:.3f}, {:.3f})".format(*last)) in beliefs_page
     if domain != "logic":
         tokens = cell(compared["many cells without anchors"]["TTB100/tokens"]).strip("*")

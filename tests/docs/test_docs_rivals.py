@@ -4,7 +4,16 @@ import pytest
 
 from pipelines.studies.comparison import ratio_names
 from pipelines.studies.markdown import cell
-from tests.docs.study_pages import DEFAULT, as_on_page, check_table, on_one_line, row_of, short
+from tests.docs.study_pages import (
+    DEFAULT,
+    FAMILIES,
+    as_on_page,
+    check_families,
+    check_table,
+    on_one_line,
+    row_of,
+    short,
+)
 
 
 def rivals_on_pages(results, part, readme, page):
@@ -90,19 +99,14 @@ def test_rivals_by_embeddings_come_to_what_the_pages_say(results, readme, select
     assert short(f"from {compared['gps']['coverage'].interval.mean:.2f} of") in on_one_line(selection_page)
 
 
-@pytest.mark.parametrize("domain", ["math", "logic", "code"])
+@pytest.mark.parametrize("domain", FAMILIES)
 def test_adarft_by_domain_comes_to_what_the_page_says(domain, results, selection_page):
     part = "rivals by domain"
     compared = as_on_page(results, part, domain)
-    column = ["math", "logic", "code"].index(domain) + 1
     table = selection_page.partition("**On one family of tasks** the strongest")[2].partition(
         "In none of the 24"
     )[0]
-    for arm, metrics in compared.items():
-        (row,) = (line.split(" | ") for line in table.splitlines() if line.startswith(f"| {arm} | "))
-        tokens = "1" if arm == "random" else cell(metrics["TTB100/tokens"]).strip("*")
-        shown = f"{tokens}, {metrics['best score'].interval.mean:.3f}"
-        assert row[column].removesuffix(" |") == shown
+    check_families(table, {arm: arm for arm in compared}, compared, domain)
     against = as_on_page(results, part, domain, rival=DEFAULT)["adarft"]
     assert against["TTB100/steps"].interval.never == 8, "in none of the 24 seeds"
     above, below = compared["adarft"]["BSF100/steps"], against["BSF100/steps"]
