@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +20,7 @@ import numpy as np
 import ray
 
 from actors.batch_metrics import QueueMetrics, batch_metrics, staleness_metrics
+from actors.batches import Batches
 from actors.chores import Chores
 from actors.engine_pool import EnginePool
 from actors.evaluation import Evaluation, EvaluationError
@@ -31,13 +31,11 @@ from actors.pooled_engine import Weights
 from actors.waves import Waves, wave_sizes
 from actors.weights.channel import BroadcastChannel
 from bots.allocation.allocator import Allocator
-from bots.config.selection import DynamicConfig
 from bots.config.train import TrainConfig
 from bots.rollouts.encoded_pool import EncodedPool
 from bots.rollouts.ledger import EMPTY, Key, Ledger
 from bots.rollouts.request import Request, RequestKey, Sampling, request_seed
 from bots.rollouts.rollout import Group, Rollout, joined, rollout_table
-from bots.selection import DynamicFilter
 
 TRAIN = "train"
 
@@ -59,6 +57,7 @@ class Coordinator:
         self._sampling = Sampling(rollout.samples, rollout.max_tokens, rollout.temperature, rollout.top_p)
         self._started = self._stopping = False
         self._engines_driven = 0
+        self._groups: dict[Key, Group] = {}
 
     @ray.method(max_task_retries=-1)
     async def restore(
@@ -83,7 +82,7 @@ class Coordinator:
         self.chores.abandon()
         self.engines.clear()
         self.graders.clear()
-        self._groups: dict[Key, Group] = {}
+        self._groups.clear()
         self._rounds: dict[Key, Group] = {}
         self._ungraded: list[Group] = []
         self._evaluation: Evaluation | None = None
@@ -170,10 +169,7 @@ class Coordinator:
         if step != self.ledger.step + 1:
             raise RuntimeError(f"step {step} was requested, but the next step is {self.ledger.step + 1}")
         waited: dict[str, float] = {}
-        trained = due = await self._due(waited)
-        if (dynamic := self.config.selection.dynamic) is not None:
-            trained = await self._with_signal(dynamic, waited)
-            due = self.ledger.due() or due
+        trained, due = await self.batches.next(waited)
         if not due:
             raise RuntimeError(f"no group of step {step} could be graded: {self.ledger.dropped[0]}")
         metrics = self._queue_metrics.since_last(self.engines, self.graders, self.ledger)
@@ -196,42 +192,6 @@ class Coordinator:
         self._observed = self.chores.begin(self.waves.observe(groups))
         self.chores.begin(self._select(after=self._observed))
         return taught, metrics, waited
-
-    async def _due(self, waited: dict[str, float]) -> list[Key]:
-        """Wait for the next batch and return its keys. Adds the seconds waited, by cause, to `waited`."""
-        while (due := self.ledger.due()) is None:
-            started, blocked_by = time.perf_counter(), self._blocked_by()
-            await self.chores.news()
-            waited[blocked_by] = waited.get(blocked_by, 0.0) + time.perf_counter() - started
-        return due
-
-    async def _with_signal(self, settings: DynamicConfig, waited: dict[str, float]) -> list[Key]:
-        """Dynamic sampling: returns the groups to train on, and selects more tasks while there are too few.
-
-        If no group has signal, returns all of them: a batch without signal, as without the filter.
-        """
-        chosen = DynamicFilter(
-            self.config.selection.tasks, settings.oversample, settings.least_deviation, settings.rounds
-        )
-        kept: list[Key] = []
-        looked_at: set[Key] = set()
-        while True:
-            due = await self._due(waited)
-            new = [key for key in due if key not in looked_at]
-            if not new:
-                return kept or due
-            looked_at |= set(new)
-            rows = np.array([row for _, row in new], np.int64)
-            keep = chosen.add(rows, [self._groups[key].rewards for key in new])
-            kept += [key for key, good in zip(new, keep, strict=True) if good]
-            used = [*chosen.seen.tolist(), *self.ledger.dropped_rows]
-            wanted = min(chosen.wanted(), len(self.train.pool) - len(used))
-            if not wanted:
-                return kept or due
-            started = time.perf_counter()
-            await self.waves.refill(wanted, used, chosen.round)
-            self._open_gate()
-            waited["select"] = waited.get("select", 0.0) + time.perf_counter() - started
 
     async def observed(self) -> dict[str, float]:
         """The posterior's metrics for the last batch (`BOTS.metrics`)."""
@@ -369,6 +329,15 @@ class Coordinator:
         self.posterior, self.broker, self.journal = partners.posterior, partners.broker, partners.journal
         self.waves = Waves(self.config.selection, self.ledger, self.posterior, len(self.train.pool))
         self.chores = Chores()
+        self.batches = Batches(
+            self.config.selection,
+            self.ledger,
+            self.waves,
+            self.chores,
+            self._groups,
+            len(self.train.pool),
+            self._open_gate,
+        )
         self._queue_metrics = QueueMetrics()
         self.engines = EnginePool(
             self.config.rollout,
@@ -393,8 +362,3 @@ class Coordinator:
         pool = self.train if purpose == TRAIN else self.evaluation
         assert pool is not None, f"a request for {purpose} without an evaluation pool"
         return pool
-
-    def _blocked_by(self) -> str:
-        if not len(self.ledger):
-            return "select"
-        return "generate" if self.ledger.blocked_by() == "generating" else "grade"

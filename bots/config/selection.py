@@ -54,10 +54,29 @@ class DynamicConfig(Section):
 
     oversample: Annotated[float, Field(ge=1, allow_inf_nan=False)] = 1.5
     """First request, as a multiple of `selection.tasks`. 1 costs least behind a selector that foresees signal."""
+    refill: Literal["rounds", "each"] = "rounds"
+    """rounds: once all groups of a request are graded, request the missing ones over the share kept so far. each:
+    replace a group without signal by one task as soon as it is graded; oversample is then 1."""
     least_deviation: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """A group is trained on if its rewards' standard deviation is greater."""
     rounds: Count = 4
-    """After so many requests the batch goes out as it is."""
+    """After so many requests the batch goes out as it is; with `refill: each`, after as many tasks as they may have."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _lean(cls, values: Any) -> Any:
+        if isinstance(values, dict) and values.get("refill") == "each":
+            return {"oversample": 1.0, **values}
+        return values
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        if self.refill == "each" and self.oversample != 1:
+            raise ValueError(
+                f"oversample is {self.oversample:g}, but refill: each requests one task for each that is missing; "
+                "set oversample to 1, or leave it out"
+            )
+        return self
 
 
 class SelectionConfig(Section):

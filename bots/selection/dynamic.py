@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import ceil
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -21,23 +22,37 @@ class DynamicFilter:
             filter.add(rows, rewards)
         train on filter.kept
 
-    batch: groups to train on. oversample: first request over batch, ≥ 1, e.g. 1.5;
+    batch: groups to train on. oversample: first request over batch, ≥ 1; None: 1.5.
         1 costs least behind a selector that foresees signal.
     least_deviation: a group is kept if its rewards' standard deviation is greater than this (0: not all equal).
     rounds: after this many rounds the batch is used as it is, possibly smaller than `batch` (see `complete`).
+    refill: "rounds": a request is the number of missing groups over the share kept so far, once the groups of the last
+        one are graded. "each": one task for each group without signal, as soon as that is known, so that no group is
+        beyond a full batch; oversample is 1, and at most rounds · batch tasks are requested.
     """
 
     def __init__(
-        self, batch: int, oversample: float = 1.5, least_deviation: float = 0.0, rounds: int = 4
+        self,
+        batch: int,
+        oversample: float | None = None,
+        least_deviation: float = 0.0,
+        rounds: int = 4,
+        refill: Literal["rounds", "each"] = "rounds",
     ) -> None:
         if batch < 1 or rounds < 1:
             raise ValueError(f"batch is {batch} and rounds is {rounds}; both must be at least 1")
+        if refill not in ("rounds", "each"):
+            raise ValueError(f'refill is {refill!r}; it must be "rounds" or "each"')
+        if oversample is None:
+            oversample = 1.0 if refill == "each" else 1.5
         if not 1 <= oversample < np.inf:
             raise ValueError(f"oversample is {oversample}; it must be a finite number ≥ 1")
+        if refill == "each" and oversample != 1:
+            raise ValueError(f'oversample is {oversample}; with refill="each" it must be 1, or left out')
         if not 0 <= least_deviation < 0.5:
             raise ValueError(f"least_deviation is {least_deviation}; it must be in [0, 0.5)")
         self.batch, self.oversample = batch, oversample
-        self.least_deviation, self.rounds = least_deviation, rounds
+        self.least_deviation, self.rounds, self.refill = least_deviation, rounds, refill
         self.round = 0
         self.kept: Rows = np.empty(0, np.int64)
         self.seen: Rows = np.empty(0, np.int64)
@@ -47,11 +62,20 @@ class DynamicFilter:
         """Whether the batch is full."""
         return len(self.kept) == self.batch
 
-    def wanted(self) -> int:
+    @property
+    def most(self) -> int:
+        """How many tasks are requested at most, in all rounds together."""
+        return ceil(self.batch * self.oversample) * self.rounds
+
+    def wanted(self, in_progress: int = 0, lost: int = 0) -> int:
         """How many tasks to select next; 0 when the batch is full or the rounds are used up.
 
-        A refill is the number of missing groups over the share kept so far, and at most the first request.
+        A refill is at most as large as the first request. With refill="each" groups may be added one by one, and both
+        count: in_progress: tasks requested and not added yet. lost: requested, and never to be added.
         """
+        if self.refill == "each":
+            missing = self.batch - len(self.kept) - in_progress
+            return max(0, min(missing, self.most - len(self.seen) - in_progress - lost))
         if self.complete or self.round == self.rounds:
             return 0
         first = ceil(self.batch * self.oversample)
@@ -63,7 +87,7 @@ class DynamicFilter:
     def add(
         self, rows: Rows, rewards: list[npt.ArrayLike] | npt.NDArray[np.float64]
     ) -> npt.NDArray[np.bool_]:
-        """Add one round's groups. Returns bool (len(rows),): which to train on.
+        """Add one round's groups, or any with refill="each". Returns bool (len(rows),): which to train on.
 
         Groups beyond a full batch are left out too, in the order given.
         """

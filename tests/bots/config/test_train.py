@@ -103,6 +103,13 @@ def test_dynamic_sampling_is_of_one_policy_version():
         load_config(LAB, ["selection.dynamic={}", "rollout.max_staleness=1"])
 
 
+def test_a_filter_that_replaces_each_group_requests_one_batch_first():
+    each = load_config(LAB, ["selection.dynamic={refill: each}"]).selection.dynamic
+    assert (each.refill, each.oversample) == ("each", 1.0)
+    with pytest.raises(ConfigError, match=r"oversample is 1.5, but refill: each requests one task for each"):
+        load_config(LAB, ["selection.dynamic={refill: each, oversample: 1.5}"])
+
+
 def test_a_method_brings_its_own_settings_and_shows_them():
     mopps = load_config(LAB, ["selection.selector=mopps"]).selection
     assert (mopps.lam, mopps.rho, mopps.evidence) == (0.0, 0.0, "none")

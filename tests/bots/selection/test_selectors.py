@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -198,6 +200,49 @@ def test_dynamic_filter_fills_a_batch_with_groups_that_vary(selector):
     assert trained == len(batch.kept) == len(set(batch.kept.tolist())) == 32
     assert (truth[batch.kept] == 0.5).all()
     assert len(set(batch.seen.tolist())) == len(batch.seen)
+
+
+def test_dynamic_filter_that_replaces_each_requests_no_group_beyond_a_full_batch():
+    batch = DynamicFilter(batch=3, rounds=2, refill="each")
+    mixed, equal = [[0.0, 1.0]], [[1.0, 1.0]]
+    assert batch.wanted() == 3
+    assert batch.add([4], equal).tolist() == [False]
+    assert batch.wanted(in_progress=2) == 1
+    assert batch.wanted(in_progress=3) == 0
+    assert batch.add([2], mixed).tolist() == [True]
+    assert batch.wanted(in_progress=2) == 0
+    assert batch.wanted(in_progress=1) == 1, "one could not be graded"
+    assert batch.add([0, 7], [*equal, *mixed]).tolist() == [False, True]
+    assert batch.wanted() == 1
+    assert batch.wanted(lost=1) == 1
+    assert batch.wanted(lost=2) == 0, "six tasks were requested"
+    batch.add([9], mixed)
+    assert batch.complete
+    assert (batch.kept.tolist(), batch.seen.tolist()) == ([2, 7, 9], [4, 2, 0, 7, 9])
+
+
+def test_dynamic_filter_that_replaces_each_stops_after_as_many_tasks_as_its_rounds_may_have():
+    batch = DynamicFilter(batch=4, rounds=2, refill="each")
+    requested = 0
+    while wanted := batch.wanted():
+        batch.add(np.arange(requested, requested + wanted), np.ones((wanted, 8)))
+        requested += wanted
+    assert requested == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"refill": "all"}, 'refill is \'all\'; it must be "rounds" or "each"'),
+        (
+            {"refill": "each", "oversample": 1.5},
+            'oversample is 1.5; with refill="each" it must be 1, or left out',
+        ),
+    ],
+)
+def test_dynamic_filter_refuses_what_does_not_go_together(options, said):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        DynamicFilter(batch=4, **options)
 
 
 def test_dynamic_filter_is_not_taken_in_by_rounding():
