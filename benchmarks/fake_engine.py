@@ -22,6 +22,9 @@ from actors.rollout import Collected
 from bots.rollouts.request import Request, RequestKey
 from bots.rollouts.rollout import Rollout
 
+_EARLY = 1e-6
+"""Seconds by which timers may fire early. Without this tolerance there may be nothing to do and nothing to wait for."""
+
 
 @dataclass(frozen=True)
 class Law:
@@ -105,7 +108,7 @@ class FakeEngine:
     async def collect(self, turn: str, seconds: float) -> Collected:
         self._changed = self._changed or asyncio.Event()
         until = self._now() + seconds
-        while turn == self.turn and self._now() < until:
+        while turn == self.turn and until - self._now() > _EARLY:
             self._advance()
             if self._done or len(self._unbegun()) != self._told:
                 break
@@ -155,8 +158,7 @@ class FakeEngine:
     def _advance(self) -> None:
         """Let the completions grow until now."""
         now = self._now()
-        # Timers may fire a little early. Without this tolerance nothing would be done and nothing left to wait for.
-        while self._running and self._next() <= now + 1e-6:
+        while self._running and self._next() <= now + _EARLY:
             at = min(now, self._next())
             self._work(at - self._clock)
             end, _, group = heapq.heappop(self._running)
