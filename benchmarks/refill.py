@@ -5,8 +5,8 @@
 The ledger, the waves, the batches and the engine pool are real; the engines are fakes (`benchmarks.fake_engine`), and a
 group has signal by chance, with the probabilities of `--signal`. Completions have a long tail (the median is 40 tokens,
 the longest of a thousand 500). Two laws, between which real engines lie: one in which all completions of an engine
-share its tokens per second (a CPU, or a GPU that is full), and one in which each has its own (a GPU with room to spare).
-Learning and weight synchronisation, which a filter does not change, are not included. The filters:
+share its tokens per second (a CPU, or a GPU that is full), and one in which each has its own (a GPU with room to
+spare). Learning and weight synchronisation, which a filter does not change, are not included. The filters:
 
     rounds 1.5   selection.dynamic={}
     rounds 1     selection.dynamic={oversample: 1}
