@@ -101,7 +101,8 @@ class Batches:
 
     async def _refill(self, wanted: int, used: Sequence[int], number: int, waited: dict[str, float]) -> None:
         started = time.perf_counter()
-        await self._waves.refill(wanted, used, number)
+        # As one of the chores, so that it cannot reach the ledger after the run went back to a checkpoint.
+        await self._chores.begin(self._waves.refill(wanted, used, number))
         self._open_gate()
         waited["select"] = waited.get("select", 0.0) + time.perf_counter() - started
 
