@@ -7,6 +7,7 @@ from pipelines.studies.comparison import ratio_names
 from pipelines.studies.markdown import cell
 from tests.docs.study_pages import (
     DEFAULT,
+    FAMILIES,
     as_on_page,
     check_table,
     on_one_line,
@@ -14,6 +15,8 @@ from tests.docs.study_pages import (
     short,
     tokens_over_random,
 )
+
+REPLACED = "prior and replacement"
 
 
 def test_the_dynamic_filter_costs_tokens_and_nothing_else_as_the_readme_says(results, readme):
@@ -135,7 +138,51 @@ def test_a_prior_in_one_family_comes_to_what_the_page_says(results, selection_pa
         assert not any(against[name].holds for name in ratio_names("steps", "tokens"))
 
 
-@pytest.mark.parametrize("domain", ["math", "logic", "code"])
+def test_the_pages_have_what_replacing_each_group_comes_to(results, readme, selection_page):
+    compared = as_on_page(results, "replacing each", "mixed")
+    row = [*row_of(REPLACED, compared[REPLACED])[:-1], tokens_over_random(results, REPLACED)]
+    assert f"\n| {' | '.join(row)} |\n" in selection_page, row
+    check_table({REPLACED: compared[REPLACED]}, readme)
+    against = as_on_page(results, "replacing each", "mixed", rival=DEFAULT)[REPLACED]
+    assert [name for name in ratio_names("steps", "tokens") if against[name].holds] == ["BSF100/steps"]
+    assert against["BSF100/steps"].middle > 1
+    lean = as_on_page(results, "replacing each", "mixed", rival="prior and lean filter")[REPLACED]
+    assert not any(
+        lean[name].holds for name in ("TTB75/tokens", "BSF100/tokens", "BSF100/steps", "last score")
+    )
+    assert f"it takes {short(cell(lean['TTB75/tokens']))} of that one's tokens" in on_one_line(selection_page)
+
+
+@pytest.mark.parametrize("domain", FAMILIES)
+def test_the_pages_have_what_replacing_each_group_comes_to_by_domain(domain, results, readme, selection_page):
+    part, text = "replacing each in one family", on_one_line(selection_page)
+    compared = as_on_page(results, part, domain)
+    row = ["", *row_of(REPLACED, compared[REPLACED]), tokens_over_random(results, REPLACED, pool=domain)]
+    assert f"\n| {' | '.join(row)} |\n" in selection_page, row
+    default, filtered = (
+        as_on_page(results, part, domain, rival)[REPLACED] for rival in (DEFAULT, "dynamic filter")
+    )
+    assert default["BSF100/steps"].holds
+    assert default["BSF100/steps"].middle > 1
+    assert default["BSF100/tokens"].holds == (domain != "math")
+    assert default["BSF100/tokens"].middle < 1
+    of_default, of_filter = (
+        ("of the default's on math", "of its tokens on math") if domain == "math" else [f"on {domain}"] * 2
+    )
+    assert f"{short(cell(default['TTB75/tokens']))} {of_default}" in text
+    assert filtered["TTB50/tokens"].holds
+    assert f"{short(cell(filtered['TTB50/tokens']))} {of_filter}" in text
+    if domain == "logic":
+        assert default["last score"].holds
+        assert compared[REPLACED]["last score"].holds
+        last = [f"{compared[arm]['last score'].interval.mean:.3f}" for arm in (REPLACED, DEFAULT, "random")]
+        assert short("({}; the default {}, random {})".format(*last)) in text
+        assert f"(last score {last[0]}, {last[2]}), all beyond chance, for {row[-1]} times" in on_one_line(
+            readme
+        )
+
+
+@pytest.mark.parametrize("domain", FAMILIES)
 def test_the_selection_page_has_what_the_dynamic_filter_comes_to_by_domain(
     domain, results, readme, selection_page
 ):
