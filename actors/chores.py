@@ -14,6 +14,7 @@ class Chores:
 
     def __init__(self) -> None:
         self._life = 0
+        self._abandoned_because = ""
         self._waiters: list[asyncio.Future[None]] = []
         self._tasks: set[asyncio.Task[Any]] = set()
         self._failure: BaseException | None = None
@@ -29,9 +30,10 @@ class Chores:
         """Whether a task with one of these names is still running."""
         return any(task.get_name() in names for task in self._tasks)
 
-    def abandon(self) -> None:
-        """Cancel every task, and make every waiting `news` raise an error."""
+    def abandon(self, reason: str) -> None:
+        """Cancel every task, and make every waiting `news` raise a RuntimeError that says this reason."""
         self._life += 1
+        self._abandoned_because = reason
         for task in self._tasks:
             task.cancel()
         self._tasks.clear()
@@ -70,7 +72,7 @@ class Chores:
         self._waiters.append(waiter)
         await waiter
         if life != self._life:
-            raise RuntimeError("the run went back to a checkpoint")
+            raise RuntimeError(self._abandoned_because)
         self.raise_failure()
 
     def _finish(self, task: asyncio.Task[Any]) -> None:

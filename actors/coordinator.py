@@ -79,7 +79,7 @@ class Coordinator:
             selection, n = self.config.selection, self._sampling.samples
             self._allocator = Allocator(selection.allocation, train.pool, selection.allocation_options, n)
             self._start(partners)
-        self.chores.abandon()
+        self.chores.abandon("the run went back to a checkpoint")
         self.engines.clear()
         self.graders.clear()
         self._groups.clear()
@@ -120,7 +120,7 @@ class Coordinator:
     async def end(self) -> None:
         """End all its work, before the run's actors are killed: it starts and records nothing more."""
         if self._started:
-            self.chores.abandon()
+            self.chores.abandon("the run has ended")
             self.engines.end()
             self.graders.end()
 

@@ -46,7 +46,7 @@ async def goes_back(refill):
         groups[key] = Group(key[1], np.zeros(1, np.int32), [], np.ones(2), wave=key[0])
     waiting = asyncio.ensure_future(batches.next({}))
     await posterior.asked.wait()
-    chores.abandon()
+    chores.abandon("the run went back to a checkpoint")
     ledger.restore({"step": 0, "wave": 1, "under_way": [(1, 0), (1, 1)]})
     posterior.go_on.set()
     with pytest.raises(asyncio.CancelledError):

@@ -53,8 +53,8 @@ def test_what_is_abandoned_is_cancelled_and_who_waited_for_it_is_told():
         task = chores.begin(lasts())
         waiting = asyncio.create_task(chores.news())
         await asyncio.sleep(0)
-        chores.abandon()
-        with pytest.raises(RuntimeError, match="went back to a checkpoint"):
+        chores.abandon("the run has ended")
+        with pytest.raises(RuntimeError, match="the run has ended"):
             await asyncio.wait_for(waiting, 5)
         with pytest.raises(asyncio.CancelledError):
             await task
