@@ -38,7 +38,7 @@ class Batches:
     async def next(self, waited: dict[str, float]) -> tuple[list[Key], list[Key]]:
         """The next step's groups to train on, and all of its groups, in order of selection.
 
-        With dynamic sampling, if no group has signal, all are trained on: a batch as without the filter.
+        With dynamic sampling, if no group is to be kept, the first `tasks` are trained on: a batch as without it.
         """
         settings = self._config.dynamic
         if settings is None:
@@ -47,16 +47,15 @@ class Batches:
         chosen = DynamicFilter(self._config.tasks, **settings.model_dump())
         kept = await (self._each if settings.refill == "each" else self._rounds)(chosen, waited)
         due = self._ledger.due() or []
-        return [key for key in due if key in kept] or due, due
+        return [key for key in due if key in kept] or due[: self._config.tasks], due
 
     async def _rounds(self, chosen: DynamicFilter, waited: dict[str, float]) -> set[Key]:
         """Refill once all groups of a request are graded. Returns the groups to keep."""
         kept: set[Key] = set()
         looked_at: set[Key] = set()
         while True:
+            # None is new if no group of the request could be graded. It counts as a round all the same.
             new = [key for key in await self._due(waited) if key not in looked_at]
-            if not new:
-                return kept
             looked_at |= set(new)
             kept |= self._add(chosen, new)
             used = self._used()
@@ -102,7 +101,7 @@ class Batches:
     async def _refill(self, wanted: int, used: Sequence[int], number: int, waited: dict[str, float]) -> None:
         started = time.perf_counter()
         # As one of the chores, so that it cannot reach the ledger after the run went back to a checkpoint.
-        await self._chores.begin(self._waves.refill(wanted, used, number))
+        await self._chores.result(self._waves.refill(wanted, used, number))
         self._open_gate()
         waited["select"] = waited.get("select", 0.0) + time.perf_counter() - started
 

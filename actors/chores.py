@@ -26,6 +26,17 @@ class Chores:
         task.add_done_callback(self._finish)
         return task
 
+    async def result(self, work: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine in the background and wait for it. Raises its error, and as `news` if it was abandoned."""
+        life = self._life
+        try:
+            result = await self.begin(work)
+        except asyncio.CancelledError:
+            self._raise_abandoned(life)
+            raise
+        self._raise_abandoned(life)
+        return result
+
     def running(self, *names: str) -> bool:
         """Whether a task with one of these names is still running."""
         return any(task.get_name() in names for task in self._tasks)
@@ -71,9 +82,12 @@ class Chores:
         waiter, life = asyncio.get_running_loop().create_future(), self._life
         self._waiters.append(waiter)
         await waiter
+        self._raise_abandoned(life)
+        self.raise_failure()
+
+    def _raise_abandoned(self, life: int) -> None:
         if life != self._life:
             raise RuntimeError(self._abandoned_because)
-        self.raise_failure()
 
     def _finish(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
