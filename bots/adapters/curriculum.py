@@ -271,7 +271,9 @@ class Curriculum:
         if len(group) < self._size_of(number, row):
             return False
         graded = [reward for reward in group if reward == reward]
-        more = self.bots.allocator.more(graded) if graded else 0
+        # An ungraded completion fills a place for good, also of the most that a group may have.
+        room = self.bots.allocator.most - len(group)
+        more = min(self.bots.allocator.more(graded), room) if graded and room > 0 else 0
         if more:
             self._sizes[number][row] = len(group) + more
         return not more

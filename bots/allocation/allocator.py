@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bots.allocation import make_allocation
-from bots.allocation.base import AllocationRequest, checked_more, checked_sizes
+from bots.allocation.base import ROUNDING, AllocationRequest, checked_more, checked_sizes
 from bots.belief.base import Belief
 from bots.pool import TaskPool, check_rows
 from bots.support.arrays import Float64, Rows
@@ -54,7 +54,7 @@ class Allocator:
             budget = self.rollouts * of_one_each
         elif costs is None:
             budget = whole("budget", budget, 1)
-        if not self.least * of_one_each <= budget < inf:
+        if not self.least * of_one_each <= budget * (1 + ROUNDING) < inf:
             raise ValueError(
                 f"budget is {budget:g}, but {len(checked)} tasks cost at least {self.least * of_one_each:g} with "
                 f"{self.least} completions each; raise the budget, or select fewer tasks"

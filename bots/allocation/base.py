@@ -14,6 +14,8 @@ from bots.support.arrays import Float64, Rows
 
 MOST = 8
 """Default upper bound of a group, as a multiple of n."""
+ROUNDING = 1e-9
+"""Share of the budget by which a sum of costs may exceed it: sums depend on their order."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +126,7 @@ def checked_sizes(name: str, sizes: object, request: AllocationRequest, staged: 
             at = int(np.argmax(bad))
             raise fault(f"{array[at]} completions for row {request.rows[at]}; {what} {bound} are allowed")
     costs = request.costs
-    spent, slack = float(array @ costs), 1e-9 * request.budget
+    spent, slack = float(array @ costs), ROUNDING * request.budget
     if spent > request.budget + slack:
         raise fault(f"group sizes that cost {spent:g}; the budget is {request.budget:g}")
     room = array < request.most
@@ -146,7 +148,7 @@ def checked_more(name: str, count: object, held: int, most: int) -> int:
         raise AllocationError(
             f"allocation {name!r} wants {count!r} more completions; it must be a whole number ≥ 0"
         )
-    if held + count > most:
+    if count and held + count > most:
         raise AllocationError(
             f"allocation {name!r} wants {count} more completions for a group of {held}; a group has at most {most}"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bots.allocation.base import Allocation, AllocationRequest
+from bots.allocation.base import ROUNDING, Allocation, AllocationRequest
 from bots.belief.base import Belief
 from bots.pool import TaskPool
 from bots.support.arrays import Rows
@@ -28,8 +28,10 @@ class Even(Allocation):
         if request.cost is None:
             base, rest = divmod(int(request.budget), len(request))
             return np.full(len(request), base, np.int64) + (np.arange(len(request)) < rest)
-        sizes = np.full(len(request), int(request.budget / request.costs.sum()), np.int64)
-        left = request.budget - float(sizes @ request.costs)
+        # n completions of each cost n times the sum of the costs, but for rounding.
+        budget = request.budget * (1 + ROUNDING)
+        sizes = np.full(len(request), int(budget / request.costs.sum()), np.int64)
+        left = budget - float(sizes @ request.costs)
         for place, cost in enumerate(request.costs.tolist()):
             if cost <= left:
                 sizes[place] += 1

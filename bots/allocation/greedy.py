@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bots.allocation.base import AllocationRequest
+from bots.allocation.base import ROUNDING, AllocationRequest
 from bots.support.arrays import Float64, Rows
 
 
@@ -32,7 +32,7 @@ def spend(gains: Float64, request: AllocationRequest) -> Rows:
     if request.cost is None:
         taken = task[order[: round(left)]]
         return request.least + np.bincount(taken, minlength=tasks).astype(np.int64)
-    sizes, slack = np.full(tasks, request.least, np.int64), 1e-9 * request.budget
+    sizes, slack = np.full(tasks, request.least, np.int64), ROUNDING * request.budget
     closed = np.zeros(tasks, np.bool_)
     for k in task[order].tolist():
         if closed[k]:

@@ -26,8 +26,11 @@ def group_normalised(rewards: Rewards) -> Rewards:
 def group_centred(rewards: Rewards) -> Rewards:
     """Dr. GRPO's advantage, r - mean: no division by the spread, which favours very easy and hard tasks.
 
+    Exactly 0 in a group with equal rewards: such groups skip the model, and the mean of ten times .1 is not .1.
     Source: "Understanding R1-Zero-Like Training", arXiv 2503.20783, section 3.2.
     """
+    if rewards.min() == rewards.max():
+        return np.zeros_like(rewards, np.float64)
     centred: Rewards = rewards - rewards.mean()
     return centred
 

@@ -21,7 +21,7 @@ def coverage(pool: TaskPool, observations: npt.NDArray[np.integer]) -> dict[str,
     """`coverage`: the share of the tasks that were observed at least once; and the same by difficulty.
 
     Difficulty is the level (`coverage/level 2`, `coverage/level 3 to 5`; of more than 8 levels that are words none is
-    given). Where no task has a level, it is the mean of the two reference pass rates (`coverage/pass rate 0.25 to
+    given). Where there are no such groups, it is the mean of the two reference pass rates (`coverage/pass rate 0.25 to
     0.50`). Tasks without either count in `coverage` alone.
 
     observations: int (K,), how often each task was observed.

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from bots.support.arrays import Rows
+from bots.support.checks import whole
 
 
 class DynamicFilter:
@@ -39,8 +40,7 @@ class DynamicFilter:
         rounds: int = 4,
         refill: Literal["rounds", "each"] = "rounds",
     ) -> None:
-        if batch < 1 or rounds < 1:
-            raise ValueError(f"batch is {batch} and rounds is {rounds}; both must be at least 1")
+        batch, rounds = whole("batch", batch, 1), whole("rounds", rounds, 1)
         if refill not in ("rounds", "each"):
             raise ValueError(f'refill is {refill!r}; it must be "rounds" or "each"')
         if oversample is None:

@@ -66,3 +66,24 @@ def test_a_staged_group_asks_for_more_until_it_has_its_signal():
     assert min(held.values()) == 3
     observations = ours.bots.table()["observations"].to_numpy()
     assert observations[wave.rows].tolist() == [1] * 20, "each is counted once, with all of its rounds"
+
+
+@pytest.mark.parametrize(
+    ("allocation", "options"), [("until_signal", {"size": 2, "rounds": 3}), ("speed", {})]
+)
+def test_ungraded_completions_fill_places_in_every_round(allocation, options):
+    ours = curriculum(allocation, **options)
+    wave = ours.select(6)
+    held, most = dict.fromkeys(wave.rows.tolist(), 0), ours.bots.allocator.most
+    for _ in range(20):
+        wanted = ours.wanted()
+        for (number, row), count in wanted.items():
+            held[row] += count
+            ours.observe([row] * count, [np.nan, *([1.0, 0.0] * count)[: count - 1]], number)
+    assert not wanted, "every group was completed"
+    assert max(held.values()) <= most
+    ours = curriculum(allocation, **options)
+    wave = ours.select(1)
+    rows = np.repeat(wave.rows, most + 1)
+    assert ours.observe(rows, np.ones(most + 1)) == 1, "more than was asked for is taken as it is"
+    assert not ours.wanted()

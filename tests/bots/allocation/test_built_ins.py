@@ -123,6 +123,18 @@ def test_ties_go_to_the_smaller_group_and_then_in_the_order_of_selection():
     assert spend(np.zeros((3, 0)), request).tolist() == [4, 4, 3], "where nothing is gained, too"
 
 
+def test_a_sum_of_costs_that_rounds_gives_each_its_n():
+    bots = BOTS(pool_of(50), rollouts=3, seed=0)
+    assert bots.allocate(range(5), cost=[0.3, 0.7, 0.2, 1.8, 0.3]).tolist() == [3] * 5
+    least = BOTS(pool_of(50), rollouts=3, seed=0, allocation="knapsack")
+    rng = np.random.default_rng(0)
+    for _ in range(300):
+        cost = rng.integers(1, 20, 8) / 10
+        assert bots.allocate(range(8), cost=cost).tolist() == [3] * 8
+        one_by_one = sum(2 * each for each in cost.tolist())
+        assert least.allocate(range(8), one_by_one, cost=cost[::-1]).tolist() == [2] * 8
+
+
 def test_costs_buy_more_completions_of_cheap_tasks():
     request = AllocationRequest(np.arange(2), 4, 24.0, 2, 32, cost=np.array([1.0, 3.0]))
     # Equal gains 1, ½, ¼ …: per cost 1, ½, ¼, ⅛ … and ⅓, ⅙, …; 16 are left after two of each.

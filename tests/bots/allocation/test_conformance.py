@@ -47,9 +47,11 @@ class Broken(Allocation):
             rng = np.random.default_rng()
         self.calls += self.fault == "hidden state"
         if self.fault in ("hidden randomness", "hidden state") and len(sizes) > 1:
-            shift = self.calls % 5 if self.fault == "hidden state" else int(rng.integers(1, 5))
-            sizes[0] += shift
-            sizes[1] -= shift
+            # Every pair by its own shift: two instances must not agree by chance.
+            pairs = len(sizes) // 2
+            shift = self.calls % 5 if self.fault == "hidden state" else rng.integers(1, 5, pairs)
+            sizes[: 2 * pairs : 2] += shift
+            sizes[1 : 2 * pairs : 2] -= shift
         if self.fault == "beliefs":
             beliefs.alpha[request.rows] += 1
         if self.fault == "small" and len(sizes) > 1:

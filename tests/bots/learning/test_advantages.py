@@ -15,6 +15,12 @@ def test_equal_rewards_teach_nothing(rewards):
     assert not group_normalised(np.array(rewards)).any()
 
 
+@pytest.mark.parametrize("advantages", [group_normalised, group_centred, leave_one_out])
+@pytest.mark.parametrize("reward", [0.1, 0.7, 1 / 3])
+def test_equal_fractions_teach_nothing_to_the_last_bit(reward, advantages):
+    assert all(not advantages(np.full(n, reward)).any() for n in range(2, 20))
+
+
 def test_centred_advantage_keeps_the_spread():
     assert group_centred(np.array([1.0, 0, 0, 0])).tolist() == [0.75, -0.25, -0.25, -0.25]
 

@@ -30,7 +30,10 @@ def test_many_completions_do_not_overflow():
     ("right", "n", "k", "says"),
     [
         ([], 4, 1, "no tasks"),
-        ([1], 4, 0, "pass@0"),
+        ([1], 4, 0, "k is 0"),
+        ([1], 4, 1.5, "k is 1.5"),
+        ([1.9], 4, 1, "right has 1.9"),
+        ([1], [4.5], 1, "samples has 4.5"),
         ([1, 1], [4, 2], 3, "one has 2"),
         ([5], 4, 1, "5 right"),
         ([-1], 4, 1, "-1"),

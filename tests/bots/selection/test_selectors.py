@@ -233,6 +233,7 @@ def test_dynamic_filter_that_replaces_each_stops_after_as_many_tasks_as_its_roun
 @pytest.mark.parametrize(
     ("options", "said"),
     [
+        ({"rounds": 1.5}, "rounds is 1.5; it must be a whole number of at least 1"),
         ({"refill": "all"}, 'refill is \'all\'; it must be "rounds" or "each"'),
         (
             {"refill": "each", "oversample": 1.5},
