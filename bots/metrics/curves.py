@@ -56,7 +56,8 @@ def time_to_best(run: Curve, random: Curve, fraction: float = 1.0) -> float:
     start from the same policy). Below 1 is faster than random.
 
     Returns inf if the run never reaches it, nan if the ratio is undefined: random never rises above score_0, or reaches
-    the target at abscissa 0.
+    the target at abscissa 0. With fraction 1 the target is the best of many noisy scores, which an equal run reaches in
+    half of all cases only: below 1 says that the run is faster, above 1 does not say that it is slower.
     """
     _check_share("fraction", fraction)
     start, best = float(random.scores[0]), float(random.scores.max())

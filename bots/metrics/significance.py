@@ -9,10 +9,12 @@ import numpy.typing as npt
 
 MOST_PAIRS = 20
 """Sign patterns are counted one by one up to 2^20."""
+ROUNDING = 1e-12
+"""Differences that differ by less, as a share of the largest value, are equal but for rounding: .3 - .1 and .5 - .3."""
 
 
 def signed_rank_test(ours: npt.ArrayLike, theirs: npt.ArrayLike) -> float:
-    """Two-sided p-value of Wilcoxon's signed-rank test on pairs, exact also with ties.
+    """Two-sided p-value of Wilcoxon's signed-rank test on pairs, exact also with ties (equal but for rounding).
 
     A value may be infinite (a run that never reached its target): only the order of the differences counts, and two
     infinities are a tie. Pairs without a difference are left out (Wilcoxon 1945). With S pairs the least
@@ -26,7 +28,8 @@ def signed_rank_test(ours: npt.ArrayLike, theirs: npt.ArrayLike) -> float:
     if np.isnan(a).any() or np.isnan(b).any():
         raise ValueError("a value is NaN; leave that pair out")
     differ = a != b
-    difference = a[differ] - b[differ]
+    difference = _rounded(a[differ] - b[differ], max(_largest(a), _largest(b)))
+    difference = difference[difference != 0]
     if difference.size == 0:
         return 1.0
     ranks = _ranks(np.abs(difference))
@@ -47,6 +50,18 @@ def holm(p_values: Sequence[float]) -> list[float]:
         worst = max(worst, min(1.0, (len(p_values) - place) * p_values[index]))
         corrected[index] = worst
     return [float(value) for value in corrected]
+
+
+def _largest(values: npt.NDArray[np.float64]) -> float:
+    """The largest finite absolute value; 0 if there is none."""
+    return float(np.max(np.abs(values[np.isfinite(values)]), initial=0.0))
+
+
+def _rounded(differences: npt.NDArray[np.float64], largest: float) -> npt.NDArray[np.float64]:
+    """Differences of values up to `largest`, in units in which rounding cannot be seen."""
+    unit = ROUNDING * largest
+    rounded: npt.NDArray[np.float64] = np.round(differences / unit) if unit > 0 else differences
+    return rounded
 
 
 def _ranks(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

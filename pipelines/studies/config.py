@@ -86,6 +86,8 @@ class StudyConfig(Section):
     """Overrides of each pool."""
     arms: dict[str, list[str]] = Field(min_length=2)
     """Overrides of each arm."""
+    groups: dict[str, list[str]] = Field(default_factory=dict)
+    """Arms by heading in the overview, in this order. Arms in none of them come last."""
     parts: list[Part] = Field(min_length=1)
     """Parts, in the order in which they run."""
     _runs: dict[Key, TrainConfig] = PrivateAttr(default_factory=dict)
@@ -107,6 +109,11 @@ class StudyConfig(Section):
                     )
             if self.baseline not in part.arms:
                 raise ValueError(f"part {part.name!r} lacks the baseline {self.baseline!r}")
+        grouped = [arm for arms in self.groups.values() for arm in arms]
+        if unknown := sorted(set(grouped) - set(self.arms)):
+            raise ValueError(f"groups has the unknown arm {unknown}; known: {sorted(self.arms)}")
+        if twice := sorted({arm for arm in grouped if grouped.count(arm) > 1}):
+            raise ValueError(f"groups has {twice} twice; name an arm once")
         return self
 
     def plan(self, only: Only = ALL) -> Iterator[Key]:

@@ -26,16 +26,29 @@ EDGE = 1.25
 """Factor by which the axis extends beyond the outermost interval."""
 
 
-def draw_forest(shown: dict[str, Comparison], arms: list[str], baseline: str, path: Path) -> None:
+def draw_forest(
+    shown: dict[str, Comparison], groups: dict[str, list[str]], baseline: str, path: Path
+) -> None:
     """Write the PNG: one panel per pool, row per arm, mark per cost: TTB100 with its 95 % interval on a log axis.
 
     A mark is filled if the difference from the baseline is significant, and at the right edge if at least half of the
     arm's runs never reached the baseline's best score. A mark with fewer seeds than its panel states how many.
+    groups: the arms to show, by heading; "" for none.
     """
+    labels: list[str] = []
+    rows: dict[str, int] = {}
+    headings: list[int] = []
+    for title, arms in groups.items():
+        if title:
+            headings.append(len(labels))
+            labels.append(title)
+        for arm in arms:
+            rows[arm] = len(labels)
+            labels.append(arm)
     figure, panels = plt.subplots(
         1,
         len(shown),
-        figsize=(4 + 3.3 * len(shown), 1.6 + 0.5 * len(arms)),
+        figsize=(4 + 3.3 * len(shown), 1.6 + 0.4 * len(labels)),
         sharex=True,
         sharey=True,
         squeeze=False,
@@ -43,8 +56,12 @@ def draw_forest(shown: dict[str, Comparison], arms: list[str], baseline: str, pa
     )
     low, high = _bounds(shown)
     for axis, comparison in zip(panels[0], shown.values(), strict=True):
-        _draw_panel(axis, comparison, arms, low, high)
-    panels[0][0].set(yticks=range(len(arms)), yticklabels=arms, ylim=(len(arms) - 0.5, -0.5))
+        _draw_panel(axis, comparison, rows, low, high)
+    panels[0][0].set(yticks=range(len(labels)), yticklabels=labels, ylim=(len(labels) - 0.5, -0.5))
+    for row in headings:
+        panels[0][0].get_yticklabels()[row].set_fontweight("bold")
+        for axis in panels[0]:
+            axis.axhspan(row - 0.5, row + 0.5, color="0.93", lw=0)
     handles = [
         Line2D([], [], color=_colour(number), marker="o", label=f"on {UNITS[cost]}")
         for number, cost in enumerate(COSTS)
@@ -57,11 +74,11 @@ def draw_forest(shown: dict[str, Comparison], arms: list[str], baseline: str, pa
     plt.close(figure)
 
 
-def _draw_panel(axis: Axes, comparison: Comparison, arms: list[str], low: float, high: float) -> None:
-    seeds = comparison.most_seeds(arms)
+def _draw_panel(axis: Axes, comparison: Comparison, rows: dict[str, int], low: float, high: float) -> None:
+    seeds = comparison.most_seeds(list(rows))
     axis.set(title=f"{comparison.pool}, {of_seeds(seeds)}", xscale="log", xlim=(low, high))
     axis.axvline(1, color="0.4", lw=1)
-    for row, arm in enumerate(arms):
+    for arm, row in rows.items():
         for number, cost in enumerate(COSTS):
             ratio = comparison.metrics.get(arm, {}).get(f"TTB100/{cost}")
             if ratio and len(ratio.values):
@@ -105,7 +122,7 @@ def _mark(axis: Axes, ratio: Metric, y: float, colour: Colour, edge: float, pane
             textcoords="offset points",
             ha="left" if reached else "right",
             va="center",
-            fontsize=6.5,
+            fontsize=7.5,
             color=colour,
             bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
         )

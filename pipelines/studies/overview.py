@@ -12,6 +12,9 @@ from pipelines.studies.markdown import cell, head, image, line, of_seeds
 from pipelines.studies.results import StudyResults
 
 PICTURE = "at_a_glance.png"
+OTHERS = "others"
+MOST_NAMED = 5
+"""Winners that a table's cell names."""
 
 
 def overview(study: StudyConfig, results: StudyResults, beside: Path) -> str:
@@ -22,7 +25,8 @@ def overview(study: StudyConfig, results: StudyResults, beside: Path) -> str:
     if not shown:
         return ""
     picture = study.results / PICTURE
-    draw_forest(shown, _arms(shown, study.baseline), study.baseline, picture)
+    groups = _groups(study, shown)
+    draw_forest(shown, groups, study.baseline, picture)
     lines = [
         "\n## At a glance\n",
         f"What an arm spends until it reaches `{study.baseline}`'s best score, divided by what `{study.baseline}`"
@@ -31,7 +35,8 @@ def overview(study: StudyConfig, results: StudyResults, beside: Path) -> str:
     ]
     lines += [
         f"What beats `{study.baseline}` beyond chance: to its best score with less (TTB100), or to a higher one"
-        " (BSF100); the best first.\n",
+        f" (BSF100). At most {MOST_NAMED} are named, by their means; whether one is better than the next is in the"
+        " parts' tables.\n",
         *_winners(shown, study.baseline),
         "",
     ]
@@ -39,7 +44,14 @@ def overview(study: StudyConfig, results: StudyResults, beside: Path) -> str:
         (f"TTB100/{COSTS[1]}", f"TTB100 on {UNITS[COSTS[1]]}, by pool"),
         (f"BSF100/{COSTS[0]}", f"Best score over `{study.baseline}`'s, within its steps (BSF100)"),
     ):
-        lines += [f"{title}:\n", *_by_pool(shown, study.baseline, name), ""]
+        lines += [f"{title}:\n", *_by_pool(shown, groups, name), ""]
+    lines += [
+        "## The arms\n",
+        f"Settings over those of `{study.base}`:\n",
+        *head("arm", "settings"),
+        *(line(arm, f"`{' '.join(settings)}`" if settings else "–") for arm, settings in study.arms.items()),
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -71,15 +83,21 @@ def _winners(shown: dict[str, Comparison], baseline: str) -> list[str]:
                 if arm != baseline and is_better(name, metrics[name])
             ]
             better.sort(reverse=not name.startswith("TTB"))
-            cells.append(", ".join(f"{arm} {value:.2f}" for value, arm in better) or "nothing")
+            named = [f"{arm} {value:.2f}" for value, arm in better[:MOST_NAMED]] or ["nothing"]
+            if len(better) > MOST_NAMED:
+                named.append(f"{len(better) - MOST_NAMED} more")
+            cells.append(", ".join(named))
         lines.append(line(pool, *cells))
     return lines
 
 
-def _by_pool(shown: dict[str, Comparison], baseline: str, name: str) -> list[str]:
+def _by_pool(shown: dict[str, Comparison], groups: dict[str, list[str]], name: str) -> list[str]:
     """One metric: a row per arm, a column per pool, with the number of seeds if an arm lacks some."""
-    lines, arms = head("arm", *shown), _arms(shown, baseline)
+    lines, arms = head("arm", *shown), [arm for grouped in groups.values() for arm in grouped]
+    first = {grouped[0]: title for title, grouped in groups.items() if title}
     for arm in arms:
+        if arm in first:
+            lines.append(line(f"*{first[arm]}:*", *("" for _ in shown)))
         cells = []
         for comparison in shown.values():
             if arm not in comparison.metrics:
@@ -93,5 +111,20 @@ def _by_pool(shown: dict[str, Comparison], baseline: str, name: str) -> list[str
     return lines
 
 
-def _arms(shown: dict[str, Comparison], baseline: str) -> list[str]:
-    return list(dict.fromkeys(a for found in shown.values() for a in found.metrics if a != baseline))
+def _groups(study: StudyConfig, shown: dict[str, Comparison]) -> dict[str, list[str]]:
+    """The arms that are shown, by heading; within a group by their tokens to the baseline's best score.
+
+    The order is that of the first pool that has an arm. Without groups in the configuration there is one without a
+    heading, in the order of the parts.
+    """
+    arms = list(dict.fromkeys(a for found in shown.values() for a in found.metrics if a != study.baseline))
+    if not study.groups:
+        return {"": arms}
+
+    def tokens(arm: str) -> float:
+        having = next(found for found in shown.values() if arm in found.metrics)
+        return having.metrics[arm][f"TTB100/{COSTS[1]}"].middle
+
+    grouped = {title: sorted(set(arms) & set(given), key=tokens) for title, given in study.groups.items()}
+    grouped[OTHERS] = [arm for arm in arms if not any(arm in given for given in study.groups.values())]
+    return {title: given for title, given in grouped.items() if given}

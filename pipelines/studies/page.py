@@ -32,7 +32,9 @@ learner) configured by `{base}`, and paired by seed with `{baseline}`.
 
 - TTB(x): what a run spends until it reaches x % of the baseline's best gain, divided by what the baseline spends; below
   1 is faster. Geometric mean over seeds; with "never k", k runs did not reach it, and the value is the median. In a
-  table against another arm that arm is the baseline, and the gain is its own.
+  table against another arm that arm is the baseline, and the gain is its own. The best of many noisy scores is hard to
+  reach: of runs that are no better and no worse half never reach it. So where some did not, an arm counts as slower
+  (bold, "worse") only if its best score within the same budget is lower too, beyond chance.
 - BSF(x): the best score within x % of the budget, divided by the baseline's; above 1 is better.
 - Best score: of all evaluations, and so of the luckiest; last score: of the last one, which is what training leaves.
 - ETR: share of all tasks generated, also of those that a filter then leaves out, whose completions differ in reward.
@@ -65,7 +67,8 @@ def write_page(study: StudyConfig, config: str, page: Path) -> None:
     page.parent.mkdir(parents=True, exist_ok=True)
     stale = results.leave_out_stale(study)
     planned = list(study.plan())
-    runs = results.runs.to_pylist()
+    wanted = set(planned)
+    runs = [run for run in results.runs.to_pylist() if (run["pool"], run["arm"], run["seed"]) in wanted]
     text = HEAD.format(
         config=config,
         results=study.results,
@@ -82,7 +85,9 @@ def write_page(study: StudyConfig, config: str, page: Path) -> None:
         text += AGAIN.format(
             again=f"{again} run{'s' * (again > 1)}",
             same=same,
-            rest="" if least is None else f", the others those of the first {least} steps or more",
+            rest=""
+            if least is None
+            else f", the others those of all steps before step {least} or a later one",
         )
     if stale:
         text += STALE.format(count=f"{stale} run{'s' * (stale > 1)}", config=config)

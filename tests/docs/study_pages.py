@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pipelines.studies.comparison import compare_arms
+from pipelines.studies.comparison import LAST_SCORE, compare_arms
 from pipelines.studies.config import load_study
 from pipelines.studies.markdown import cell
 
@@ -40,7 +40,8 @@ def short(figure):
 def row_of(arm, metrics):
     """An arm's row of a table, with the costs of random selection as the unit."""
     costs = [cell(metrics[f"TTB100/{cost}"]) if arm != "random" else "1" for cost in ("steps", "tokens")]
-    return [arm, *costs, cell(metrics["best score"], 3), f"{metrics['ETR'].interval.mean:.2f}"]
+    scores = [cell(metrics[name], 3) for name in ("best score", LAST_SCORE)]
+    return [arm, *costs, *scores, f"{metrics['ETR'].interval.mean:.2f}"]
 
 
 def check_table(compared, readme):

@@ -75,10 +75,11 @@ def test_the_others_by_domain_are_no_sooner_and_end_below_the_default_as_the_rea
     text = on_one_line(readme)
     assert (
         "`mopps`, `dots` and `offline` reach random's best score sooner on none of the three beyond chance, and "
-        "end below the default on math and code."
+        "end below the default on math and code; `dots` is sooner half-way there"
     ) in text
     compared = as_on_page(results, "domains", domain)
     below = as_on_page(results, "domains", domain, rival=DEFAULT)
+    assert compared["dots"]["TTB50/steps"].holds == (domain != "logic")
     for arm in OTHERS:
         for cost in ("steps", "tokens"):
             figure = compared[arm][f"TTB100/{cost}"]
@@ -181,3 +182,27 @@ def test_self_tuned_is_half_way_sooner_and_ends_no_lower_as_the_readme_says(resu
     assert f"in {tuned} of their tokens, with the prior too in {default}, both beyond chance" in on_one_line(
         readme
     )
+
+
+def test_the_readme_s_winners_are_the_tables(results, readme):
+    table = readme.partition("What is least, or highest")[2].partition("All selectors:")[0]
+    compared, last = {}, {}
+    for part in ("does it pay", "a prior from the reference models", "one larger request", "replacing each"):
+        compared |= as_on_page(results, part, "mixed")
+    with_filter = ["prior and lean filter", "prior and replacement", "prior and one request"]
+    tokens, seconds, *steps = (
+        f"{compared[arm][name].middle:.2f}"
+        for arm, name in [(DEFAULT, "TTB100/tokens"), (DEFAULT, "TTB100/seconds")]
+        + [(arm, "TTB100/steps") for arm in (DEFAULT, *with_filter)]
+    )
+    assert f"| {tokens} of random's |" in table
+    assert f"| {seconds} of random's |" in table
+    assert f"| {min(steps)} to {max(steps)} of random's |" in table
+    assert tokens == min(f"{each['TTB100/tokens'].middle:.2f}" for each in compared.values())
+    for part, arms in (("one larger request", with_filter[::2]), ("replacing each", with_filter[:2])):
+        against = as_on_page(results, part, "mixed", rival=DEFAULT)
+        assert not any(against[arm]["TTB100/steps"].holds for arm in arms)
+    for arm in (*with_filter[:2], DEFAULT, "random"):
+        last[arm] = f"{compared[arm]['last score'].interval.mean:.3f}"
+    lean, replacing, default, random = last.values()
+    assert f"| {lean}, {replacing}; default {default}, random {random} |" in table

@@ -47,14 +47,14 @@ def test_batches_from_many_cells_do_what_the_pages_say(results, readme, beliefs_
     better = [("TTB75", uncrowded), ("BSF50", uncrowded), ("BSF50", beta)]
     assert all(against[f"{name}/{cost}"].holds for name, against in better for cost in ("steps", "tokens"))
     names = [f"{name}/{cost}" for name in ("TTB100", "BSF100") for cost in ("steps", "tokens")]
-    assert [name for name in names if with_anchors[name].holds] == ["TTB100/tokens"]
+    assert not any(with_anchors[name].holds for name in ratio_names("steps", "tokens"))
     with_them = as_on_page(results, "many cells", "mixed", "state space")["many cells"]
     assert not any(with_them[name].holds for name in names)
     against = as_on_page(results, "many cells", "mixed", "bots self-tuned")["many cells"]
     assert against["BSF100/tokens"].holds
     assert not against["BSF100/steps"].holds
     tokens, best = compared[crowded]["TTB100/tokens"], compared[crowded]["best score"].interval.mean
-    said = f"takes {cell(tokens).strip('*')} of random's tokens and ends at {best:.3f}, nearly what the default does"
+    said = f"takes {cell(tokens).strip('*')} of random's tokens and ends at {best:.3f}, nearly as high as the"
     assert said in on_one_line(readme)
 
 
@@ -67,8 +67,7 @@ def test_a_share_of_its_own_comes_to_what_the_page_says(results):
     sooner = {f"{name}/{cost}" for name in ("TTB50", "BSF25", "BSF50") for cost in ("steps", "tokens")}
     assert {name for name in names if beta[name].holds} == sooner
     assert beta["TTB50/tokens"].middle < 1 < beta["BSF50/tokens"].middle
-    assert {name for name in names if crowded[name].holds} == {"TTB100/steps", "TTB100/tokens"}
-    assert crowded["TTB100/tokens"].interval.never == 6
+    assert not any(crowded[name].holds for name in names)
 
 
 @pytest.mark.parametrize("domain", FAMILIES)
@@ -94,14 +93,18 @@ def test_pools_of_one_family_come_to_what_the_pages_say(domain, results, readme,
         better = [compared[arm][f"{figure}/tokens"].holds for figure in ("TTB100", "BSF100")]
         assert better == [domain != "logic"] * 2, arm
     against = as_on_page(results, "beliefs by domain", domain, "bots self-tuned")["many cells"]
-    assert [against[f"TTB100/{cost}"].holds for cost in ("steps", "tokens")] == [domain == "math"] * 2
+    half = against["TTB50/tokens"]
+    assert half.holds == (domain == "math")
+    if half.holds:
+        said = f"the state-space belief takes {cell(half).strip('*')} of the Beta update's tokens (uniform prior)"
+        assert said in on_one_line(beliefs_page)
     beta = as_on_page(results, "beliefs by domain", domain, "self-tuned without anchors")
     other = beta["many cells without anchors"]
     differs = {name for name in ratio_names("steps", "tokens") if other[name].holds}
     assert differs == ({"BSF25/steps", "BSF25/tokens"} if domain == "logic" else set())
     crowded = as_on_page(results, IN_ONE_FAMILY, domain, "many cells without anchors")[own]
     differs = {name for name in [*ratio_names("steps", "tokens"), LAST_SCORE] if crowded[name].holds}
-    assert differs == {"math": {"TTB100/tokens"}, "logic": set(), "code": {LAST_SCORE}}[domain]
+    assert differs == ({LAST_SCORE} if domain == "code" else set())
     if domain == "code":
         last = [compared[arm][LAST_SCORE].interval.mean for arm in (own, "many cells without anchors")]
         assert short("(last score {:.3f}, {:.3f})".format(*last)) in beliefs_page
@@ -178,8 +181,8 @@ def test_prompts_alone_do_what_the_pages_say(results, readme, beliefs_page, sele
         for rival in ("self-tuned without anchors", "bots self-tuned")
     )
     names = ratio_names("steps", "tokens")
-    assert {name for name in names if beta[name].holds} == {"TTB50/steps", "TTB100/tokens"}
-    assert beta["TTB50/steps"].interval.mean < 1 < beta["TTB100/tokens"].middle
+    assert {name for name in names if beta[name].holds} == {"TTB50/steps"}
+    assert beta["TTB50/steps"].interval.mean < 1
     assert all(default[name].holds for name in names if name.endswith("tokens"))
     assert f"half-way it takes {cell(default['TTB50/tokens']).strip('*')} of that one's" in on_one_line(
         beliefs_page

@@ -1,5 +1,7 @@
 """A study at a glance, from hand-made results."""
 
+import re
+
 import numpy as np
 import pyarrow as pa
 import pytest
@@ -70,8 +72,35 @@ def test_has_every_arm_and_pool_of_the_parts_marked_for_it(results, tmp_path):
     assert "| bots | **0.50 [0.50, 0.50]** | 0.50 |" in first
     assert f"| offline | **never {SEEDS}** | – |" in first
     assert "| bots | **1.05 [1.04, 1.05]** | 1.05 |" in second
-    assert "random |" not in text, "it is the measure"
+    assert "| random |" not in text.partition("## The arms")[0], "it is the measure"
     assert overview(study(tmp_path), results, tmp_path) == ""
+
+
+def test_arms_are_grouped_and_sorted_and_winners_are_not_all_named(results, tmp_path, monkeypatch):
+    monkeypatch.setattr("pipelines.studies.overview.MOST_NAMED", 1)
+    for seed in range(SEEDS):
+        scores = [score + 0.001 * seed for score in (0.40, 0.45, 0.46)]
+        results.steps = pa.concat_tables(
+            [results.steps, pa.Table.from_pylist(steps("mixed", "filter", seed, scores), schema=STEPS)]
+        )
+    taken(results, results.steps.to_pylist())
+    given = study(tmp_path, overview=True).model_dump()
+    given["arms"]["filter"] = []
+    given["parts"][0]["arms"].append("filter")
+    grouped = StudyConfig(**given | {"groups": {"theirs": ["offline", "filter"]}})
+    text = overview(grouped, results, tmp_path)
+    assert "| mixed | bots 0.50, 1 more |" in text
+    rows = [line.split(" | ")[0] for line in text.partition("| arm | mixed |")[2].splitlines()[2:6]]
+    assert rows == ["| *theirs:*", "| filter", "| offline", "| *others:*"]
+
+
+@pytest.mark.parametrize(
+    ("groups", "said"),
+    [({"theirs": ["opus"]}, "unknown arm ['opus']"), ({"a": ["bots"], "b": ["bots"]}, "twice")],
+)
+def test_a_group_of_no_arm_or_of_the_same_is_refused(groups, said, tmp_path):
+    with pytest.raises(ValueError, match=re.escape(said)):
+        StudyConfig(**study(tmp_path).model_dump() | {"groups": groups})
 
 
 def test_says_of_how_few_seeds_an_arm_is(results, tmp_path):
@@ -103,7 +132,7 @@ def test_marks_stand_where_the_tables_have_them_and_at_the_edge_without_one(resu
     low, high = _bounds({"mixed": compared})
     assert (low, high) == (pytest.approx(0.5 / 1.25), 1.25)
     axis = Figure().subplots()
-    _draw_panel(axis, compared, ["bots", "offline"], low, high)
+    _draw_panel(axis, compared, {"bots": 0, "offline": 1}, low, high)
     marks = [mark for mark in axis.lines if mark.get_marker() in ("o", ">")]
     np.testing.assert_allclose([float(mark.get_xdata()[0]) for mark in marks], [0.5] * 3 + [high] * 3)
     assert [mark.get_marker() for mark in marks] == ["o"] * 3 + [">"] * 3
@@ -119,7 +148,7 @@ def test_a_mark_of_fewer_seeds_than_its_panel_says_of_how_many(results):
     compared = compare_arms(results, "mixed", list(RISE), "random", range(SEEDS))
     for arms, said in ((RISE, ["1 seed"] * 3 + ["never 2, 2 seeds"] * 3), (["bots"], [])):
         axis = Figure().subplots()
-        _draw_panel(axis, compared, list(arms), 0.4, 1.25)
+        _draw_panel(axis, compared, {arm: row for row, arm in enumerate(arms)}, 0.4, 1.25)
         assert [text.get_text() for text in axis.texts if "seed" in text.get_text()] == said
 
 

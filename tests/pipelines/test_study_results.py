@@ -198,7 +198,7 @@ def test_a_run_made_again_adds_its_seconds_and_changes_nothing_that_it_recorded(
     assert after.timed["1 CPU core", "tuesday"].scores[-1] == 0.9
     said = (
         "\nRepeats, to measure seconds: 1 run. 0 of these reproduced every step's tokens and every score, "
-        "the others those of the first 2 steps or more. Scores,\n"
+        "the others those of all steps before step 2 or a later one. Scores,\n"
     )
     assert said in (again := page_of(study, tmp_path))
     assert again.partition("##")[2] == text.partition("##")[2], (
@@ -249,6 +249,32 @@ def test_a_run_at_0_is_below_its_baseline():
     figure = bsf(scores, "BSF100")
     assert figure.values.tolist() == [0.0] * 6
     assert figure.holds
+
+
+def test_equal_arms_are_hardly_ever_called_slower_or_faster():
+    rng, called = np.random.default_rng(0), {name: [0, 0] for name in ("TTB50", "TTB75", "TTB100")}
+    rise = 0.44 + 0.03 * (1 - np.exp(-np.arange(16) / 5))
+    studies = 250
+    for _ in range(studies):
+        scores = dict(zip(("random", "bots"), rise + rng.normal(0, 0.004, (2, 8, 16)), strict=True))
+        compared = compare_arms(Known(scores), "mixed", ["random", "bots"], "random", range(8)).metrics[
+            "bots"
+        ]
+        for name, counts in called.items():
+            if compared[f"{name}/steps"].holds:
+                counts[compared[f"{name}/steps"].middle > 1] += 1
+    # The target of TTB100 is random's best of 16 noisy scores: half of all equal runs never reach it.
+    assert all(sum(counts) <= 0.075 * studies for counts in called.values()), called
+
+
+def test_an_arm_with_lower_scores_is_called_slower():
+    rise = np.linspace(0.2, 0.5, 16)
+    worse = [rise - 0.01 * (1 + seed) * (rise > 0.3) for seed in range(8)]
+    figure = bsf({"random": [rise] * 8, "bots": worse}, "TTB100")
+    assert figure.interval.never == 8
+    assert figure.holds
+    late = [np.concatenate([rise[:1], rise[: -1 - seed % 2], [0.6] * (seed % 2)]) for seed in range(8)]
+    assert not bsf({"random": [rise] * 8, "bots": late}, "TTB100").holds, "four end higher"
 
 
 def test_a_gain_that_does_not_hold_is_in_the_best_score_and_not_in_the_last():

@@ -17,6 +17,19 @@ def test_ties_by_hand():
     assert signed_rank_test([2, 2, 2, 0], [1, 1, 1, 1]) == 10 / 16
 
 
+def test_differences_that_differ_by_rounding_tie():
+    tenths = signed_rank_test([0.3, 0.5, 0.6, 0.7], [0.1, 0.3, 0.4, 0.9])
+    assert tenths == signed_rank_test([3, 5, 6, 7], [1, 3, 4, 9]) == 10 / 16
+    logs = np.log([1.5, 2 / 3, 3.0])
+    assert abs(logs[0]) != abs(logs[1])
+    assert signed_rank_test(logs, np.zeros(3)) == signed_rank_test([1, -1, 2], [0, 0, 0])
+    assert signed_rank_test([0.1 + 0.2], [0.3]) == 1.0, "no difference"
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        a, b = rng.integers(1, 100, (2, 8))
+        assert signed_rank_test(a / 600, b / 600) == signed_rank_test(a, b)
+
+
 def test_a_run_that_never_arrives_ranks_last_and_two_of_them_tie():
     assert signed_rank_test([1, 2, 3, np.inf], [2, 4, 6, 1]) == signed_rank_test([1, 2, 3, 99], [2, 4, 6, 1])
     assert signed_rank_test([1, 2, 3, np.inf], [2, 4, 6, np.inf]) == signed_rank_test([1, 2, 3], [2, 4, 6])
