@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,20 @@ from pipelines.studies.config import Part
 from pipelines.studies.results import StudyResults
 
 
+@dataclass(frozen=True)
+class End:
+    """The end of an arm's mean curve."""
+
+    at: float
+    score: float
+    colour: Any
+
+
 def draw_part(results: StudyResults, comparison: Comparison, part: Part, baseline: str, path: Path) -> None:
     """Write the PNG: mean score over seeds against each cost with anything to compare, and ETR; bands: 95 % intervals.
 
     Seconds are relative to the baseline's in the same place, because machines differ in speed. The axis ends at twice
-    the baseline's budget, so that one costly arm does not squeeze the others.
+    the baseline's budget, so that one costly arm does not squeeze the others; what it leaves out is said at its end.
     """
     # A baseline without another arm shows nothing.
     shown = [cost for cost in COSTS if comparison.has_rivals_on(cost, baseline)]
@@ -34,6 +44,7 @@ def draw_part(results: StudyResults, comparison: Comparison, part: Part, baselin
     figure, grid = plt.subplots(1, panels, figsize=(4.25 * panels, 4.4), layout="constrained", squeeze=False)
     *axes, last = grid[0]
     budgets: dict[str, float] = {}
+    ends: dict[str, list[End]] = {cost: [] for cost in shown}
     for number, arm in enumerate(comparison.seeds):
         pairs = paired(results, comparison.pool, arm, baseline, part.all_seeds)
         colour = matplotlib.colormaps["tab10"](number % 10)
@@ -42,7 +53,9 @@ def draw_part(results: StudyResults, comparison: Comparison, part: Part, baselin
             axis.set(xlabel=f"{UNITS[cost]} (1 = {baseline}'s)" if by_share else UNITS[cost])
             if curves := [both for run, base in pairs if (both := run.beside(base, cost))]:
                 at = np.mean([mine.at / (base.at[-1] if by_share else 1) for mine, base in curves], axis=0)
-                _band(axis, at, np.stack([mine.scores for mine, _ in curves]), colour, arm)
+                scores = np.stack([mine.scores for mine, _ in curves])
+                _band(axis, at, scores, colour, arm)
+                ends[cost].append(End(float(at[-1]), float(scores[:, -1].mean()), colour))
                 if arm == baseline:
                     budgets[cost] = at[-1]
         etr = np.stack([running_mean(run.etr, 10) for run, _ in pairs])
@@ -50,6 +63,7 @@ def draw_part(results: StudyResults, comparison: Comparison, part: Part, baselin
     for axis, cost in zip(axes, shown, strict=True):
         if cost in budgets:
             axis.set_xlim(right=min(axis.get_xlim()[1], 2 * budgets[cost]))
+            _tell_ends(axis, ends[cost])
         axis.xaxis.set_major_locator(MaxNLocator(6))
         if cost != "seconds":
             axis.xaxis.set_major_formatter(EngFormatter(sep=""))
@@ -64,6 +78,27 @@ def draw_part(results: StudyResults, comparison: Comparison, part: Part, baselin
     path.parent.mkdir(parents=True, exist_ok=True)
     save(figure, path, 90)
     plt.close(figure)
+
+
+def _tell_ends(axis: Axes, ends: list[End]) -> None:
+    """At the end of the axis, where each curve that goes on beyond it ends."""
+    right = axis.get_xlim()[1]
+    low, high = axis.get_ylim()
+    beyond = sorted((end for end in ends if end.at > right), key=lambda end: end.score)
+    y = -np.inf
+    for end in beyond:
+        y = max(end.score, y + 0.045 * (high - low))
+        axis.annotate(
+            f"ends at {end.score:.3f} ▸",
+            (right, y),
+            (-2, 0),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontsize=7.5,
+            color=end.colour,
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
+        )
 
 
 def _band(

@@ -125,6 +125,9 @@ def _groups(study: StudyConfig, shown: dict[str, Comparison]) -> dict[str, list[
         having = next(found for found in shown.values() if arm in found.metrics)
         return having.metrics[arm][f"TTB100/{COSTS[1]}"].middle
 
-    grouped = {title: sorted(set(arms) & set(given), key=tokens) for title, given in study.groups.items()}
+    grouped = {
+        title: sorted((arm for arm in given if arm in arms), key=tokens)
+        for title, given in study.groups.items()
+    }
     grouped[OTHERS] = [arm for arm in arms if not any(arm in given for given in study.groups.values())]
     return {title: given for title, given in grouped.items() if given}

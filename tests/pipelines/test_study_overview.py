@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 
 from pipelines.studies.comparison import compare_arms
 from pipelines.studies.config import Part, StudyConfig
+from pipelines.studies.curves_plot import End, _tell_ends
 from pipelines.studies.forest_plot import _bounds, _draw_panel
 from pipelines.studies.overview import _compared, overview
 from pipelines.studies.results import RUNS, STEPS, StudyResults
@@ -160,3 +161,12 @@ def test_the_interval_of_two_seeds_does_not_set_the_scale(results):
     interval = compared.metrics["bots"]["TTB100/steps"].interval
     assert interval.high > 50
     assert _bounds({"mixed": compared})[1] < 2
+
+
+def test_a_curve_that_goes_on_beyond_the_axis_says_where_it_ends():
+    axis = Figure().subplots()
+    axis.set(xlim=(0, 10), ylim=(0.4, 0.5))
+    _tell_ends(axis, [End(9.0, 0.42, "r"), End(20.0, 0.46, "g"), End(30.0, 0.461, "b")])
+    assert [text.get_text() for text in axis.texts] == ["ends at 0.460 ▸", "ends at 0.461 ▸"]
+    (_, lower), (_, upper) = (text.xy for text in axis.texts)
+    assert upper - lower > 0.004, "one above the other"
