@@ -23,9 +23,10 @@ class CurES(Selector):
     `cures`.
 
     In the public code a task's τ grows with its successes, 100·(1 + successes), which makes the draw nearly uniform;
-    the sampler's own parameter, 0.1 unless a script sets it, is not used there. Here τ is that 0.1 for every task. The
-    public scripts measure the pass rates anew every ten steps, with four rollouts of each task of the next part of the
-    data; here a task starts at the prior, and its own groups are what is known of it.
+    the sampler's own parameter, 0.1 (1.0 in one script), is not used there. Here τ is that 0.1 for every task. The
+    public scripts split the data into 15 parts, train on each for ten steps, measure its pass rates at first with
+    four rollouts of each task, and forget them at the end; here the whole pool is one part, a task starts at the
+    prior, and its own groups are what is known of it.
 
     temperature: τ. replacement: whether a task may be drawn again before the others were, as in the public scripts; if
     not, the draw starts over once fewer than a batch are left, as by the default of the public class.

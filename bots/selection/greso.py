@@ -34,7 +34,7 @@ class GRESO(Random):
 
     The paper combines this with dynamic sampling and a refill sized by the share of groups without signal: set
     `selection.dynamic` for both. Groups of one rollout count for nothing. A group of equal rewards is all right if they
-    are above ½. A wave that finds no task after one epoch's worth of draws no longer skips.
+    are above ½. A selection that has drawn one epoch's worth of tasks no longer skips.
 
     p_easy, p_hard: at first. target: share of groups without signal to aim at. step: of p_easy and p_hard.
     """

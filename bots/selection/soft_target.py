@@ -15,9 +15,11 @@ class SoftTarget(Selector):
     """Draws tasks without replacement, with probabilities ∝ exp(-|p̄ - p*|/τ), p̄ the belief's mean.
 
     Source: DOTS (Sun et al. 2025, arXiv 2506.05316, section 3.2; public code
-    github.com/ASTRAL-Group/data-efficient-llm-rl). The name `dots_similarity` also sets evidence `attention` with
-    λ = ρ = 1, so that p̄ is the newest prediction alone; p* is DOTS's α, 0.5. Its rollout replay, which trains on stored
-    completions of earlier steps, is the learner's business and is not part of this.
+    github.com/ASTRAL-Group/data-efficient-llm-rl). p* is DOTS's α, 0.5. The name `dots_similarity` also sets evidence
+    `attention` with λ = ρ = 1: p̄ is the newest prediction p̃ in the prior's terms, (1 + n·p̃)/(n + 2), which multiplies τ
+    by (n + 2)/n, and for the tasks of the last batch what their own rollouts say. The public code selects two batches
+    every other step; here each step selects its own. Its rollout replay, which trains on stored completions of earlier
+    steps, is the learner's business and is not part of this.
 
     temperature: τ, 1e-3 in the public code.
     """

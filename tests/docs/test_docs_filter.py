@@ -206,9 +206,43 @@ def test_the_selection_page_has_what_the_dynamic_filter_comes_to_by_domain(
     assert at_equal_tokens.middle < 1, "within the same tokens it ends below on all three"
     text = on_one_line(readme)
     assert "in as many tokens it ends lower, as it does on math either way" in text
+    of_three = as_on_page(results, "replacing each in one family", domain)[filtered]
+    differs = {
+        name
+        for name in ("TTB100/steps", "TTB100/tokens")
+        if compared[filtered][name].holds != of_three[name].holds
+    }
+    assert differs == {"math": {"TTB100/tokens"}, "logic": {"TTB100/steps"}, "code": set()}[domain]
     if domain == "logic":
         assert compared[filtered]["BSF100/steps"].holds
         assert compared[filtered]["BSF100/steps"].middle > 1, "it ends above random selection"
     if domain == "code":
         times = f"{against['TTB100/tokens'].middle:.1f}"
         assert f"takes {times} times its tokens to get as high as that" in on_one_line(selection_page)
+
+
+@pytest.mark.parametrize(
+    ("arm", "pool", "most", "said"),
+    [
+        ("dynamic filter", "code", 192, "had {:.0f} of 32 groups at most"),
+        ("dynamic filter", "logic", 192, "had {:.0f} of 32 groups at most"),
+        (REPLACED, "code", 128, "behind the default {:.0f} and"),
+        (REPLACED, "logic", 128, "and {:.0f} (of the default's own groups"),
+        (DEFAULT, "code", 32, "(of the default's own groups {:.0f} and"),
+        (DEFAULT, "logic", 32, "and {:.0f} have signal there)"),
+        ("speed", "mixed", 192, "its batches had {:.0f} of 32 groups at most"),
+    ],
+)
+def test_batches_are_no_fuller_than_the_page_says(arm, pool, most, said, results, selection_page):
+    with_signal = most * np.stack([results.run((pool, arm, seed)).etr for seed in range(8)])
+    assert said.format(np.minimum(with_signal, 32).mean()) in on_one_line(selection_page)
+    if arm == "speed":
+        used_up = short(f"{np.mean(with_signal < 31.5):.2f}")
+        assert f"used up its four requests in {used_up} of the steps" in on_one_line(selection_page)
+
+
+@pytest.mark.parametrize("arm", ["dynamic filter", REPLACED])
+@pytest.mark.parametrize("pool", ["mixed", "math"])
+def test_batches_are_full_on_the_mixed_pool_and_on_math(arm, pool, results):
+    most = 192 if arm == "dynamic filter" else 128
+    assert min(most * results.run((pool, arm, seed)).etr.min() for seed in range(8)) > 31.5
