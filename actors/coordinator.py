@@ -178,6 +178,7 @@ class Coordinator:
         left_out = sorted(set(due) - set(trained))
         self.ledger.leave_out(left_out, "dynamic sampling: no signal, or beyond a full batch")
         metrics["left_out_groups"] = len(left_out)
+        metrics["trained_groups"] = len(trained)
         taught = [self._groups[key] for key in trained]
         groups = [self._groups.pop(key) for key in due]
         metrics |= batch_metrics(groups) | staleness_metrics(groups, step)

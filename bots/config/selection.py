@@ -60,7 +60,8 @@ class DynamicConfig(Section):
     least_deviation: Annotated[float, Field(ge=0, lt=0.5)] = 0.0
     """A group is trained on if its rewards' standard deviation is greater."""
     rounds: Count = 4
-    """After so many requests the batch goes out as it is; with `refill: each`, after as many tasks as they may have."""
+    """After so many requests the batch goes out as it is; with `refill: each`, after as many tasks as they may have. So
+    it can be full only where at least 1 / (rounds · oversample) of the tasks have signal; metric `trained_groups`."""
 
     @model_validator(mode="before")
     @classmethod
