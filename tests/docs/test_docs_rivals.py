@@ -13,6 +13,7 @@ from tests.docs.study_pages import (
     on_one_line,
     row_of,
     short,
+    tokens_over_random,
 )
 
 
@@ -99,15 +100,47 @@ def test_rivals_by_embeddings_come_to_what_the_pages_say(results, readme, select
     assert short(f"from {compared['gps']['coverage'].interval.mean:.2f} of") in on_one_line(selection_page)
 
 
+def test_the_other_setting_of_dps_comes_to_what_the_pages_say(results, readme, selection_page):
+    part, other = "the other setting of DPS", "dps for mathematics"
+    compared = as_on_page(results, part, "mixed")
+    check_table({other: compared[other]}, readme)
+    row = [*row_of(other, compared[other]), cell(compared[other]["coverage"])]
+    assert f"| {' | '.join(row)} |\n" in selection_page, row
+    against = as_on_page(results, part, "mixed", rival="dps")[other]
+    assert [name for name in [*ratio_names("steps", "tokens"), "last score"] if against[name].holds] == [
+        "last score"
+    ]
+    last = [short(f"{compared[arm]['last score'].interval.mean:.3f}") for arm in (other, "dps")]
+    assert "it ends lower (last score {}, {}), beyond chance".format(*last) in on_one_line(selection_page)
+    below = as_on_page(results, part, "mixed", rival=DEFAULT)[other]
+    assert below["BSF100/steps"].holds
+    assert below["last score"].holds
+    effective = [short(f"{compared[arm]['ETR'].interval.mean:.2f}") for arm in (other, "dps")]
+    assert "has more effective tasks ({}, {})".format(*effective) in on_one_line(selection_page)
+
+
 @pytest.mark.parametrize("domain", FAMILIES)
-def test_adarft_by_domain_comes_to_what_the_page_says(domain, results, selection_page):
+def test_rivals_by_domain_come_to_what_the_page_says(domain, results, selection_page):
     part = "rivals by domain"
     compared = as_on_page(results, part, domain)
     table = selection_page.partition("**On one family of tasks** the strongest")[2].partition(
         "In none of the 24"
     )[0]
     check_families(table, {arm: arm for arm in compared}, compared, domain)
-    against = as_on_page(results, part, domain, rival=DEFAULT)["adarft"]
+    against = as_on_page(results, part, domain, rival=DEFAULT)
+    similar, against = against["dots similarity"], against["adarft"]
+    assert similar["BSF100/steps"].holds
+    assert similar["last score"].holds
+    embedded = compared["dots similarity"]
+    shown = {name for name in ("BSF100/steps", "last score") if embedded[name].holds}
+    assert shown == ({"BSF100/steps", "last score"} if domain == "code" else set())
+    if domain == "code":
+        last = (compared[arm]["last score"].interval.mean for arm in ("dots similarity", "random"))
+        assert short(
+            "below random selection on code (last score {:.3f}, {:.3f})".format(*last)
+        ) in on_one_line(selection_page)
+    effective = [f"{compared[arm]['ETR'].interval.mean:.2f}" for arm in ("dots similarity", "random")]
+    assert short(f"{effective[0]} on {domain} ({effective[1]})") in on_one_line(selection_page)
     assert against["TTB100/steps"].interval.never == 8, "in none of the 24 seeds"
     above, below = compared["adarft"]["BSF100/steps"], against["BSF100/steps"]
     assert above.holds
@@ -132,3 +165,25 @@ def test_adarft_by_domain_comes_to_what_the_page_says(domain, results, selection
         )
         assert "share of effective tasks ({}) is nearly the default's ({})".format(*etr) in text
         assert "{} of the pool is selected at least once, {} by the default".format(*coverage) in text
+
+
+def test_filters_on_logic_come_to_what_the_page_says(results, selection_page):
+    part, text = "filters on logic", on_one_line(selection_page)
+    compared = as_on_page(results, part, "logic")
+    for arm, metrics in compared.items():
+        row = [*row_of(arm, metrics), tokens_over_random(results, arm, pool="logic")]
+        assert f"\n| {' | '.join(row)} |\n" in selection_page, row
+    filters = ["dynamic filter", "greso", "speed"]
+    assert [compared[arm]["BSF100/steps"].holds for arm in filters] == [True, False, True]
+    against = as_on_page(results, part, "logic", rival=DEFAULT)
+    for arm in filters:
+        assert not compared[arm]["last score"].holds
+        assert not any(against[arm][name].holds for name in ("BSF100/steps", "last score"))
+    speed = compared["speed"]
+    steps, tokens = (short(cell(speed[f"TTB75/{cost}"])) for cost in ("steps", "tokens"))
+    assert speed["TTB75/steps"].holds
+    assert not speed["TTB75/tokens"].holds
+    assert f"`speed` takes {steps} of random's steps and {tokens} of its tokens" in text
+    half = against["speed"]["TTB50/tokens"]
+    assert half.holds
+    assert f"half-way {short(cell(half))} of the default's" in text
