@@ -186,4 +186,4 @@ def test_filters_on_logic_come_to_what_the_page_says(results, selection_page):
     assert f"`speed` takes {steps} of random's steps and {tokens} of its tokens" in text
     half = against["speed"]["TTB50/tokens"]
     assert half.holds
-    assert f"half-way {short(cell(half))} of the default's" in text
+    assert f"half-way {short(cell(half))} of the default's tokens" in text
