@@ -6,6 +6,7 @@ import pytest
 from pipelines.studies.markdown import cell
 from tests.docs.study_pages import (
     DEFAULT,
+    ROOT,
     STUDY,
     as_on_page,
     check_table,
@@ -185,7 +186,7 @@ def test_self_tuned_is_half_way_sooner_and_ends_no_lower_as_the_readme_says(resu
 
 
 def test_the_readme_s_winners_are_the_tables(results, readme):
-    table = readme.partition("What is least, or highest")[2].partition("All selectors:")[0]
+    table = readme.partition("What is least on the way")[2].partition("All selectors,")[0]
     compared, last = {}, {}
     for part in ("does it pay", "a prior from the reference models", "one larger request", "replacing each"):
         compared |= as_on_page(results, part, "mixed")
@@ -206,3 +207,8 @@ def test_the_readme_s_winners_are_the_tables(results, readme):
         last[arm] = f"{compared[arm]['last score'].interval.mean:.3f}"
     lean, replacing, default, random = last.values()
     assert f"| {lean}, {replacing}; default {default}, random {random} |" in table
+    overview = (ROOT / "docs" / "study.md").read_text().partition("## At a glance")[2]
+    (logic,) = (
+        line for line in overview.partition("TTB100 on")[0].splitlines() if line.startswith("| logic |")
+    )
+    assert logic.split(" | ")[2] == "nothing", "in tokens"
