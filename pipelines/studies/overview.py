@@ -94,21 +94,23 @@ def _winners(shown: dict[str, Comparison], baseline: str) -> list[str]:
 def _by_pool(shown: dict[str, Comparison], groups: dict[str, list[str]], name: str) -> list[str]:
     """One metric: a row per arm, a column per pool, with the number of seeds if an arm lacks some."""
     lines, arms = head("arm", *shown), [arm for grouped in groups.values() for arm in grouped]
-    first = {grouped[0]: title for title, grouped in groups.items() if title}
-    for arm in arms:
-        if arm in first:
-            lines.append(line(f"*{first[arm]}:*", *("" for _ in shown)))
-        cells = []
-        for comparison in shown.values():
-            if arm not in comparison.metrics:
-                cells.append("–")
-                continue
-            metric = comparison.metrics[arm][name]
-            seeds = len(metric.values)
-            few = 0 < seeds < comparison.most_seeds(arms)
-            cells.append(cell(metric) + (f", {of_seeds(seeds)}" if few else ""))
-        lines.append(line(arm, *cells))
+    for title, grouped in groups.items():
+        if title:
+            lines.append(line(f"*{title}:*", *("" for _ in shown)))
+        lines += [
+            line(arm, *(_in_pool(found, arm, name, found.most_seeds(arms)) for found in shown.values()))
+            for arm in grouped
+        ]
     return lines
+
+
+def _in_pool(comparison: Comparison, arm: str, name: str, most_seeds: int) -> str:
+    """An arm's metric on one pool, with the number of seeds if it lacks some."""
+    if arm not in comparison.metrics:
+        return "–"
+    metric = comparison.metrics[arm][name]
+    seeds = len(metric.values)
+    return cell(metric) + (f", {of_seeds(seeds)}" if 0 < seeds < most_seeds else "")
 
 
 def _groups(study: StudyConfig, shown: dict[str, Comparison]) -> dict[str, list[str]]:
@@ -129,5 +131,6 @@ def _groups(study: StudyConfig, shown: dict[str, Comparison]) -> dict[str, list[
         title: sorted((arm for arm in given if arm in arms), key=tokens)
         for title, given in study.groups.items()
     }
-    grouped[OTHERS] = [arm for arm in arms if not any(arm in given for given in study.groups.values())]
+    rest = [arm for arm in arms if not any(arm in given for given in study.groups.values())]
+    grouped[OTHERS] = [*grouped.get(OTHERS, []), *rest]
     return {title: given for title, given in grouped.items() if given}

@@ -20,11 +20,16 @@ from tests.docs.study_pages import (
 def rivals_on_pages(results, part, readme, page):
     """A part's comparison with random selection, whose table the README has, and the selection page with coverage."""
     compared = as_on_page(results, part, "mixed")
+    check_rivals(compared, readme, page)
+    return compared
+
+
+def check_rivals(compared, readme, page):
+    """The README has a row for every arm, and the selection page the same with coverage."""
     check_table(compared, readme)
     for arm, metrics in compared.items():
         row = [*row_of(arm, metrics), cell(metrics["coverage"])]
         assert f"| {' | '.join(row)} |\n" in page, row
-    return compared
 
 
 def test_the_rivals_come_to_what_the_pages_say(results, readme, selection_page):
@@ -103,9 +108,7 @@ def test_rivals_by_embeddings_come_to_what_the_pages_say(results, readme, select
 def test_the_other_setting_of_dps_comes_to_what_the_pages_say(results, readme, selection_page):
     part, other = "the other setting of DPS", "dps for mathematics"
     compared = as_on_page(results, part, "mixed")
-    check_table({other: compared[other]}, readme)
-    row = [*row_of(other, compared[other]), cell(compared[other]["coverage"])]
-    assert f"| {' | '.join(row)} |\n" in selection_page, row
+    check_rivals({other: compared[other]}, readme, selection_page)
     against = as_on_page(results, part, "mixed", rival="dps")[other]
     assert [name for name in [*ratio_names("steps", "tokens"), "last score"] if against[name].holds] == [
         "last score"

@@ -93,6 +93,9 @@ def test_arms_are_grouped_and_sorted_and_winners_are_not_all_named(results, tmp_
     assert "| mixed | bots 0.50, 1 more |" in text
     rows = [line.split(" | ")[0] for line in text.partition("| arm | mixed |")[2].splitlines()[2:6]]
     assert rows == ["| *theirs:*", "| filter", "| offline", "| *others:*"]
+    named_so = StudyConfig(**given | {"groups": {"others": ["offline", "filter"]}})
+    rows = overview(named_so, results, tmp_path).partition("| arm | mixed |")[2].splitlines()[2:6]
+    assert [row.split(" | ")[0] for row in rows] == ["| *others:*", "| filter", "| offline", "| bots"]
 
 
 @pytest.mark.parametrize(
